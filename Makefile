@@ -1,0 +1,56 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Debian ships Python without what makes an environment
+VENV_PACKAGE = { apt-get -qq update && apt-get -qq -y --no-install-recommends install python3-venv; } >/dev/null 2>&1 \
+	|| { echo "$(PYTHON) cannot make a virtual environment; install it: apt-get install python3-venv" >&2; exit 1; }
+
+# Hashes pin the files; where they are downloaded from is the business of the machine's own pip
+COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+.PHONY: help install demo test up check bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## make .venv with everything pinned
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { $(VENV_PACKAGE) && $(PYTHON) -m venv --clear .venv; }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED) ## servers, a small marketplace, every job once, and a table of what happened
+	@$(BIN)/python -m demo
+
+test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
+	@$(BIN)/python -m pytest
+
+up: $(INSTALLED) ## servers, publishers and consumers in the foreground, until Ctrl-C
+	@$(BIN)/python -m demo --stay
+
+check: $(INSTALLED) ## format, lint, types, import rules
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+bench: $(INSTALLED) ## side-by-side tables against the peers
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@$(BIN)/python -m bench
+
+lock: ## renew the lock files from pyproject.toml
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check pip-tools
+	@$(COMPILE) --output-file=requirements.lock pyproject.toml
+	@$(COMPILE) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+	@$(COMPILE) --extra=dev --extra=bench --constraint=requirements-dev.lock --output-file=requirements-bench.lock pyproject.toml
+	@rm -rf .venv-lock
+
+clean: ## stop what runs here and remove everything that was made
+	@[ ! -x $(BIN)/pocketwatch ] || $(BIN)/pocketwatch stack down --wipe
+	@rm -rf .venv .pocketwatch

@@ -1,0 +1,103 @@
+"""Logs: one loguru set-up for our lines and for those of FastStream, aio-pika and SQLAlchemy.
+
+Columns on a terminal, JSON elsewhere. Event names are constants and values are fields: `logger.bind(job=…).info(HANDLED)`.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from pocketwatch.settings import Logging
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+# Libraries whose INFO lines tell nothing to an operator; their warnings still come through.
+QUIET = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream")
+# One of these is logged per channel at each lost connection, beside the line that says what happened.
+NOISE = "aio_pika.tools"
+
+
+class Intercept(logging.Handler):
+    """Hands records of the standard library's logging on to loguru, with their level, place and traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one foreign record."""
+        level: str | int = record.levelname if record.levelname in logging.getLevelNamesMapping() else record.levelno
+        fields = {key: getattr(record, key) for key in ("queue", "exchange", "message_id") if getattr(record, key, "")}
+        bound = logger.patch(lambda entry: entry.update(name=record.name, function=record.funcName, line=record.lineno))
+        bound.bind(**fields).opt(exception=record.exc_info).log(level, record.getMessage())
+
+
+def configure(settings: Logging) -> None:
+    """Send every line to standard error, and to a rotating file when one is set. Safe to call again."""
+    logger.remove()
+    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    logger.add(_write_stderr(as_json=as_json), level=settings.level, format="{message}", catch=True)
+    if settings.file is not None:
+        logger.add(
+            settings.file,
+            level=settings.level,
+            format=lambda record: _escape(_json(record)),
+            rotation="20 MB",
+            retention=10,
+            compression="gz",
+            diagnose=False,
+        )
+    logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(NOISE).setLevel(logging.CRITICAL)
+    logging.captureWarnings(capture=True)
+
+
+def _write_stderr(*, as_json: bool) -> Any:
+    colour = sys.stderr.isatty()
+    render = _json if as_json else (lambda record: _columns(record, colour=colour))
+
+    def write(message: "Message") -> None:
+        sys.stderr.write(render(message.record))
+
+    return write
+
+
+def _json(record: "Record") -> str:
+    """One object per line: the fixed keys first, then the fields of the line."""
+    entry: dict[str, Any] = {
+        "time": record["time"].isoformat(timespec="milliseconds"),
+        "level": record["level"].name,
+        "event": record["message"],
+        "logger": record["name"],
+        **record["extra"],
+    }
+    if record["exception"] is not None:
+        entry["traceback"] = "".join(traceback.format_exception(record["exception"].value))
+    return json.dumps(entry, ensure_ascii=False, default=str) + "\n"
+
+
+COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m", "DEBUG": "\x1b[2m"}
+
+
+def _columns(record: "Record", *, colour: bool) -> str:
+    level = record["level"].name
+    fields = " ".join(f"{key}={_short(value)}" for key, value in record["extra"].items() if value is not None)
+    line = f"{record['time']:HH:mm:ss.SSS} {level:<8} {record['message']:<22} {fields}".rstrip()
+    if record["exception"] is not None:
+        line += "\n" + "".join(traceback.format_exception(record["exception"].value)).rstrip()
+    if colour and level in COLOURS:
+        line = f"{COLOURS[level]}{line}\x1b[0m"
+    return line + "\n"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f'"{text}"' if " " in text else text
+
+
+def _escape(line: str) -> str:
+    """Loguru formats what a format function returns once more; braces and tags must survive that."""
+    return line.replace("{", "{{").replace("}", "}}").replace("<", r"\<")

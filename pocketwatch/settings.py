@@ -1,0 +1,219 @@
+"""Settings: read once at the entry point, handed down, refused loudly.
+
+Each has one environment variable. Looked up in this order, first hit wins: the process environment, `NAME_FILE` (a file
+that holds the value, for secrets), the file `.env`, and the servers that `pocketwatch stack up` runs here.
+Nothing else in the project reads the environment.
+"""
+
+import difflib
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from pocketwatch.clock import parse_duration
+from pocketwatch.errors import SettingsError
+
+PREFIX = "POCKETWATCH_"
+LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
+
+
+def _url(*schemes: str) -> AfterValidator:
+    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def check(text: str) -> str:
+        for part in text.split(","):
+            url = urlsplit(part)
+            if url.scheme not in schemes or not (url.hostname or "host=" in url.query):
+                raise ValueError(f"must be a URL that starts with {wanted} and names a host")
+        return text
+
+    return AfterValidator(check)
+
+
+def _absolute_folder(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    if path.parent == path or Path(os.path.normpath(path)).parent == Path(os.path.normpath(path)):
+        raise ValueError("must not be the root of the file system")
+    return path
+
+
+def _given(text: Any) -> Any:
+    """An empty root would be the folder that a process happens to stand in."""
+    if text == "":
+        raise ValueError("must not be empty; leave the setting out when there is no such folder")
+    return text
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Folder = Annotated[Path, BeforeValidator(_given), AfterValidator(_absolute_folder)]
+AmqpUrl = Annotated[str, _url("amqp", "amqps")]
+HttpUrl = Annotated[str, _url("http", "https")]
+
+
+class Group(BaseModel):
+    """Settings that belong together; an alias is the name of the environment variable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Servers(Group):
+    """Where the servers are."""
+
+    rabbitmq_url: AmqpUrl | None = Field(None, alias="RABBITMQ_URL")
+    rabbitmq_management_url: HttpUrl | None = Field(None, alias="RABBITMQ_MANAGEMENT_URL")
+    database_url: Annotated[str, _url("postgresql", "postgres")] | None = Field(None, alias="DATABASE_URL")
+    redis_url: Annotated[str, _url("redis", "rediss")] | None = Field(None, alias="REDIS_URL")
+    patience: Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")
+
+
+class Files(Group):
+    """The folders that clean-up jobs may touch, and nothing outside them."""
+
+    media_root: Folder | None = Field(None, alias="POCKETWATCH_MEDIA_ROOT")
+
+
+class Running(Group):
+    """How processes run and stop."""
+
+    schedule: Path | None = Field(None, alias="POCKETWATCH_SCHEDULE")
+    grace: Duration = Field(timedelta(seconds=20), alias="POCKETWATCH_GRACE")
+    time_budget: Duration = Field(timedelta(minutes=10), alias="POCKETWATCH_TIME_BUDGET", ge=timedelta(seconds=1))
+    heartbeat_file: Path | None = Field(None, alias="POCKETWATCH_HEARTBEAT_FILE")
+
+
+class Logging(Group):
+    """What is logged, where, and in which form."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="POCKETWATCH_LOG_LEVEL")
+    format: Literal["auto", "console", "json"] = Field("auto", alias="POCKETWATCH_LOG_FORMAT")
+    file: Path | None = Field(None, alias="POCKETWATCH_LOG_FILE")
+
+
+class Settings(Group):
+    """All settings, in their groups."""
+
+    servers: Servers = Servers()
+    files: Files = Files()
+    running: Running = Running()
+    logging: Logging = Logging()
+
+    @property
+    def rabbitmq_urls(self) -> list[str]:
+        """The nodes of the cluster, in the order in which they are tried."""
+        return needed(self.servers.rabbitmq_url, "RABBITMQ_URL").split(",")
+
+    @property
+    def database_url(self) -> str:
+        """The database, as a plain `postgresql://` URL."""
+        return needed(self.servers.database_url, "DATABASE_URL")
+
+
+def needed(value: str | None, name: str) -> str:
+    """The value of a setting that this command cannot do without.
+
+    Raises:
+        SettingsError: when it is not set.
+    """
+    if value is None:
+        raise SettingsError(f"{name} is not set; set it, or start the servers of this machine: pocketwatch stack up")
+    return value
+
+
+def names() -> Iterator[str]:
+    """Every environment variable that is read."""
+    for group in Settings.model_fields.values():
+        model = group.annotation
+        if isinstance(model, type) and issubclass(model, Group):
+            yield from (str(field.alias) for field in model.model_fields.values())
+
+
+def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        environment: instead of the process environment.
+        folder: where `.env` and the local stack are looked for; the current folder by default.
+
+    Raises:
+        SettingsError: naming each wrong setting, its value (unless secret) and what would be right.
+    """
+    values = _values(os.environ if environment is None else environment, folder or Path.cwd())
+    groups: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, info in Settings.model_fields.items():
+        model = info.annotation
+        assert isinstance(model, type)  # noqa: S101  each group of Settings is a class
+        wanted = {str(field.alias) for field in model.model_fields.values()}
+        try:
+            groups[name] = model(**{key: value for key, value in values.items() if key in wanted})
+        except ValidationError as error:
+            problems += _explain(error, values)
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return Settings(**groups)
+
+
+def unknown_names(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Variables with our prefix that nothing reads, each with the known name that comes nearest."""
+    known = list(names())
+    strangers = (name for name in environment if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known)
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, n=1)), None)
+        for name in sorted(strangers)
+        if name not in known
+    }
+
+
+def _values(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    local = {key: value for key, value in dotenv_values(folder / LOCAL_STACK).items() if value is not None}
+    dotenv = {key: value for key, value in dotenv_values(folder / ".env").items() if value is not None}
+    values: dict[str, str] = {}
+    for name in names():
+        for source in (environment, dotenv, local):
+            if name in source:
+                values[name] = source[name]
+                break
+            if f"{name}_FILE" in source and f"{name}_FILE" not in names():
+                values[name] = _secret(f"{name}_FILE", source[f"{name}_FILE"])
+                break
+    return {name: value for name, value in values.items() if value != "" or name.endswith("_ROOT")}
+
+
+def _secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f'{name} is "{path}", which cannot be read: {error}') from error
+
+
+def _explain(error: ValidationError, values: Mapping[str, str]) -> Iterator[str]:
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        yield f'{name} is "{without_password(values[name])}": {_words(problem["msg"])}'
+
+
+def without_password(url: str) -> str:
+    """The same URL, or list of URLs, fit for a log line."""
+    return re.sub(r"(//[^:/@,]*):[^@,]*@", r"\1:***@", url)
+
+
+def _words(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def as_lines(environment: Mapping[str, str]) -> str:
+    """`NAME=value` lines that a shell can evaluate and a `.env` reader can read."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())
