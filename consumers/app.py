@@ -1,0 +1,24 @@
+"""Which routers make up which process: a group is a process, or several in one."""
+
+from collections.abc import Mapping, Sequence
+
+from faststream.rabbit import RabbitRouter
+
+from consumers.cleanup import media, tokens
+from pocketwatch.errors import SettingsError
+
+GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
+    "cleanup": (tokens.router, media.router),
+}
+
+
+def routers(groups: Sequence[str]) -> list[RabbitRouter]:
+    """The routers of these groups; of all, when none is named.
+
+    Raises:
+        SettingsError: for a group that does not exist.
+    """
+    for name in groups:
+        if name not in GROUPS:
+            raise SettingsError(f'there is no group "{name}"; known are {", ".join(GROUPS)}')
+    return [router for name in (groups or GROUPS) for router in GROUPS[name]]

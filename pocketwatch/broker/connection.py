@@ -1,0 +1,113 @@
+"""Connections to RabbitMQ: one to consume and one to publish, each to whichever node of the cluster answers."""
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import aio_pika
+import aiormq.exceptions
+from aio_pika.abc import AbstractConnection, AbstractRobustConnection
+from loguru import logger
+from yarl import URL
+
+from pocketwatch.errors import ServerUnreachable
+from pocketwatch.settings import without_password
+from pocketwatch.waiting import NotYet, until_ready
+
+CONNECT_TIMEOUT = 5.0  # seconds
+RECONNECT_EVERY = 1.0
+HEARTBEAT = 10  # seconds; a dead peer is found after about three of them, with the default of 60 after three minutes
+
+CONNECTION_LOST, CONNECTION_BACK = "broker connection lost", "broker connection back"
+# "authentication failed" and what a missing vhost looks like to the driver: asking again cannot help.
+REFUSALS = (
+    aiormq.exceptions.AuthenticationError,
+    aiormq.exceptions.ProbableAuthenticationError,
+    aiormq.exceptions.ConnectionNotAllowed,
+    aiormq.exceptions.InvalidFrameError,
+)
+LATE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
+
+
+async def find_node(urls: Sequence[str], *, patience: timedelta) -> str:
+    """The URL of a node that lets us in, with our heartbeat; the first of the list that does.
+
+    Raises:
+        ServerUnreachable: when none does within `patience`, or one refuses our user, password or vhost.
+    """
+    shown = ", ".join(map(without_password, urls))
+    return await until_ready(f"RabbitMQ at {shown}", lambda: _first(urls), patience=patience)
+
+
+async def _first(urls: Sequence[str]) -> str:
+    reasons: list[str] = []
+    for url in map(with_heartbeat, urls):
+        try:
+            connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
+            await connection.close()
+        except REFUSALS as error:
+            raise ServerUnreachable(_refusal(url, error)) from error
+        except LATE as error:
+            reasons.append(str(error) or type(error).__name__)
+        else:
+            return url
+    raise NotYet("; ".join(dict.fromkeys(reasons)))
+
+
+def _refusal(url: str, error: Exception) -> str:
+    parts = URL(url)
+    vhost = parts.path.removeprefix("/") or "/"
+    if isinstance(error, aiormq.exceptions.AuthenticationError | aiormq.exceptions.ProbableAuthenticationError):
+        return f'RabbitMQ at {without_password(url)} refuses user "{parts.user}" or its password'
+    return f'RabbitMQ at {without_password(url)} has no vhost "{vhost}", or user "{parts.user}" may not use it'
+
+
+def with_heartbeat(url: str) -> str:
+    """The same URL, with our heartbeat unless it says its own."""
+    parts = URL(url)
+    return url if "heartbeat" in parts.query else str(parts.update_query(heartbeat=HEARTBEAT))
+
+
+def client_properties(role: str) -> dict[str, Any]:
+    """How a connection is called in the management UI."""
+    return {"connection_name": f"pocketwatch {role} {socket.gethostname()}:{os.getpid()}"}
+
+
+async def connect(urls: Sequence[str], *, role: str, patience: timedelta) -> AbstractRobustConnection:
+    """A connection that comes back by itself, to another node when its own is gone.
+
+    Raises:
+        ServerUnreachable: as `find_node`.
+    """
+    url = await find_node(urls, patience=patience)
+    connection = await aio_pika.connect_robust(
+        url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_EVERY, client_properties=client_properties(role)
+    )
+    connection.close_callbacks.add(failover(urls))
+    connection.reconnect_callbacks.add(tell_back)
+    return connection
+
+
+def failover(urls: Sequence[str]) -> Callable[[AbstractConnection, BaseException | None], None]:
+    """A close callback that points the connection at the next node; called for each failed attempt too."""
+    nodes = itertools.cycle([URL(with_heartbeat(url)) for url in urls])
+
+    def rotate(connection: AbstractConnection, error: BaseException | None) -> None:
+        if isinstance(error, asyncio.CancelledError) or error is None:
+            return  # closed by us
+        node = next(nodes)
+        if len(urls) > 1 and (node.host, node.port) == (connection.url.host, connection.url.port):
+            node = next(nodes)
+        logger.bind(server=without_password(str(connection.url)), error=str(error)[:200]).warning(CONNECTION_LOST)
+        connection.url = node
+
+    return rotate
+
+
+def tell_back(connection: AbstractConnection) -> None:
+    """A reconnect callback: says in the log that it works again."""
+    logger.bind(server=without_password(str(connection.url))).info(CONNECTION_BACK)

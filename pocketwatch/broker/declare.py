@@ -1,0 +1,95 @@
+"""Declaring the topology: a preflight that lists every mismatch at once, then exchanges, queues and bindings."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+import aiormq.exceptions
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from pocketwatch.broker.topology import Exchange, Queue, Topology
+from pocketwatch.errors import TopologyMismatch
+
+DECLARE_WITHIN = 10.0  # seconds
+
+
+async def declare(connection: AbstractConnection, topology: Topology) -> None:
+    """Make everything that is not there yet; what is there must be the same. Safe to repeat.
+
+    Raises:
+        TopologyMismatch: naming every exchange and queue that exists with other arguments, and what to do.
+    """
+    await preflight(connection, topology)
+    async with connection.channel() as channel:
+        exchanges = {exchange: await _exchange(channel, exchange) for exchange in topology.all_exchanges}
+        for source, destination, pattern in topology.links:
+            await exchanges[destination].bind(exchanges[source], pattern, timeout=DECLARE_WITHIN)
+        for queue in topology.all_queues:
+            declared = await _queue(channel, queue)
+            for exchange, pattern in queue.bindings:
+                await declared.bind(exchanges[exchange], pattern, timeout=DECLARE_WITHIN)
+
+
+async def preflight(connection: AbstractConnection, topology: Topology) -> None:
+    """Compare what exists with what is meant, and make what is missing.
+
+    Raises:
+        TopologyMismatch: as `declare`.
+    """
+    problems: list[str] = []
+    for exchange in topology.all_exchanges:
+        problems += await _mismatch(connection, _exchange, exchange, f'exchange "{exchange.name}"')
+    for queue in topology.all_queues:
+        problems += await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')
+    if problems:
+        advice = "empty and delete what is listed in the management UI, then run: pocketwatch migrate"
+        raise TopologyMismatch(f"the broker has what differs from our topology: {'; '.join(problems)}; {advice}")
+
+
+async def _mismatch(
+    connection: AbstractConnection, make: Callable[[AbstractChannel, Any], Awaitable[Any]], wanted: Any, name: str
+) -> list[str]:
+    """One throw-away channel each: a refused declaration closes its channel."""
+    channel = await connection.channel()
+    try:
+        await make(channel, wanted)
+    except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelLockedResource) as error:
+        return [f"{name}: {_difference(str(error))}"]
+    finally:
+        if not channel.is_closed:
+            await channel.close()
+    return []
+
+
+def _difference(refusal: str) -> str:
+    """The broker's `inequivalent arg …` without its preamble."""
+    if match := re.search(r"inequivalent arg '([^']+)'.*: received (.*) but current is (.*)$", refusal):
+        return f"{match[1]} is {match[3]}, but should be {match[2]}"
+    return refusal
+
+
+async def _exchange(channel: AbstractChannel, exchange: Exchange) -> aio_pika.abc.AbstractExchange:
+    return await channel.declare_exchange(
+        exchange.name, aio_pika.ExchangeType.TOPIC, durable=True, timeout=DECLARE_WITHIN
+    )
+
+
+async def _queue(channel: AbstractChannel, queue: Queue) -> aio_pika.abc.AbstractQueue:
+    return await channel.declare_queue(
+        queue.name, durable=True, arguments=dict(queue.arguments), timeout=DECLARE_WITHIN
+    )
+
+
+async def look_at(connection: AbstractConnection, queue: str) -> tuple[int, int] | None:
+    """How many messages wait in a queue, and how many consumers it has; None when there is no such queue."""
+    channel = await connection.channel()
+    try:
+        found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_WITHIN)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return None
+    finally:
+        if not channel.is_closed:
+            await channel.close()
+    result = found.declaration_result
+    return result.message_count or 0, result.consumer_count or 0

@@ -1,0 +1,186 @@
+"""Every exchange and queue: declared here and nowhere else, identically by everyone who starts.
+
+    publishers ─► ticks, moderation, mail, facts ─► job queues ─► consumers
+                                                      │   ▲
+                            dead ─► Q.dead ◄──────────┤   │ when the time is over
+                                                      └─► wait.10s … wait.2h
+
+Type, limits and dead-letter target of each queue are said outright, so that the server's version does not decide
+them. Valid unchanged on RabbitMQ 3.10 and 4.x. Arguments of a queue never change; a changed one needs a new queue.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+# Only guards against a message that kills its consumer each time: every other failure is counted by us, in x-attempt.
+DELIVERY_LIMIT = 20
+# Looking into a dead-letter queue returns its messages, which must never count against them.
+LOOKS_INTO_DEAD_LETTERS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A durable topic exchange."""
+
+    name: str
+    mandatory: bool = True  # False: nobody needs to listen
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A durable quorum queue.
+
+    Args:
+        name: as in the management UI.
+        arguments: the broker's own argument names.
+        bindings: (exchange, routing key pattern) pairs.
+        prefetch: how many unacknowledged messages one consumer may hold.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    bindings: tuple[tuple[Exchange, str], ...] = ()
+    prefetch: int = 1
+
+    @property
+    def single(self) -> bool:
+        """Only one consumer at a time is active, so a job never overlaps with itself."""
+        return bool(self.arguments.get("x-single-active-consumer"))
+
+    @property
+    def dead(self) -> str:
+        """The queue that its dead letters fall into."""
+        return f"{self.name}.dead"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A queue whose messages leave after a time, back to the queue that their routing key names."""
+
+    name: str
+    time: timedelta
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """What a message is published to that has to wait."""
+        return Exchange(self.name)
+
+    @cached_property
+    def queue(self) -> Queue:
+        """No dead-letter routing key: the message keeps its own, which is the name of its queue."""
+        arguments = _quorum(**{"x-message-ttl": int(self.time.total_seconds() * 1000)}) | _dead_letters_to("")
+        return Queue(self.name, MappingProxyType(arguments), ((self.exchange, "#"),))
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All of it, as one value."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    waits: tuple[Wait, ...]
+    links: tuple[tuple[Exchange, Exchange, str], ...] = field(default=())  # source, destination, routing key pattern
+
+    @property
+    def all_exchanges(self) -> tuple[Exchange, ...]:
+        """Those that messages are published to, and those of the waits."""
+        return (*self.exchanges, *(wait.exchange for wait in self.waits))
+
+    @property
+    def all_queues(self) -> tuple[Queue, ...]:
+        """Job queues, each with its dead-letter queue, and the waits."""
+        return (*self.queues, *map(dead_letter_queue, self.queues), *(wait.queue for wait in self.waits))
+
+    def queue(self, name: str) -> Queue | None:
+        """The job queue of this name."""
+        return next((queue for queue in self.queues if queue.name == name), None)
+
+    def exchange(self, name: str) -> Exchange | None:
+        """The exchange of this name."""
+        return next((exchange for exchange in self.all_exchanges if exchange.name == name), None)
+
+    def route(self, exchange: str, routing_key: str) -> list[Queue]:
+        """The job queues that a message published to this exchange with this key reaches."""
+        sources = {exchange, *(to.name for source, to, key in self.links if source.name == exchange)}
+        return [
+            queue
+            for queue in self.queues
+            if any(source.name in sources and matches(pattern, routing_key) for source, pattern in queue.bindings)
+        ]
+
+
+def matches(pattern: str, routing_key: str) -> bool:
+    """Whether a topic exchange routes this key by this pattern: `*` is one word, `#` any number of words."""
+    return _matches(pattern.split("."), routing_key.split("."))
+
+
+def _matches(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    first, rest = pattern[0], pattern[1:]
+    if first == "#":
+        return any(_matches(rest, words[skipped:]) for skipped in range(len(words) + 1))
+    return bool(words) and first in {"*", words[0]} and _matches(rest, words[1:])
+
+
+def _quorum(**arguments: Any) -> dict[str, Any]:
+    """At-least-once dead-lettering works only where an overflowing queue refuses instead of dropping."""
+    return {"x-queue-type": "quorum", "x-overflow": "reject-publish", **arguments}
+
+
+def _dead_letters_to(exchange: str) -> dict[str, Any]:
+    return {"x-dead-letter-exchange": exchange, "x-dead-letter-strategy": "at-least-once"}
+
+
+def dead_letter_queue(queue: Queue) -> Queue:
+    """Where the messages of this queue lie that nobody tries again by himself."""
+    arguments = _quorum(**{"x-delivery-limit": LOOKS_INTO_DEAD_LETTERS})
+    return Queue(queue.dead, MappingProxyType(arguments), ((DEAD, queue.name),))
+
+
+def job_queue(name: str) -> Queue:
+    """The queue of a timed job: one message at a time, over any number of replicas."""
+    return _queue(name, ((TICKS, name),), prefetch=1, single=True)
+
+
+def event_queue(name: str, *bindings: tuple[Exchange, str], prefetch: int = 100) -> Queue:
+    """The queue of an event's consumer: replicas compete, each handles up to `prefetch` messages at a time."""
+    return _queue(name, bindings, prefetch=prefetch, single=False)
+
+
+def _queue(name: str, bindings: tuple[tuple[Exchange, str], ...], *, prefetch: int, single: bool) -> Queue:
+    arguments = _quorum(**{"x-delivery-limit": DELIVERY_LIMIT}) | _dead_letters_to(DEAD.name)
+    arguments["x-dead-letter-routing-key"] = name
+    if single:
+        arguments["x-single-active-consumer"] = True
+    return Queue(name, MappingProxyType(arguments), bindings, prefetch)
+
+
+TICKS = Exchange("ticks")
+MODERATION = Exchange("moderation")
+USER_NOTIFICATIONS = Exchange("user_notifications")
+MANAGER_NOTIFICATIONS = Exchange("manager_notifications")
+MAIL = Exchange("mail")
+FACTS = Exchange("facts", mandatory=False)
+DEAD = Exchange("dead")
+
+CLEANUP_TOKENS = job_queue("cleanup.tokens")
+CLEANUP_MEDIA = job_queue("cleanup.media")
+
+TOPOLOGY = Topology(
+    exchanges=(TICKS, MODERATION, USER_NOTIFICATIONS, MANAGER_NOTIFICATIONS, MAIL, FACTS, DEAD),
+    queues=(CLEANUP_TOKENS, CLEANUP_MEDIA),
+    waits=(
+        Wait("wait.10s", timedelta(seconds=10)),
+        Wait("wait.1m", timedelta(minutes=1)),
+        Wait("wait.5m", timedelta(minutes=5)),
+        Wait("wait.30m", timedelta(minutes=30)),
+        Wait("wait.2h", timedelta(hours=2)),
+    ),
+    # What the platform publishes today reaches the moderation queues without a change on its side.
+    links=((USER_NOTIFICATIONS, MODERATION, "#"), (MANAGER_NOTIFICATIONS, MODERATION, "#")),
+)

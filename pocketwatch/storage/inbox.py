@@ -1,0 +1,37 @@
+"""The inbox: which messages a consumer has handled. Inserting a row is the claim."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+# Sorted, so that two replicas that hold the same messages wait for each other instead of deadlocking.
+CLAIM = sa.text(
+    "INSERT INTO inbox (consumer, message_id) SELECT :consumer, id FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id "
+    "ON CONFLICT DO NOTHING RETURNING message_id, now()"
+)
+RELEASE = sa.text("DELETE FROM inbox WHERE consumer = :consumer AND message_id = ANY(:ids)")
+HANDLED = sa.text("SELECT 1 FROM inbox WHERE consumer = :consumer AND message_id = :id")
+
+
+async def claim(connection: AsyncConnection, consumer: str, ids: Collection[str]) -> dict[str, datetime]:
+    """Claim these messages for this consumer.
+
+    Returns:
+        For each message that was free, the database's time; what is missing was handled before.
+    """
+    claimed = await connection.execute(CLAIM, {"consumer": consumer, "ids": list(ids)})
+    return {row[0]: row[1] for row in claimed}
+
+
+async def release(connection: AsyncConnection, consumer: str, ids: Collection[str]) -> None:
+    """Take the claims of this very transaction back, so that a retry can claim."""
+    if ids:
+        await connection.execute(RELEASE, {"consumer": consumer, "ids": list(ids)})
+
+
+async def handled(connection: AsyncConnection, consumer: str, message_id: str) -> bool:
+    """Whether this consumer has handled this message before."""
+    found = await connection.execute(HANDLED, {"consumer": consumer, "id": message_id})
+    return found.first() is not None

@@ -1,0 +1,96 @@
+"""The suite's tables in the database: made by migrations, checked for drift."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables import platform, suite
+
+VERSION_TABLE = "pocketwatch_version"  # a name of its own: the platform may use Alembic too
+MIGRATIONS = Path(__file__).parent / "migrations"
+# Any number of processes may migrate at once; the others wait for the first and find nothing to do.
+ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch migrations'))")
+
+
+def OURS(name: str | None, kind: str, _parents: Any) -> bool:  # noqa: N802  Alembic's filter, used as a constant
+    """Only our own tables are compared; the platform's live in the same schema and are none of our business."""
+    return kind != "table" or name in suite.metadata.tables
+
+
+async def migrate(database: Database) -> list[str]:
+    """Bring the suite's tables up to date. Safe to repeat, and to run several times at once.
+
+    Returns:
+        The revisions that were applied, oldest first.
+    """
+    async with database.begin() as connection:
+        await connection.execute(ONE_AT_A_TIME)
+        return await connection.run_sync(_upgrade)
+
+
+async def drift(database: Database) -> list[str]:
+    """What a migration would still have to change, in words; empty when tables and migrations agree."""
+    async with database.begin() as connection:
+        return await connection.run_sync(_differences)
+
+
+async def is_current(database: Database) -> bool:
+    """Whether every migration of this version has been applied."""
+    async with database.begin() as connection:
+        return await connection.run_sync(_revision) == _scripts().get_current_head()
+
+
+async def missing_platform_columns(database: Database) -> list[str]:
+    """Columns of the marketplace's tables that our jobs need and that are not there, as `table.column`."""
+    async with database.begin() as connection:
+        return await connection.run_sync(_missing_columns)
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(MIGRATIONS))
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _upgrade(connection: Connection) -> list[str]:
+    before = _revision(connection)
+    command.upgrade(_config(connection), "head")
+    steps = _scripts().iterate_revisions("head", before) if before != _revision(connection) else ()
+    return [script.revision for script in steps][::-1]
+
+
+def _differences(connection: Connection) -> list[str]:
+    options: dict[str, Any] = {"version_table": VERSION_TABLE, "include_name": OURS, "compare_server_default": True}
+    context = MigrationContext.configure(connection, opts=options)
+    return [str(difference) for difference in compare_metadata(context, suite.metadata)]
+
+
+def _missing_columns(connection: Connection) -> list[str]:
+    inspector = sa.inspect(connection)
+    present: Callable[[str], set[str]] = lambda table: (
+        {column["name"] for column in inspector.get_columns(table)} if inspector.has_table(table) else set()
+    )
+    return [
+        f"{table.name}.{column.name}"
+        for table in platform.metadata.sorted_tables
+        for column in table.columns
+        if column.name not in present(table.name)
+    ]

@@ -1,0 +1,24 @@
+"""The marketplace's own tables, as far as our jobs touch them: described, never altered.
+
+`pocketwatch doctor` compares the columns named here with the database's.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# Made by djangorestframework-simplejwt. The foreign key is checked at commit and has no ON DELETE: blacklist rows go first.
+outstanding_tokens = sa.Table(
+    "token_blacklist_outstandingtoken",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+blacklisted_tokens = sa.Table(
+    "token_blacklist_blacklistedtoken",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("token_id", sa.ForeignKey(outstanding_tokens.c.id), nullable=False),
+)

@@ -1,0 +1,133 @@
+"""The tables that Pocketwatch owns. Above each constraint stands which wrong state it makes impossible."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+STATUSES = ("running", "succeeded", "partial", "failed", "rejected", "dead", "skipped")
+TRIGGERS = ("schedule", "manual", "celery", "event")
+FIRE_STATES = ("introduced", "published", "missed")
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+
+def _moment(name: str, *, nullable: bool = True, now: bool = False) -> sa.Column[datetime]:
+    default = sa.func.now() if now else None
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable and not now, server_default=default)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
+
+
+# One row per run of a job: an attempt at a message, from its start to its end.
+update_logs = sa.Table(
+    "update_logs",
+    metadata,
+    _id(),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("entry", sa.Text),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("trigger", sa.Text, nullable=False),
+    _moment("due_at"),
+    _moment("started_at", now=True),
+    _moment("finished_at"),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("dry_run", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("progress", sa.Float),  # the share that is done, 0 to 1; null where nobody knows
+    sa.Column("statistics", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("error", sa.Text),
+    sa.Column("worker", sa.Text, nullable=False),
+    _one_of("status", STATUSES),
+    _one_of("trigger", TRIGGERS),
+    # A run that is over says when; one that goes on does not.
+    sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    sa.CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
+    # A redelivered attempt takes up its own row again, so that a killed worker leaves none that runs for ever.
+    sa.UniqueConstraint("job", "message_id", "attempt"),
+    sa.Index(None, "job", "id"),  # `runs --job`
+    sa.Index("update_logs_running_idx", "job", postgresql_where=sa.text("status = 'running'")),
+)
+
+# A consumer handles a message once: inserting (consumer, message id) is the claim, in the same transaction as the effects.
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("message_id", sa.Text, primary_key=True),
+    _moment("handled_at", now=True),
+    sa.Index("inbox_handled_at_idx", "handled_at", postgresql_using="brin"),  # for the purge; nearly free to keep
+)
+
+# What is to be published: committed with the effects that ask for it, sent afterwards by the relay.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    _id(),
+    # Ids follow from their cause, so a repeated attempt cannot ask for the same message twice.
+    sa.Column("message_id", sa.Text, nullable=False, unique=True),
+    sa.Column("exchange", sa.Text, nullable=False),
+    sa.Column("routing_key", sa.Text, nullable=False),
+    sa.Column("payload", JSONB, nullable=False),
+    sa.Column("headers", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("correlation_id", sa.Text),
+    _moment("created_at", now=True),
+    _moment("available_at", now=True),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("last_error", sa.Text),
+    _moment("sent_at"),
+    # The relay's question: what is unsent and due, oldest first. Sent rows are not in it.
+    sa.Index("outbox_unsent_idx", "available_at", "id", postgresql_where=sa.text("sent_at IS NULL")),
+    sa.Index("outbox_created_at_idx", "created_at", postgresql_using="brin"),
+)
+
+# Each planned moment of an entry, decided once by whichever publisher comes first.
+fires = sa.Table(
+    "fires",
+    metadata,
+    sa.Column("entry", sa.Text, nullable=False),
+    _moment("due_at", nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("timetable", sa.Text, nullable=False),  # cron and zone that planned it; a change begins anew
+    _moment("recorded_at", now=True),
+    sa.PrimaryKeyConstraint("entry", "due_at"),
+    _one_of("state", FIRE_STATES),
+    # What was published can be followed by its message; what was missed says why.
+    sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),
+    sa.CheckConstraint("state <> 'missed' OR reason IS NOT NULL", name="reason"),
+)
+
+# An entry that must not fire for a while: who says so, why, and until when.
+schedule_pauses = sa.Table(
+    "schedule_pauses",
+    metadata,
+    _id(),
+    sa.Column("entry", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    _moment("paused_at", now=True),
+    _moment("expires_at"),
+    _moment("resumed_at"),
+    sa.Column("resumed_by", sa.Text),
+    sa.CheckConstraint("author <> '' AND reason <> ''", name="explained"),
+    sa.CheckConstraint("expires_at > paused_at", name="expires"),
+    # One open pause an entry, so that one `resume` ends it.
+    sa.Index("schedule_pauses_open_key", "entry", unique=True, postgresql_where=sa.text("resumed_at IS NULL")),
+)

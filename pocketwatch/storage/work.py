@@ -1,0 +1,151 @@
+"""What a handler is given: it tells what is to be written and sent, and asks for rows by key.
+
+An event handler takes `Work`, which holds no connection, so that many messages can share one transaction. A job that
+needs a session of its own takes `Transaction`, and runs alone.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from pocketwatch.settings import Settings
+from pocketwatch.storage import outbox, run_log
+from pocketwatch.storage.database import Database
+from schemas.envelope import Envelope
+from schemas.message import Message
+
+Row = tuple[sa.Table, dict[str, Any]]
+
+Status = Literal["succeeded", "partial", "skipped"]
+
+PROGRESS_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A read that a group of messages shares: one row per key, the key in its first column, asked for as `ANY(:keys)`."""
+
+    sql: str
+
+
+class Reads(Protocol):
+    """Who answers `Work.get`."""
+
+    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+        """The row under this key."""
+
+
+class Work:
+    """What one message wants done: all of it together with its claim, or nothing."""
+
+    def __init__(self, envelope: Envelope, now: datetime, reads: Reads) -> None:
+        self.envelope = envelope
+        self.now = now  # the database's clock, once per transaction
+        self.rows: list[Row] = []
+        self.statistics: dict[str, Any] = {}
+        self.status: Status = "succeeded"
+        self.reason: str | None = None
+        self._reads, self._sent = reads, 0
+
+    @property
+    def message_id(self) -> str:
+        """Stable over every repetition of this message."""
+        return self.envelope.message_id
+
+    @property
+    def due_at(self) -> datetime:
+        """The moment at which this was due; now, for a message that no schedule has sent."""
+        return self.envelope.due_at or self.now
+
+    def add(self, table: sa.Table, **values: Any) -> None:
+        """Insert this row when everything is written."""
+        self.rows.append((table, values))
+
+    def send(self, exchange: str, routing_key: str, payload: Message | Mapping[str, Any]) -> None:
+        """Publish this after the commit; its id follows from ours, so a repeated attempt sends the same message."""
+        body = payload.model_dump(mode="json") if isinstance(payload, Message) else payload
+        child = Envelope(
+            message_id=self._next_id(),
+            correlation_id=self.envelope.correlation_id,
+            exchange=exchange,
+            routing_key=routing_key,
+            trigger="event",
+        )
+        self.rows.append(outbox.of(child, body))
+
+    def record(self, **statistics: Any) -> None:
+        """Say in the log row what was done; figures that JSON can hold."""
+        self.statistics |= statistics
+
+    def skip(self, reason: str) -> None:
+        """There was nothing to do, and this is why: the run is logged as `skipped`."""
+        self.status, self.reason = "skipped", reason
+
+    def partial(self, reason: str) -> None:
+        """Something could not be done, the rest was: the run is logged as `partial`."""
+        self.status, self.reason = "partial", reason
+
+    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+        """The row under this key; everyone in the group who asks at the same time is answered by one query."""
+        return await self._reads.get(lookup, key)
+
+    def _next_id(self) -> str:
+        self._sent += 1
+        return f"{self.message_id}.{self._sent}"
+
+
+class Transaction(Work):
+    """The work of a job that runs alone, with a session of its own.
+
+    `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work in
+    `batch` transactions, report `progress`, stop when `time_is_up`, and `hand_on` what is left.
+    """
+
+    def __init__(
+        self, run: run_log.Run, now: datetime, *, database: Database, settings: Settings, stopping: Callable[[], bool]
+    ) -> None:
+        self.session: AsyncSession = database.session()
+        super().__init__(run.envelope, now, OwnReads(self.session))
+        self.settings = settings
+        self._run, self._database, self._stopping = run, database, stopping
+        self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
+        self._reported = time.monotonic()
+
+    def batch(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One short transaction of its own, committed at the end: for work that is safe to do again."""
+        return self._database.begin()
+
+    def time_is_up(self) -> bool:
+        """The budget is spent, or the process is asked to stop: finish what is in hand and hand the rest on."""
+        return self._stopping() or time.monotonic() >= self._deadline
+
+    def hand_on(self, message: Message) -> None:
+        """Go on in a message of its own, which begins where this run stops."""
+        rest = replace(self.envelope, message_id=self._next_id(), attempt=1, exchange=message.exchange)
+        self.rows.append(outbox.of(rest, message.model_dump(mode="json")))
+        self.record(continued_by=rest.message_id)
+
+    async def progress(self, share: float | None = None, **statistics: Any) -> None:
+        """Report how far this is (0 to 1); written to the log row about once a second."""
+        self.record(**statistics)
+        if time.monotonic() - self._reported >= PROGRESS_EVERY:
+            self._reported = time.monotonic()
+            async with self._database.begin() as connection:
+                await run_log.progress(connection, self._run, share=share, statistics=self.statistics)
+
+
+class OwnReads:
+    """Answers `get` for a job that runs alone, one query a key."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+        """The row under this key."""
+        return (await self._session.execute(sa.text(lookup.sql), {"keys": [key]})).first()

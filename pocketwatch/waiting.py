@@ -1,0 +1,45 @@
+"""Waiting for a server that is only late, and telling one that never comes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from loguru import logger
+
+from pocketwatch.errors import ServerUnreachable
+
+Answer = TypeVar("Answer")
+
+PAUSE = 0.5  # seconds between two attempts
+WAITING = "waiting for server"
+
+
+class NotYet(Exception):
+    """The server does not answer now, but may in a moment."""
+
+
+async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, patience: timedelta) -> Answer:
+    """Ask until the server answers.
+
+    Args:
+        server: its name and address without a password, for the log and the error.
+        probe: raises NotYet when asking again may help, and ServerUnreachable when it cannot.
+        patience: how long to go on asking.
+
+    Raises:
+        ServerUnreachable: when it has not answered in time, or when asking again cannot help.
+    """
+    end, told = time.monotonic() + patience.total_seconds(), False
+    while True:
+        try:
+            return await probe()
+        except NotYet as error:
+            if time.monotonic() + PAUSE > end:
+                waited = f"{patience.total_seconds():g} s"
+                raise ServerUnreachable(f"{server} does not answer ({error}); waited {waited}") from error
+            if not told:
+                logger.bind(server=server, reason=str(error)).warning(WAITING)
+                told = True
+        await asyncio.sleep(PAUSE)

@@ -1,0 +1,64 @@
+"""The publishing side of a process: ticker, relay and the watch over routes, from `async with` until its end."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from loguru import logger
+
+from pocketwatch.broker.declare import declare
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from publishers import routes
+from publishers.relay import Relay
+from publishers.schedule import load
+from publishers.ticker import Ticker
+
+PUBLISHING = "publishing"
+
+
+class Publishing:
+    """Publishes the ticks of the schedule and what consumers ask for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._publisher: Publisher | None = None
+        self.background: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+        await self._stack.aclose()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Connected, and everything in the background still runs."""
+        connected = self._publisher is not None and self._publisher.is_connected
+        return connected and not any(task.done() for task in self.background)
+
+    async def _start(self) -> None:
+        schedule = load(self._settings.running.schedule)
+        patience = self._settings.servers.patience
+        database = Database(self._settings.database_url, name="pocketwatch publish")
+        self._stack.push_async_callback(database.close)
+        await database.ready(patience=patience)
+        self._publisher = Publisher(self._settings.rabbitmq_urls, role="ticks", patience=patience)
+        await self._stack.enter_async_context(self._publisher)
+        connection = self._publisher.connection
+        await declare(connection, TOPOLOGY)
+        work = (Relay(database, self._publisher).run(), Ticker(database, schedule).run(), routes.watch(connection, schedule))
+        self.background = [asyncio.create_task(part) for part in work]
+        logger.bind(entries=len(schedule.enabled)).info(PUBLISHING)

@@ -1,0 +1,30 @@
+"""Every message that travels, by its routing key: the whole list on one screen."""
+
+import difflib
+from collections.abc import Mapping
+
+from schemas.facts import RunFailed
+from schemas.message import Message
+from schemas.ticks import CleanMedia, CleanTokens
+
+CATALOGUE: Mapping[str, type[Message]] = {
+    message.routing_key: message
+    for message in (
+        CleanTokens,
+        CleanMedia,
+        RunFailed,
+    )
+}
+
+
+def schema_of(routing_key: str) -> type[Message]:
+    """The schema of the messages with this routing key.
+
+    Raises:
+        LookupError: for a key that nothing is known about; its text names the nearest one.
+    """
+    if (schema := CATALOGUE.get(routing_key)) is not None:
+        return schema
+    near = difflib.get_close_matches(routing_key, CATALOGUE, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(sorted(CATALOGUE))}"
+    raise LookupError(f'there is no job "{routing_key}"; {hint}')

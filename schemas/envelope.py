@@ -1,0 +1,109 @@
+"""What travels beside the body: AMQP properties and headers, the same for every message.
+
+    message_id       stable over retries; a consumer handles each id once
+    correlation_id   the message that began the chain
+    x-trigger        schedule | manual | celery | event; manual where nothing is said
+    x-entry          the entry of the schedule that fired
+    x-due-at         the moment at which it was due, ISO 8601 with a zone
+    x-attempt        1, 2, …; counted by us, because brokers rewrite their own counters
+
+A message that failed carries also where it fell out and why (`x-origin-*`, `x-error-*`, `x-*-failed-at`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+from uuid import uuid4
+
+Trigger = Literal["schedule", "manual", "celery", "event"]
+
+TRIGGER = "x-trigger"
+ENTRY = "x-entry"
+DUE_AT = "x-due-at"
+ATTEMPT = "x-attempt"
+ORIGIN_QUEUE = "x-origin-queue"
+ORIGIN_EXCHANGE = "x-origin-exchange"
+ORIGIN_ROUTING_KEY = "x-origin-routing-key"
+ERROR_TYPE = "x-error-type"
+ERROR = "x-error"
+FIRST_FAILED_AT = "x-first-failed-at"
+LAST_FAILED_AT = "x-last-failed-at"
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The metadata of one delivery."""
+
+    message_id: str
+    correlation_id: str
+    exchange: str
+    routing_key: str
+    trigger: Trigger = "manual"
+    entry: str | None = None
+    due_at: datetime | None = None
+    attempt: int = 1
+    named: bool = True  # False: it came without an id, so a repeat of it cannot be recognised
+
+    def headers(self) -> dict[str, Any]:
+        """The headers that carry this, for the next publish."""
+        entry = {} if self.entry is None else {ENTRY: self.entry}
+        due_at = {} if self.due_at is None else {DUE_AT: self.due_at.isoformat()}
+        return {TRIGGER: self.trigger, ATTEMPT: self.attempt, **entry, **due_at}
+
+
+def read(
+    *, message_id: str | None, correlation_id: str | None, exchange: str, routing_key: str, headers: Mapping[str, Any]
+) -> Envelope:
+    """Read the metadata of a delivery; a message that came back from a wait has its first routing key again.
+
+    Raises:
+        ValueError: naming the property or header, its value and what would be right.
+    """
+    known_id = _text("message_id", message_id)
+    own_id = known_id or f"anonymous-{uuid4()}"
+    return Envelope(
+        message_id=own_id,
+        correlation_id=_text("correlation_id", correlation_id) or own_id,
+        exchange=_text(ORIGIN_EXCHANGE, headers.get(ORIGIN_EXCHANGE, exchange)) or "",
+        routing_key=_text(ORIGIN_ROUTING_KEY, headers.get(ORIGIN_ROUTING_KEY, routing_key)) or "",
+        trigger=_trigger(headers.get(TRIGGER, "manual")),
+        entry=_text(ENTRY, headers.get(ENTRY)),
+        due_at=_moment(headers.get(DUE_AT)),
+        attempt=_attempt(headers.get(ATTEMPT, 1)),
+        named=bool(known_id),
+    )
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and not UNPRINTABLE.search(value)):
+        return value
+    raise ValueError(f"{name} is {value!r}; it must be printable text")
+
+
+def _trigger(value: Any) -> Trigger:
+    for known in get_args(Trigger):
+        if value == known:
+            return known  # type: ignore[no-any-return]
+    raise ValueError(f"{TRIGGER} is {value!r}; it must be one of {', '.join(get_args(Trigger))}")
+
+
+def _moment(value: Any) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"{DUE_AT} is {value!r}; it must be a moment with a zone, such as 2026-01-31T02:00:00+00:00")
+    return moment
+
+
+def _attempt(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31:
+        return value
+    raise ValueError(f"{ATTEMPT} is {value!r}; it must be a whole number from 1")

@@ -1,0 +1,31 @@
+"""What every message on the wire has in common.
+
+The body is JSON that holds the arguments only; everything about the message travels beside it (see `envelope`).
+"""
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Message(BaseModel):
+    """A message: frozen, and strict about types, so that `"7"` or `true` is never taken for a number."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    exchange: ClassVar[str]
+    routing_key: ClassVar[str]
+
+
+class Tick(Message):
+    """A timed event that asks for a job. An unknown field is an operator's typo, and is refused with its name."""
+
+    exchange: ClassVar[str] = "ticks"
+
+
+class Fact(Message):
+    """Something that has happened, for anyone. Readers tolerate fields that they do not know yet."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    exchange: ClassVar[str] = "facts"
