@@ -1,6 +1,6 @@
 """Logs: one loguru set-up for our lines and for those of FastStream, aio-pika and SQLAlchemy.
 
-Columns on a terminal, JSON elsewhere. Event names are constants and values are fields: `logger.bind(job=…).info(HANDLED)`.
+Columns on a terminal, JSON elsewhere. Event names are constants, values are fields: `logger.bind(job=…).info(HANDLED)`.
 """
 
 import json
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Libraries whose INFO lines tell nothing to an operator; their warnings still come through.
 QUIET = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream")
-# One of these is logged per channel at each lost connection, beside the line that says what happened.
-NOISE = "aio_pika.tools"
+# What these say of lost connections, per channel and per attempt, our own lines say once.
+NOISE = ("aio_pika.tools", "aiormq.connection")
 
 
 class Intercept(logging.Handler):
@@ -29,8 +29,8 @@ class Intercept(logging.Handler):
         """Log one foreign record."""
         level: str | int = record.levelname if record.levelname in logging.getLevelNamesMapping() else record.levelno
         fields = {key: getattr(record, key) for key in ("queue", "exchange", "message_id") if getattr(record, key, "")}
-        bound = logger.patch(lambda entry: entry.update(name=record.name, function=record.funcName, line=record.lineno))
-        bound.bind(**fields).opt(exception=record.exc_info).log(level, record.getMessage())
+        named = logger.patch(lambda entry: entry.update({"name": record.name}))
+        named.bind(**fields).opt(exception=record.exc_info).log(level, record.getMessage())
 
 
 def configure(settings: Logging) -> None:
@@ -51,7 +51,8 @@ def configure(settings: Logging) -> None:
     logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger(NOISE).setLevel(logging.CRITICAL)
+    for name in NOISE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 

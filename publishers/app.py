@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Self
 
 from loguru import logger
@@ -11,6 +10,7 @@ from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.settings import Settings
+from pocketwatch.storage import schema
 from pocketwatch.storage.database import Database
 from publishers import routes
 from publishers.relay import Relay
@@ -37,7 +37,7 @@ class Publishing:
             raise
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self.background:
             task.cancel()
         await asyncio.gather(*self.background, return_exceptions=True)
@@ -55,10 +55,15 @@ class Publishing:
         database = Database(self._settings.database_url, name="pocketwatch publish")
         self._stack.push_async_callback(database.close)
         await database.ready(patience=patience)
+        await schema.ready(database, patience=patience)
         self._publisher = Publisher(self._settings.rabbitmq_urls, role="ticks", patience=patience)
         await self._stack.enter_async_context(self._publisher)
         connection = self._publisher.connection
         await declare(connection, TOPOLOGY)
-        work = (Relay(database, self._publisher).run(), Ticker(database, schedule).run(), routes.watch(connection, schedule))
+        work = (
+            Relay(database, self._publisher).run(),
+            Ticker(database, schedule).run(),
+            routes.watch(connection, schedule),
+        )
         self.background = [asyncio.create_task(part) for part in work]
         logger.bind(entries=len(schedule.enabled)).info(PUBLISHING)

@@ -77,7 +77,7 @@ def fires_between(entry: Entry, after: datetime, until: datetime) -> list[dateti
 
 
 def _shift(zone: ZoneInfo, after: datetime, until: datetime) -> timedelta:
-    """How far clocks are moved near either end: so far beyond it may a time of day lie that maps to a moment between."""
+    """How far clocks are moved near either end: so far beyond it, a time of day may map to a moment between them."""
     near = [end + side for end in (after, until) for side in (-FAR, timedelta(0), FAR)]
     offsets = [offset for moment in near if (offset := moment.astimezone(zone).utcoffset()) is not None]
     return max(offsets) - min(offsets)

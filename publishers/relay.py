@@ -1,8 +1,8 @@
-"""The relay: what was asked for in a transaction goes out after its commit, confirmed by the broker before it counts as sent.
+"""The relay: what was asked for in a transaction goes out after its commit, and is sent when the broker confirms it.
 
 Any number of relays may run: each takes rows that no other holds. A crash after the confirm and before the mark sends a
-message again, under the same id, and the consumers' inbox knows it. A row that cannot be published is put off with growing
-waits, tells so at each failure, and is never dropped.
+message again, under the same id, and the consumers' inbox knows it. A row that cannot be published is put off with
+growing waits, tells so at each failure, and is never dropped.
 """
 
 import asyncio
@@ -66,9 +66,13 @@ class Relay:
                 next_in = await outbox.seconds_to_next(connection)
             longest = POLL.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311  several relays need not look at once
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), longest if next_in is None else min(max(next_in, 0.05), longest))
+                await asyncio.wait_for(
+                    self._wake.wait(), longest if next_in is None else min(max(next_in, 0.05), longest)
+                )
                 continue
-            await listening.execute("SELECT 1", timeout=POLL.total_seconds())  # is the connection alive that notifies us?
+            await listening.execute(
+                "SELECT 1", timeout=POLL.total_seconds()
+            )  # is the connection alive that notifies us?
 
     async def send_batch(self) -> int:
         """Publish what is due, up to a batch.

@@ -1,7 +1,7 @@
 """The live half of the route proof: for each entry, is its queue there, and does anybody consume it?
 
-The other half (job, payload and binding) is proved when the schedule is loaded; such an entry refuses to start. A missing
-consumer is an alarm and no refusal, because consumers may start later.
+The other half (job, payload and binding) is proved when the schedule is loaded, and such an entry refuses to start. A
+missing consumer is an alarm and no refusal, because consumers may start later.
 """
 
 import asyncio

@@ -119,7 +119,7 @@ class Schedule(BaseModel):
 
 
 def load(path: Path | None = None) -> Schedule:
-    """Read and prove a schedule: each entry's job exists, its payload is what the job takes, and a queue is bound for it.
+    """Read and prove a schedule: each entry's job exists, takes its payload, and has a queue bound for it.
 
     Args:
         path: a file of the same form instead of the one that comes with the suite.

@@ -1,13 +1,15 @@
 """The ticker: at its due moment each entry's fire is recorded once, together with the message that goes out.
 
-Any number of tickers may run: the row of a fire is unique, and whoever inserts it first has also inserted the message. They all
-go by the database's clock. What nobody recorded while no ticker ran is found again from the last record of each entry.
+Any number of tickers may run: the row of a fire is unique, and whoever inserts it first has also inserted the message.
+They all go by the database's clock. What nobody recorded while no ticker ran is found again from the last record of
+each entry.
 """
 
 import asyncio
 from datetime import datetime, timedelta
 
 from loguru import logger
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import fires, pauses
 from pocketwatch.storage.database import Database, is_outage
@@ -64,18 +66,20 @@ class Ticker:
         async with self._database.begin() as connection:
             now = await fires.clock(connection)
             paused = await pauses.in_force(connection)
-            planned: list[Fire] = []
-            for entry in self._entries:
-                if entry.name not in paused:  # left as it is: when it is resumed, `catch_up` decides
-                    for moment in due(entry, after=self._decided[entry.name], now=now):
-                        planned.append(_fire(entry, await self._explained(connection, entry, moment)))
+            # A paused entry is left as it is: when it is resumed, its `catch_up` decides.
+            active = [entry for entry in self._entries if entry.name not in paused]
+            planned = [
+                _fire(entry, await self._explained(connection, entry, moment))
+                for entry in active
+                for moment in due(entry, after=self._decided[entry.name], now=now)
+            ]
             ours = await fires.record(connection, planned)
-        self._decided |= {entry.name: now for entry in self._entries if entry.name not in paused}
+        self._decided |= {entry.name: now for entry in active}
         for fire in ours:
             _say(fire, now)
         return self._until_next(now)
 
-    async def _explained(self, connection: object, entry: Entry, moment: Due) -> Due:
+    async def _explained(self, connection: AsyncConnection, entry: Entry, moment: Due) -> Due:
         """A moment that was missed because of a pause says so."""
         if moment.missed is None:
             return moment

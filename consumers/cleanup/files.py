@@ -1,7 +1,7 @@
 """Deleting old files below a root, so that nothing outside it can be touched, whatever happens meanwhile.
 
-Every step goes through the descriptor of a folder that was opened without following links, below one that was opened the
-same way: a folder that is swapped for a link during the run changes nothing. Other file systems are left alone.
+Every step goes through the descriptor of a folder that was opened without following links, below one that was opened
+the same way: a folder that is swapped for a link during the run changes nothing. Other file systems are left alone.
 
 One thread looks, a few delete: deleting waits on the disk, and looking does not.
 """
@@ -18,8 +18,8 @@ from queue import Queue
 from pocketwatch.errors import GiveUp, PocketwatchError
 
 THREADS = 6
-CHUNK = 64  # files that a deleting thread takes at a time
-QUEUED = 2 * THREADS  # chunks that wait: few, so that a file goes within milliseconds of being looked at
+PARCEL_FILES, PARCEL_FOLDERS = 64, 16  # that a deleting thread takes at a time; folders, because each is held open
+QUEUED = 2 * THREADS  # parcels that wait: few, so that a file goes within milliseconds of being looked at
 DEEPEST = 128  # folders within folders; each level holds two descriptors
 EXAMPLES = 5  # errors that are told by name
 SHARE_APPLIES_FROM = 1000  # files; below, a large share is no sign of a mistake
@@ -96,7 +96,7 @@ class Sweep:
             return
         raise GiveUp(
             f"{survey.files_deleted} of {survey.files_seen} files below {self.root} would go, more than the share of "
-            f"{self.max_share:g} that one run may destroy; nothing was deleted. If that is right, run it with max_share=1"
+            f"{self.max_share:g} that one run may destroy; nothing was deleted. If that is right: --set max_share=1"
         )
 
 
@@ -107,15 +107,16 @@ class Folder:
 
     def __init__(self, parent: "Folder | None", name: str, descriptor: int, *, old: bool) -> None:
         self.parent, self.name, self.descriptor = parent, name, descriptor
-        self.depth = 0 if parent is None else parent.depth + 1
-        self.path = "" if parent is None else f"{parent.path}{name}/"
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.path: str = "" if parent is None else f"{parent.path}{name}/"
         self.old = old
         self.pending = 1  # its own look-through; then its chunks and folders too
         self.kept = False  # something stays in it
         self.touched = False  # something has gone from it
 
 
-Chunk = tuple[Folder, list[tuple[str, int]]]  # names, and the bytes that each will free
+Doomed = list[tuple[str, int]]  # names in one folder, and the bytes that each will free
+Parcel = list[tuple[Folder, Doomed]]
 
 
 class Walk:
@@ -124,7 +125,8 @@ class Walk:
     def __init__(self, sweep: Sweep, *, delete: bool, figures: Figures | None = None) -> None:
         self._sweep, self._delete = sweep, delete
         self._figures = figures or Figures()
-        self._chunks: Queue[Chunk | None] = Queue(QUEUED)
+        self._parcel: Parcel = []  # being filled
+        self._parcels: Queue[Parcel | None] = Queue(QUEUED)
         self._lock = threading.Lock()
         self._device = -1
         self._failure: Exception | None = None
@@ -137,9 +139,10 @@ class Walk:
             thread.start()
         try:
             self._look_through(root)
+            self._send()
         finally:
             for _ in threads:
-                self._chunks.put(None)
+                self._parcels.put(None)
             for thread in threads:
                 thread.join()
         if self._failure is not None:
@@ -158,22 +161,22 @@ class Walk:
         return Folder(None, str(root), descriptor, old=False)
 
     def _look_through(self, folder: Folder) -> None:
-        """Sort what is in a folder: what goes is handed to the deleting threads, chunk by chunk."""
-        chunk: list[tuple[str, int]] = []
+        """Sort what is in a folder; what goes is packed for the deleting threads."""
+        doomed: Doomed = []
         try:
             with os.scandir(folder.descriptor) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         self._enter(folder, entry.name)
                     elif (freed := self._freed_by(folder, entry)) is not None:
-                        chunk.append((entry.name, freed))
-                        chunk = self._hand_over(folder, chunk) if len(chunk) == CHUNK else chunk
+                        doomed.append((entry.name, freed))
+                        doomed = self._pack(folder, doomed) if len(doomed) == PARCEL_FILES else doomed
                     if self._figures.stopped:
                         folder.kept = True
                         break
         except OSError as error:
             self._error(folder, folder.path, error)
-        self._hand_over(folder, chunk)
+        self._pack(folder, doomed)
         self._done(folder)
 
     def _enter(self, parent: Folder, name: str) -> None:
@@ -214,26 +217,40 @@ class Walk:
         folder.kept = True
         return None
 
-    def _hand_over(self, folder: Folder, chunk: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Have these deleted; returns the next, empty chunk."""
+    def _pack(self, folder: Folder, doomed: Doomed) -> Doomed:
+        """Have these deleted; returns the next, empty list."""
         self._figures.stopped = self._figures.stopped or self._sweep.stop()
-        if not chunk:
-            return chunk
+        if not doomed:
+            return doomed
         with self._lock:
             folder.pending += 1
-        if self._delete:
-            self._chunks.put((folder, chunk))
-        else:
-            self._count(folder, [freed for _, freed in chunk])
+        self._parcel.append((folder, doomed))
+        if len(self._parcel) == PARCEL_FOLDERS or sum(len(part) for _, part in self._parcel) >= PARCEL_FILES:
+            self._send()
         return []
 
+    def _send(self) -> None:
+        parcel, self._parcel = self._parcel, []
+        if self._delete:
+            self._parcels.put(parcel)
+        else:
+            self._delete_parcel(parcel)
+
     def _work(self) -> None:
-        while (task := self._chunks.get()) is not None:
-            folder, chunk = task
+        while (parcel := self._parcels.get()) is not None:
             try:
-                self._count(folder, [freed for name, freed in chunk if self._unlink(folder, name)])
+                self._delete_parcel(parcel)
             except Exception as error:  # noqa: BLE001  a bug; a thread that died would leave the others waiting
                 self._failure = error
+
+    def _delete_parcel(self, parcel: Parcel) -> None:
+        for folder, doomed in parcel:
+            freed = [size for name, size in doomed if not self._delete or self._unlink(folder, name)]
+            with self._lock:
+                folder.touched = True
+                self._figures.files_deleted += len(freed)
+                self._figures.bytes_freed += sum(freed)
+            self._done(folder)
 
     def _unlink(self, folder: Folder, name: str) -> bool:
         try:
@@ -244,13 +261,6 @@ class Walk:
             self._error(folder, folder.path + name, error)
             return False
         return True
-
-    def _count(self, folder: Folder, freed: list[int]) -> None:
-        with self._lock:
-            folder.touched = True
-            self._figures.files_deleted += len(freed)
-            self._figures.bytes_freed += sum(freed)
-        self._done(folder)
 
     def _error(self, folder: Folder, path: str, error: OSError) -> None:
         with self._lock:

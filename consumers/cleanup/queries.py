@@ -41,7 +41,9 @@ async def last_token_id(connection: AsyncConnection) -> int:
     return int((await connection.execute(LAST_TOKEN)).scalar_one())
 
 
-async def tokens_after(connection: AsyncConnection, after: int, *, until: int, limit: int) -> Sequence[sa.Row[tuple[int, str]]]:
+async def tokens_after(
+    connection: AsyncConnection, after: int, *, until: int, limit: int
+) -> Sequence[sa.Row[int, str]]:
     """The next page of (id, token), by id."""
     page = await connection.execute(TOKENS_AFTER, {"after": after, "until": until, "size": limit})
     return page.all()

@@ -1,4 +1,4 @@
-"""A sweep as a job: surveyed first, stopped before it destroys too much, followed while it goes on, told in the log row."""
+"""A sweep as a job: surveyed first, stopped before it destroys too much, followed, and told in the log row."""
 
 import asyncio
 import threading

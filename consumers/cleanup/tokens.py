@@ -1,4 +1,4 @@
-"""Expired JWT refresh tokens: once a day, tokens whose `exp` is past by more than the retention go, blacklist rows first.
+"""Expired JWT refresh tokens: once a day, tokens whose `exp` is past by more than the retention go.
 
 Find them by reading each token; delete their blacklisted rows; delete the outstanding rows. The column `expires_at` is
 not trusted where the token itself can be read, and signatures are not verified, because keys rotate.
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 from pydantic_core import from_json
 
@@ -39,7 +40,9 @@ async def clean_tokens(tick: CleanTokens, work: Transaction) -> None:
         last = await queries.last_token_id(connection)
     position, limited = tick.after_id, False
     pages = read_pages(work, tick, until=last)
-    async for page, deleted in overlapped(pages, lambda page: delete(work, page.expired, tick), at_once=DELETES_AT_ONCE):
+    async for page, deleted in overlapped(
+        pages, lambda page: delete(work, page.expired, tick), at_once=DELETES_AT_ONCE
+    ):
         done.update(page.statistics)
         done.update(deleted)
         position, limited = page.last_id, page.limited
@@ -87,7 +90,9 @@ def sort(
 ) -> Page:
     """Which of these tokens may go: those that expired before the margin, by what they say or else by their column."""
     present, cutoff = now.timestamp(), (now - margin).timestamp()
-    known = {token_id: columns.get(token_id, present) if expiry is None else expiry for token_id, expiry in expiries.items()}
+    known = {
+        token_id: columns.get(token_id, present) if expiry is None else expiry for token_id, expiry in expiries.items()
+    }
     expired = [token_id for token_id, expiry in known.items() if expiry < cutoff]
     return Page(
         last_id=max(expiries),
@@ -101,7 +106,7 @@ def sort(
     )
 
 
-async def read_tokens(tokens: Sequence[tuple[int, str]]) -> dict[int, float | None]:
+async def read_tokens(tokens: Sequence[sa.Row[int, str]]) -> dict[int, float | None]:
     """The expiry of each token, read in slices, so that the deletes under way get their turns between them."""
     expiries: dict[int, float | None] = {}
     for start in range(0, len(tokens), SLICE):
@@ -134,7 +139,8 @@ def expiry_of(token: str) -> float | None:
     try:
         _, payload, _ = token.split(".")
         claims = from_json(urlsafe_b64decode(payload + "=="), allow_inf_nan=False)
-        expiry, refresh_expiry = claims["exp"], claims.get("refresh_exp", 0)
+        expiry = claims["exp"]
+        refresh_expiry = claims.get("refresh_exp", expiry)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return max(expiry, refresh_expiry) if is_moment(expiry) and is_moment(refresh_expiry) else None

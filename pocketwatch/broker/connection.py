@@ -6,10 +6,10 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
 import aio_pika
 import aiormq.exceptions
+from aio_pika import Connection
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
@@ -30,22 +30,23 @@ REFUSALS = (
     aiormq.exceptions.ConnectionNotAllowed,
     aiormq.exceptions.InvalidFrameError,
 )
+OnClose = Callable[[AbstractConnection | None, BaseException | None], None]
 LATE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
 
 
-async def find_node(urls: Sequence[str], *, patience: timedelta) -> str:
-    """The URL of a node that lets us in, with our heartbeat; the first of the list that does.
+async def find_node(urls: Sequence[str], *, role: str, patience: timedelta) -> str:
+    """The URL of a node that lets us in, with our name and heartbeat; the first of the list that does.
 
     Raises:
         ServerUnreachable: when none does within `patience`, or one refuses our user, password or vhost.
     """
     shown = ", ".join(map(without_password, urls))
-    return await until_ready(f"RabbitMQ at {shown}", lambda: _first(urls), patience=patience)
+    return await until_ready(f"RabbitMQ at {shown}", lambda: _first(urls, role), patience=patience)
 
 
-async def _first(urls: Sequence[str]) -> str:
+async def _first(urls: Sequence[str], role: str) -> str:
     reasons: list[str] = []
-    for url in map(with_heartbeat, urls):
+    for url in (completed(url, role) for url in urls):
         try:
             connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
             await connection.close()
@@ -61,20 +62,17 @@ async def _first(urls: Sequence[str]) -> str:
 def _refusal(url: str, error: Exception) -> str:
     parts = URL(url)
     vhost = parts.path.removeprefix("/") or "/"
+    server = f"RabbitMQ at {without_password(str(parts.with_query(None)))}"
     if isinstance(error, aiormq.exceptions.AuthenticationError | aiormq.exceptions.ProbableAuthenticationError):
-        return f'RabbitMQ at {without_password(url)} refuses user "{parts.user}" or its password'
-    return f'RabbitMQ at {without_password(url)} has no vhost "{vhost}", or user "{parts.user}" may not use it'
+        return f'{server} refuses user "{parts.user}" or its password'
+    return f'{server} has no vhost "{vhost}", or user "{parts.user}" may not use it'
 
 
-def with_heartbeat(url: str) -> str:
-    """The same URL, with our heartbeat unless it says its own."""
+def completed(url: str, role: str) -> str:
+    """The same URL, with the name that the management UI shows, and our heartbeat unless it says its own."""
+    name = f"pocketwatch {role} {socket.gethostname()}:{os.getpid()}"
     parts = URL(url)
-    return url if "heartbeat" in parts.query else str(parts.update_query(heartbeat=HEARTBEAT))
-
-
-def client_properties(role: str) -> dict[str, Any]:
-    """How a connection is called in the management UI."""
-    return {"connection_name": f"pocketwatch {role} {socket.gethostname()}:{os.getpid()}"}
+    return str(parts.update_query({"heartbeat": str(HEARTBEAT), **parts.query, "name": name}))
 
 
 async def connect(urls: Sequence[str], *, role: str, patience: timedelta) -> AbstractRobustConnection:
@@ -83,21 +81,19 @@ async def connect(urls: Sequence[str], *, role: str, patience: timedelta) -> Abs
     Raises:
         ServerUnreachable: as `find_node`.
     """
-    url = await find_node(urls, patience=patience)
-    connection = await aio_pika.connect_robust(
-        url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_EVERY, client_properties=client_properties(role)
-    )
-    connection.close_callbacks.add(failover(urls))
+    url = await find_node(urls, role=role, patience=patience)
+    connection = await aio_pika.connect_robust(url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_EVERY)
+    connection.close_callbacks.add(failover(urls, role=role))
     connection.reconnect_callbacks.add(tell_back)
     return connection
 
 
-def failover(urls: Sequence[str]) -> Callable[[AbstractConnection, BaseException | None], None]:
+def failover(urls: Sequence[str], *, role: str) -> OnClose:
     """A close callback that points the connection at the next node; called for each failed attempt too."""
-    nodes = itertools.cycle([URL(with_heartbeat(url)) for url in urls])
+    nodes = itertools.cycle([URL(completed(url, role)) for url in urls])
 
-    def rotate(connection: AbstractConnection, error: BaseException | None) -> None:
-        if isinstance(error, asyncio.CancelledError) or error is None:
+    def rotate(connection: AbstractConnection | None, error: BaseException | None) -> None:
+        if not isinstance(connection, Connection) or not isinstance(error, Exception):
             return  # closed by us
         node = next(nodes)
         if len(urls) > 1 and (node.host, node.port) == (connection.url.host, connection.url.port):
@@ -108,6 +104,6 @@ def failover(urls: Sequence[str]) -> Callable[[AbstractConnection, BaseException
     return rotate
 
 
-def tell_back(connection: AbstractConnection) -> None:
+def tell_back(connection: AbstractConnection | None) -> None:
     """A reconnect callback: says in the log that it works again."""
-    logger.bind(server=without_password(str(connection.url))).info(CONNECTION_BACK)
+    logger.bind(server=without_password(str(getattr(connection, "url", "")))).info(CONNECTION_BACK)

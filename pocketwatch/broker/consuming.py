@@ -1,19 +1,19 @@
 """The consuming side of a process: its connection, its executors, and an orderly end."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import partial
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from aio_pika.abc import AbstractRobustConnection
+from faststream import ContextRepo
 from faststream.rabbit import RabbitBroker, RabbitRouter
-from faststream.rabbit.utils import RabbitClientProperties
+from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 from loguru import logger
 
 from pocketwatch.broker.connection import (
     RECONNECT_EVERY,
-    client_properties,
     failover,
     find_node,
     tell_back,
@@ -24,6 +24,7 @@ from pocketwatch.broker.failures import Failures
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.settings import Settings
+from pocketwatch.storage import schema
 from pocketwatch.storage.alone import Alone
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.executor import Executor
@@ -43,7 +44,7 @@ class Consuming:
         self._routers = routers
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
-        self._broker: RabbitBroker | None = None
+        self._connection: AbstractRobustConnection | None = None
         self.background: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -54,15 +55,14 @@ class Consuming:
             raise
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         await self._stack.aclose()
 
     @property
     def is_healthy(self) -> bool:
         """Connected, and everything in the background still runs."""
-        connection = self._broker and self._broker._connection  # noqa: SLF001  FastStream's ping opens a channel each time
-        connected = connection is not None and not connection.is_closed and connection.connected.is_set()
+        connected = self._connection is not None and self._connection.connected.is_set()
         return connected and not any(task.done() for task in self.background)
 
     async def _start(self) -> None:
@@ -71,30 +71,37 @@ class Consuming:
         database = Database(self._settings.database_url, name=f"pocketwatch consume {self._role}")
         self._stack.push_async_callback(database.close)
         await database.ready(patience=patience)
+        await schema.ready(database, patience=patience)
         publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience)
         await self._stack.enter_async_context(publisher)
         await declare(publisher.connection, TOPOLOGY)
         await self._consume(database, publisher)
 
     async def _consume(self, database: Database, publisher: Publisher) -> None:
-        urls = self._settings.rabbitmq_urls
+        urls, role = self._settings.rabbitmq_urls, f"consume {self._role}"
         broker = RabbitBroker(
-            await find_node(urls, patience=self._settings.servers.patience),
-            client_properties=RabbitClientProperties(**client_properties(f"consume {self._role}")),
+            await find_node(urls, role=role, patience=self._settings.servers.patience),
             reconnect_interval=RECONNECT_EVERY,
-            on_close=[failover(urls)],
+            on_close=[failover(urls, role=role)],
             on_reconnected=[tell_back],
             graceful_timeout=max(self._settings.running.grace.total_seconds(), 0.001),  # 0 would mean: do not wait
+            logger=logging.getLogger("faststream"),
+            log_level=logging.DEBUG,  # a line for each message is written by `Delivery`, with what became of it
             apply_types=False,  # the decoder has made a checked message of the body already
             routers=self._routers,
         )
-        wanted = [CONSUMERS[subscriber.queue.name] for subscriber in broker.subscribers]
-        executors = {consumer.queue.name: self._executor(consumer, database) for consumer in wanted}
-        broker.add_middleware(partial(Delivery, executors=executors, failures=Failures(database, publisher)))
-        self.background = [asyncio.create_task(executor.run()) for executor in executors.values()]
+        executors = {queue: self._executor(CONSUMERS[queue], database) for queue in queues_of(broker)}
+        failures = Failures(database, publisher)
+
+        def delivery(message: Any, /, *, context: ContextRepo) -> Delivery:
+            return Delivery(message, context=context, executors=executors, failures=failures)
+
+        broker.add_middleware(delivery)
+        groups = [executor for executor in executors.values() if isinstance(executor, GroupCommit)]
+        self.background = [asyncio.create_task(group.run()) for group in groups]
         self._stack.callback(lambda: [task.cancel() for task in self.background])
-        self._broker = broker
         self._stack.push_async_callback(broker.stop)
+        self._connection = await broker.connect()
         await broker.start()
         logger.bind(queues=", ".join(executors)).info(CONSUMING)
 
@@ -111,3 +118,8 @@ class Consuming:
         return GroupCommit(
             consumer.queue.name, consumer.handler, database, size=consumer.queue.prefetch, apart=consumer.apart
         )
+
+
+def queues_of(broker: RabbitBroker) -> list[str]:
+    """The queues that a broker's subscribers consume."""
+    return [subscriber.queue.name for subscriber in broker.subscribers if isinstance(subscriber, RabbitSubscriber)]

@@ -47,6 +47,11 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> None:
         raise TopologyMismatch(f"the broker has what differs from our topology: {'; '.join(problems)}; {advice}")
 
 
+async def difference_of(connection: AbstractConnection, queue: Queue) -> str | None:
+    """How a queue that exists differs from what is meant; None when it does not."""
+    return next(iter(await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')), None)
+
+
 async def _mismatch(
     connection: AbstractConnection, make: Callable[[AbstractChannel, Any], Awaitable[Any]], wanted: Any, name: str
 ) -> list[str]:

@@ -5,8 +5,8 @@
                      └─ dead letter ◄─┴──── or a wait, then again ┘
 
 One middleware, the outermost, sees every error: of the headers, the schema, the handler and the database. A message is
-acknowledged only when it is safe elsewhere: committed, waiting, or dead with its reason. Where even that cannot be done, the
-queue's own dead-letter target takes it (`REJECT_ON_ERROR`), never a loop.
+acknowledged only when it is safe elsewhere: committed, waiting, or dead with its reason. Where even that cannot be
+done, the queue's own dead-letter target takes it (`REJECT_ON_ERROR`), never a loop.
 """
 
 import time
@@ -111,7 +111,7 @@ async def _receive(message: Message) -> None:
     delivery.outcome = await delivery.executor.handle(delivery.envelope, message)
 
 
-class Delivery(BaseMiddleware[Any, IncomingMessage]):
+class Delivery(BaseMiddleware[Any, Any]):
     """The life of one message in this process."""
 
     def __init__(
@@ -137,9 +137,9 @@ class Delivery(BaseMiddleware[Any, IncomingMessage]):
 
     async def after_processed(
         self,
-        exc_type: type[BaseException] | None = None,
+        exc_type: type[BaseException] | None = None,  # noqa: ARG002  FastStream's signature
         exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,
+        exc_tb: TracebackType | None = None,  # noqa: ARG002
     ) -> bool:
         """Say what became of the message; True when it was handed on, so that it is acknowledged here."""
         if exc_val is None:

@@ -1,6 +1,5 @@
 """Failures: a message whose attempt failed is logged, then waits in the broker or lies dead with its reason."""
 
-import contextlib
 from datetime import timedelta
 from typing import Any
 

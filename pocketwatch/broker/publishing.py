@@ -1,11 +1,11 @@
-"""Publishing: persistent, confirmed by the broker, returned as an error when no queue is bound, and never waiting for ever."""
+"""Publishing: persistent, confirmed by the broker, an error when no queue is bound, and never waiting for ever."""
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Self
 
 import aio_pika
@@ -56,10 +56,10 @@ class Publisher:
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(self._urls, role=f"publish {self._role}", patience=self._patience)
-        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)  # type: ignore[assignment]
+        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._connection is not None:
             await self._connection.close()
 
@@ -73,6 +73,14 @@ class Publisher:
     def is_connected(self) -> bool:
         """Whether the broker is there just now."""
         return self._connection is not None and self._connection.connected.is_set()
+
+    @property
+    def server_version(self) -> tuple[int, int]:
+        """RabbitMQ's own version, such as (3, 10)."""
+        transport = self.connection.transport
+        properties = {} if transport is None else transport.connection.server_properties
+        found = re.match(r"(\d+)\.(\d+)", str(properties.get("version", "")))
+        return (int(found[1]), int(found[2])) if found else (0, 0)
 
     async def publish(
         self,
@@ -134,7 +142,7 @@ class Publisher:
         return self._exchanges[name]
 
 
-class _Lost(Exception):  # noqa: N818
+class _Lost(Exception):
     """The connection is away: the same message may be tried again."""
 
 

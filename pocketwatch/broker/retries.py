@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from pocketwatch.broker.topology import TOPOLOGY, Wait
 from pocketwatch.errors import GiveUp, Malformed, TryLater
@@ -16,14 +17,14 @@ class Again:
 
     wait: Wait
     attempt: int
-    status: str  # of the run that is over: `failed`, or `skipped` when it does not count
+    status: Literal["failed", "skipped"]  # of the run that is over; `skipped` when it does not count
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
     """To the dead letters; `status` is `rejected` when nobody could read it, else `dead`."""
 
-    status: str
+    status: Literal["rejected", "dead"]
 
 
 def decide(error: Exception, attempt: int) -> Again | Dead:

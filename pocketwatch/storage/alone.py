@@ -41,9 +41,6 @@ class Alone:
         run = run_log.Run(self.consumer, envelope, dry_run=bool(getattr(message, "dry_run", False)))
         return await outlasting(lambda: self._attempt(run, message))
 
-    async def run(self) -> None:
-        """Nothing goes on in the background."""
-
     async def _attempt(self, run: run_log.Run, message: Message) -> Outcome:
         now = await self._start(run)
         if now is None:

@@ -15,8 +15,8 @@ from pocketwatch.waiting import NotYet, until_ready
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
 
-# Connection lost; deadlock or serialisation failure; no resources; shut down by an operator. And what a changed password
-# or a database that is being restored looks like: never the fault of the message in hand.
+# Connection lost; deadlock or serialisation failure; no resources; shut down by an operator. And what a changed
+# password or a database that is being restored looks like: never the fault of the message in hand.
 OUTAGE_CLASSES = {"08", "28", "3D", "40", "53", "57"}
 REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 

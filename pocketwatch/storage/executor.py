@@ -1,11 +1,10 @@
 """What both ways of handling have in common: the outcome of a message, and patience with an outage."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Literal, Protocol, TypeVar
-
-import asyncio
-import time
 
 from loguru import logger
 
@@ -28,9 +27,6 @@ class Executor(Protocol):
 
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
         """Return when the effects are committed, by us or earlier (`repeated`); raise when they cannot be."""
-
-    async def run(self) -> None:
-        """What goes on in the background, until it is cancelled."""
 
 
 class Patience:
@@ -64,5 +60,5 @@ async def outlasting(attempt: Callable[[], Awaitable[Result]]) -> Result:
     while True:
         try:
             return await attempt()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again unless it is an outage
             await patience.with_(error)

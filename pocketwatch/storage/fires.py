@@ -14,7 +14,8 @@ from pocketwatch.storage.tables.suite import fires
 from schemas.envelope import Envelope
 
 LAST = sa.text(
-    "SELECT DISTINCT ON (entry) entry, due_at, timetable FROM fires WHERE entry = ANY(:entries) ORDER BY entry, due_at DESC"
+    "SELECT DISTINCT ON (entry) entry, due_at, timetable FROM fires WHERE entry = ANY(:entries) "
+    "ORDER BY entry, due_at DESC"
 )
 RECORD = insert(fires).on_conflict_do_nothing().returning(fires.c.entry, fires.c.due_at)
 
@@ -25,7 +26,7 @@ class Fire:
 
     Args:
         timetable: cron expression and zone that planned it.
-        envelope, payload: what goes out when this is the first record of it; without them it is `missed` or `introduced`.
+        envelope, payload: what goes out when this is the first record of it; without them it was missed or is new.
         reason: why it was missed.
     """
 

@@ -1,10 +1,10 @@
 """Group commit: many messages share one transaction, and each is answered on its own.
 
-    delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each answered ─► acknowledged one by one
+    delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each answered ─► each acknowledged
 
-A handler tells its `Work` what is to be written and sent; it executes nothing. So a group can be run again in halves until the
-message that the database refuses stands alone. A group is what arrived while the last one was committed: no timer, a
-single message leaves at once. Why it is built like this, and what was measured: docs/decisions/0001-group-commit.md.
+A handler tells its `Work` what is to be written and sent; it executes nothing. So a group can be run again in halves
+until the message that the database refuses stands alone. A group is what arrived while the last one was committed: no
+timer, a single message leaves at once. Why, and what was measured: docs/decisions/0001-group-commit.md.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage import inbox, run_log
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.executor import Outcome, Patience
-from pocketwatch.storage.work import Lookup, Row, Work
+from pocketwatch.storage.work import Found, Lookup, Row, Work
 from schemas.envelope import Envelope
 from schemas.message import Message
 
@@ -61,7 +61,7 @@ class SharedReads:
         self._asked: dict[Lookup, tuple[list[Hashable], asyncio.Task[dict[Hashable, Any]]]] = {}
         self._known: dict[tuple[Lookup, Hashable], asyncio.Task[dict[Hashable, Any]]] = {}
 
-    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
         """The row under this key."""
         if (lookup, key) not in self._known:
             if lookup not in self._asked:

@@ -26,7 +26,7 @@ DURING = sa.text(
 )
 
 
-async def in_force(connection: AsyncConnection) -> dict[str, sa.Row[tuple[str, str, str, datetime, datetime | None]]]:
+async def in_force(connection: AsyncConnection) -> dict[str, sa.Row[str, str, str, datetime, datetime | None]]:
     """The pauses that hold now, by entry."""
     return {row[0]: row for row in await connection.execute(IN_FORCE)}
 

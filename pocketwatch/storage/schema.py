@@ -1,6 +1,6 @@
 """The suite's tables in the database: made by migrations, checked for drift."""
 
-from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import platform, suite
+from pocketwatch.waiting import NotYet, until_ready
 
 VERSION_TABLE = "pocketwatch_version"  # a name of its own: the platform may use Alembic too
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -44,9 +45,25 @@ async def drift(database: Database) -> list[str]:
 
 
 async def is_current(database: Database) -> bool:
-    """Whether every migration of this version has been applied."""
+    """Whether every migration of this version has been applied; a newer version's, which we do not know, are fine."""
     async with database.begin() as connection:
-        return await connection.run_sync(_revision) == _scripts().get_current_head()
+        revision = await connection.run_sync(_revision)
+    known = {script.revision for script in _scripts().walk_revisions()}
+    return revision == _scripts().get_current_head() or (revision is not None and revision not in known)
+
+
+async def ready(database: Database, *, patience: timedelta) -> None:
+    """Wait until the tables are there that this version needs; somebody may be migrating just now.
+
+    Raises:
+        ServerUnreachable: when they are not.
+    """
+
+    async def probe() -> None:
+        if not await is_current(database):
+            raise NotYet("its tables are not those of this version; run: pocketwatch migrate")
+
+    await until_ready("the database", probe, patience=patience)
 
 
 async def missing_platform_columns(database: Database) -> list[str]:
@@ -85,12 +102,9 @@ def _differences(connection: Connection) -> list[str]:
 
 def _missing_columns(connection: Connection) -> list[str]:
     inspector = sa.inspect(connection)
-    present: Callable[[str], set[str]] = lambda table: (
-        {column["name"] for column in inspector.get_columns(table)} if inspector.has_table(table) else set()
-    )
-    return [
-        f"{table.name}.{column.name}"
-        for table in platform.metadata.sorted_tables
-        for column in table.columns
-        if column.name not in present(table.name)
-    ]
+    missing: list[str] = []
+    for table in platform.metadata.sorted_tables:
+        there = inspector.get_columns(table.name) if inspector.has_table(table.name) else []
+        present = {column["name"] for column in there}
+        missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in present]
+    return missing

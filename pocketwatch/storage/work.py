@@ -21,6 +21,7 @@ from schemas.envelope import Envelope
 from schemas.message import Message
 
 Row = tuple[sa.Table, dict[str, Any]]
+Found = sa.Row[*tuple[Any, ...]]
 
 Status = Literal["succeeded", "partial", "skipped"]
 
@@ -29,7 +30,7 @@ PROGRESS_EVERY = 1.0  # seconds
 
 @dataclass(frozen=True)
 class Lookup:
-    """A read that a group of messages shares: one row per key, the key in its first column, asked for as `ANY(:keys)`."""
+    """A read that a group shares: one row per key, the key in its first column, asked for as `ANY(:keys)`."""
 
     sql: str
 
@@ -37,7 +38,7 @@ class Lookup:
 class Reads(Protocol):
     """Who answers `Work.get`."""
 
-    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
         """The row under this key."""
 
 
@@ -91,7 +92,7 @@ class Work:
         """Something could not be done, the rest was: the run is logged as `partial`."""
         self.status, self.reason = "partial", reason
 
-    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
         """The row under this key; everyone in the group who asks at the same time is answered by one query."""
         return await self._reads.get(lookup, key)
 
@@ -103,8 +104,8 @@ class Work:
 class Transaction(Work):
     """The work of a job that runs alone, with a session of its own.
 
-    `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work in
-    `batch` transactions, report `progress`, stop when `time_is_up`, and `hand_on` what is left.
+    `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work
+    in `batch` transactions, report `progress`, stop when `time_is_up`, and `hand_on` what is left.
     """
 
     def __init__(
@@ -146,6 +147,6 @@ class OwnReads:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get(self, lookup: Lookup, key: Hashable) -> sa.Row[Any] | None:
+    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
         """The row under this key."""
         return (await self._session.execute(sa.text(lookup.sql), {"keys": [key]})).first()

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-# Made by djangorestframework-simplejwt. The foreign key is checked at commit and has no ON DELETE: blacklist rows go first.
+# Made by djangorestframework-simplejwt. Its foreign key is checked at commit and has no ON DELETE, so blacklist rows go
+# first.
 outstanding_tokens = sa.Table(
     "token_blacklist_outstandingtoken",
     metadata,

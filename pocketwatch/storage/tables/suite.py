@@ -64,7 +64,7 @@ update_logs = sa.Table(
     sa.Index("update_logs_running_idx", "job", postgresql_where=sa.text("status = 'running'")),
 )
 
-# A consumer handles a message once: inserting (consumer, message id) is the claim, in the same transaction as the effects.
+# A consumer handles a message once: inserting (consumer, message id) is the claim, in the transaction of the effects.
 inbox = sa.Table(
     "inbox",
     metadata,

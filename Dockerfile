@@ -1,0 +1,25 @@
+# One image for every process of the suite; the command says which: docker run IMAGE pocketwatch publish
+# The same Python as the one that requirements.lock was resolved for.
+FROM python:3.11.13-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+# Without pip: what is copied into the image below holds nothing that installs or builds.
+RUN python -m venv --without-pip /opt/pocketwatch
+COPY requirements.lock ./
+RUN pip --python /opt/pocketwatch/bin/python install --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY templates templates
+COPY pocketwatch pocketwatch
+COPY publishers publishers
+COPY consumers consumers
+RUN pip --python /opt/pocketwatch/bin/python install --no-deps .
+
+FROM python:3.11.13-slim-bookworm
+ENV PATH=/opt/pocketwatch/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN useradd --system --uid 10001 --no-create-home --home-dir /srv pocketwatch \
+ && install --directory --owner=pocketwatch --group=pocketwatch /srv/media
+COPY --from=build /opt/pocketwatch /opt/pocketwatch
+USER pocketwatch
+WORKDIR /srv
+CMD ["pocketwatch", "--help"]

@@ -1,0 +1,135 @@
+"""Dead letters: looked at without being consumed, sent back to the queue they fell out of, or dropped."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
+
+from pocketwatch.broker.declare import DECLARE_WITHIN, look_at
+from pocketwatch.broker.failures import BROKERS_OWN, REQUEUED
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.topology import Queue
+from schemas import envelope as wire
+
+# What one look holds in hand at a time; all of it goes back when the look ends.
+MOST_AT_ONCE = 10_000
+ABOUT_THE_FAILURE = (wire.ERROR, wire.ERROR_TYPE, wire.FIRST_FAILED_AT, wire.LAST_FAILED_AT, wire.ORIGIN_QUEUE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that nobody tries again by himself, and what is known of its end."""
+
+    queue: str  # that it fell out of
+    message_id: str
+    routing_key: str
+    error_type: str
+    error: str
+    attempt: int
+    first_failed_at: str
+    last_failed_at: str
+    headers: dict[str, Any]
+    body: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+Wanted = Callable[[DeadLetter], bool]
+
+
+async def look(publisher: Publisher, queue: Queue, *, limit: int) -> list[DeadLetter]:
+    """The dead letters of a queue, oldest first; all stay where they are."""
+    async with _each(publisher.connection, queue, limit=limit) as messages:
+        return [read(queue.name, message) async for message in messages]
+
+
+async def requeue(publisher: Publisher, queue: Queue, wanted: Wanted) -> list[DeadLetter]:
+    """Send these back to the queue they fell out of, as first attempts under their old ids.
+
+    Each leaves the dead letters only when the broker has confirmed it there.
+
+    Raises:
+        PublishFailed: when it does not; what was not confirmed stays a dead letter.
+    """
+    moved: list[DeadLetter] = []
+    async with _each(publisher.connection, queue, limit=MOST_AT_ONCE) as messages:
+        async for message in messages:
+            if wanted(letter := read(queue.name, message)):
+                await publisher.publish(_fresh(message), exchange="", routing_key=queue.name)
+                await message.ack()
+                moved.append(letter)
+    return moved
+
+
+async def drop(publisher: Publisher, queue: Queue, wanted: Wanted) -> list[DeadLetter]:
+    """Delete these for good."""
+    dropped: list[DeadLetter] = []
+    async with _each(publisher.connection, queue, limit=MOST_AT_ONCE) as messages:
+        async for message in messages:
+            if wanted(letter := read(queue.name, message)):
+                await message.ack()
+                dropped.append(letter)
+    return dropped
+
+
+@asynccontextmanager
+async def _each(
+    connection: AbstractConnection, queue: Queue, *, limit: int
+) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
+    """The messages that lie there now, each once; what was not acknowledged goes back when this ends."""
+    found = await look_at(connection, queue.dead)
+    async with connection.channel() as channel:
+        source = await channel.get_queue(queue.dead, ensure=False)
+        yield _some(source, min(limit, 0 if found is None else found[0]))
+
+
+async def _some(source: AbstractQueue, count: int) -> AsyncIterator[AbstractIncomingMessage]:
+    for _ in range(count):  # counted before, so that a message that comes back dead at once is not met again
+        message = await source.get(no_ack=False, fail=False, timeout=DECLARE_WITHIN)
+        if message is None:
+            return
+        yield message
+
+
+def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
+    """What a dead letter says of itself; where the broker has buried it, what the broker says."""
+    headers: dict[str, Any] = dict(message.headers)
+    buried = str(headers.get("x-first-death-reason", "unknown"))
+    return DeadLetter(
+        queue=queue,
+        message_id=message.message_id or "",
+        routing_key=str(headers.get(wire.ORIGIN_ROUTING_KEY, message.routing_key or "")),
+        error_type=str(headers.get(wire.ERROR_TYPE, "Broker")),
+        error=str(headers.get(wire.ERROR, f"dead-lettered by the broker: {buried}")),
+        attempt=int(headers[wire.ATTEMPT]) if isinstance(headers.get(wire.ATTEMPT), int) else 1,
+        first_failed_at=str(headers.get(wire.FIRST_FAILED_AT, "")),
+        last_failed_at=str(headers.get(wire.LAST_FAILED_AT, "")),
+        headers=json.loads(json.dumps(headers, default=str)),
+        body=message.body.decode(errors="replace"),
+    )
+
+
+def _fresh(message: AbstractIncomingMessage) -> aio_pika.Message:
+    """The same message without its failure; how often it came back is kept."""
+    dropped = (*BROKERS_OWN, *ABOUT_THE_FAILURE)
+    headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
+    times = headers.get(REQUEUED, 0)
+    headers |= {wire.ATTEMPT: 1, REQUEUED: times + 1 if isinstance(times, int) else 1}
+    return aio_pika.Message(
+        message.body,
+        headers=headers,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        correlation_id=message.correlation_id,
+        message_id=message.message_id,
+        timestamp=message.timestamp,
+        type=message.type,
+        app_id=message.app_id,
+    )

@@ -1,0 +1,33 @@
+"""`migrate`: the suite's tables and the whole broker topology."""
+
+from pocketwatch.broker.declare import declare
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.cli.output import console
+from pocketwatch.cli.running import read_settings, run
+from pocketwatch.settings import Settings
+from pocketwatch.storage import schema
+from pocketwatch.storage.database import Database
+
+
+def migrate() -> None:
+    """Make the suite's tables, and every exchange and queue. Safe to repeat.
+
+    Example: pocketwatch migrate
+    """
+    settings = read_settings()
+    run(migrate_both(settings))
+
+
+async def migrate_both(settings: Settings) -> None:
+    """Database first: a consumer that finds its queue must find its tables too."""
+    database = Database(settings.database_url, name="pocketwatch migrate")
+    try:
+        await database.ready(patience=settings.servers.patience)
+        applied = await schema.migrate(database)
+    finally:
+        await database.close()
+    console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
+    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=settings.servers.patience) as publisher:
+        await declare(publisher.connection, TOPOLOGY)
+    console.print(f"broker: {len(TOPOLOGY.all_exchanges)} exchanges and {len(TOPOLOGY.all_queues)} queues declared")

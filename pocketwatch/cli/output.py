@@ -1,0 +1,59 @@
+"""What commands print: tables for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+# Wide enough to be read when the output is a file or a pipe; on a terminal, as wide as that.
+console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False, highlight=False)
+
+COLOURS = {
+    "succeeded": "green",
+    "ok": "green",
+    "partial": "yellow",
+    "warning": "yellow",
+    "skipped": "yellow",
+    "running": "cyan",
+    "failed": "red",
+    "rejected": "red",
+    "dead": "red",
+    "problem": "red",
+}
+
+
+def print_json(value: Any) -> None:
+    """Print what a program reads: times as ISO 8601, one document."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))  # noqa: T201  the command's output
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print what a person reads; a status is coloured by its name."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    text = str(value).replace("[", r"\[")
+    return f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else text
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

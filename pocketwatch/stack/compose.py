@@ -1,0 +1,131 @@
+"""The same servers in containers: `docker compose` with the project's compose.yaml, a project per folder."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketwatch.errors import StackError
+from pocketwatch.stack import ports, probes
+from pocketwatch.stack.files import remove, write_private
+from pocketwatch.stack.processes import Launch, run
+from pocketwatch.stack.state import State
+
+FILE = "compose.yaml"
+DETECTION_PATIENCE = 5.0  # seconds
+PATIENCE = 900.0  # seconds; images may have to be downloaded
+PORTS = {"rabbitmq": ("amqp", "management"), "postgres": ("postgres",), "redis": ("redis",)}
+# Variables of the compose file.
+PORT_VARIABLES = {
+    "amqp": "RABBITMQ_PORT",
+    "management": "RABBITMQ_MANAGEMENT_PORT",
+    "postgres": "POSTGRES_PORT",
+    "redis": "REDIS_PORT",
+}
+PASSWORD_VARIABLES = {"rabbitmq": "RABBITMQ_PASSWORD", "postgres": "POSTGRES_PASSWORD", "redis": "REDIS_PASSWORD"}
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The program `docker`."""
+
+    program: str = "docker"
+
+    def is_running(self) -> bool:
+        """True when its engine answers and it has `docker compose`."""
+        return self._succeeds("info") and self._succeeds("compose", "version")
+
+    def _succeeds(self, *arguments: str) -> bool:
+        with suppress(OSError):
+            program = Launch([self.program, *arguments], environment=None)
+            return run(program, patience=DETECTION_PATIENCE).returncode == 0
+        return False
+
+
+class Compose:
+    """The servers of one folder, as one compose project."""
+
+    def __init__(
+        self, folder: Path, file: Path, state: State, passwords: Mapping[str, str], *, docker: Docker | None = None
+    ) -> None:
+        self._folder = folder
+        self._file = file
+        self._state = state
+        self._passwords = passwords
+        self._docker = docker or Docker()
+
+    def up(self, names: list[str]) -> None:
+        """Start these services and wait until their health checks pass.
+
+        Raises:
+            StackError: when they do not, with the last lines that Docker says.
+        """
+        running = (
+            set(self._run("ps", "--services", "--status", "running").split()) if self._variables.exists() else set()
+        )
+        for name in set(names) - running:
+            ports.reassign(self._state.ports, PORTS[name], folder=self._folder)
+        self._state.write()
+        self._write_variables()
+        self._run("up", "--detach", "--wait", *names)
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Stop these services; when none is left, the whole project."""
+        if not self._variables.exists():
+            return
+        stopped = list(names)
+        if set(stopped) >= set(PORTS):
+            self._run("down")
+        elif stopped:
+            self._run("stop", *stopped)
+
+    def wipe(self) -> None:
+        """Remove the containers and their data."""
+        if self._variables.exists():
+            self._run("down", "--volumes", "--remove-orphans")
+        remove(self._variables)
+
+    def is_running(self, name: str) -> bool:
+        """True when its port is open."""
+        return all(port in self._state.ports and probes.is_open(self._state.ports[port]) for port in PORTS[name])
+
+    def is_ready(self, name: str) -> bool:
+        """True when it does its work."""
+        return self.is_running(name) and probes.READY[name](self._state.ports, self._passwords[name])
+
+    def pid(self, name: str) -> int | None:  # noqa: ARG002  the same shape as the private servers
+        """None: the process is Docker's."""
+        return None
+
+    @property
+    def _variables(self) -> Path:
+        return self._folder / "compose.env"
+
+    def _write_variables(self) -> None:
+        lines = [f"{variable}={self._passwords[server]}" for server, variable in PASSWORD_VARIABLES.items()]
+        lines += [
+            f"{variable}={self._state.ports[port]}"
+            for port, variable in PORT_VARIABLES.items()
+            if port in self._state.ports
+        ]
+        write_private(self._variables, "\n".join([*lines, ""]))
+
+    def _run(self, *arguments: str) -> str:
+        command = [self._docker.program, "compose", "--project-name", f"pocketwatch-{ports.digest(self._folder)}"]
+        command += ["--file", str(self._file), "--env-file", str(self._variables), *arguments]
+        done = run(Launch(command, cwd=self._file.parent, environment=self._environment()), patience=PATIENCE)
+        if done.returncode:
+            raise StackError(f"docker compose {arguments[0]} failed:\n{_last_words(done.stderr)}")
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        """Docker needs much of ours (where its engine is), but compose would prefer our variables to the file's."""
+        ours = {*PORT_VARIABLES.values(), *PASSWORD_VARIABLES.values()}
+        return {
+            name: value for name, value in os.environ.items() if name not in ours and not name.startswith("COMPOSE_")
+        }
+
+
+def _last_words(text: str, lines: int = 8) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines()[-lines:])

@@ -1,0 +1,206 @@
+"""The servers of one machine, started for real. One stack serves most tests: each begins with `up`."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from pocketwatch.errors import StackError
+from pocketwatch.stack.stack import Stack
+from tests.support.machine import is_alive, listener, listening_addresses, processes_of
+from tests.support.stacks import (
+    kill,
+    make_queue,
+    pid,
+    pids,
+    quiet_stack,
+    record,
+    store,
+    stored,
+    temporary_folder,
+)
+
+SERVERS = ("rabbitmq", "postgres", "redis")
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with temporary_folder() as folder:
+        asyncio.run(make_queue(quiet_stack(folder).up()))
+        yield folder
+
+
+@pytest.fixture
+def stack(folder: Path) -> Stack:
+    stack = quiet_stack(folder)
+    stack.up()
+    return stack
+
+
+def moved_to(name: str, stack: Stack) -> Stack:
+    return quiet_stack(stack.folder.rename(stack.folder.with_name(name)))
+
+
+async def test_up_gives_three_servers_that_work(stack: Stack) -> None:
+    environment = stack.env()
+
+    await store(environment, "at work")
+
+    assert await stored(environment) == {"at work"}
+    assert [(server.name, server.source, server.ready) for server in stack.status()] == [
+        (server, "native", True) for server in SERVERS
+    ]
+
+
+async def test_our_users_may_make_vhosts_and_databases(stack: Stack) -> None:
+    environment = stack.env()
+    async with httpx.AsyncClient(base_url=environment["RABBITMQ_MANAGEMENT_URL"]) as management:
+        who = (await management.get("/api/whoami")).json()
+    database = await asyncpg.connect(environment["DATABASE_URL"])
+
+    await database.execute("CREATE DATABASE copy TEMPLATE template0")
+    await database.execute("DROP DATABASE copy")
+
+    assert "administrator" in who["tags"]
+    assert await database.fetchval("SHOW max_connections") == "200"
+    await database.close()
+
+
+def test_a_second_up_starts_nothing(stack: Stack) -> None:
+    before = pids(stack)
+
+    begun = time.monotonic()
+    stack.up()
+
+    assert pids(stack) == before
+    assert time.monotonic() - begun < 3
+
+
+def test_the_env_file_is_private_and_holds_what_up_returns(stack: Stack) -> None:
+    environment = stack.up()
+
+    file = stack.folder / "env"
+
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert dict(line.split("=", 1) for line in file.read_text().splitlines()) == environment == stack.env()
+
+
+def test_only_this_machine_reaches_the_servers(stack: Stack) -> None:
+    ports = set(record(stack)["ports"].values())
+
+    found = listening_addresses(ports)
+
+    assert len(found) == 6
+    assert set().union(*found.values()) <= LOOPBACK
+
+
+def test_an_exported_environment_of_the_stack_does_not_count_as_given(stack: Stack) -> None:
+    again = quiet_stack(stack.folder, given=stack.env())
+
+    assert {server.source for server in again.status()} == {"native"}
+
+
+async def test_what_was_stored_survives_the_kill_of_every_server(stack: Stack) -> None:
+    await store(stack.env(), "before the kill")
+    before = stack.env()
+    kill(stack, *SERVERS)
+
+    after = stack.up()
+
+    assert after == before
+    assert await stored(after) == {"before the kill"}
+
+
+def test_up_starts_only_what_has_died(stack: Stack) -> None:
+    before = pids(stack)
+    kill(stack, "postgres")
+
+    stack.up()
+
+    after = pids(stack)
+    assert after["postgres"] != before["postgres"]
+    assert (after["rabbitmq"], after["redis"]) == (before["rabbitmq"], before["redis"])
+
+
+def test_status_and_env_tell_which_server_is_down(stack: Stack) -> None:
+    kill(stack, "redis")
+
+    ready = {server.name: server.ready for server in stack.status()}
+
+    assert ready == {"rabbitmq": True, "postgres": True, "redis": False}
+    with pytest.raises(StackError, match=r"not running: Redis; .*stack up"):
+        stack.env()
+
+
+def test_a_stopped_server_goes_on_instead_of_being_killed(stack: Stack) -> None:
+    before = pids(stack)
+    os.kill(before["redis"], signal.SIGSTOP)
+
+    stack.up()
+
+    assert pids(stack) == before
+
+
+async def test_a_lost_record_costs_a_restart_but_no_data(stack: Stack) -> None:
+    await store(stack.env(), "before the loss")
+    before = pids(stack)
+    (stack.folder / "state.json").unlink()
+
+    after = stack.up()
+
+    assert not any(is_alive(process) for process in before.values())
+    assert await stored(after) == {"before the loss"}
+
+
+def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(stack: Stack) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        values = record(stack)
+        values["processes"]["redis"] = {"pid": stranger.pid, "started": 1}
+        (stack.folder / "state.json").write_text(json.dumps(values))
+
+        stack.up()
+
+        assert stranger.poll() is None
+        assert pid(stack, "redis") != stranger.pid
+        stranger.kill()
+
+
+def test_a_port_that_somebody_took_is_left_to_them(stack: Stack) -> None:
+    before = record(stack)["ports"]
+    kill(stack, "redis")
+    with listener(before["redis"]):
+        environment = stack.up()
+
+    after = record(stack)["ports"]
+    assert after["redis"] != before["redis"]
+    assert f":{after['redis']}/" in environment["REDIS_URL"]
+    assert {**after, "redis": 0} == {**before, "redis": 0}
+
+
+async def test_down_leaves_nothing_running_and_the_data_may_move(stack: Stack, folder: Path) -> None:
+    await store(stack.env(), "before the move")
+    ports = set(record(stack)["ports"].values())
+
+    stack.down()
+
+    assert processes_of(folder) == []
+    assert listening_addresses(ports) == {}
+    assert not (folder / "env").exists()
+    with pytest.raises(StackError, match="not running: RabbitMQ, PostgreSQL, Redis"):
+        stack.env()
+
+    moved = moved_to("elsewhere", stack)
+    try:
+        assert await stored(moved.up()) == {"before the move"}
+    finally:
+        moved.down(wipe=True)
+    assert not moved.folder.exists()

@@ -1,0 +1,180 @@
+"""Stacks beside one another, beside servers of others, under other users and on machines that lack something."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from pocketwatch.errors import StackError
+from pocketwatch.stack.programs import Programs
+from pocketwatch.stack.stack import Stack
+from tests.support.machine import is_alive, listener, processes_of
+from tests.support.stacks import pids, quiet_stack, record, small_stack, temporary_folder
+
+PROJECT = Path(__file__).parents[2]
+COMMAND_LINE = "from pocketwatch.cli.stack import app; app()"
+
+
+@pytest.fixture
+def small() -> Iterator[Stack]:
+    with small_stack() as stack:
+        yield stack
+
+
+def test_two_folders_and_two_commands_at_once_do_not_collide() -> None:
+    with temporary_folder() as one, temporary_folder(mode=0o700) as closed:
+        other = closed / "тека з пробілами"  # where no other user can go, and RabbitMQ's letters end
+        commands = [
+            subprocess.Popen(
+                [sys.executable, "-c", COMMAND_LINE, "up", "--folder", folder],
+                cwd=one.parent,
+                env={**os.environ, "PYTHONPATH": str(PROJECT)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for folder in (one, other, one)
+        ]
+        said = [command.communicate()[1] for command in commands]
+        try:
+            assert [command.returncode for command in commands] == [0, 0, 0]
+            assert sorted(text.count("started") for text in said) == [0, 3, 3]
+            assert all(server.ready for folder in (one, other) for server in quiet_stack(folder).status())
+            ports = [set(record(quiet_stack(folder))["ports"].values()) for folder in (one, other)]
+            assert not ports[0] & ports[1]
+        finally:
+            quiet_stack(other).down(wipe=True)
+
+
+AS_A_PLAIN_USER = """
+import encodings.idna, os, sys  # idna: what is loaded late cannot be loaded by a user who may not read it
+from pathlib import Path
+from pocketwatch.stack.stack import Stack
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(int(sys.argv[3])), os.setuid(int(sys.argv[2]))
+stack = Stack(Path(sys.argv[1]), durable=False)
+stack.up()
+assert all(server.ready for server in stack.status())
+owners = {os.stat(f"/proc/{stack.pid(server)}").st_uid for server in ("rabbitmq", "postgres", "redis")}
+assert owners == {os.getuid()}, owners
+stack.down(wipe=True)
+"""
+
+
+def test_a_plain_user_needs_no_root() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with temporary_folder() as folder:
+        if os.getuid() == 0:
+            folder.mkdir()
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+            os.chown(folder.parent, nobody.pw_uid, nobody.pw_gid)
+
+        result = subprocess.run(
+            [sys.executable, "-c", AS_A_PLAIN_USER, folder, str(nobody.pw_uid), str(nobody.pw_gid)],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert (result.returncode, folder.exists()) == (0, False), result.stderr
+
+
+def test_what_is_given_is_neither_started_nor_stopped(tmp_path: Path) -> None:
+    with listener() as port:
+        urls = {
+            "RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{port}/",
+            "DATABASE_URL": f"postgresql://somebody:secret@127.0.0.1:{port}/theirs",
+            "REDIS_URL": f"redis://:secret@127.0.0.1:{port}/0",
+        }
+        stack = quiet_stack(tmp_path / "stack", given=urls)
+
+        assert stack.up() == urls == stack.env()
+        assert [(s.source, s.ready, s.pid) for s in stack.status()] == [("given", True, None)] * 3
+        assert "secret" not in str(stack.status())
+        stack.down(wipe=True)
+
+        assert stack.status()[0].ready
+    assert not stack.status()[0].ready
+
+
+def test_only_what_is_not_given_is_started(small: Stack) -> None:
+    environment = small.up()
+
+    assert [server.source for server in small.status()] == ["given", "native", "native"]
+    assert environment["RABBITMQ_URL"].startswith("amqp://somebody")
+    assert "somebody" not in (small.folder / "env").read_text()
+
+
+def test_servers_whose_folder_was_deleted_are_found_and_stopped(small: Stack) -> None:
+    small.up()
+    running = pids(small, "postgres", "redis").values()
+    shutil.rmtree(small.folder)
+
+    small.down()
+
+    assert not any(is_alive(process) for process in running)
+    assert not small.folder.exists()
+
+
+async def test_a_folder_that_was_deleted_begins_anew_wherever_its_data_were() -> None:
+    mask = os.umask(0o077)  # so that the unprivileged user cannot enter what we make
+    try:
+        with temporary_folder(mode=0o700) as folder:
+            stack = quiet_stack(folder, given={"RABBITMQ_URL": "amqp://127.0.0.1:1/"})
+            stack.up()
+            shutil.rmtree(folder)
+
+            environment = stack.up()
+
+            await (await asyncpg.connect(environment["DATABASE_URL"])).close()
+    finally:
+        os.umask(mask)
+
+
+def test_missing_programs_that_cannot_be_installed_are_named(tmp_path: Path) -> None:
+    nowhere = Programs(root=tmp_path / "empty", path="")
+    stack = Stack(tmp_path / "stack", say=lambda _: None, programs=nowhere)
+
+    with pytest.raises(StackError, match=r"apt-get install .*rabbitmq-server postgresql redis-server"):
+        stack.up()
+
+
+def test_a_server_that_does_not_start_is_named_with_the_end_of_its_log(small: Stack, tmp_path: Path) -> None:
+    broken = tmp_path / "redis-server"
+    broken.write_text("#!/bin/sh\necho out of luck today\nexit 3\n")
+    broken.chmod(0o755)
+    programs = Programs(path=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    stack = Stack(
+        small.folder,
+        given={"RABBITMQ_URL": "amqp://127.0.0.1:1/"},
+        durable=False,
+        say=lambda _: None,
+        programs=programs,
+    )
+
+    with pytest.raises(StackError) as error:
+        stack.up()
+
+    assert str(error.value).startswith("Redis did not start")
+    assert "out of luck today" in str(error.value)
+    assert str(small.folder / "redis.log") in str(error.value)
+    assert processes_of(small.folder) == []
+
+
+def test_data_whose_passwords_are_lost_are_not_touched_without_a_word(small: Stack) -> None:
+    small.up()
+    small.down()
+    (small.folder / "identity.json").unlink()
+
+    with pytest.raises(StackError, match="--wipe"):
+        small.up()
+
+    small.down(wipe=True)
+    assert not small.folder.exists()

@@ -1,0 +1,110 @@
+"""Servers for a test of the stack, and what a test stores in them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import asyncpg
+from redis.asyncio import Redis
+
+from pocketwatch.stack.stack import Stack
+from tests.support.machine import eventually, listener
+
+QUEUE = "kept"
+SERVERS = ("rabbitmq", "postgres", "redis")
+
+
+@contextlib.contextmanager
+def temporary_folder(mode: int = 0o755) -> Iterator[Path]:
+    """A folder for a stack, in one that everybody can enter (pytest's own are closed); whatever runs there is ended."""
+    with tempfile.TemporaryDirectory(prefix="pocketwatch-", ignore_cleanup_errors=True) as parent:
+        Path(parent).chmod(mode)
+        folder = Path(parent) / "stack"
+        try:
+            yield folder
+        finally:
+            quiet_stack(folder).down(wipe=True)
+
+
+def quiet_stack(folder: Path, *, given: Mapping[str, str] | None = None) -> Stack:
+    """A stack that says nothing and writes fast."""
+    return Stack(folder, given=given, durable=False, say=lambda _: None)
+
+
+@contextlib.contextmanager
+def small_stack() -> Iterator[Stack]:
+    """One without RabbitMQ, which takes longest to start: it is given, as a port that takes connections."""
+    with temporary_folder() as folder, listener() as port:
+        yield quiet_stack(folder, given={"RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{port}/"})
+
+
+def pid(stack: Stack, server: str) -> int:
+    """The process of a server that runs."""
+    found = stack.pid(server)
+    assert found is not None, f"{server} does not run"
+    return found
+
+
+def pids(stack: Stack, *servers: str) -> dict[str, int]:
+    """The processes of these servers, or of all."""
+    return {server: pid(stack, server) for server in servers or SERVERS}
+
+
+def record(stack: Stack) -> dict[str, Any]:
+    """What the stack remembers of its servers."""
+    values: dict[str, Any] = json.loads((stack.folder / "state.json").read_text())
+    return values
+
+
+def kill(stack: Stack, *servers: str) -> None:
+    """Kill servers, and wait until they are gone."""
+    for server in servers:
+        os.kill(pid(stack, server), signal.SIGKILL)
+    assert eventually(lambda: not any(stack.pid(server) for server in servers))
+
+
+async def make_queue(environment: Mapping[str, str]) -> None:
+    """A quorum queue that a kill leaves whole.
+
+    RabbitMQ 3.10 writes the name of a new one to the disk up to a second later; killed before, it comes back with an
+    empty queue of that name.
+    """
+    async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
+        await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+    await asyncio.sleep(1.5)
+
+
+async def store(environment: Mapping[str, str], text: str) -> None:
+    """A persistent message, a row and a key."""
+    async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
+        queue = await channel.declare_queue(QUEUE, passive=True)
+        await queue.purge()
+        message = aio_pika.Message(text.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, routing_key=QUEUE)
+    database = await asyncpg.connect(environment["DATABASE_URL"])
+    await database.execute("CREATE TABLE IF NOT EXISTS kept (text text); TRUNCATE kept")
+    await database.execute("INSERT INTO kept VALUES ($1)", text)
+    await database.close()
+    async with Redis.from_url(environment["REDIS_URL"]) as redis:
+        await redis.set("kept", text)
+
+
+async def stored(environment: Mapping[str, str]) -> set[Any]:
+    """What the three servers have kept; one text when all are well."""
+    async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
+        queue = await channel.declare_queue(QUEUE, passive=True)
+        message = await queue.get()
+        await message.nack(requeue=True)
+    database = await asyncpg.connect(environment["DATABASE_URL"])
+    row = await database.fetchval("SELECT text FROM kept")
+    await database.close()
+    async with Redis.from_url(environment["REDIS_URL"], decode_responses=True) as redis:
+        key = await redis.get("kept")
+    return {message.body.decode(), row, key}

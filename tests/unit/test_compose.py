@@ -1,0 +1,232 @@
+"""compose.yaml, its image, and the stack that runs its servers; a script stands for the program `docker`."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pocketwatch.errors import StackError
+from pocketwatch.stack import compose, ports
+from pocketwatch.stack.compose import Compose, Docker
+from pocketwatch.stack.programs import Programs
+from pocketwatch.stack.stack import Stack
+from pocketwatch.stack.state import State
+from tests.support.machine import listener
+
+PROJECT = Path(__file__).parents[2]
+TEXT = (PROJECT / "compose.yaml").read_text(encoding="utf-8")
+FILE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+LONG_RUNNING = {name: service for name, service in SERVICES.items() if service["restart"] != "no"}
+VARIABLES = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))
+EXACT = re.compile(r"[\w./-]+:v?\d+\.\d+(\.\d+)?(-[\w.]+)?")
+PASSWORDS = {"RABBITMQ_PASSWORD", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
+
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_image_has_an_exact_version(name: str) -> None:
+    assert EXACT.fullmatch(SERVICES[name]["image"])
+
+
+def test_the_images_python_has_an_exact_version() -> None:
+    stages = re.findall(r"^FROM (\S+)", (PROJECT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert len(set(stages)) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", stages[0])
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_every_long_running_service_has_a_health_check_and_starts_again(name: str) -> None:
+    service = LONG_RUNNING[name]
+
+    assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+    assert service["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_port_is_published_on_this_machine_only(name: str) -> None:
+    assert all(str(port).startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_can_gain_privileges(name: str) -> None:
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_processes_run_in_one_image_that_they_cannot_write_to(name: str) -> None:
+    assert OURS[name]["image"] == OURS["migrate"]["image"]
+    assert OURS[name]["read_only"] is True
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_processes_have_time_to_finish_what_is_in_hand(name: str) -> None:
+    assert seconds(OURS[name]["stop_grace_period"]) > seconds(OURS[name]["environment"]["POCKETWATCH_GRACE"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_a_service_runs_is_a_command_of_ours(name: str) -> None:
+    program, *words = OURS[name]["command"]
+    call = "from pocketwatch.cli.main import main; main()"
+
+    result = subprocess.run([sys.executable, "-c", call, *words, "--help"], capture_output=True, text=True, check=False)
+
+    assert program == "pocketwatch"
+    assert result.returncode == 0, result.stderr
+    assert all((PROJECT / "consumers" / group).is_dir() for group in words[1:])
+
+
+@pytest.mark.parametrize("variable", sorted(VARIABLES))
+def test_every_variable_is_documented(variable: str) -> None:
+    assert re.search(rf"^#? ?{variable}=", (PROJECT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_no_password_has_a_default() -> None:
+    assert set(re.findall(r"\$\{(\w+PASSWORD):\?[^}]+\}", TEXT)) == PASSWORDS
+    assert not re.findall(r"\$\{\w+PASSWORD:?-", TEXT)
+
+
+def test_the_heartbeat_is_healthy_for_one_minute(tmp_path: Path) -> None:
+    beat = tmp_path / "heartbeat"
+    check = OURS["publishers"]["healthcheck"]["test"][1].replace("$$", "$")
+
+    def code() -> int:
+        command = ["sh", "-c", check]
+        return subprocess.run(
+            command, env={"POCKETWATCH_HEARTBEAT_FILE": str(beat), "PATH": "/usr/bin:/bin"}, check=False
+        ).returncode
+
+    missing = code()
+    beat.touch()
+    fresh = code()
+    subprocess.run(["touch", "-d", "2 minutes ago", beat], check=True)
+
+    assert (missing, fresh, code()) == (1, 0, 1)
+
+
+FAKE = """#!/bin/sh
+echo "$@" >>"$(dirname "$0")/calls"
+[ -z "$POSTGRES_PASSWORD" ] || echo "the caller's password shines through" >>"$(dirname "$0")/calls"
+case "$*" in *broken*) echo "no space left" >&2; exit 1;; *"ps --services"*) echo redis;; esac
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Docker:
+    program = tmp_path / "docker"
+    program.write_text(FAKE)
+    program.chmod(0o755)
+    return Docker(str(program))
+
+
+def calls(docker: Docker) -> list[str]:
+    return Path(docker.program).with_name("calls").read_text().splitlines()
+
+
+@pytest.fixture
+def servers(tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Compose:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "the caller's")
+    passwords = {"rabbitmq": "one", "postgres": "two", "redis": "three"}
+    return Compose(tmp_path, PROJECT / "compose.yaml", State.read(tmp_path), passwords, docker=docker)
+
+
+def test_up_starts_the_servers_and_waits_for_them(servers: Compose, docker: Docker, tmp_path: Path) -> None:
+    servers.up(["rabbitmq", "postgres", "redis"])
+
+    project = f"pocketwatch-{ports.digest(tmp_path)}"
+    expected = f"compose --project-name {project} --file {PROJECT}/compose.yaml --env-file {tmp_path}/compose.env"
+    assert calls(docker) == [f"{expected} up --detach --wait rabbitmq postgres redis"]
+
+
+def test_the_variables_are_private_and_those_of_the_file(servers: Compose, tmp_path: Path) -> None:
+    servers.up(["rabbitmq", "postgres", "redis"])
+
+    file = tmp_path / "compose.env"
+    names = {line.partition("=")[0] for line in file.read_text().splitlines()}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert PASSWORDS <= names <= VARIABLES
+
+
+def test_a_second_up_leaves_the_port_of_a_running_service_alone(servers: Compose, tmp_path: Path) -> None:
+    servers.up(["redis"])
+    before = State.read(tmp_path).ports
+
+    with listener(before["redis"]):
+        servers.up(["redis"])
+
+    assert State.read(tmp_path).ports == before
+
+
+def test_down_removes_the_containers_and_wipe_their_data(servers: Compose, docker: Docker, tmp_path: Path) -> None:
+    servers.up(["redis"])
+
+    servers.stop(["rabbitmq", "postgres", "redis"])
+    servers.wipe()
+
+    assert [call.partition("compose.env ")[2] for call in calls(docker)[-2:]] == [
+        "down",
+        "down --volumes --remove-orphans",
+    ]
+    assert not (tmp_path / "compose.env").exists()
+
+
+def test_what_docker_says_is_in_the_error(servers: Compose) -> None:
+    servers.up(["redis"])
+
+    with pytest.raises(StackError, match=r"docker compose stop failed:\n  no space left"):
+        servers.stop(["broken"])
+
+
+def test_where_docker_cannot_start_the_servers_private_instances_are_taken(
+    tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(docker.program).write_text(FAKE.replace("broken", "--wait"))
+    (tmp_path / "compose.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    nowhere = Programs(root=tmp_path / "empty", path="")
+
+    with pytest.raises(StackError, match="programs of the servers are missing"):
+        Stack(tmp_path / "stack", docker=docker, say=said.append, programs=nowhere).up()
+
+    assert "no space left\nso private instances are taken instead" in said[0]
+    assert calls(docker)[-1].endswith("down --volumes --remove-orphans")
+
+
+def test_an_engine_that_does_not_answer_in_time_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "docker"
+    slow.write_text("#!/bin/sh\nexec sleep 30\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(compose, "DETECTION_PATIENCE", 0.2)
+
+    assert not Docker(str(slow)).is_running()
+    assert not Docker(str(tmp_path / "nothing")).is_running()
+
+
+def test_data_in_docker_are_not_replaced_by_empty_private_servers(
+    tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compose.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "stack"
+    Stack(folder, docker=docker, say=lambda _: None).up()
+
+    with pytest.raises(StackError, match="are in Docker, which does not run"):
+        Stack(folder, docker=Docker(str(tmp_path / "nothing")), say=lambda _: None).up()

@@ -1,0 +1,183 @@
+"""Which fires are due, on every kind of day."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSim
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from publishers.due import MOST_MISSED, Due, due, fires_between, next_fire
+from publishers.schedule import Entry
+
+NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
+ZONES = ["UTC", "Europe/Kyiv", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kathmandu", "Africa/Casablanca"]
+
+
+def entry(cron: str, zone: str = "UTC", **changes: Any) -> Entry:
+    fields = {"name": "an-entry", "cron": cron, "job": "cleanup.tokens", "why": "a test", "timezone": zone}
+    return Entry.model_validate({**fields, **changes})
+
+
+def kyiv(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=ZoneInfo("Europe/Kyiv")).astimezone(UTC)  # type: ignore[arg-type,misc]
+
+
+def times(found: list[Due]) -> list[str]:
+    return [f"{fire.at:%d %H:%M}{' missed' if fire.missed else ''}" for fire in found]
+
+
+def test_a_moment_is_due_when_it_has_come_and_only_once():
+    every_hour = entry("0 * * * *")
+
+    assert due(every_hour, after=NOON - timedelta(seconds=1), now=NOON) == [Due(NOON)]
+    assert due(every_hour, after=NOON, now=NOON + timedelta(minutes=59)) == []
+
+
+def test_after_an_outage_only_the_latest_moment_fires():
+    found = due(entry("0 * * * *"), after=NOON, now=NOON + timedelta(hours=3, minutes=30))
+
+    assert times(found) == ["10 13:00 missed", "10 14:00 missed", "10 15:00"]
+
+
+def test_after_an_outage_every_moment_fires_when_the_entry_wants_all():
+    found = due(entry("0 * * * *", catch_up="all"), after=NOON, now=NOON + timedelta(hours=3, minutes=30))
+
+    assert times(found) == ["10 13:00", "10 14:00", "10 15:00"]
+
+
+def test_after_an_outage_no_moment_fires_when_the_entry_skips():
+    found = due(entry("0 * * * *", catch_up="skip"), after=NOON, now=NOON + timedelta(hours=2, minutes=30))
+
+    assert times(found) == ["10 13:00 missed", "10 14:00 missed"]
+
+
+def test_a_punctual_moment_fires_also_when_the_entry_skips():
+    found = due(entry("0 * * * *", catch_up="skip"), after=NOON - timedelta(hours=1), now=NOON + timedelta(seconds=59))
+
+    assert times(found) == ["10 12:00"]
+
+
+@pytest.mark.parametrize("policy", ["latest", "all"])
+def test_a_moment_older_than_the_grace_is_missed_and_says_so(policy: str):
+    daily = entry("0 2 * * *", catch_up=policy, grace="6h")
+
+    found = due(daily, after=NOON - timedelta(days=1), now=datetime(2026, 6, 10, 8, 1, tzinfo=UTC))
+
+    assert times(found) == ["10 02:00 missed"]
+    assert found[0].missed == "no publisher ran; found 6:01:00 late, more than its grace of 6:00:00"
+
+
+def test_a_month_of_outage_leaves_a_bounded_number_of_records():
+    found = due(entry("* * * * *"), after=NOON - timedelta(days=30), now=NOON + timedelta(seconds=30))
+
+    assert len([fire for fire in found if fire.missed]) == MOST_MISSED
+    assert found[-1] == Due(NOON)
+
+
+def test_a_time_that_does_not_exist_fires_when_the_clocks_have_been_moved():
+    nightly = entry("30 3 * * *", "Europe/Kyiv")  # on 29 March 2026 clocks go from 03:00 to 04:00
+
+    assert fires_between(nightly, kyiv(2026, 3, 29), kyiv(2026, 3, 30)) == [kyiv(2026, 3, 29, 4)]
+
+
+def test_a_time_that_does_not_exist_is_skipped_when_the_entry_says_so():
+    nightly = entry("30 3 * * *", "Europe/Kyiv", gap="skip")
+
+    assert fires_between(nightly, kyiv(2026, 3, 28, 12), kyiv(2026, 3, 30, 12)) == [kyiv(2026, 3, 30, 3, 30)]
+
+
+@pytest.mark.parametrize(
+    ("fold", "hours_utc"), [(None, [0]), ("first", [0]), ("second", [1]), ("both", [0, 1])]
+)
+def test_a_time_that_comes_twice_fires_as_the_entry_says(fold: str | None, hours_utc: list[int]):
+    nightly = entry("30 3 * * *", "Europe/Kyiv", fold=fold)  # on 25 October 2026 clocks go from 04:00 back to 03:00
+
+    found = fires_between(nightly, kyiv(2026, 10, 25), kyiv(2026, 10, 26))
+
+    assert found == [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in hours_utc]
+
+
+def test_an_entry_by_elapsed_time_fires_evenly_through_both_changes():
+    quarterly = entry("*/15 * * * *", "Europe/Kyiv")
+
+    for begin, hours in ((kyiv(2026, 3, 29), 23), (kyiv(2026, 10, 25), 25)):
+        found = fires_between(quarterly, begin, begin + timedelta(hours=hours))
+        assert found == [begin + timedelta(minutes=15 * n) for n in range(1, hours * 4 + 1)]
+
+
+def test_a_day_that_a_zone_leaves_out_fires_at_its_end():
+    noon_in_samoa = entry("0 12 30 12 *", "Pacific/Apia")  # Samoa had no 30 December 2011
+    begin = datetime(2011, 12, 29, tzinfo=UTC)
+
+    assert fires_between(noon_in_samoa, begin, begin + timedelta(days=3)) == [datetime(2011, 12, 30, 10, tzinfo=UTC)]
+
+
+def test_the_next_fire_may_be_years_away():
+    assert next_fire(entry("0 0 29 2 *"), NOON) == datetime(2028, 2, 29, tzinfo=UTC)
+
+
+def test_seconds_may_come_first():
+    found = fires_between(entry("*/20 * * * * *"), NOON, NOON + timedelta(minutes=1))
+
+    assert found == [NOON + timedelta(seconds=20 * n) for n in (1, 2, 3)]
+
+
+crons = st.tuples(
+    st.sampled_from(["0", "30", "59", "0,30", "*/15", "*/7"]),
+    st.sampled_from(["*", "0", "1", "2", "3", "*/2", "1-4", "23", "0,12"]),
+    st.sampled_from(["*", "*", "1", "15", "L"]),
+    st.just("*"),
+    st.sampled_from(["*", "*", "SUN", "MON-FRI"]),
+).map(" ".join)
+# Half-days in which some zone moves its clocks, from 2000 to 2037.
+changes = [
+    at
+    for zone in ZONES
+    for at in (datetime(2000, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(0, 38 * 365 * 24, 12))
+    if at.astimezone(ZoneInfo(zone)).utcoffset() != (at + timedelta(hours=12)).astimezone(ZoneInfo(zone)).utcoffset()
+]
+
+
+# Where clocks move by half an hour the oracle steps over the second 01:30, and where they move at midnight it fires an
+# entry of the hour 0 at one o'clock.
+PLAIN = ["UTC", "Europe/Kyiv", "America/New_York", "Asia/Kathmandu"]
+
+
+@given(crons, st.sampled_from(PLAIN), st.sampled_from(changes), st.integers(-90000, 90000), st.integers(1, 80))
+@settings(max_examples=400, deadline=None)
+def test_by_default_it_agrees_with_debians_cron(cron: str, zone: str, change: datetime, second: int, hours: int):
+    after = change + timedelta(seconds=second)
+    until = after + timedelta(hours=hours)
+    tz = ZoneInfo(zone)
+
+    oracle = CronSim(cron, after.astimezone(tz))  # an aware date has cronsim handle daylight saving itself
+    expected = {at.astimezone(UTC) for at in takewhile(lambda at: at <= until, oracle)}
+
+    assert fires_between(entry(cron, zone), after, until) == sorted(at for at in expected if after < at <= until)
+
+
+@given(
+    st.sampled_from(["30 * * * *", "15 2 * * *", "*/10 1-3 * * *", "0 0 * * *", "45 1,2,3 * * *"]),
+    st.sampled_from(ZONES),
+    st.sampled_from(changes),
+    st.sampled_from(["shift", "skip"]),
+    st.sampled_from(["first", "second", "both"]),
+    st.lists(st.integers(0, 60 * 40), min_size=2, max_size=6),
+)
+@settings(max_examples=300, deadline=None)
+def test_however_time_is_cut_into_pieces_each_moment_is_due_exactly_once(
+    cron: str, zone: str, change: datetime, gap: str, fold: str, cuts: list[int]
+):
+    one = entry(cron, zone, gap=gap, fold=fold)
+    begin = change - timedelta(hours=14)
+    edges = [begin, *(begin + timedelta(minutes=cut) for cut in sorted(cuts)), begin + timedelta(hours=48)]
+
+    whole = fires_between(one, begin, edges[-1])
+    pieces = [at for after, until in zip(edges, edges[1:], strict=False) for at in fires_between(one, after, until)]
+
+    assert pieces == whole
+    assert whole == sorted(set(whole))

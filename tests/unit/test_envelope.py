@@ -1,0 +1,75 @@
+"""What travels beside the body."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from schemas import envelope
+from schemas.envelope import Envelope
+
+DUE = datetime(2026, 1, 31, 2, tzinfo=UTC)
+
+
+def read(headers: dict[str, Any], message_id: str | None = "an-id") -> Envelope:
+    return envelope.read(
+        message_id=message_id, correlation_id=None, exchange="ticks", routing_key="cleanup.tokens", headers=headers
+    )
+
+
+def test_what_is_written_is_read_back():
+    sent = Envelope(
+        message_id="an-id",
+        correlation_id="an-id",
+        exchange="ticks",
+        routing_key="cleanup.tokens",
+        trigger="schedule",
+        entry="nightly",
+        due_at=DUE,
+        attempt=3,
+    )
+
+    assert read(sent.headers()) == sent
+
+
+def test_a_message_with_nothing_beside_it_was_sent_by_hand_and_gets_a_name():
+    first, second = read({}, message_id=None), read({}, message_id=None)
+
+    assert (first.trigger, first.attempt, first.named) == ("manual", 1, False)
+    assert first.message_id != second.message_id
+    assert first.correlation_id == first.message_id
+
+
+def test_a_message_that_waited_has_its_first_routing_key_again():
+    returned = envelope.read(
+        message_id="an-id",
+        correlation_id=None,
+        exchange="",
+        routing_key="moderation.user_notices",
+        headers={"x-origin-exchange": "moderation", "x-origin-routing-key": "user.ad.approved"},
+    )
+
+    assert (returned.exchange, returned.routing_key) == ("moderation", "user.ad.approved")
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"x-attempt": "2"}, "x-attempt is '2'; it must be a whole number from 1"),
+        ({"x-attempt": 0}, "x-attempt is 0; it must be a whole number from 1"),
+        ({"x-attempt": True}, "x-attempt is True; it must be a whole number from 1"),
+        ({"x-trigger": "magic"}, "x-trigger is 'magic'; it must be one of schedule, manual, celery, event"),
+        ({"x-due-at": "yesterday"}, "x-due-at is 'yesterday'; it must be a moment with a zone"),
+        ({"x-due-at": "2026-01-31T02:00:00"}, "x-due-at is '2026-01-31T02:00:00'; it must be a moment with a zone"),
+        ({"x-entry": "a\x00b"}, r"x-entry is 'a\x00b'; it must be printable text"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_named_with_its_value(headers: dict[str, Any], words: str):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the words are compared
+        read(headers)
+
+    assert str(caught.value).startswith(words)
+
+
+def test_a_due_moment_may_be_an_amqp_timestamp():
+    assert read({"x-due-at": DUE}).due_at == DUE

@@ -1,0 +1,291 @@
+"""Sweeping a folder: what goes, what stays, and what cannot be reached however it is arranged. On a real file system."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.cleanup import files
+from consumers.cleanup.files import Figures, RootUnusable, Sweep, Walk
+from pocketwatch.errors import GiveUp
+
+ROOT = Path(__file__).parents[2]
+NOW = time.time()
+OLD = NOW - 10 * 86400
+CUTOFF = NOW - 7 * 86400
+
+
+def put(path: Path, *, mtime: float = OLD, size: int = 10) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    os.utime(path, (mtime, mtime))
+    return path
+
+
+def sweep(root: Path, **changes: object) -> Sweep:
+    return Sweep(root=root, older_than=CUTOFF, **changes)  # type: ignore[arg-type]
+
+
+def left(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    return folder
+
+
+def test_old_files_go_at_every_depth_and_new_ones_stay(root: Path):
+    put(root / "a.jpg")
+    put(root / "deep/er/b.jpg")
+    put(root / "deep/c.jpg", mtime=NOW)
+
+    figures = sweep(root).delete()
+
+    assert left(root) == {"deep", "deep/c.jpg"}
+    assert figures.statistics() == {
+        "files_seen": 3,
+        "files_deleted": 2,
+        "bytes_freed": 20,
+        "directories_removed": 1,
+        "errors": 0,
+    }
+
+
+def test_a_file_of_exactly_the_limit_stays(root: Path):
+    put(root / "edge", mtime=CUTOFF)
+    put(root / "older", mtime=CUTOFF - 0.001)
+
+    sweep(root).delete()
+
+    assert left(root) == {"edge"}
+
+
+def test_the_root_stays_when_everything_goes(root: Path):
+    put(root / "a")
+
+    sweep(root).delete()
+
+    assert root.is_dir()
+    assert left(root) == set()
+
+
+def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
+    for n in range(700):
+        put(root / f"{n % 7}/{n % 3}/{n}", mtime=OLD if n % 5 else NOW)
+    before = left(root)
+
+    counted = sweep(root).survey()
+    assert left(root) == before
+
+    assert sweep(root).delete().statistics() == counted.statistics()
+    assert counted.files_deleted == 560
+
+
+def test_a_link_is_neither_followed_nor_deleted(root: Path, tmp_path: Path):
+    outside = put(tmp_path / "outside/precious")
+    (root / "to_file").symlink_to(outside)
+    (root / "to_folder").symlink_to(outside.parent)
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+
+    figures = sweep(root).delete()
+
+    assert outside.exists()
+    assert left(root) == {"to_file", "to_folder", "dangling"}
+    assert figures.files_seen == 0
+
+
+def test_a_root_that_is_a_link_is_refused(root: Path, tmp_path: Path):
+    put(root / "a")
+    (tmp_path / "link").symlink_to(root)
+
+    with pytest.raises(RootUnusable, match=r'the root ".*link" is a symbolic link or no folder'):
+        sweep(tmp_path / "link").delete()
+    assert left(root) == {"a"}
+
+
+def test_a_missing_root_is_refused_and_does_not_look_clean(tmp_path: Path):
+    with pytest.raises(RootUnusable, match=r"is missing; is its disk mounted\?"):
+        sweep(tmp_path / "unmounted").survey()
+
+
+def test_only_regular_files_go(root: Path):
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(root / "socket"))
+        for name in ("fifo", "socket"):
+            os.utime(root / name, (OLD, OLD))
+
+        sweep(root).delete()
+
+        assert left(root) == {"fifo", "socket"}
+
+
+def test_a_folder_that_was_empty_goes_only_when_it_is_old(root: Path):
+    (root / "fresh").mkdir()
+    (root / "stale/inner").mkdir(parents=True)
+    for path in (root / "stale/inner", root / "stale"):
+        os.utime(path, (OLD, OLD))
+
+    figures = sweep(root).delete()
+
+    assert left(root) == {"fresh"}
+    assert figures.directories_removed == 2
+
+
+def test_a_hard_link_elsewhere_keeps_its_bytes(root: Path, tmp_path: Path):
+    os.link(put(root / "a", size=1000), tmp_path / "elsewhere")
+
+    assert sweep(root).delete().bytes_freed == 0
+
+
+def test_a_file_that_vanishes_meanwhile_is_no_error(root: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in "abc":
+        put(root / name)
+    unlink = os.unlink
+
+    def somebody_is_faster(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", somebody_is_faster)
+    figures = sweep(root).delete()
+
+    assert (figures.files_deleted, figures.errors) == (0, 0)
+
+
+@pytest.fixture
+def undeletable(root: Path) -> Iterator[Path]:
+    path = put(root / "locked/kept")
+    as_root = os.geteuid() == 0  # who may delete anything but what is immutable
+    lock, unlock = ("chattr +i", "chattr -i") if as_root else ("chmod 555", "chmod 755")
+    subprocess.run([*lock.split(), path if as_root else path.parent], check=True)
+    yield path
+    subprocess.run([*unlock.split(), path if as_root else path.parent], check=True)
+
+
+def test_a_file_that_cannot_be_deleted_is_named_and_the_rest_goes_on(root: Path, undeletable: Path):
+    put(root / "elsewhere")
+
+    figures = sweep(root).delete()
+
+    assert left(root) == {"locked", "locked/kept"}
+    assert undeletable.exists()
+    assert figures.errors == 1
+    assert figures.files_deleted == 1
+    assert figures.examples[0] in {"locked/kept: Operation not permitted", "locked/kept: Permission denied"}
+
+
+def test_another_file_system_below_the_root_is_left_alone(root: Path):
+    put(root / "mine")
+    (root / "mounted").mkdir()
+    code = "import sys; from pathlib import Path; from consumers.cleanup.files import Sweep; " \
+        "Sweep(root=Path(sys.argv[1]), older_than=float(sys.argv[2])).delete()"
+    script = 'mount -t tmpfs tmpfs "$1/mounted" && touch -d "20 days ago" "$1/mounted/theirs" && '
+    script += '"$3" -c "$4" "$1" "$2" && find "$1" -printf "%P "'
+    # In a mount namespace of its own, so that nothing is left behind, and nobody needs to be root.
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", script, "sh"]
+    done = subprocess.run(
+        [*alone, root, str(CUTOFF), sys.executable, code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["mounted", "mounted/theirs"]
+
+
+def test_a_folder_that_is_swapped_for_a_link_during_the_run_redirects_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put(root / "victim/a")
+    precious = put(tmp_path / "outside/a")
+    look_through = Walk._look_through
+
+    def swap_first(self: Walk, folder: files.Folder) -> None:
+        if folder.name == "victim":
+            (root / "victim").rename(tmp_path / "moved")
+            (root / "victim").symlink_to(precious.parent)
+        look_through(self, folder)
+
+    monkeypatch.setattr(Walk, "_look_through", swap_first)
+    sweep(root).delete()
+
+    assert precious.exists()
+
+
+def test_a_folder_too_deep_is_told_and_the_rest_goes_on(root: Path):
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(files.DEEPEST + 3):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    put(root / "a")
+
+    figures = sweep(root).delete()
+
+    assert figures.errors == 1
+    assert "deeper than 128 folders" in figures.examples[0]
+    assert not (root / "a").exists()
+    shutil.rmtree(root)
+
+
+def test_names_of_any_bytes_are_deleted(root: Path):
+    for name in (b"\xff\xfe", "фото 1.jpg".encode(), b" ", b"new\nline"):
+        with open(os.path.join(os.fsencode(root), name), "wb"):  # noqa: PTH118,PTH123  pathlib does not take bytes
+            pass
+        os.utime(os.path.join(os.fsencode(root), name), (OLD, OLD))  # noqa: PTH118
+
+    assert sweep(root).delete().files_deleted == 4
+    assert left(root) == set()
+
+
+def test_what_is_wanted_by_its_path_stays(root: Path):
+    put(root / "a/keep.css")
+    put(root / "a/drop.css")
+
+    sweep(root, doomed=lambda path: path != "a/keep.css").delete()
+
+    assert left(root) == {"a", "a/keep.css"}
+
+
+def test_it_stops_when_it_is_told_to_and_says_so(root: Path):
+    for n in range(500):
+        put(root / f"{n:04d}")
+    asked = iter([False, False, True])
+
+    figures = sweep(root, stop=lambda: next(asked, True)).delete()
+
+    assert figures.stopped
+    assert 0 < figures.files_deleted < 500
+    assert len(left(root)) == 500 - figures.files_deleted
+
+
+def test_it_stops_before_the_first_deletion_when_it_would_destroy_too_much(root: Path):
+    survey = Figures(files_seen=2000, files_deleted=1901)
+
+    with pytest.raises(GiveUp, match=r"1901 of 2000 files .* nothing was deleted. If that is right: --set max_share=1"):
+        sweep(root, max_share=0.95).check_share(survey)
+
+
+@pytest.mark.parametrize(("seen", "doomed", "share"), [(1000, 1000, 0.95), (2000, 1900, 0.95), (5000, 5000, 1.0)])
+def test_a_plausible_share_or_few_files_do_not_stop_it(root: Path, seen: int, doomed: int, share: float):
+    sweep(root, max_share=share).check_share(Figures(files_seen=seen, files_deleted=doomed))
+
+
+def test_many_folders_at_once_leave_no_descriptor_open(root: Path):
+    for n in range(1500):
+        put(root / f"{n % 30}/{n}/file")
+    before = len(os.listdir("/proc/self/fd"))
+
+    figures = sweep(root).delete()
+
+    assert figures.directories_removed == 1530
+    assert len(os.listdir("/proc/self/fd")) == before

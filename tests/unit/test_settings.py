@@ -1,0 +1,103 @@
+"""Settings: where they are read from, and how they are refused."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pocketwatch import settings
+from pocketwatch.errors import SettingsError
+
+
+def refused(tmp_path: Path, **environment: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(environment, folder=tmp_path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("RABBITMQ_URL", "localhost", 'RABBITMQ_URL is "localhost": must be a URL that starts with amqp:// or amqps://'),
+        (
+            "RABBITMQ_URL",
+            "amqp://one/x,http://two/x",
+            'RABBITMQ_URL is "amqp://one/x,http://two/x": must be a URL that starts with amqp:// or amqps:// and names a host',
+        ),
+        ("DATABASE_URL", "mysql://host/db", 'DATABASE_URL is "mysql://host/db": must be a URL that starts with postgresql://'),
+        ("POCKETWATCH_MEDIA_ROOT", "", 'POCKETWATCH_MEDIA_ROOT is "": must not be empty'),
+        ("POCKETWATCH_MEDIA_ROOT", "/", 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
+        ("POCKETWATCH_MEDIA_ROOT", "/srv/..", 'POCKETWATCH_MEDIA_ROOT is "/srv/..": must not be the root of the file'),
+        ("POCKETWATCH_MEDIA_ROOT", "media", 'POCKETWATCH_MEDIA_ROOT is "media": must be an absolute path'),
+        ("POCKETWATCH_GRACE", "20", 'POCKETWATCH_GRACE is "20": "20" is no duration; write a whole number and s, m, h or d'),
+        ("POCKETWATCH_TIME_BUDGET", "0s", 'POCKETWATCH_TIME_BUDGET is "0s": must be greater than or equal to 1 second'),
+        ("POCKETWATCH_LOG_FORMAT", "xml", "POCKETWATCH_LOG_FORMAT is \"xml\": must be 'auto', 'console' or 'json'"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_name_its_value_and_what_would_be_right(
+    tmp_path: Path, name: str, value: str, words: str
+):
+    assert refused(tmp_path, **{name: value}).startswith(words)
+
+
+def test_a_password_is_never_shown(tmp_path: Path):
+    words = refused(tmp_path, DATABASE_URL="mysql://user:secret@host/db", RABBITMQ_URL="ftp://user:secret@host/")
+
+    assert "secret" not in words
+    assert "user:***@host" in words
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path: Path):
+    words = refused(tmp_path, POCKETWATCH_GRACE="x", POCKETWATCH_LOG_LEVEL="y")
+
+    assert "POCKETWATCH_GRACE" in words
+    assert "POCKETWATCH_LOG_LEVEL" in words
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_local_stack(tmp_path: Path):
+    (tmp_path / ".pocketwatch").mkdir()
+    (tmp_path / ".pocketwatch/env").write_text("DATABASE_URL=postgresql://stack/x\nREDIS_URL=redis://stack/0\n")
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://file/x\nRABBITMQ_URL=amqp://file/x\n")
+
+    loaded = settings.load({"RABBITMQ_URL": "amqp://environment/x"}, folder=tmp_path).servers
+
+    assert loaded.rabbitmq_url == "amqp://environment/x"
+    assert loaded.database_url == "postgresql://file/x"
+    assert loaded.redis_url == "redis://stack/0"
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://user:pass@host/db\n")
+
+    assert settings.load({"DATABASE_URL_FILE": str(secret)}, folder=tmp_path).database_url == "postgresql://user:pass@host/db"
+    assert refused(tmp_path, DATABASE_URL_FILE="/no/such").startswith('DATABASE_URL_FILE is "/no/such", which cannot be read')
+
+
+def test_an_empty_server_is_one_that_is_not_set(tmp_path: Path):
+    assert settings.load({"REDIS_URL": ""}, folder=tmp_path).servers.redis_url is None
+
+
+def test_a_command_that_needs_a_server_says_which_setting_is_missing(tmp_path: Path):
+    loaded = settings.load({}, folder=tmp_path)
+
+    with pytest.raises(SettingsError, match="DATABASE_URL is not set; set it, or start the servers of this machine"):
+        _ = loaded.database_url
+
+
+def test_a_cluster_is_a_list(tmp_path: Path):
+    loaded = settings.load({"RABBITMQ_URL": "amqp://a/x,amqp://b/x"}, folder=tmp_path)
+
+    assert loaded.rabbitmq_urls == ["amqp://a/x", "amqp://b/x"]
+
+
+def test_a_misspelt_name_is_told_with_the_nearest_known_one():
+    unknown = settings.unknown_names({"POCKETWATCH_MEDIA_ROT": "/x", "POCKETWATCH_LOG_FILE": "x", "PATH": "x"})
+
+    assert unknown == {"POCKETWATCH_MEDIA_ROT": "POCKETWATCH_MEDIA_ROOT"}
+
+
+def test_durations_are_read_as_people_write_them(tmp_path: Path):
+    loaded = settings.load({"POCKETWATCH_GRACE": "2m"}, folder=tmp_path)
+
+    assert loaded.running.grace == timedelta(minutes=2)

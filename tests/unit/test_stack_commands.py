@@ -1,0 +1,93 @@
+"""`pocketwatch stack`, as far as it needs no server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pocketwatch.cli.stack import app
+from pocketwatch.errors import StackError
+from tests.support.machine import listener
+
+NAMES = ("RABBITMQ_URL", "DATABASE_URL", "REDIS_URL")
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.chdir(tmp_path)
+    for name in (*NAMES, "RABBITMQ_MANAGEMENT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return CliRunner()
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    with listener() as port:
+        for name, scheme in zip(NAMES, ("amqp", "postgresql", "redis"), strict=True):
+            monkeypatch.setenv(name, f"{scheme}://somebody:secret@127.0.0.1:{port}/x")
+        yield port
+
+
+def test_status_ends_with_0_when_every_server_is_ready(command_line: CliRunner, given: int) -> None:
+    result = command_line.invoke(app, ["status", "--json"])
+
+    assert result.exit_code == 0
+    assert [server["address"] for server in json.loads(result.stdout)] == [f"127.0.0.1:{given}"] * 3
+    assert "secret" not in result.stdout
+
+
+def test_status_ends_with_1_when_a_server_is_not_ready(command_line: CliRunner) -> None:
+    result = command_line.invoke(app, ["status"])
+
+    assert result.exit_code == 1
+    assert "not running" in result.stdout
+
+
+def test_servers_of_a_dotenv_file_are_given(command_line: CliRunner, tmp_path: Path) -> None:
+    with listener() as port:
+        (tmp_path / ".env").write_text(f"REDIS_URL=redis://127.0.0.1:{port}/0\n")
+
+        result = command_line.invoke(app, ["status", "--json"])
+
+    redis = json.loads(result.stdout)[2]
+    assert (redis["source"], redis["ready"]) == ("given", True)
+
+
+def test_the_servers_of_another_stack_are_not_given(command_line: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / ".pocketwatch").mkdir()
+    (tmp_path / ".pocketwatch/env").write_text("REDIS_URL=redis://:secret@127.0.0.1:1/0\n")
+
+    result = command_line.invoke(app, ["status", "--json", "--folder", "another"])
+
+    assert json.loads(result.stdout)[2]["source"] != "given"
+
+
+def test_env_prints_nothing_but_settings(command_line: CliRunner, given: int) -> None:
+    result = command_line.invoke(app, ["env"])
+
+    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://somebody:secret@127.0.0.1:{given}/x"
+    assert all("=" in line for line in result.stdout.splitlines())
+
+
+def test_env_of_servers_that_are_down_is_an_error(command_line: CliRunner) -> None:
+    result = command_line.invoke(app, ["env"])
+
+    assert isinstance(result.exception, StackError)
+    assert result.stdout == ""
+
+
+def test_down_without_servers_does_nothing(command_line: CliRunner, tmp_path: Path) -> None:
+    result = command_line.invoke(app, ["down", "--wipe"])
+
+    assert result.exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "env"])
+def test_the_help_of_every_command_shows_an_example(command: str, command_line: CliRunner) -> None:
+    result = command_line.invoke(app, [command, "--help"])
+
+    assert f"pocketwatch stack {command}" in result.stdout
+    assert "Example:" in result.stdout

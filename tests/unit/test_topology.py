@@ -1,0 +1,76 @@
+"""The topology as a value: routes, and what every queue says of itself."""
+
+import pytest
+
+from pocketwatch.broker.topology import TOPOLOGY, matches
+from schemas.catalogue import CATALOGUE
+from schemas.message import Tick
+
+# What RabbitMQ 3.10 and 4.x both accept for quorum queues, and heed.
+ACCEPTED = {
+    "x-queue-type",
+    "x-overflow",
+    "x-delivery-limit",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-single-active-consumer",
+    "x-message-ttl",
+}
+
+
+def test_the_exchanges_are_those_of_the_contract():
+    names = [exchange.name for exchange in TOPOLOGY.exchanges]
+
+    assert names == ["ticks", "moderation", "user_notifications", "manager_notifications", "mail", "facts", "dead"]
+
+
+def test_the_waits_are_those_of_the_contract():
+    seconds = {wait.name: wait.time.total_seconds() for wait in TOPOLOGY.waits}
+
+    assert seconds == {"wait.10s": 10, "wait.1m": 60, "wait.5m": 300, "wait.30m": 1800, "wait.2h": 7200}
+
+
+@pytest.mark.parametrize("queue", TOPOLOGY.all_queues, ids=lambda queue: queue.name)
+def test_every_queue_is_a_quorum_queue_with_arguments_that_both_versions_accept(queue):
+    assert queue.arguments["x-queue-type"] == "quorum"
+    assert queue.arguments["x-overflow"] == "reject-publish"
+    assert set(queue.arguments) <= ACCEPTED
+
+
+@pytest.mark.parametrize("queue", TOPOLOGY.queues, ids=lambda queue: queue.name)
+def test_every_job_queue_has_a_dead_letter_queue_that_its_rejected_messages_reach(queue):
+    assert queue.arguments["x-dead-letter-exchange"] == "dead"
+    assert queue.arguments["x-dead-letter-routing-key"] == queue.name
+    assert any(
+        other.name == f"{queue.name}.dead" and ("dead", queue.name) in [(ex.name, key) for ex, key in other.bindings]
+        for other in TOPOLOGY.all_queues
+    )
+
+
+@pytest.mark.parametrize("tick", [m for m in CATALOGUE.values() if issubclass(m, Tick)], ids=lambda tick: tick.routing_key)
+def test_every_tick_reaches_exactly_the_queue_of_its_name_and_never_overlaps(tick):
+    (queue,) = TOPOLOGY.route("ticks", tick.routing_key)
+
+    assert (queue.name, queue.single, queue.prefetch) == (tick.routing_key, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "expected"),
+    [
+        ("a.b", "a.b", True),
+        ("a.b", "a.c", False),
+        ("a.*", "a.b", True),
+        ("a.*", "a.b.c", False),
+        ("a.*", "a", False),
+        ("#", "a.b.c", True),
+        ("#", "", True),
+        ("a.#", "a", True),
+        ("a.#.c", "a.c", True),
+        ("a.#.c", "a.x.y.c", True),
+        ("*.#", "", True),
+        ("*.b", "a.b.c", False),
+    ],
+)
+def test_patterns_match_as_topic_exchanges_do(pattern: str, key: str, *, expected: bool):
+    assert matches(pattern, key) is expected
