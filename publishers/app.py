@@ -6,7 +6,6 @@ from typing import Self
 
 from loguru import logger
 
-from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.settings import Settings
@@ -56,10 +55,10 @@ class Publishing:
         self._stack.push_async_callback(database.close)
         await database.ready(patience=patience)
         await schema.ready(database, patience=patience)
-        self._publisher = Publisher(self._settings.rabbitmq_urls, role="ticks", patience=patience)
+        urls = self._settings.rabbitmq_urls
+        self._publisher = Publisher(urls, role="ticks", patience=patience, topology=TOPOLOGY)
         await self._stack.enter_async_context(self._publisher)
         connection = self._publisher.connection
-        await declare(connection, TOPOLOGY)
         work = (
             Relay(database, self._publisher).run(),
             Ticker(database, schedule).run(),

@@ -14,8 +14,8 @@ import asyncpg
 from loguru import logger
 
 from pocketwatch.broker.publishing import Publisher, message_of
-from pocketwatch.broker.topology import TOPOLOGY
-from pocketwatch.errors import PublishFailed
+from pocketwatch.broker.topology import TOPOLOGY, Exchange
+from pocketwatch.errors import PublishFailed, Unroutable
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.outbox import CHANNEL, Outgoing
@@ -99,16 +99,26 @@ class Relay:
             exchange=row.exchange,
             routing_key=row.routing_key,
         )
-        known = TOPOLOGY.exchange(row.exchange)
         try:
             await self._publisher.publish(
                 message_of(envelope, row.payload, headers=row.headers),
                 exchange=row.exchange,
                 routing_key=row.routing_key,
-                mandatory=known is None or known.mandatory,
+                mandatory=exchange_of(row).mandatory,
             )
         except PublishFailed as error:
             bound = logger.bind(message_id=row.message_id, exchange=row.exchange, routing_key=row.routing_key)
             bound.bind(attempts=row.attempts + 1, error=str(error)).error(NOT_SENT)
             return str(error)
         return None
+
+
+def exchange_of(row: Outgoing) -> Exchange:
+    """The exchange that a row is meant for. Asking the broker for one that is not there would cost the connection.
+
+    Raises:
+        Unroutable: when the topology has none of this name.
+    """
+    if (exchange := TOPOLOGY.exchange(row.exchange)) is None:
+        raise Unroutable(f'there is no exchange "{row.exchange}"')
+    return exchange

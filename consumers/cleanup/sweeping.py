@@ -24,7 +24,9 @@ async def run(sweep: Sweep, work: Transaction, *, tick: Message, dry_run: bool) 
     sweep = replace(sweep, stop=lambda: given_up.is_set() or work.time_is_up())
     try:
         figures = await asyncio.to_thread(sweep.survey)
-        if not dry_run and not figures.stopped:
+        if not dry_run and figures.stopped:
+            figures = Figures(files_seen=figures.files_seen, stopped=True)
+        elif not dry_run:
             sweep.check_share(figures)
             figures = await _delete(sweep, work, total=figures.files_seen)
     finally:
@@ -32,8 +34,11 @@ async def run(sweep: Sweep, work: Transaction, *, tick: Message, dry_run: bool) 
     work.record(**figures.statistics())
     if figures.errors:
         work.partial(f"{figures.errors} could not be deleted, such as {'; '.join(figures.examples)}")
-    if figures.stopped:
+    if figures.stopped and (work.is_interrupted() or (figures.files_deleted and not dry_run)):
         work.hand_on(tick)
+    elif figures.stopped:  # another run would get no further
+        budget = work.settings.running.time_budget
+        work.partial(f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})")
 
 
 async def _delete(sweep: Sweep, work: Transaction, *, total: int) -> Figures:

@@ -18,7 +18,6 @@ from pocketwatch.broker.connection import (
     find_node,
     tell_back,
 )
-from pocketwatch.broker.declare import declare
 from pocketwatch.broker.delivery import CONSUMERS, Consumer, Delivery
 from pocketwatch.broker.failures import Failures
 from pocketwatch.broker.publishing import Publisher
@@ -72,9 +71,8 @@ class Consuming:
         self._stack.push_async_callback(database.close)
         await database.ready(patience=patience)
         await schema.ready(database, patience=patience)
-        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience)
+        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=TOPOLOGY)
         await self._stack.enter_async_context(publisher)
-        await declare(publisher.connection, TOPOLOGY)
         await self._consume(database, publisher)
 
     async def _consume(self, database: Database, publisher: Publisher) -> None:

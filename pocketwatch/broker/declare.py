@@ -70,7 +70,8 @@ async def _mismatch(
 def _difference(refusal: str) -> str:
     """The broker's `inequivalent arg …` without its preamble."""
     if match := re.search(r"inequivalent arg '([^']+)'.*: received (.*) but current is (.*)$", refusal):
-        return f"{match[1]} is {match[3]}, but should be {match[2]}"
+        wanted, present = (re.sub(r"^the value ('.*') of type .*$", r"\1", side) for side in match.group(2, 3))
+        return f"{match[1]} is {present}, but should be {wanted}"
     return refusal
 
 

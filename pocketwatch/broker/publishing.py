@@ -14,13 +14,16 @@ from aio_pika.abc import AbstractExchange, AbstractRobustChannel, AbstractRobust
 from loguru import logger
 
 from pocketwatch.broker.connection import connect
+from pocketwatch.broker.declare import declare
+from pocketwatch.broker.topology import Topology
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PublishFailed, Unroutable
 from schemas.envelope import Envelope
 
 CONFIRM_WITHIN = 5.0  # seconds for one try
 RETRY_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-RETRYING = "publish failed, trying again"
+RETRYING, NOT_DECLARED = "publish failed, trying again", "topology not declared"
+NOTHING = Topology((), (), ())
 
 # What a lost connection, a closed channel and a broker that does not answer look like.
 LOST = (OSError, aiormq.exceptions.AMQPError, RuntimeError, TimeoutError)
@@ -46,22 +49,41 @@ class Publisher:
     """The process's connection for publishing, apart from the one that consumes.
 
     A broker under a memory alarm blocks connections that publish; acknowledgements must not wait behind them.
+
+    Args:
+        topology: declared at the start, and again whenever the connection comes back.
     """
 
-    def __init__(self, urls: Sequence[str], *, role: str, patience: timedelta = timedelta(0)) -> None:
-        self._urls, self._role, self._patience = urls, role, patience
+    def __init__(
+        self, urls: Sequence[str], *, role: str, patience: timedelta = timedelta(0), topology: Topology | None = None
+    ) -> None:
+        self._urls, self._role, self._patience, self._topology = urls, role, patience, topology
         self._connection: AbstractRobustConnection | None = None
         self._channel: AbstractRobustChannel | None = None
         self._exchanges: dict[str, AbstractExchange] = {}
+        self._declaring: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(self._urls, role=f"publish {self._role}", patience=self._patience)
+        if self._topology is not None:
+            await declare(self._connection, self._topology)
+            self._connection.reconnect_callbacks.add(self._declare_again)
         self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._connection is not None:
             await self._connection.close()
+
+    def _declare_again(self, _: object) -> None:
+        """A broker that comes back may have lost its data; what consumers wait for is made again."""
+        self._declaring = asyncio.create_task(self._declare())
+
+    async def _declare(self) -> None:
+        try:
+            await declare(self.connection, self._topology or NOTHING)
+        except Exception as error:  # noqa: BLE001  it went away again, or has something else: the next publish tells
+            logger.bind(error=str(error)[:300]).error(NOT_DECLARED)
 
     @property
     def connection(self) -> AbstractRobustConnection:

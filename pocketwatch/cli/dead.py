@@ -14,7 +14,7 @@ from pocketwatch.cli.running import quickly, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Messages that nobody tries again by himself.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Messages that nobody tries again by himself.")
 
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
 From = Annotated[str | None, typer.Option("--queue", help="Only what fell out of this queue, such as cleanup.tokens.")]

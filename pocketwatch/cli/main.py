@@ -1,35 +1,66 @@
 """The command line: `pocketwatch …`. It alone knows everybody."""
 
 import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
 
 import typer
-from sqlalchemy.exc import DBAPIError
+from typer.core import TyperGroup
 
-from pocketwatch.cli import dead, doctor, migrating, processes, runs, schedule, stack, triggering
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.storage.database import sqlstate
 
+# Each command is an `app` in a module of its own, or a function of this name in a module that has several.
+COMMANDS: Mapping[str, str] = {
+    "stack": "pocketwatch.cli.stack:app",
+    "migrate": "pocketwatch.cli.migrating:migrate",
+    "publish": "pocketwatch.cli.processes:publish",
+    "consume": "pocketwatch.cli.processes:consume",
+    "run": "pocketwatch.cli.processes:run_all",
+    "trigger": "pocketwatch.cli.triggering:trigger",
+    "schedule": "pocketwatch.cli.schedule:app",
+    "runs": "pocketwatch.cli.runs:runs",
+    "dead": "pocketwatch.cli.dead:app",
+    "doctor": "pocketwatch.cli.doctor:doctor",
+}
 NO_SUCH_TABLE = "42P01"
+
+
+class Commands(TyperGroup):
+    """Imports a command only when it is called: half a second that most calls do not need."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click's signature
+        """Their names, in the order of the list."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """The command of this name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), name)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+            alone.command(cmd_name)(found)
+            found = alone
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="pocketwatch",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Background work of a marketplace: ticks on RabbitMQ, consumers, and one log of every run.",
 )
 
-app.add_typer(stack.app, name="stack")
-app.command("migrate")(migrating.migrate)
-app.command("publish")(processes.publish)
-app.command("consume")(processes.consume)
-app.command("run")(processes.run_all)
-app.command("trigger")(triggering.trigger)
-app.add_typer(schedule.app, name="schedule")
-app.command("runs")(runs.runs)
-app.add_typer(dead.app, name="dead")
-app.command("doctor")(doctor.doctor)
+
+@app.callback()
+def pocketwatch() -> None:
+    """Background work of a marketplace: ticks on RabbitMQ, consumers, and one log of every run."""
 
 
 def main() -> None:
@@ -38,7 +69,7 @@ def main() -> None:
         app()
     except PocketwatchError as error:
         sys.exit(f"pocketwatch: {error}")
-    except DBAPIError as error:
-        if sqlstate(error) == NO_SUCH_TABLE:
+    except Exception as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == NO_SUCH_TABLE:
             sys.exit("pocketwatch: the database has no tables of ours yet; run: pocketwatch migrate")
         raise

@@ -1,6 +1,5 @@
 """`migrate`: the suite's tables and the whole broker topology."""
 
-from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.cli.output import console
@@ -28,6 +27,7 @@ async def migrate_both(settings: Settings) -> None:
     finally:
         await database.close()
     console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
-    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=settings.servers.patience) as publisher:
-        await declare(publisher.connection, TOPOLOGY)
+    patience = settings.servers.patience
+    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=patience, topology=TOPOLOGY):
+        pass
     console.print(f"broker: {len(TOPOLOGY.all_exchanges)} exchanges and {len(TOPOLOGY.all_queues)} queues declared")

@@ -17,7 +17,7 @@ from publishers import routes
 from publishers.due import next_fire
 from publishers.schedule import Entry, Schedule, load
 
-app = typer.Typer(no_args_is_help=True, help="What fires when.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="What fires when.")
 
 File = Annotated[Path | None, typer.Option("--file", help="Another schedule file than the one of the settings.")]
 

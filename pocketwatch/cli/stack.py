@@ -16,6 +16,7 @@ from pocketwatch.stack.status import ServerStatus
 from pocketwatch.stack.urls import LABELS
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     help="The servers on this machine: RabbitMQ, PostgreSQL and Redis, found or started.",
 )

@@ -121,13 +121,15 @@ def _tell(row: dict[str, Any] | None, message_id: str, limit: timedelta) -> int:
     if row is None:
         console.print(f"[red]no consumer took {message_id}[/] within {limit}")
         return 1
-    columns = ("job", "status", "attempt", "took", "statistics", "error")
+    columns = ("job", "status", "attempt", "took", "statistics")
     took = (row["finished_at"] - row["started_at"]).total_seconds() if row["finished_at"] else None
     cells = {**row, "took": "" if took is None else f"{took:.2f} s"}
     print_table(f"run of {message_id}", columns, [[cells[column] for column in columns]])
+    if row["error"]:
+        console.print(f"[red]{row['error']}[/]", soft_wrap=True)
     if row["status"] == "failed" and row["attempt"] < ATTEMPTS:
         wait = WAITS[row["attempt"] - 1]
-        console.print(f"tried again after {wait.time} (attempt {row['attempt'] + 1} of {ATTEMPTS}): pocketwatch runs")
+        console.print(f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {ATTEMPTS})")
     if row["status"] in {"dead", "rejected"}:
         console.print(f"it lies in {row['job']}.dead: pocketwatch dead show {message_id}")
     return EXIT_CODES.get(row["status"], 1)

@@ -124,7 +124,11 @@ class Transaction(Work):
 
     def time_is_up(self) -> bool:
         """The budget is spent, or the process is asked to stop: finish what is in hand and hand the rest on."""
-        return self._stopping() or time.monotonic() >= self._deadline
+        return self.is_interrupted() or time.monotonic() >= self._deadline
+
+    def is_interrupted(self) -> bool:
+        """The process is asked to stop."""
+        return self._stopping()
 
     def hand_on(self, message: Message) -> None:
         """Go on in a message of its own, which begins where this run stops."""

@@ -1,16 +1,34 @@
 """cleanup.tokens on the tables that simplejwt's own migrations make, with tokens that it has issued."""
 
-from tests.fixtures.suite import Deliver
-from tests.fixtures.tokens import Tokens
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from consumers.cleanup import tokens as job
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.settings import Settings
+from pocketwatch.storage import work
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_log import Run
+from pocketwatch.storage.work import Transaction
+from publishers import trigger
+from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
+from tests.fixtures.suite import Consume, Deliver, Runs
+from tests.fixtures.tokens import Tokens, a_token, days_ago
+from tests.support.waiting import eventually
+
+EXPIRED = {"count": 5, "issued_days_ago": 70, "blacklist": 2}  # 40 days ago
+WITHIN_MARGIN = {"count": 4, "issued_days_ago": 40, "blacklist": 1}  # 10 days ago
+VALID = {"count": 3, "issued_days_ago": 1, "blacklist": 3}
 
 
 async def test_tokens_that_expired_before_the_margin_go_with_their_blacklist_rows(deliver: Deliver, tokens: Tokens):
-    tokens.issue(
-        {"count": 5, "issued_days_ago": 70, "blacklist": 2},  # expired 40 days ago
-        {"count": 4, "issued_days_ago": 40, "blacklist": 1},  # expired 10 days ago
-        {"count": 3, "issued_days_ago": 1, "blacklist": 3},
-    )
+    tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
 
     row = await deliver(CleanTokens())
 
@@ -23,3 +41,193 @@ async def test_tokens_that_expired_before_the_margin_go_with_their_blacklist_row
         "unreadable": 0,
     }
     assert tokens.counts() == (7, 4)
+
+
+async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, tokens: Tokens):
+    tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
+
+    dry = await deliver(CleanTokens(dry_run=True))
+    assert tokens.counts() == (12, 6)
+    real = await deliver(CleanTokens())
+
+    assert dry["statistics"] == real["statistics"]
+    assert (dry["dry_run"], real["dry_run"]) == (True, False)
+
+
+@pytest.mark.parametrize(("days", "deleted"), [(0, 9), (9, 9), (11, 5), (39, 5), (41, 0)])
+async def test_the_margin_is_the_messages(deliver: Deliver, tokens: Tokens, days: int, deleted: int):
+    tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
+
+    row = await deliver(CleanTokens(retention_days=days))
+
+    assert row["statistics"]["outstanding_deleted"] == deleted
+    assert row["statistics"]["kept_within_margin"] == 9 - deleted
+
+
+async def test_a_revoked_token_that_is_still_valid_stays_revoked(deliver: Deliver, tokens: Tokens):
+    tokens.issue(VALID)
+
+    await deliver(CleanTokens(retention_days=0))
+
+    assert tokens.counts() == (3, 3)
+
+
+async def test_the_token_decides_and_not_the_column(deliver: Deliver, tokens: Tokens):
+    long_ago, ahead = days_ago(60), days_ago(-5)
+    says_expired = tokens.add(a_token(exp=int(long_ago.timestamp())), expires_at=ahead, blacklisted=True)
+    says_valid = tokens.add(a_token(exp=int(ahead.timestamp())), expires_at=long_ago)
+
+    await deliver(CleanTokens())
+
+    assert says_expired not in tokens.ids()
+    assert says_valid in tokens.ids()
+
+
+async def test_an_unreadable_token_goes_by_its_column_and_is_counted(deliver: Deliver, tokens: Tokens):
+    kinds = ["", "rubbish", "a.b.c", a_token(), a_token(exp="soon"), a_token(exp=True), a_token(exp=None)]
+    old = [tokens.add(kind, expires_at=days_ago(60)) for kind in kinds]
+    new = [tokens.add(kind, expires_at=days_ago(10)) for kind in kinds]
+
+    row = await deliver(CleanTokens())
+
+    assert tokens.ids() == set(new)
+    assert row["statistics"]["unreadable"] == len(old) + len(new)
+    assert row["statistics"]["kept_within_margin"] == len(new)
+
+
+async def test_milliseconds_and_huge_values_are_kept(deliver: Deliver, tokens: Tokens):
+    kept = [
+        tokens.add(a_token(exp=exp), expires_at=days_ago(60))
+        for exp in (int(days_ago(60).timestamp() * 1000), 10**18, 10**30)
+    ]
+
+    row = await deliver(CleanTokens())
+
+    assert tokens.ids() == set(kept)
+    assert row["statistics"]["unreadable"] == 0
+
+
+async def test_a_sliding_token_lives_as_long_as_it_can_be_refreshed(deliver: Deliver, tokens: Tokens):
+    old = int(days_ago(60).timestamp())
+    refreshable = tokens.add(a_token(token_type="sliding", exp=old, refresh_exp=int(days_ago(1).timestamp())))
+    over = tokens.add(a_token(token_type="sliding", exp=old, refresh_exp=old + 9), blacklisted=True)
+    tokens.issue({"count": 1, "issued_days_ago": 40, "kind": "sliding"})  # refreshable for a day
+
+    row = await deliver(CleanTokens())
+
+    assert over not in tokens.ids()
+    assert refreshable in tokens.ids()
+    assert row["statistics"]["outstanding_deleted"] == 2
+    assert row["statistics"]["kept_within_margin"] == 1
+
+
+async def test_an_empty_table_is_no_work(deliver: Deliver, tokens: Tokens):
+    row = await deliver(CleanTokens())
+
+    assert row["status"] == "succeeded"
+    assert set(row["statistics"].values()) == {0}
+
+
+async def test_a_limit_stops_the_run_and_says_so(deliver: Deliver, tokens: Tokens):
+    tokens.issue(EXPIRED)
+
+    row = await deliver(CleanTokens(max_deleted=3))
+
+    assert row["status"] == "partial"
+    assert row["error"] == "stopped at its limit of 3 tokens (max_deleted); the next run goes on"
+    assert row["statistics"]["outstanding_deleted"] == 3
+    assert tokens.counts()[0] == 2
+
+
+async def test_a_run_out_of_time_hands_the_rest_on_and_nothing_is_done_twice(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+):
+    tokens.issue({"count": 10, "issued_days_ago": 70}, VALID)
+    monkeypatch.setattr(job, "PAGE", 4)
+
+    async with consume(time_budget=timedelta(0)):
+        first = await trigger.publish(publisher, CleanTokens())
+
+        async def chain() -> list[dict[str, Any]] | None:
+            rows = await runs.newest(job="cleanup.tokens")
+            return rows[::-1] if any("continued_by" not in row["statistics"] for row in rows) else None
+
+        rows = await eventually(chain)
+
+    ids = [first.message_id, f"{first.message_id}.1", f"{first.message_id}.1.1", f"{first.message_id}.1.1.1"]
+    assert [row["message_id"] for row in rows] == ids
+    assert [row["statistics"]["scanned"] for row in rows] == [4, 4, 4, 1]
+    assert sum(row["statistics"]["outstanding_deleted"] for row in rows) == 10
+    assert {row["correlation_id"] for row in rows} == {first.message_id}
+    assert {(row["trigger"], row["attempt"], row["status"]) for row in rows} == {("manual", 1, "succeeded")}
+    assert tokens.counts() == (3, 3)
+
+
+async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch):
+    tokens.issue({"count": 20, "issued_days_ago": 70})
+    monkeypatch.setattr(job, "PAGE", 5)
+    monkeypatch.setattr(work, "PROGRESS_EVERY", 0.0)
+
+    row = await deliver(CleanTokens(dry_run=True))
+
+    assert row["progress"] == 1.0
+
+
+async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, tokens: Tokens):
+    tokens.issue({"count": 300, "issued_days_ago": 70, "blacklist": 100}, VALID)
+
+    first, second = transaction(database, settings), transaction(database, settings)
+    await asyncio.gather(job.clean_tokens(CleanTokens(), first), job.clean_tokens(CleanTokens(), second))
+
+    assert tokens.counts() == (3, 3)
+    for name, total in (("outstanding_deleted", 300), ("blacklisted_deleted", 100)):
+        assert first.statistics[name] + second.statistics[name] == total
+
+
+async def test_a_token_that_a_login_holds_is_left_for_the_next_run(deliver: Deliver, tokens: Tokens):
+    tokens.issue(EXPIRED)
+    held = min(tokens.ids())
+
+    with psycopg.connect(tokens.database_url) as login:
+        login.execute("SELECT id FROM token_blacklist_outstandingtoken WHERE id = %s FOR UPDATE", [held])
+        row = await deliver(CleanTokens())
+
+    assert row["status"] == "succeeded"
+    assert row["statistics"]["outstanding_deleted"] == 4
+    assert tokens.ids() == {held}
+
+
+async def test_logins_at_the_same_moment_neither_wait_nor_lose_their_tokens(deliver: Deliver, tokens: Tokens):
+    tokens.issue(EXPIRED)
+
+    with psycopg.connect(tokens.database_url) as login:  # not committed while the job runs
+        login.execute(
+            "INSERT INTO token_blacklist_outstandingtoken (token, created_at, expires_at, user_id, jti) "
+            "VALUES (%s, now(), now() + interval '30 days', 1, 'fresh')",
+            [a_token(exp=int(days_ago(-30).timestamp()))],
+        )
+        row = await deliver(CleanTokens())
+
+    assert row["statistics"]["outstanding_deleted"] == 5
+    assert tokens.counts() == (1, 0)
+
+
+async def test_a_token_that_is_blacklisted_just_then_leaves_no_orphan(deliver: Deliver, tokens: Tokens):
+    tokens.issue(EXPIRED)
+    late = max(tokens.ids())
+
+    login = psycopg.connect(tokens.database_url)
+    login.execute("INSERT INTO token_blacklist_blacklistedtoken (blacklisted_at, token_id) VALUES (now(), %s)", [late])
+    row = await deliver(CleanTokens())
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        login.commit()  # it was too late: the token had been gone for weeks
+    login.close()
+
+    assert row["status"] == "succeeded"
+    assert tokens.counts() == (0, 0)
+
+
+def transaction(database: Database, settings: Settings) -> Transaction:
+    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.tokens")
+    run = Run("cleanup.tokens", envelope)
+    return Transaction(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

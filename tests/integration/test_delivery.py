@@ -1,0 +1,282 @@
+"""What happens to a message, on a real broker and a real database."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+import pytest
+import sqlalchemy as sa
+
+from pocketwatch.broker import dead_letters
+from pocketwatch.broker.declare import declare, look_at
+from pocketwatch.broker.dead_letters import DeadLetter
+from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables.suite import inbox, outbox
+from schemas.envelope import Envelope
+from tests.fixtures.suite import Consume, Runs
+from tests.support import ledger
+from tests.support.ledger import Event
+from tests.support.waiting import eventually
+
+Send = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def send(publisher: Publisher, database: Database) -> Send:
+    await declare(publisher.connection, ledger.TOPOLOGY_WITH_LEDGER)
+    await ledger.make_tables(database)
+
+    async def publish(event: Event, *, message_id: str | None = None, **headers: Any) -> str:
+        name = message_id or str(uuid4())
+        envelope = Envelope(message_id=name, correlation_id=name, exchange=event.exchange, routing_key=event.routing_key)
+        message = message_of(envelope, event.model_dump(), headers=envelope.headers() | headers)
+        await publisher.publish(message, exchange=event.exchange, routing_key=event.routing_key)
+        return name
+
+    return publish
+
+
+@pytest.fixture
+async def consuming(consume: Consume) -> AsyncIterator[None]:
+    async with consume(ledger.router):
+        yield
+
+
+@pytest.fixture
+def dead(publisher: Publisher) -> Callable[[], Awaitable[list[DeadLetter]]]:
+    async def letters() -> list[DeadLetter]:
+        return await dead_letters.look(publisher, ledger.QUEUE, limit=100)
+
+    return letters
+
+
+Dead = Callable[[], Awaitable[list[DeadLetter]]]
+
+
+async def raw(publisher: Publisher, body: bytes, **properties: Any) -> None:
+    message = aio_pika.Message(body, **properties)
+    await publisher.publish(message, exchange="moderation", routing_key="test.event")
+
+
+async def rows_of(database: Database, table: sa.Table) -> list[dict[str, Any]]:
+    async with database.begin() as connection:
+        return [dict(row) for row in (await connection.execute(sa.select(table))).mappings()]
+
+
+async def test_effect_claim_log_row_and_outgoing_message_are_there_together(
+    send: Send, consuming: None, runs: Runs, database: Database
+):
+    sent = await send(Event(n=4))
+
+    row = await runs.over(sent)
+
+    assert (row["job"], row["status"], row["attempt"], row["statistics"]) == ("test.ledger", "succeeded", 1, {"noted": 1})
+    assert (row["trigger"], row["entry"], row["due_at"]) == ("manual", None, None)
+    assert await ledger.noted(database) == [sent]
+    assert [claim["message_id"] for claim in await rows_of(database, inbox)] == [sent]
+    (asked,) = await rows_of(database, outbox)
+    assert (asked["message_id"], asked["correlation_id"], asked["payload"]) == (f"{sent}.1", sent, {"n": 4})
+    assert asked["headers"]["x-trigger"] == "event"
+
+
+async def test_the_same_message_twice_has_one_effect(send: Send, consuming: None, runs: Runs, database: Database):
+    sent = await send(Event())
+    await runs.over(sent)
+
+    await send(Event(), message_id=sent)
+    last = await send(Event())
+    await runs.over(last)
+
+    assert sorted(await ledger.noted(database)) == sorted([sent, last])
+    assert len(await runs.of(sent)) == 1
+
+
+async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_effect_each(
+    send: Send, consume: Consume, database: Database, publisher: Publisher
+):
+    ids = [await send(Event(n=number)) for number in range(300)]
+    for number in range(0, 300, 3):
+        await send(Event(n=number), message_id=ids[number])
+
+    async with consume(ledger.router):
+
+        async def all_there() -> bool:
+            return len(await ledger.noted(database)) >= 300 and await look_at(publisher.connection, "test.ledger") == (0, 1)
+
+        await eventually(all_there, within=20)
+
+    assert sorted(await ledger.noted(database)) == sorted(ids)
+
+
+async def test_a_failed_attempt_waits_in_the_broker_and_comes_back_as_the_next_one(
+    send: Send, consuming: None, runs: Runs, database: Database, publisher: Publisher
+):
+    sent = await send(Event(fails_until=1), **{"x-entry": "an-entry"})
+
+    async def waits() -> bool:
+        found = await look_at(publisher.connection, "wait.10s")
+        return found is not None and found[0] == 1
+
+    await eventually(waits)
+    first = await runs.over(sent)
+    assert (first["status"], first["attempt"], first["error"]) == ("failed", 1, "RuntimeError: attempt 1 fails")
+    assert await ledger.noted(database) == []
+
+    async def second() -> bool:
+        return [row["status"] for row in await runs.of(sent)] == ["failed", "succeeded"]
+
+    await eventually(second, within=20)
+    again = (await runs.of(sent))[1]
+    assert (again["attempt"], again["entry"]) == (2, "an-entry")
+    assert await ledger.noted(database) == [sent]
+
+
+async def test_after_the_last_attempt_a_message_is_dead_with_everything_that_is_known(
+    send: Send, consuming: None, runs: Runs, dead: Dead, database: Database
+):
+    sent = await send(Event(do="fail"), **{"x-attempt": 6, "x-first-failed-at": "2026-01-01T00:00:00+00:00"})
+
+    row = await runs.over(sent)
+    assert (row["status"], row["attempt"]) == ("dead", 6)
+    (letter,) = await eventually(dead)
+    assert (letter.queue, letter.message_id, letter.routing_key) == ("test.ledger", sent, "test.event")
+    assert (letter.error_type, letter.error, letter.attempt) == ("RuntimeError", "RuntimeError: attempt 6 fails", 6)
+    assert letter.first_failed_at == "2026-01-01T00:00:00+00:00"
+    assert letter.last_failed_at > "2026-11"
+    assert letter.headers["x-origin-exchange"] == "moderation"
+    (fact,) = await rows_of(database, outbox)
+    assert (fact["exchange"], fact["routing_key"]) == ("facts", "run.failed")
+    assert fact["payload"]["message_id"] == sent
+
+
+async def test_giving_up_is_final_at_once(send: Send, consuming: None, runs: Runs, dead: Dead):
+    sent = await send(Event(do="give_up"))
+
+    row = await runs.over(sent)
+
+    assert (row["status"], row["attempt"], row["error"]) == ("dead", 1, "this cannot help")
+    assert [letter.error_type for letter in await eventually(dead)] == ["GiveUp"]
+
+
+async def test_trying_later_is_logged_as_skipped_and_does_not_count(
+    send: Send, consuming: None, runs: Runs, publisher: Publisher
+):
+    sent = await send(Event(do="later"))
+
+    row = await runs.over(sent)
+
+    assert (row["status"], row["error"]) == ("skipped", "somebody else is busy")
+
+    async def waits() -> bool:
+        found = await look_at(publisher.connection, "wait.10s")
+        return found is not None and found[0] == 1
+
+    await eventually(waits)
+
+
+async def test_a_handler_may_skip_or_do_a_part(send: Send, consuming: None, runs: Runs, database: Database):
+    skipped, partial = await send(Event(do="skip")), await send(Event(do="partial"))
+
+    first, second = await runs.over(skipped), await runs.over(partial)
+
+    assert (first["status"], first["error"]) == ("skipped", "there is nothing to do")
+    assert (second["status"], second["error"]) == ("partial", "not all of it")
+    assert await ledger.noted(database) == [partial]
+
+
+@pytest.mark.parametrize("poison", ["too_long", "orphan", "nul", "overflow", "broken_read"])
+async def test_what_the_database_refuses_stands_alone_and_the_rest_of_its_group_is_written(
+    send: Send, consume: Consume, runs: Runs, database: Database, poison: Any
+):
+    ids = [await send(Event(n=number)) for number in range(7)]
+    bad = await send(Event(do=poison))
+    ids += [await send(Event(n=number)) for number in range(7)]
+
+    async with consume(ledger.router):
+        for sent in ids:
+            assert (await runs.over(sent))["status"] == "succeeded"
+        assert (await runs.over(bad))["status"] == "failed"
+
+    assert sorted(await ledger.noted(database)) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "the body is no JSON: EOF while parsing an object at line 1 column 1"),
+        (b"not json", "the body is no JSON: expected"),
+        (b"\xff\xfe\x00", "the body is no JSON: "),
+        (b"[1]", "the body is [1]: must be an object"),
+        (b'{"m": 1}', 'unknown field "m"; known are n, do, fails_until'),
+        (b'{"n": -1}', "n is -1: must be greater than or equal to 0"),
+        (b'{"n": "1"}', 'n is "1": must be a valid integer'),
+        (b'{"n": true}', "n is True: must be a valid integer"),
+        (b'{"retention_days": 7, "dry_run": false}', 'unknown field "retention_days"'),
+    ],
+)
+async def test_a_malformed_message_is_rejected_with_its_reason_and_the_next_one_is_handled(
+    send: Send, consuming: None, runs: Runs, dead: Dead, publisher: Publisher, body: bytes, words: str
+):
+    await raw(publisher, body, message_id="bad")
+    good = await send(Event())
+
+    row = await runs.over("bad")
+
+    assert (row["status"], row["attempt"]) == ("rejected", 1)
+    assert row["error"].startswith(words)
+    assert (await runs.over(good))["status"] == "succeeded"
+    (letter,) = await eventually(dead)
+    assert letter.error_type == "Malformed"
+    assert letter.error.startswith(words)
+    assert letter.headers["x-error"] == letter.error
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"headers": {"x-attempt": "many"}},
+        {"headers": {"x-due-at": "soon"}},
+        {"headers": {"x-trigger": "magic"}},
+        {"message_id": "a\x00b"},
+    ],
+)
+async def test_headers_that_cannot_be_read_reject_the_message(
+    send: Send, consuming: None, runs: Runs, dead: Dead, publisher: Publisher, properties: dict[str, Any]
+):
+    await raw(publisher, b"{}", **properties)
+
+    (letter,) = await eventually(dead)
+
+    assert letter.error_type == "Malformed"
+    (row,) = await runs.newest()
+    assert (row["status"], row["job"]) == ("rejected", "test.ledger")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"  \n"])
+async def test_an_empty_body_is_the_defaults(
+    send: Send, consuming: None, runs: Runs, publisher: Publisher, log_lines: list[dict[str, Any]], body: bytes
+):
+    await publisher.publish(aio_pika.Message(body), exchange="moderation", routing_key="test.event")
+
+    (row,) = await eventually(runs.newest)
+
+    assert row["status"] == "succeeded"
+    assert any("message_id" in line and line["job"] == "test.ledger" for line in log_lines)
+
+
+async def test_every_message_leaves_one_line_with_the_same_keys(
+    send: Send, consuming: None, runs: Runs, log_lines: list[dict[str, Any]]
+):
+    for event in (Event(), Event(do="fail"), Event(do="give_up")):
+        await runs.over(await send(event))
+
+    async def told() -> list[dict[str, Any]] | None:
+        lines = [line for line in log_lines if "took_ms" in line]
+        return lines if len(lines) == 3 else None
+
+    lines = await eventually(told)
+    keys = {"job", "message_id", "routing_key", "attempt", "took_ms", "outcome"}
+    assert all(keys <= set(line) for line in lines)
+    assert [line["outcome"] for line in lines] == ["succeeded", "failed", "dead"]

@@ -1,0 +1,181 @@
+"""cleanup.media, through the broker, on a real folder."""
+
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from consumers.cleanup import files
+from consumers.cleanup.files import Sweep
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.settings import Files
+from publishers import trigger
+from schemas.ticks import CleanMedia
+from tests.fixtures.suite import Consume, Deliver, Runs
+
+
+def put(path: Path, *, days_old: float, size: int = 10) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    moment = time.time() - days_old * 86400
+    os.utime(path, (moment, moment))
+
+
+def left(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+async def test_files_older_than_the_retention_go(deliver: Deliver, media: Path):
+    put(media / "ads/1/old.jpg", days_old=8)
+    put(media / "ads/2/new.jpg", days_old=6)
+
+    row = await deliver(CleanMedia())
+
+    assert (row["status"], row["progress"] or 1.0) == ("succeeded", 1.0)
+    assert row["statistics"] == {
+        "files_seen": 2,
+        "files_deleted": 1,
+        "bytes_freed": 10,
+        "directories_removed": 1,
+        "errors": 0,
+    }
+    assert left(media) == {"ads/2/new.jpg"}
+
+
+async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, media: Path):
+    for n in range(20):
+        put(media / f"{n % 4}/{n}.jpg", days_old=n)
+
+    dry = await deliver(CleanMedia(dry_run=True))
+    assert len(left(media)) == 20
+    real = await deliver(CleanMedia())
+
+    assert dry["statistics"] == real["statistics"]
+    assert dry["statistics"]["files_deleted"] == 20 - len(left(media)) == 13
+
+
+@pytest.mark.parametrize(("days", "kept"), [(0, 0), (3, 1), (30, 2)])
+async def test_the_retention_is_the_messages(deliver: Deliver, media: Path, days: int, kept: int):
+    put(media / "a", days_old=1)
+    put(media / "b", days_old=5)
+
+    await deliver(CleanMedia(retention_days=days))
+
+    assert len(left(media)) == kept
+
+
+async def test_a_missing_root_fails_clearly_and_is_tried_again(deliver: Deliver, media: Path):
+    media.rmdir()
+
+    row = await deliver(CleanMedia())
+
+    assert (row["status"], row["attempt"]) == ("failed", 1)
+    assert row["error"] == f'the root "{media}" is missing; is its disk mounted?'
+
+
+async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
+    put(tmp_path / "elsewhere/old", days_old=30)
+    media.rmdir()
+    media.symlink_to(tmp_path / "elsewhere")
+
+    row = await deliver(CleanMedia())
+
+    assert row["status"] == "failed"
+    assert "is a symbolic link or no folder" in row["error"]
+    assert left(tmp_path / "elsewhere") == {"old"}
+
+
+async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_go_on(
+    deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(files, "SHARE_APPLIES_FROM", 10)
+    for n in range(40):
+        put(media / f"{n}", days_old=30 if n else 0)
+
+    stopped = await deliver(CleanMedia())
+    assert stopped["status"] == "dead"
+    assert "39 of 40 files" in stopped["error"]
+    assert "nothing was deleted. If that is right: --set max_share=1" in stopped["error"]
+    assert len(left(media)) == 40
+
+    dry = await deliver(CleanMedia(dry_run=True))
+    assert dry["status"] == "succeeded"
+    assert dry["statistics"]["files_deleted"] == 39
+
+    meant = await deliver(CleanMedia(max_share=1))
+    assert meant["status"] == "succeeded"
+    assert left(media) == {"0"}
+
+
+async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
+    deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in "abc":
+        put(media / name, days_old=30)
+    unlink = os.unlink
+
+    def refuse_b(name: str, *, dir_fd: int) -> None:
+        if name == "b":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refuse_b)
+    row = await deliver(CleanMedia())
+
+    assert row["status"] == "partial"
+    assert row["error"] == "1 could not be deleted, such as b: Operation not permitted"
+    assert (row["statistics"]["errors"], row["statistics"]["files_deleted"]) == (1, 2)
+    assert left(media) == {"b"}
+
+
+async def test_a_run_out_of_time_hands_the_rest_on(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, media: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for n in range(3 * files.PARCEL_FILES):
+        put(media / f"{n}", days_old=30)
+    survey = Sweep.survey
+
+    def survey_then_run_out(self: Sweep) -> files.Figures:
+        figures = survey(replace(self, stop=lambda: False))
+        monkeypatch.setattr(Sweep, "survey", survey)
+        return figures
+
+    monkeypatch.setattr(Sweep, "survey", survey_then_run_out)
+    async with consume(time_budget=timedelta(0)):
+        sent = await trigger.publish(publisher, CleanMedia())
+        row = await runs.over(sent.message_id)
+        rest = await runs.over(f"{sent.message_id}.1")
+
+    assert row["statistics"]["continued_by"] == f"{sent.message_id}.1"
+    assert row["statistics"]["files_deleted"] == 3 * files.PARCEL_FILES - len(left(media)) == files.PARCEL_FILES
+    assert rest["status"] == "partial"
+
+
+async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_round_in_circles(
+    consume: Consume, publisher: Publisher, runs: Runs, media: Path
+):
+    put(media / "old", days_old=30)
+
+    async with consume(time_budget=timedelta(0)):
+        sent = await trigger.publish(publisher, CleanMedia())
+        row = await runs.over(sent.message_id)
+
+    assert (row["status"], row["statistics"]["files_deleted"]) == ("partial", 0)
+    assert row["error"] == (
+        "its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)"
+    )
+    assert left(media) == {"old"}
+
+
+async def test_without_a_root_the_job_says_which_setting_is_missing(
+    consume: Consume, publisher: Publisher, runs: Runs
+):
+    async with consume(roots=Files()):
+        sent = await trigger.publish(publisher, CleanMedia())
+        row = await runs.over(sent.message_id)
+
+    assert row["status"] == "dead"
+    assert row["error"] == "POCKETWATCH_MEDIA_ROOT is not set, so there is nothing that may be cleaned"

@@ -1,0 +1,85 @@
+"""The suite's tables: made by migrations, equal to their description, and safe to make again."""
+
+import asyncio
+from datetime import timedelta
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from pocketwatch.errors import ServerUnreachable
+from pocketwatch.storage import schema
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables import suite
+from tests.fixtures.servers import Servers
+
+
+@pytest.fixture
+async def empty(servers: Servers, database_url: str):
+    name = f"{database_url.rpartition('/')[2]}_empty"
+    servers.sql(f"CREATE DATABASE {name}")
+    opened = Database(servers.postgresql(name), name="test")
+    yield opened
+    await opened.close()
+    servers.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_from_nothing_to_the_newest_and_again(empty: Database):
+    assert not await schema.is_current(empty)
+
+    assert await schema.migrate(empty) == ["2026_11_21_suite_tables"]
+    assert await schema.migrate(empty) == []
+
+    assert await schema.is_current(empty)
+    assert await schema.drift(empty) == []
+
+
+async def test_several_at_once_migrate_once(empty: Database):
+    applied = await asyncio.gather(*(schema.migrate(empty) for _ in range(4)))
+
+    assert sorted(map(len, applied)) == [0, 0, 0, 1]
+
+
+async def test_what_is_described_is_what_the_migrations_make(database: Database):
+    assert await schema.drift(database) == []
+    async with database.begin() as connection:
+        tables = set((await connection.execute(sa.text("SELECT tablename FROM pg_tables"))).scalars())
+    assert set(suite.metadata.tables) <= tables
+
+
+async def test_a_process_waits_for_its_tables_and_says_what_to_do(empty: Database):
+    with pytest.raises(ServerUnreachable, match="its tables are not those of this version; run: pocketwatch migrate"):
+        await schema.ready(empty, patience=timedelta(0))
+
+    waiting = asyncio.create_task(schema.ready(empty, patience=timedelta(seconds=20)))
+    await asyncio.sleep(0.2)
+    await schema.migrate(empty)
+    await waiting
+
+
+async def test_a_database_that_a_newer_version_has_migrated_is_fine(database: Database):
+    async with database.begin() as connection:
+        await connection.execute(sa.text("UPDATE pocketwatch_version SET version_num = '2099_01_01_newer'"))
+
+    assert await schema.is_current(database)
+
+
+async def test_columns_that_jobs_need_are_found_missing(empty: Database, database: Database):
+    assert await schema.missing_platform_columns(database) == []
+    assert "token_blacklist_outstandingtoken.token" in await schema.missing_platform_columns(empty)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO update_logs (job, message_id, trigger, status, worker) VALUES ('j', 'm', 'manual', 'done', 'w')",
+        "INSERT INTO update_logs (job, message_id, trigger, status, worker) VALUES ('j', 'm', 'magic', 'running', 'w')",
+        "INSERT INTO update_logs (job, message_id, trigger, status, worker) VALUES ('j', 'm', 'manual', 'succeeded', 'w')",
+        "INSERT INTO fires (entry, due_at, state, timetable) VALUES ('e', now(), 'published', 't')",
+        "INSERT INTO fires (entry, due_at, state, timetable) VALUES ('e', now(), 'missed', 't')",
+        "INSERT INTO schedule_pauses (entry, author, reason) VALUES ('e', '', 'r')",
+    ],
+)
+def test_the_tables_refuse_what_cannot_be(database_url: str, statement: str):
+    with psycopg.connect(database_url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(statement.encode())

@@ -1,0 +1,291 @@
+"""Ticker, relay and trigger on real servers."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.storage import fires, outbox, pauses
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.fires import Fire
+from pocketwatch.storage.tables import suite
+from publishers import routes
+from publishers.relay import BATCH, Relay
+from publishers.schedule import Entry, Schedule
+from publishers.ticker import Ticker
+from schemas.envelope import Envelope
+from tests.fixtures.suite import Consume, Runs
+from tests.support.waiting import eventually
+
+
+def entry(name: str = "an-entry", **changes: Any) -> Entry:
+    fields = {"name": name, "cron": "* * * * * *", "job": "cleanup.media", "why": "a test", "timezone": "UTC"}
+    return Entry.model_validate({**fields, "payload": {"dry_run": True}, **changes})
+
+
+def schedule(*entries: Entry) -> Schedule:
+    return Schedule(entries=entries or (entry(),))
+
+
+async def rows(database: Database, table: sa.Table) -> list[dict[str, Any]]:
+    async with database.begin() as connection:
+        found = await connection.execute(sa.select(table).order_by(*table.primary_key.columns))
+        return [dict(row) for row in found.mappings()]
+
+
+async def states(database: Database) -> list[str]:
+    return [row["state"] for row in await rows(database, suite.fires)]
+
+
+async def was_last_decided(database: Database, one: Entry, ago: timedelta) -> datetime:
+    """As if the last ticker had stopped some time ago."""
+    async with database.begin() as connection:
+        then = await fires.clock(connection) - ago
+        await fires.record(connection, [Fire(entry=one.name, due_at=then, timetable=one.timetable)])
+    return then
+
+
+async def test_a_new_entry_begins_now_and_fires_at_its_next_moment(database: Database):
+    ticker = Ticker(database, schedule())
+
+    await ticker.begin()
+    assert await states(database) == ["introduced"]
+    await asyncio.sleep(await ticker.tick() + 0.02)
+    await ticker.tick()
+
+    introduced, fire = await rows(database, suite.fires)
+    assert fire["state"] == "published"
+    assert fire["due_at"].microsecond == 0
+    assert introduced["due_at"] < fire["due_at"]
+    (asked,) = await rows(database, suite.outbox)
+    assert asked["message_id"] == fire["message_id"] == f"an-entry@{fire['due_at']:%Y%m%dT%H%M%SZ}"
+    assert (asked["exchange"], asked["routing_key"], asked["payload"]) == ("ticks", "cleanup.media", {"dry_run": True})
+    assert asked["headers"] == {
+        "x-trigger": "schedule",
+        "x-entry": "an-entry",
+        "x-due-at": fire["due_at"].isoformat(),
+        "x-attempt": 1,
+    }
+
+
+async def test_several_tickers_at_once_fire_each_moment_once(database: Database):
+    tickers = [Ticker(database, schedule(entry("one"), entry("two"))) for _ in range(4)]
+
+    working = [asyncio.create_task(ticker.run()) for ticker in tickers]
+    await asyncio.sleep(3.3)
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+
+    published = [row for row in await rows(database, suite.fires) if row["state"] == "published"]
+    for name in ("one", "two"):
+        moments = [row["due_at"] for row in published if row["entry"] == name]
+        assert len(moments) >= 3
+        assert moments == [moments[0] + timedelta(seconds=n) for n in range(len(moments))]
+    assert len(await rows(database, suite.outbox)) == len(published)
+
+
+async def test_after_an_outage_the_next_ticker_finds_what_was_missed(database: Database):
+    hourly = entry(cron="0 * * * *", catch_up="latest")
+    await was_last_decided(database, hourly, timedelta(hours=4))
+
+    ticker = Ticker(database, schedule(hourly))
+    await ticker.begin()
+    await ticker.tick()
+
+    assert await states(database) == ["introduced", "missed", "missed", "missed", "published"]
+    reasons = {row["reason"] for row in await rows(database, suite.fires) if row["state"] == "missed"}
+    assert reasons == {"no publisher ran; only the latest missed moment fires"}
+    assert len(await rows(database, suite.outbox)) == 1
+
+
+async def test_an_entry_with_a_new_timetable_begins_anew(database: Database):
+    await was_last_decided(database, entry(cron="0 * * * *"), timedelta(hours=4))
+
+    ticker = Ticker(database, schedule(entry(cron="30 * * * *")))
+    await ticker.begin()
+    await ticker.tick()
+
+    assert await states(database) == ["introduced", "introduced"]
+
+
+async def test_a_paused_entry_does_not_fire_and_says_afterwards_who_wanted_that(database: Database):
+    hourly = entry(cron="0 * * * *", catch_up="skip")
+    then = await was_last_decided(database, hourly, timedelta(hours=3))
+    async with database.begin() as connection:
+        assert await pauses.pause(connection, "an-entry", author="olena", reason="disk is moved", expires_at=None)
+        assert not await pauses.pause(connection, "an-entry", author="ivan", reason="again", expires_at=None)
+        await connection.execute(sa.update(suite.schedule_pauses).values(paused_at=then))
+    ticker = Ticker(database, schedule(hourly))
+    await ticker.begin()
+
+    await ticker.tick()
+    assert await states(database) == ["introduced"]
+
+    async with database.begin() as connection:
+        assert await pauses.resume(connection, "an-entry", author="ivan")
+    await ticker.tick()
+    missed = [row for row in await rows(database, suite.fires) if row["state"] == "missed"]
+    assert {row["reason"] for row in missed} == {"paused by olena: disk is moved"}
+    assert len(missed) == 3
+
+
+async def test_a_resumed_entry_catches_up_as_it_says(database: Database):
+    hourly = entry(cron="0 * * * *", catch_up="latest")
+    await was_last_decided(database, hourly, timedelta(hours=3))
+    async with database.begin() as connection:
+        await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
+    ticker = Ticker(database, schedule(hourly))
+    await ticker.begin()
+    await ticker.tick()
+
+    async with database.begin() as connection:
+        await pauses.resume(connection, "an-entry", author="olena")
+    await ticker.tick()
+    await ticker.tick()
+
+    assert (await states(database)).count("published") == 1
+
+
+async def test_a_pause_may_expire(database: Database):
+    async with database.begin() as connection:
+        soon = await fires.clock(connection) + timedelta(seconds=0.3)
+        await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=soon)
+    async with database.begin() as connection:
+        assert set(await pauses.in_force(connection)) == {"an-entry"}
+
+    await asyncio.sleep(0.4)
+
+    async with database.begin() as connection:
+        assert await pauses.in_force(connection) == {}
+        assert await pauses.pause(connection, "an-entry", author="ivan", reason="once more", expires_at=None)
+
+
+async def test_a_fire_arrives_within_moments_of_its_due_time(
+    database: Database, relay: None, consume: Consume, runs: Runs
+):
+    async with consume():
+        ticking = asyncio.create_task(Ticker(database, schedule()).run())
+        row = await eventually(lambda: newest_over(runs))
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+
+    assert (row["job"], row["entry"], row["trigger"], row["status"]) == ("cleanup.media", "an-entry", "schedule", "succeeded")
+    assert timedelta(0) <= row["started_at"] - row["due_at"] < timedelta(seconds=1)
+
+
+async def newest_over(runs: Runs) -> dict[str, Any] | None:
+    found = [row for row in await runs.newest() if row["status"] != "running"]
+    return found[0] if found else None
+
+
+async def ask(database: Database, count: int, *, exchange: str = "ticks", routing_key: str = "cleanup.media") -> None:
+    async with database.begin() as connection:
+        for number in range(count):
+            name = f"{exchange}-{routing_key}-{number}"
+            envelope = Envelope(message_id=name, correlation_id=name, exchange=exchange, routing_key=routing_key)
+            table, values = outbox.of(envelope, {"dry_run": True})
+            await connection.execute(sa.insert(table), values)
+
+
+async def waiting(publisher: Publisher, queue: str = "cleanup.media") -> int:
+    found = await look_at(publisher.connection, queue)
+    assert found is not None
+    return found[0]
+
+
+async def test_the_relay_sends_what_was_committed_and_marks_it(database: Database, publisher: Publisher):
+    await ask(database, 2 * BATCH + 5)
+    relay = Relay(database, publisher)
+
+    assert [await relay.send_batch() for _ in range(4)] == [BATCH, BATCH, 5, 0]
+
+    assert await waiting(publisher) == 2 * BATCH + 5
+    assert all(row["sent_at"] and row["attempts"] == 1 for row in await rows(database, suite.outbox))
+
+
+async def test_several_relays_send_each_row_once(database: Database, publisher: Publisher):
+    await ask(database, 500)
+
+    await asyncio.gather(*(Relay(database, publisher).send_batch() for _ in range(5)))
+
+    assert await waiting(publisher) == 500
+
+
+async def test_a_commit_wakes_the_relay_at_once(database: Database, relay: None, publisher: Publisher):
+    await ask(database, 1, routing_key="cleanup.tokens")  # by now it listens
+    await eventually(lambda: sent(database, 1))
+    began = time.monotonic()
+
+    await ask(database, 1)
+
+    await eventually(lambda: sent(database, 2))
+    assert time.monotonic() - began < 2  # it looks by itself only every five seconds
+
+
+async def sent(database: Database, count: int) -> bool:
+    return len([row for row in await rows(database, suite.outbox) if row["sent_at"]]) == count
+
+
+async def test_an_unroutable_row_stays_is_told_and_does_not_hold_the_others_up(
+    database: Database, publisher: Publisher, log_lines: list[dict[str, Any]]
+):
+    await ask(database, 1, routing_key="no.such.job")
+    await ask(database, 1, exchange="no_such_exchange")
+    await ask(database, 2)
+
+    await Relay(database, publisher).send_batch()
+
+    found = {row["message_id"]: row for row in await rows(database, suite.outbox)}
+    stuck = found["ticks-no.such.job-0"]
+    assert stuck["sent_at"] is None
+    assert stuck["attempts"] == 1
+    assert stuck["last_error"] == 'no queue is bound for "no.such.job" on exchange "ticks"'
+    assert timedelta(0) < stuck["available_at"] - stuck["created_at"] < timedelta(seconds=5)
+    assert found["no_such_exchange-cleanup.media-0"]["sent_at"] is None
+    assert found["no_such_exchange-cleanup.media-0"]["last_error"] == 'there is no exchange "no_such_exchange"'
+    told = {line["message_id"] for line in log_lines if line["event"] == "MESSAGE NOT PUBLISHED"}
+    assert told == {"ticks-no.such.job-0", "no_such_exchange-cleanup.media-0"}
+    assert await waiting(publisher) == 2
+
+
+async def test_a_fact_that_nobody_listens_to_is_sent_all_the_same(database: Database, publisher: Publisher):
+    await ask(database, 1, exchange="facts", routing_key="rates.updated")
+
+    await Relay(database, publisher).send_batch()
+
+    assert await sent(database, 1)
+
+
+async def test_the_route_of_an_entry_is_followed_to_its_consumers(publisher: Publisher, consume: Consume):
+    entries = (entry(),)
+
+    (alone,) = await routes.look(publisher.connection, entries)
+    async with consume():
+        (consumed,) = await routes.look(publisher.connection, entries)
+
+    assert (alone.queue, alone.consumers) == ("cleanup.media", 0)
+    assert alone.problem == 'nobody consumes "cleanup.media"; run: pocketwatch consume'
+    assert (consumed.consumers, consumed.problem) == (1, None)
+
+
+@pytest.mark.parametrize("due", [datetime(2026, 1, 1, tzinfo=UTC)])
+async def test_a_fire_is_recorded_with_its_message_or_not_at_all(database: Database, due: datetime):
+    envelope = Envelope(message_id="an-id", correlation_id="an-id", exchange="ticks", routing_key="cleanup.media")
+    fire = Fire(entry="an-entry", due_at=due, timetable="x", envelope=envelope, payload={})
+
+    with pytest.raises(RuntimeError):
+        async with database.begin() as connection:
+            await fires.record(connection, [fire])
+            raise RuntimeError("it dies before the commit")
+    assert await rows(database, suite.fires) == []
+    assert await rows(database, suite.outbox) == []
+
+    async with database.begin() as connection:
+        assert await fires.record(connection, [fire]) == [fire]
+        assert await fires.record(connection, [fire]) == []

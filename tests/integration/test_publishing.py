@@ -1,0 +1,157 @@
+"""The publisher: confirmed, mandatory, and never waiting for ever. With a node that dies or freezes behind a real proxy."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import aio_pika
+import pytest
+
+from pocketwatch.broker import publishing
+from pocketwatch.broker.connection import find_node
+from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
+from pocketwatch.settings import Settings
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
+
+KEY = {"exchange": "ticks", "routing_key": "cleanup.media"}
+
+
+def message(message_id: str = "an-id") -> aio_pika.Message:
+    return aio_pika.Message(b"{}", message_id=message_id)
+
+
+@pytest.fixture
+async def proxy(settings: Settings, publisher: Publisher) -> AsyncIterator[Proxy]:
+    """A way to the broker that can be frozen and cut."""
+    url = urlsplit(settings.rabbitmq_urls[0])
+    assert url.hostname
+    assert url.port
+    async with Proxy(url.hostname, url.port) as opened:
+        yield opened
+
+
+def through(proxy: Proxy, settings: Settings) -> str:
+    url = urlsplit(settings.rabbitmq_urls[0])
+    return url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{proxy.port}").geturl()
+
+
+async def test_an_unroutable_message_is_an_error(publisher: Publisher):
+    with pytest.raises(Unroutable, match='no queue is bound for "no.such.job" on exchange "ticks"'):
+        await publisher.publish(message(), exchange="ticks", routing_key="no.such.job")
+
+
+async def test_a_missing_exchange_is_an_error_and_the_next_message_goes_out(publisher: Publisher):
+    with pytest.raises(Unroutable, match='there is no exchange "nowhere"; run: pocketwatch migrate'):
+        await publisher.publish(message(), exchange="nowhere", routing_key="x")
+
+    await publisher.publish(message(), **KEY, retry_for=timedelta(seconds=5))
+
+
+async def test_a_frozen_broker_costs_no_more_than_the_deadline(
+    settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publishing, "CONFIRM_WITHIN", 0.5)
+    async with Publisher([through(proxy, settings)], role="test") as publisher:
+        proxy.freeze()
+        began = time.monotonic()
+
+        with pytest.raises(PublishFailed, match='"cleanup.media" on exchange "ticks" not confirmed'):
+            await publisher.publish(message(), **KEY)
+
+        assert time.monotonic() - began < 2
+        proxy.thaw()
+
+
+async def test_a_message_is_sent_when_the_connection_is_back(settings: Settings, proxy: Proxy, publisher: Publisher):
+    async with Publisher([through(proxy, settings)], role="test") as cut_off:
+        await proxy.cut()
+        sending = asyncio.create_task(cut_off.publish(message(), **KEY, retry_for=timedelta(seconds=20)))
+        await asyncio.sleep(0.5)
+        assert not sending.done()
+
+        await proxy.open()
+        await sending
+
+    assert await look_at(publisher.connection, "cleanup.media") == (1, 0)
+
+
+async def test_without_patience_a_lost_connection_is_told_at_once(settings: Settings, proxy: Proxy):
+    async with Publisher([through(proxy, settings)], role="test") as publisher:
+        await proxy.cut()
+        began = time.monotonic()
+
+        with pytest.raises(PublishFailed):
+            await publisher.publish(message(), **KEY)
+
+        assert time.monotonic() - began < 1
+        await proxy.open()
+
+
+async def test_when_its_node_is_gone_a_connection_goes_to_the_next(
+    settings: Settings, proxy: Proxy, publisher: Publisher
+):
+    nodes = [through(proxy, settings), settings.rabbitmq_urls[0]]
+    async with Publisher(nodes, role="test") as moving:
+        assert str(proxy.port) in str(moving.connection.transport.connection.url)  # type: ignore[union-attr]
+        await proxy.cut()
+
+        await moving.publish(message(), **KEY, retry_for=timedelta(seconds=20))
+
+    assert await look_at(publisher.connection, "cleanup.media") == (1, 0)
+
+
+async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(settings: Settings):
+    nobody = "amqp://user:secret@127.0.0.1:1/x"
+
+    found = await find_node([nobody, settings.rabbitmq_urls[0]], role="test", patience=timedelta(0))
+
+    assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
+
+
+async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Proxy):
+    await proxy.cut()
+    finding = asyncio.create_task(find_node([through(proxy, settings)], role="test", patience=timedelta(seconds=20)))
+    await asyncio.sleep(0.7)
+    await proxy.open()
+
+    assert str(proxy.port) in await finding
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda url: url._replace(netloc="127.0.0.1:1"), "does not answer"),
+        (lambda url: url._replace(netloc=f"somebody:secret@127.0.0.1:{url.port}"), 'refuses user "somebody" or its password'),
+        (lambda url: url._replace(path="/nowhere"), 'has no vhost "nowhere", or user "pocketwatch" may not use it'),
+    ],
+)
+async def test_a_broker_that_is_not_there_or_refuses_us_is_told_in_one_line(settings: Settings, change, words: str):
+    url = change(urlsplit(settings.rabbitmq_urls[0])).geturl()
+
+    with pytest.raises(ServerUnreachable) as caught:
+        await find_node([url], role="test", patience=timedelta(0))
+
+    assert words in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_what_was_deleted_while_a_process_was_cut_off_is_there_again(
+    settings: Settings, proxy: Proxy, publisher: Publisher
+):
+    async with Publisher([through(proxy, settings)], role="test", topology=TOPOLOGY):
+        await proxy.cut()
+        async with publisher.connection.channel() as channel:
+            await channel.queue_delete("cleanup.media")
+        await proxy.open()
+
+        async def there() -> bool:
+            return await look_at(publisher.connection, "cleanup.media") is not None
+
+        await eventually(there, within=20)

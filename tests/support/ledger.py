@@ -1,0 +1,86 @@
+"""A consumer of events for the tests: it writes each event into a table, sends another one, and fails when it is told to."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, ClassVar, Literal
+
+import sqlalchemy as sa
+from faststream.rabbit import RabbitRouter
+from pydantic import Field
+
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
+from pocketwatch.errors import GiveUp, TryLater
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.work import Lookup, Work
+from schemas.message import Message
+
+QUEUE = event_queue("test.ledger", (MODERATION, "test.event"))
+TOPOLOGY_WITH_LEDGER = replace(TOPOLOGY, queues=(*TOPOLOGY.queues, QUEUE))
+
+metadata = sa.MetaData()
+owners = sa.Table("ledger_owners", metadata, sa.Column("id", sa.Integer, primary_key=True))
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("message_id", sa.Text, nullable=False),  # not unique, on purpose: a doubled effect must be visible
+    sa.Column("n", sa.Integer, nullable=False),
+    sa.Column("word", sa.String(20), nullable=False),
+    # As the platform's: checked at commit.
+    sa.Column("owner", sa.ForeignKey(owners.c.id, deferrable=True, initially="DEFERRED"), nullable=False),
+)
+OWNER = Lookup("SELECT id FROM ledger_owners WHERE id = ANY(:keys)")
+NO_SUCH_OWNER = 99
+
+
+class Event(Message):
+    """Write this down."""
+
+    exchange: ClassVar[str] = "moderation"
+    routing_key: ClassVar[str] = "test.event"
+
+    n: Annotated[int, Field(ge=0)] = 0
+    do: Literal[
+        "write", "fail", "give_up", "later", "too_long", "orphan", "nul", "overflow", "broken_read", "skip", "partial"
+    ] = "write"
+    fails_until: int = 0  # attempts that fail before one succeeds
+
+
+router = RabbitRouter()
+
+
+@consumer(router, QUEUE)
+async def note(event: Event, work: Work) -> None:
+    """Write the event, and send another on."""
+    if work.envelope.attempt <= event.fails_until or event.do == "fail":
+        raise RuntimeError(f"attempt {work.envelope.attempt} fails")
+    if event.do == "give_up":
+        raise GiveUp("this cannot help")
+    if event.do == "later" and work.envelope.attempt == 1 and event.n == 0:
+        raise TryLater("somebody else is busy", after=timedelta(seconds=1))
+    if event.do == "skip":
+        return work.skip("there is nothing to do")
+    known = await work.get(OWNER, "no number" if event.do == "broken_read" else event.n % 3)
+    word = {"too_long": "x" * 21, "nul": "a\x00b"}.get(event.do, "word")
+    owner = NO_SUCH_OWNER if event.do == "orphan" else known.id if known else 0
+    number = 2**40 if event.do == "overflow" else event.n
+    work.add(ledger, message_id=work.message_id, n=number, word=word, owner=owner)
+    work.send("facts", "test.noted", {"n": event.n})
+    work.record(noted=1)
+    if event.do == "partial":
+        work.partial("not all of it")
+    return None
+
+
+async def make_tables(database: Database) -> None:
+    """Make the tables, and the owners 0, 1 and 2."""
+    async with database.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+        await connection.execute(sa.insert(owners), [{"id": number} for number in range(3)])
+
+
+async def noted(database: Database) -> list[str]:
+    """The ids of the messages whose effect is there, each as often as it is."""
+    async with database.begin() as connection:
+        return list((await connection.execute(sa.select(ledger.c.message_id).order_by(ledger.c.id))).scalars())

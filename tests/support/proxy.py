@@ -1,0 +1,77 @@
+"""A way to a server that can be frozen and cut: a plain TCP proxy."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class Proxy:
+    """Forwards connections from a port of its own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self._flows = asyncio.Event()  # both ways
+        self._upward = asyncio.Event()  # from the client to the server
+        self._flows.set()
+        self._upward.set()
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.thaw()
+        await self.cut()
+
+    async def open(self) -> None:
+        """Take connections, on the same port as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Close every connection and take no new ones."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writers.clear()
+
+    def freeze(self) -> None:
+        """Forward nothing; connections stay open, as when a machine hangs."""
+        self._flows.clear()
+
+    def hold_upward(self) -> None:
+        """Forward nothing to the server, such as acknowledgements."""
+        self._upward.clear()
+
+    def thaw(self) -> None:
+        """Forward again."""
+        self._flows.set()
+        self._upward.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(*self._target)
+        self._writers += [writer, server_writer]
+        for source, sink, gate in ((reader, server_writer, self._upward), (server_reader, writer, self._flows)):
+            task = asyncio.create_task(self._forward(source, sink, gate))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+        try:
+            while data := await source.read(65536):
+                await self._flows.wait()
+                await gate.wait()
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.close()
