@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.tables.suite import update_logs
@@ -15,6 +15,8 @@ from schemas.envelope import Envelope
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_ERROR = 2000  # characters
+INTERRUPTED = "interrupted"
+NOTHING = sa.literal({}, JSONB)
 
 Row = dict[str, Any]
 
@@ -49,17 +51,35 @@ KEY = ("job", "message_id", "attempt")
 ORIGIN = ("entry", "correlation_id", "trigger", "due_at", "worker")
 
 
-def _upsert(columns: Sequence[str], **computed: Any) -> Any:
+def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **computed: Any) -> Any:
     """Insert a row, or take up the one that an interrupted delivery of the same attempt has left."""
     statement = insert(update_logs).values(**computed)
     given = {name: statement.excluded[name] for name in (*ORIGIN, *columns)}
     # A twin on a lost connection may have finished meanwhile: what it has done is not unsaid.
     unfinished = update_logs.c.status.not_in(["succeeded", "partial"])
-    return statement.on_conflict_do_update(index_elements=KEY, set_=given | computed, where=unfinished)
+    return statement.on_conflict_do_update(
+        index_elements=KEY, set_={**given, **computed, **(merged or {})}, where=unfinished
+    )
 
 
-START = _upsert(("status", "statistics", "error", "dry_run"), started_at=sa.func.now(), finished_at=None, progress=None)
-FINISH = _upsert(("status", "statistics", "error", "dry_run"), finished_at=sa.func.clock_timestamp())
+OLD, NEW = update_logs.c.statistics, insert(update_logs).excluded.statistics
+# What a worker had done before it died is not forgotten: its last figures stay, under this name.
+KEPT = sa.case((OLD.has_key(INTERRUPTED), sa.func.jsonb_build_object(INTERRUPTED, OLD[INTERRUPTED])), else_=NOTHING)
+LEFT = sa.case(
+    (sa.and_(update_logs.c.status == "running", OLD != NOTHING), sa.func.jsonb_build_object(INTERRUPTED, OLD)),
+    else_=NOTHING,
+)
+
+START = _upsert(
+    ("status", "error", "dry_run"),
+    {"statistics": LEFT.concat(NEW)},
+    started_at=sa.func.now(),
+    finished_at=None,
+    progress=None,
+)
+FINISH = _upsert(
+    ("status", "error", "dry_run"), {"statistics": KEPT.concat(NEW)}, finished_at=sa.func.clock_timestamp()
+)
 FAIL = _upsert(("status", "error"), finished_at=sa.func.clock_timestamp())
 
 ITS_ROW = (
@@ -93,7 +113,8 @@ async def progress(
 ) -> None:
     """Say how far a run is: the share that is done (0 to 1, None when nobody knows) and its figures so far."""
     done = None if share is None else min(max(share, 0.0), 1.0)
-    await connection.execute(PROGRESS.values(progress=done, statistics=dict(statistics)), _key(run))
+    figures = KEPT.concat(sa.literal(dict(statistics), JSONB))
+    await connection.execute(PROGRESS.values(progress=done, statistics=figures), _key(run))
 
 
 async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:

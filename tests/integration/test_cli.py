@@ -68,9 +68,16 @@ def test_a_triggered_job_is_followed_to_its_end(pocketwatch: Program, running: P
     assert "succeeded" in done.stdout
     assert "files_seen=1" in done.stdout
     (row,) = pocketwatch.json("runs")
-    assert {"job", "entry", "message_id", "trigger", "due_at", "started_at", "finished_at", "status", "attempt"} <= set(row)
+    assert {"job", "entry", "message_id", "trigger", "due_at", "started_at", "finished_at", "status", "attempt"} <= set(
+        row
+    )
     assert {"dry_run", "progress", "statistics", "error", "worker"} <= set(row)
-    assert (row["job"], row["trigger"], row["status"], row["dry_run"]) == ("cleanup.media", "manual", "succeeded", False)
+    assert (row["job"], row["trigger"], row["status"], row["dry_run"]) == (
+        "cleanup.media",
+        "manual",
+        "succeeded",
+        False,
+    )
 
 
 def test_arguments_come_by_name_or_as_json_and_a_dry_run_changes_nothing(
@@ -156,7 +163,9 @@ def test_what_is_wrong_from_the_management_ui_is_a_dead_letter_that_can_be_put_r
     assert pocketwatch.json("dead", "list") == []
 
 
-def test_a_dead_letter_is_sent_back_when_its_cause_is_gone(pocketwatch: Program, environment: dict[str, str], media: Path):
+def test_a_dead_letter_is_sent_back_when_its_cause_is_gone(
+    pocketwatch: Program, environment: dict[str, str], media: Path
+):
     pocketwatch("migrate")
     without = {name: value for name, value in pocketwatch.environment.items() if name != "POCKETWATCH_MEDIA_ROOT"}
     broken = Program(without, pocketwatch.folder)
@@ -191,7 +200,10 @@ def test_dead_letters_that_are_not_there_are_told(pocketwatch: Program):
 
 
 def test_the_schedule_is_listed_without_any_server(pocketwatch: Program):
-    offline = Program({"PATH": pocketwatch.environment["PATH"], "PYTHONPATH": pocketwatch.environment["PYTHONPATH"]}, pocketwatch.folder)
+    offline = Program(
+        {"PATH": pocketwatch.environment["PATH"], "PYTHONPATH": pocketwatch.environment["PYTHONPATH"]},
+        pocketwatch.folder,
+    )
 
     entries = offline.json("schedule", "list")
 
@@ -233,7 +245,12 @@ def test_an_entry_is_paused_and_resumed_with_a_reason(pocketwatch: Program):
     pocketwatch("migrate")
     name = "clean-generated-media-weekly"
 
-    assert pocketwatch("schedule", "pause", name, "--reason", "disk is moved", "--for", "2d", "--author", "olena").returncode == 0
+    assert (
+        pocketwatch(
+            "schedule", "pause", name, "--reason", "disk is moved", "--for", "2d", "--author", "olena"
+        ).returncode
+        == 0
+    )
     states = {entry["name"]: entry["state"] for entry in pocketwatch.json("schedule", "list")}
     assert states[name].startswith("paused by olena until ")
     assert states[name].endswith(": disk is moved")
@@ -258,7 +275,9 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program)
 
 
 def test_the_doctor_names_a_misspelt_setting_and_an_unreachable_server(pocketwatch: Program):
-    done = pocketwatch("doctor", "--json", POCKETWATCH_MEDIA_ROT="/x", RABBITMQ_URL="amqp://127.0.0.1:1/x", POCKETWATCH_PATIENCE="1s")
+    done = pocketwatch(
+        "doctor", "--json", POCKETWATCH_MEDIA_ROT="/x", RABBITMQ_URL="amqp://127.0.0.1:1/x", POCKETWATCH_PATIENCE="1s"
+    )
 
     details = " ".join(finding["detail"] for finding in json.loads(done.stdout))
     assert "POCKETWATCH_MEDIA_ROT is unknown; did you mean POCKETWATCH_MEDIA_ROOT?" in details

@@ -30,7 +30,9 @@ async def send(publisher: Publisher, database: Database) -> Send:
 
     async def publish(event: Event, *, message_id: str | None = None, **headers: Any) -> str:
         name = message_id or str(uuid4())
-        envelope = Envelope(message_id=name, correlation_id=name, exchange=event.exchange, routing_key=event.routing_key)
+        envelope = Envelope(
+            message_id=name, correlation_id=name, exchange=event.exchange, routing_key=event.routing_key
+        )
         message = message_of(envelope, event.model_dump(), headers=envelope.headers() | headers)
         await publisher.publish(message, exchange=event.exchange, routing_key=event.routing_key)
         return name
@@ -72,7 +74,12 @@ async def test_effect_claim_log_row_and_outgoing_message_are_there_together(
 
     row = await runs.over(sent)
 
-    assert (row["job"], row["status"], row["attempt"], row["statistics"]) == ("test.ledger", "succeeded", 1, {"noted": 1})
+    assert (row["job"], row["status"], row["attempt"], row["statistics"]) == (
+        "test.ledger",
+        "succeeded",
+        1,
+        {"noted": 1},
+    )
     assert (row["trigger"], row["entry"], row["due_at"]) == ("manual", None, None)
     assert await ledger.noted(database) == [sent]
     assert [claim["message_id"] for claim in await rows_of(database, inbox)] == [sent]
@@ -103,7 +110,10 @@ async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_eff
     async with consume(ledger.router):
 
         async def all_there() -> bool:
-            return len(await ledger.noted(database)) >= 300 and await look_at(publisher.connection, "test.ledger") == (0, 1)
+            return len(await ledger.noted(database)) >= 300 and await look_at(publisher.connection, "test.ledger") == (
+                0,
+                1,
+            )
 
         await eventually(all_there, within=20)
 

@@ -170,9 +170,7 @@ async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_
     assert left(media) == {"old"}
 
 
-async def test_without_a_root_the_job_says_which_setting_is_missing(
-    consume: Consume, publisher: Publisher, runs: Runs
-):
+async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Consume, publisher: Publisher, runs: Runs):
     async with consume(roots=Files()):
         sent = await trigger.publish(publisher, CleanMedia())
         row = await runs.over(sent.message_id)

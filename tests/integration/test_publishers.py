@@ -175,7 +175,12 @@ async def test_a_fire_arrives_within_moments_of_its_due_time(
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
 
-    assert (row["job"], row["entry"], row["trigger"], row["status"]) == ("cleanup.media", "an-entry", "schedule", "succeeded")
+    assert (row["job"], row["entry"], row["trigger"], row["status"]) == (
+        "cleanup.media",
+        "an-entry",
+        "schedule",
+        "succeeded",
+    )
     assert timedelta(0) <= row["started_at"] - row["due_at"] < timedelta(seconds=1)
 
 

@@ -127,7 +127,10 @@ async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Prox
     ("change", "words"),
     [
         (lambda url: url._replace(netloc="127.0.0.1:1"), "does not answer"),
-        (lambda url: url._replace(netloc=f"somebody:secret@127.0.0.1:{url.port}"), 'refuses user "somebody" or its password'),
+        (
+            lambda url: url._replace(netloc=f"somebody:secret@127.0.0.1:{url.port}"),
+            'refuses user "somebody" or its password',
+        ),
         (lambda url: url._replace(path="/nowhere"), 'has no vhost "nowhere", or user "pocketwatch" may not use it'),
     ],
 )

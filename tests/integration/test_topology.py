@@ -52,9 +52,9 @@ async def test_every_mismatch_is_listed_in_one_message(settings: Settings):
             await declare(connection, TOPOLOGY)
 
     words = str(caught.value)
-    assert 'exchange "facts": type is \'fanout\', but should be \'topic\'' in words
-    assert 'queue "cleanup.tokens": x-dead-letter-exchange is none, but should be \'dead\'' in words
-    assert 'queue "wait.1m": x-message-ttl is \'5\', but should be \'60000\'' in words
+    assert "exchange \"facts\": type is 'fanout', but should be 'topic'" in words
+    assert "queue \"cleanup.tokens\": x-dead-letter-exchange is none, but should be 'dead'" in words
+    assert "queue \"wait.1m\": x-message-ttl is '5', but should be '60000'" in words
     assert "cleanup.media" not in words
     assert words.endswith("empty and delete what is listed in the management UI, then run: pocketwatch migrate")
 

@@ -10,10 +10,8 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
-        self._flows = asyncio.Event()  # both ways
-        self._upward = asyncio.Event()  # from the client to the server
-        self._flows.set()
-        self._upward.set()
+        self._upward, self._downward = asyncio.Event(), asyncio.Event()  # from the client to the server, and back
+        self.thaw()
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,21 +43,26 @@ class Proxy:
 
     def freeze(self) -> None:
         """Forward nothing; connections stay open, as when a machine hangs."""
-        self._flows.clear()
+        self.hold_upward()
+        self.hold_downward()
 
     def hold_upward(self) -> None:
         """Forward nothing to the server, such as acknowledgements."""
         self._upward.clear()
 
+    def hold_downward(self) -> None:
+        """Forward nothing to the client, such as confirmations."""
+        self._downward.clear()
+
     def thaw(self) -> None:
         """Forward again."""
-        self._flows.set()
         self._upward.set()
+        self._downward.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(*self._target)
         self._writers += [writer, server_writer]
-        for source, sink, gate in ((reader, server_writer, self._upward), (server_reader, writer, self._flows)):
+        for source, sink, gate in ((reader, server_writer, self._upward), (server_reader, writer, self._downward)):
             task = asyncio.create_task(self._forward(source, sink, gate))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -67,7 +70,6 @@ class Proxy:
     async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         try:
             while data := await source.read(65536):
-                await self._flows.wait()
                 await gate.wait()
                 sink.write(data)
                 await sink.drain()

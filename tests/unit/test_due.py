@@ -14,7 +14,15 @@ from publishers.due import MOST_MISSED, Due, due, fires_between, next_fire
 from publishers.schedule import Entry
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
-ZONES = ["UTC", "Europe/Kyiv", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kathmandu", "Africa/Casablanca"]
+ZONES = [
+    "UTC",
+    "Europe/Kyiv",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+    "Asia/Kathmandu",
+    "Africa/Casablanca",
+]
 
 
 def entry(cron: str, zone: str = "UTC", **changes: Any) -> Entry:
@@ -90,9 +98,7 @@ def test_a_time_that_does_not_exist_is_skipped_when_the_entry_says_so():
     assert fires_between(nightly, kyiv(2026, 3, 28, 12), kyiv(2026, 3, 30, 12)) == [kyiv(2026, 3, 30, 3, 30)]
 
 
-@pytest.mark.parametrize(
-    ("fold", "hours_utc"), [(None, [0]), ("first", [0]), ("second", [1]), ("both", [0, 1])]
-)
+@pytest.mark.parametrize(("fold", "hours_utc"), [(None, [0]), ("first", [0]), ("second", [1]), ("both", [0, 1])])
 def test_a_time_that_comes_twice_fires_as_the_entry_says(fold: str | None, hours_utc: list[int]):
     nightly = entry("30 3 * * *", "Europe/Kyiv", fold=fold)  # on 25 October 2026 clocks go from 04:00 back to 03:00
 

@@ -104,7 +104,9 @@ def test_a_token_without_a_signature_or_with_padding_is_read_like_any_other():
     assert expiry_of(jwt.encode({"exp": SOON}, None, algorithm="none")) == SOON
 
 
-claims = st.dictionaries(st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=20), max_size=6)
+claims = st.dictionaries(
+    st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=20), max_size=6
+)
 
 
 @given(claims, st.integers(0, 2**40), st.sampled_from(["HS256", "HS512"]))

@@ -187,8 +187,10 @@ def test_a_file_that_cannot_be_deleted_is_named_and_the_rest_goes_on(root: Path,
 def test_another_file_system_below_the_root_is_left_alone(root: Path):
     put(root / "mine")
     (root / "mounted").mkdir()
-    code = "import sys; from pathlib import Path; from consumers.cleanup.files import Sweep; " \
+    code = (
+        "import sys; from pathlib import Path; from consumers.cleanup.files import Sweep; "
         "Sweep(root=Path(sys.argv[1]), older_than=float(sys.argv[2])).delete()"
+    )
     script = 'mount -t tmpfs tmpfs "$1/mounted" && touch -d "20 days ago" "$1/mounted/theirs" && '
     script += '"$3" -c "$4" "$1" "$2" && find "$1" -printf "%P "'
     # In a mount namespace of its own, so that nothing is left behind, and nobody needs to be root.

@@ -33,8 +33,13 @@ def changed(old: str, new: str) -> str:
 def test_the_schedule_that_comes_with_the_suite_is_valid_and_explains_each_entry():
     schedule = load()
 
-    assert [entry.name for entry in schedule.enabled] == ["clean-blacklisted-tokens-daily", "clean-generated-media-weekly"]
-    assert all(entry.why and entry.catch_up == "latest" and entry.grace == timedelta(hours=6) for entry in schedule.entries)
+    assert [entry.name for entry in schedule.enabled] == [
+        "clean-blacklisted-tokens-daily",
+        "clean-generated-media-weekly",
+    ]
+    assert all(
+        entry.why and entry.catch_up == "latest" and entry.grace == timedelta(hours=6) for entry in schedule.entries
+    )
 
 
 def test_the_default_entries_fire_at_the_hours_of_the_contract():

@@ -18,18 +18,30 @@ def refused(tmp_path: Path, **environment: str) -> str:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("RABBITMQ_URL", "localhost", 'RABBITMQ_URL is "localhost": must be a URL that starts with amqp:// or amqps://'),
+        (
+            "RABBITMQ_URL",
+            "localhost",
+            'RABBITMQ_URL is "localhost": must be a URL that starts with amqp:// or amqps://',
+        ),
         (
             "RABBITMQ_URL",
             "amqp://one/x,http://two/x",
             'RABBITMQ_URL is "amqp://one/x,http://two/x": must be a URL that starts with amqp:// or amqps:// and names a host',
         ),
-        ("DATABASE_URL", "mysql://host/db", 'DATABASE_URL is "mysql://host/db": must be a URL that starts with postgresql://'),
+        (
+            "DATABASE_URL",
+            "mysql://host/db",
+            'DATABASE_URL is "mysql://host/db": must be a URL that starts with postgresql://',
+        ),
         ("POCKETWATCH_MEDIA_ROOT", "", 'POCKETWATCH_MEDIA_ROOT is "": must not be empty'),
         ("POCKETWATCH_MEDIA_ROOT", "/", 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
         ("POCKETWATCH_MEDIA_ROOT", "/srv/..", 'POCKETWATCH_MEDIA_ROOT is "/srv/..": must not be the root of the file'),
         ("POCKETWATCH_MEDIA_ROOT", "media", 'POCKETWATCH_MEDIA_ROOT is "media": must be an absolute path'),
-        ("POCKETWATCH_GRACE", "20", 'POCKETWATCH_GRACE is "20": "20" is no duration; write a whole number and s, m, h or d'),
+        (
+            "POCKETWATCH_GRACE",
+            "20",
+            'POCKETWATCH_GRACE is "20": "20" is no duration; write a whole number and s, m, h or d',
+        ),
         ("POCKETWATCH_TIME_BUDGET", "0s", 'POCKETWATCH_TIME_BUDGET is "0s": must be greater than or equal to 1 second'),
         ("POCKETWATCH_LOG_FORMAT", "xml", "POCKETWATCH_LOG_FORMAT is \"xml\": must be 'auto', 'console' or 'json'"),
     ],
@@ -70,8 +82,13 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_text("postgresql://user:pass@host/db\n")
 
-    assert settings.load({"DATABASE_URL_FILE": str(secret)}, folder=tmp_path).database_url == "postgresql://user:pass@host/db"
-    assert refused(tmp_path, DATABASE_URL_FILE="/no/such").startswith('DATABASE_URL_FILE is "/no/such", which cannot be read')
+    assert (
+        settings.load({"DATABASE_URL_FILE": str(secret)}, folder=tmp_path).database_url
+        == "postgresql://user:pass@host/db"
+    )
+    assert refused(tmp_path, DATABASE_URL_FILE="/no/such").startswith(
+        'DATABASE_URL_FILE is "/no/such", which cannot be read'
+    )
 
 
 def test_an_empty_server_is_one_that_is_not_set(tmp_path: Path):

@@ -48,7 +48,9 @@ def test_every_job_queue_has_a_dead_letter_queue_that_its_rejected_messages_reac
     )
 
 
-@pytest.mark.parametrize("tick", [m for m in CATALOGUE.values() if issubclass(m, Tick)], ids=lambda tick: tick.routing_key)
+@pytest.mark.parametrize(
+    "tick", [m for m in CATALOGUE.values() if issubclass(m, Tick)], ids=lambda tick: tick.routing_key
+)
 def test_every_tick_reaches_exactly_the_queue_of_its_name_and_never_overlaps(tick):
     (queue,) = TOPOLOGY.route("ticks", tick.routing_key)
 

@@ -1,0 +1,186 @@
+"""A server that dies, restarts or hangs while the suite works: nothing is lost, nothing is done twice, and all goes on by itself."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from pocketwatch.broker.declare import declare, look_at
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.settings import Settings
+from pocketwatch.storage import outbox
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables import suite
+from publishers import trigger
+from schemas.envelope import Envelope
+from schemas.ticks import CleanMedia
+from tests.fixtures.servers import Servers
+from tests.fixtures.suite import Process, Program, Runs
+from tests.support import ledger
+from tests.support.ledger import Event
+from tests.support.waiting import eventually
+
+# RabbitMQ 3.10 forgets a quorum queue that it made less than a second before it is killed.
+QUEUES_ARE_ON_DISK = 2.5
+
+
+@pytest.fixture(autouse=True)
+def alive_again(servers: Servers) -> Iterator[None]:
+    """Whatever a test has killed or frozen works again for the next one."""
+    yield
+    for name in ("rabbitmq", "postgres"):
+        if (pid := servers.stack.pid(name)) is not None:
+            os.kill(pid, signal.SIGCONT)
+    servers.stack.up()
+
+
+def kill(servers: Servers, name: str) -> None:
+    pid = servers.stack.pid(name)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+async def ready(publisher: Publisher, database: Database) -> None:
+    await declare(publisher.connection, ledger.TOPOLOGY_WITH_LEDGER)
+    await ledger.make_tables(database)
+    await asyncio.sleep(QUEUES_ARE_ON_DISK)
+
+
+async def ask(database: Database, count: int, *, first: int) -> list[str]:
+    """Have events sent, by rows of the outbox."""
+    ids = [f"event-{number}" for number in range(first, first + count)]
+    async with database.begin() as connection:
+        rows = [
+            outbox.of(
+                Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key),
+                Event(n=number).model_dump(),
+            )[1]
+            for number, name in enumerate(ids)
+        ]
+        await connection.execute(sa.insert(suite.outbox), rows)
+    return ids
+
+
+async def test_the_broker_dies_again_and_again_while_events_are_published_and_consumed(
+    servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
+):
+    await ready(publisher, database)
+    relay = pocketwatch.start("publish")
+    consumers = [pocketwatch.start(module="tests.support.ledger_process") for _ in range(2)]
+    for process, event in ((relay, "publishing"), *((consumer, "consuming") for consumer in consumers)):
+        process.until(event)
+
+    wanted: list[str] = []
+    for turn in range(30):
+        wanted += await ask(database, 40, first=len(wanted))
+        if turn in {8, 20}:
+            kill(servers, "rabbitmq")
+            await asyncio.to_thread(servers.stack.up)
+        await asyncio.sleep(0.1)
+
+    await eventually(lambda: all_noted(database, wanted), within=60)
+    await asyncio.sleep(1)
+    assert sorted(await ledger.noted(database)) == sorted(wanted)
+    for process in (relay, *consumers):
+        assert process.popen.poll() is None
+
+
+async def all_noted(database: Database, wanted: list[str]) -> bool:
+    return len(set(await ledger.noted(database))) == len(wanted)
+
+
+async def test_the_database_dies_while_messages_are_in_hand_and_no_attempt_is_lost(
+    servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database, runs: Runs
+):
+    await ready(publisher, database)
+    relay, consumer = pocketwatch.start("publish"), pocketwatch.start(module="tests.support.ledger_process")
+    relay.until("publishing")
+    consumer.until("consuming")
+    wanted = await ask(database, 300, first=0)
+    await eventually(lambda: some_noted(database))
+
+    kill(servers, "postgres")
+    await asyncio.sleep(1)
+    await asyncio.to_thread(servers.stack.up)
+    fresh = Database(database.url)
+    wanted += await ask(fresh, 100, first=len(wanted))
+
+    await eventually(lambda: all_noted(fresh, wanted), within=60)
+    assert sorted(await ledger.noted(fresh)) == sorted(wanted)
+    async with fresh.begin() as connection:
+        attempts = (await connection.execute(sa.text("SELECT DISTINCT attempt, status FROM update_logs"))).all()
+    assert [tuple(row) for row in attempts] == [(1, "succeeded")]
+    await fresh.close()
+
+
+async def some_noted(database: Database) -> bool:
+    return bool(await ledger.noted(database))
+
+
+async def test_a_job_waits_in_hand_while_the_database_is_away(
+    servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
+):
+    consumer = pocketwatch.start("consume")
+    consumer.until("consuming")
+    kill(servers, "postgres")
+
+    sent = await trigger.publish(publisher, CleanMedia())
+    consumer.until("database away, holding", count=3)
+    assert await look_at(publisher.connection, "wait.10s") == (0, 0)
+    await asyncio.to_thread(servers.stack.up)
+
+    (line,) = consumer.until("message handled")
+    assert (line["message_id"], line["attempt"], line["outcome"]) == (sent.message_id, 1, "succeeded")
+
+
+async def test_a_frozen_broker_is_noticed_and_consuming_goes_on_when_it_thaws(
+    servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
+):
+    url = urlsplit(settings.rabbitmq_urls[0])._replace(query="heartbeat=2").geturl()
+    processes: list[Process] = [pocketwatch.start(kind, RABBITMQ_URL=url) for kind in ("consume", "publish")]
+    processes[0].until("consuming")
+    processes[1].until("publishing")
+    pid = servers.stack.pid("rabbitmq")
+    assert pid is not None
+
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    for process in processes:
+        await asyncio.to_thread(process.until, "broker connection lost", within=30.0)
+    assert time.monotonic() - began < 15
+    os.kill(pid, signal.SIGCONT)
+    for process in processes:
+        await asyncio.to_thread(process.until, "broker connection back", count=1, within=30.0)
+
+    async with Publisher(settings.rabbitmq_urls, role="test") as fresh:
+        sent = await trigger.publish(fresh, CleanMedia())
+    lines = await asyncio.to_thread(processes[0].until, "message handled")
+    assert lines[0]["message_id"] == sent.message_id
+
+
+async def test_servers_that_are_late_are_waited_for(
+    servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
+):
+    await asyncio.sleep(QUEUES_ARE_ON_DISK)
+    kill(servers, "rabbitmq")
+    kill(servers, "postgres")
+    process = pocketwatch.start("run", POCKETWATCH_PATIENCE="60s")
+    process.until("waiting for server")
+
+    await asyncio.to_thread(servers.stack.up)
+
+    await asyncio.to_thread(process.until, "publishing", within=60.0)
+
+
+async def test_a_process_that_waits_for_a_server_can_be_told_to_stop(
+    servers: Servers, pocketwatch: Program, publisher: Publisher
+):
+    process = pocketwatch.start("consume", DATABASE_URL="postgresql://127.0.0.1:1/x", POCKETWATCH_PATIENCE="60s")
+    process.until("waiting for server")
+
+    assert process.stop(within=5) == 0

@@ -1,0 +1,18 @@
+"""The consumer of `ledger` as a process of its own, to be killed: python -m tests.support.ledger_process"""
+
+import asyncio
+
+from pocketwatch import logs, settings
+from pocketwatch.broker.consuming import Consuming
+from pocketwatch.cli.running import serve
+from tests.support.ledger import router
+
+
+def main() -> None:
+    loaded = settings.load()
+    logs.configure(loaded.logging)
+    asyncio.run(serve([Consuming(loaded, [router], role="ledger")], loaded))
+
+
+if __name__ == "__main__":
+    main()
