@@ -1,4 +1,4 @@
-"""A small marketplace: the platform's tables, and refresh tokens issued and blacklisted by djangorestframework-simplejwt.
+"""A small marketplace: the platform's tables, and refresh tokens issued and blacklisted by simplejwt.
 
     python -m demo.marketplace make                     the tables; simplejwt's by its own migrations
     python -m demo.marketplace issue < lots.json        tokens: [{"count": 3, "issued_days_ago": 70, "blacklist": 1}, …]
@@ -74,7 +74,8 @@ def make() -> None:
             cursor.execute(PLATFORM.read_text(encoding="utf-8"))
             cursor.execute(
                 "INSERT INTO auth_user (password, email, is_active, is_staff, is_superuser, created_at, updated_at) "
-                "SELECT '', 'user' || n || '@example.com', true, false, false, now(), now() FROM generate_series(1, %s) n",
+                "SELECT '', 'user' || n || '@example.com', true, false, false, now(), now() "
+                "FROM generate_series(1, %s) n",
                 [USERS],
             )
     call_command("migrate", "token_blacklist", verbosity=0)
@@ -84,8 +85,8 @@ def issue(lots: list[dict[str, Any]]) -> dict[str, int]:
     """Issue tokens as of some day in the past, as the login view would have done.
 
     Args:
-        lots: each with `count`, `issued_days_ago` (they expire 30 days after that), and optionally `blacklist` (how many
-            of them are revoked) and `kind` (`refresh` or `sliding`).
+        lots: each with `count`, `issued_days_ago` (they expire 30 days after that), and optionally `blacklist` (how
+            many of them are revoked) and `kind` (`refresh` or `sliding`).
 
     Returns:
         How many tokens are outstanding and how many are blacklisted now.

@@ -1,4 +1,4 @@
-"""A process that dies at the worst moment: between effect, commit and acknowledgement; between commit, publish and mark."""
+"""A process that dies at the worst moment: between effect, commit and ack; between commit, publish and mark."""
 
 import asyncio
 import os

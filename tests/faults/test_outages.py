@@ -1,4 +1,4 @@
-"""A server that dies, restarts or hangs while the suite works: nothing is lost, nothing is done twice, and all goes on by itself."""
+"""A server that dies or hangs while the suite works: nothing is lost or done twice, and all goes on by itself."""
 
 import asyncio
 import os

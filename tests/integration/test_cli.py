@@ -130,7 +130,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_sent(pocketwatch: Program,
 
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith(f"pocketwatch: ")
+    assert done.stderr.startswith("pocketwatch: ")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
 

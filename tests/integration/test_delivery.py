@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.broker import dead_letters
-from pocketwatch.broker.declare import declare, look_at
 from pocketwatch.broker.dead_letters import DeadLetter
+from pocketwatch.broker.declare import declare, look_at
 from pocketwatch.broker.publishing import Publisher, message_of
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import inbox, outbox

@@ -74,7 +74,10 @@ async def test_columns_that_jobs_need_are_found_missing(empty: Database, databas
     [
         "INSERT INTO update_logs (job, message_id, trigger, status, worker) VALUES ('j', 'm', 'manual', 'done', 'w')",
         "INSERT INTO update_logs (job, message_id, trigger, status, worker) VALUES ('j', 'm', 'magic', 'running', 'w')",
-        "INSERT INTO update_logs (job, message_id, trigger, status, worker) VALUES ('j', 'm', 'manual', 'succeeded', 'w')",
+        (
+            "INSERT INTO update_logs (job, message_id, trigger, status, worker) "
+            "VALUES ('j', 'm', 'manual', 'succeeded', 'w')"
+        ),
         "INSERT INTO fires (entry, due_at, state, timetable) VALUES ('e', now(), 'published', 't')",
         "INSERT INTO fires (entry, due_at, state, timetable) VALUES ('e', now(), 'missed', 't')",
         "INSERT INTO schedule_pauses (entry, author, reason) VALUES ('e', '', 'r')",

@@ -284,7 +284,7 @@ async def test_a_fire_is_recorded_with_its_message_or_not_at_all(database: Datab
     envelope = Envelope(message_id="an-id", correlation_id="an-id", exchange="ticks", routing_key="cleanup.media")
     fire = Fire(entry="an-entry", due_at=due, timetable="x", envelope=envelope, payload={})
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the block is the transaction that dies
         async with database.begin() as connection:
             await fires.record(connection, [fire])
             raise RuntimeError("it dies before the commit")

@@ -1,4 +1,4 @@
-"""A consumer of events for the tests: it writes each event into a table, sends another one, and fails when it is told to."""
+"""A consumer of events for the tests: it writes each event into a table, sends another, and fails when told to."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,7 +1,6 @@
 """A way to a server that can be frozen and cut: a plain TCP proxy."""
 
 import asyncio
-from types import TracebackType
 from typing import Self
 
 
@@ -21,7 +20,7 @@ class Proxy:
         await self.open()
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.thaw()
         await self.cut()
 

@@ -1,7 +1,7 @@
 """Which fires are due, on every kind of day."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -183,7 +183,7 @@ def test_however_time_is_cut_into_pieces_each_moment_is_due_exactly_once(
     edges = [begin, *(begin + timedelta(minutes=cut) for cut in sorted(cuts)), begin + timedelta(hours=48)]
 
     whole = fires_between(one, begin, edges[-1])
-    pieces = [at for after, until in zip(edges, edges[1:], strict=False) for at in fires_between(one, after, until)]
+    pieces = [at for after, until in pairwise(edges) for at in fires_between(one, after, until)]
 
     assert pieces == whole
     assert whole == sorted(set(whole))

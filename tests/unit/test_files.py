@@ -1,4 +1,4 @@
-"""Sweeping a folder: what goes, what stays, and what cannot be reached however it is arranged. On a real file system."""
+"""Sweeping a folder: what goes, what stays, and what cannot be reached, on a real file system."""
 
 import os
 import shutil
@@ -285,9 +285,9 @@ def test_a_plausible_share_or_few_files_do_not_stop_it(root: Path, seen: int, do
 def test_many_folders_at_once_leave_no_descriptor_open(root: Path):
     for n in range(1500):
         put(root / f"{n % 30}/{n}/file")
-    before = len(os.listdir("/proc/self/fd"))
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
 
     figures = sweep(root).delete()
 
     assert figures.directories_removed == 1530
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before

@@ -56,7 +56,10 @@ def test_the_default_entries_fire_at_the_hours_of_the_contract():
     [
         (
             changed('"cleanup.tokens"', '"cleanup.tokns"'),
-            'entry "tokens-nightly": job is "cleanup.tokns": there is no job "cleanup.tokns"; did you mean "cleanup.tokens"?',
+            (
+                'entry "tokens-nightly": job is "cleanup.tokns": there is no job "cleanup.tokns"; '
+                'did you mean "cleanup.tokens"?'
+            ),
         ),
         (
             changed('"cleanup.tokens"', '"run.failed"'),
@@ -64,13 +67,17 @@ def test_the_default_entries_fire_at_the_hours_of_the_contract():
         ),
         (
             GOOD + "payload = { retention_day = 3 }",
-            'entry "tokens-nightly": its payload is refused by cleanup.tokens: unknown field "retention_day"; '
-            'did you mean "retention_days"?',
+            (
+                'entry "tokens-nightly": its payload is refused by cleanup.tokens: unknown field "retention_day"; '
+                'did you mean "retention_days"?'
+            ),
         ),
         (
             GOOD + "payload = { retention_days = -1 }",
-            'entry "tokens-nightly": its payload is refused by cleanup.tokens: retention_days is -1: '
-            "must be greater than or equal to 0",
+            (
+                'entry "tokens-nightly": its payload is refused by cleanup.tokens: retention_days is -1: '
+                "must be greater than or equal to 0"
+            ),
         ),
         (
             changed('"0 2 * * *"', '"0 25 * * *"'),
@@ -82,13 +89,17 @@ def test_the_default_entries_fire_at_the_hours_of_the_contract():
         ),
         (
             GOOD + 'timezone = "Europe/Kiew"',
-            'entry "tokens-nightly": timezone is "Europe/Kiew": there is no time zone "Europe/Kiew"; '
-            "write one such as Europe/Kyiv or UTC",
+            (
+                'entry "tokens-nightly": timezone is "Europe/Kiew": there is no time zone "Europe/Kiew"; '
+                "write one such as Europe/Kyiv or UTC"
+            ),
         ),
         (
             GOOD + 'grace = "soon"',
-            'entry "tokens-nightly": grace is "soon": "soon" is no duration; write a whole number and s, m, h or d, '
-            "such as 90s, 15m, 6h or 2d",
+            (
+                'entry "tokens-nightly": grace is "soon": "soon" is no duration; write a whole number and s, m, h or '
+                "d, such as 90s, 15m, 6h or 2d"
+            ),
         ),
         (
             GOOD + 'catch_up = "maybe"',

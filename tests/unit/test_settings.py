@@ -26,7 +26,10 @@ def refused(tmp_path: Path, **environment: str) -> str:
         (
             "RABBITMQ_URL",
             "amqp://one/x,http://two/x",
-            'RABBITMQ_URL is "amqp://one/x,http://two/x": must be a URL that starts with amqp:// or amqps:// and names a host',
+            (
+                'RABBITMQ_URL is "amqp://one/x,http://two/x": '
+                "must be a URL that starts with amqp:// or amqps:// and names a host"
+            ),
         ),
         (
             "DATABASE_URL",
