@@ -1,6 +1,7 @@
 """The publishing side of a process: ticker, relay and the watch over routes, from `async with` until its end."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -17,6 +18,7 @@ from publishers.schedule import load
 from publishers.ticker import Ticker
 
 PUBLISHING = "publishing"
+FINISH = 5.0  # seconds in which the relay may send what is due when the process is told to stop
 
 
 class Publishing:
@@ -37,9 +39,6 @@ class Publishing:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self.background:
-            task.cancel()
-        await asyncio.gather(*self.background, return_exceptions=True)
         await self._stack.aclose()
 
     @property
@@ -59,10 +58,22 @@ class Publishing:
         self._publisher = Publisher(urls, role="ticks", patience=patience, topology=TOPOLOGY)
         await self._stack.enter_async_context(self._publisher)
         connection = self._publisher.connection
-        work = (
-            Relay(database, self._publisher).run(),
-            Ticker(database, schedule).run(),
-            routes.watch(connection, schedule),
-        )
-        self.background = [asyncio.create_task(part) for part in work]
+        relay = Relay(database, self._publisher)
+        # The relay is the last to end: what the ticker has recorded is still sent.
+        for part, finish in (
+            (relay.run(), relay.finish),
+            (Ticker(database, schedule).run(), None),
+            (routes.watch(connection, schedule), None),
+        ):
+            task = asyncio.create_task(part)
+            self.background.append(task)
+            self._stack.push_async_callback(_end, task, finish)
         logger.bind(entries=len(schedule.enabled)).info(PUBLISHING)
+
+
+async def _end(task: asyncio.Task[None], finish: Callable[[], None] | None) -> None:
+    if finish is not None:
+        finish()
+        await asyncio.wait([task], timeout=FINISH)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

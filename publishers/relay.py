@@ -30,15 +30,21 @@ OUTAGE, BUG = "relay waits for the database", "relay failed, going on"
 
 
 class Relay:
-    """Publishes the outbox until it is cancelled."""
+    """Publishes the outbox until it is told to finish."""
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database, self._publisher = database, publisher
         self._wake = asyncio.Event()
+        self._finishing = False
+
+    def finish(self) -> None:
+        """Let `run` end when it has sent what is due: a batch that is cut off would be published twice."""
+        self._finishing = True
+        self._wake.set()
 
     async def run(self) -> None:
         """Send, then sleep until a commit notifies, a put-off row is due, or it is time to look anyway."""
-        while True:
+        while not self._finishing:
             try:
                 listening = await self._listen()
                 try:
@@ -62,6 +68,8 @@ class Relay:
             self._wake.clear()
             if await self.send_batch():
                 continue
+            if self._finishing:
+                return
             async with self._database.begin() as connection:
                 next_in = await outbox.seconds_to_next(connection)
             longest = POLL.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311  several relays need not look at once

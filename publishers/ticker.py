@@ -49,6 +49,7 @@ class Ticker:
     async def begin(self) -> None:
         """Find out where the last ticker stopped. An entry that is new, or has a new timetable, begins now."""
         async with self._database.begin() as connection:
+            await fires.alone(connection)  # or two tickers that start together introduce an entry twice
             now = await fires.clock(connection)
             known = await fires.last(connection, [entry.name for entry in self._entries])
             new = [entry for entry in self._entries if known.get(entry.name, (None, None))[1] != entry.timetable]

@@ -17,6 +17,7 @@ LAST = sa.text(
     "SELECT DISTINCT ON (entry) entry, due_at, timetable FROM fires WHERE entry = ANY(:entries) "
     "ORDER BY entry, due_at DESC"
 )
+ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch introductions'))")
 RECORD = insert(fires).on_conflict_do_nothing().returning(fires.c.entry, fires.c.due_at)
 
 
@@ -49,6 +50,11 @@ async def clock(connection: AsyncConnection) -> datetime:
     """The database's time, by which all publishers go."""
     now: datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
     return now
+
+
+async def alone(connection: AsyncConnection) -> None:
+    """Wait until no other transaction is in here, and keep others out until this one ends."""
+    await connection.execute(ONE_AT_A_TIME)
 
 
 async def last(connection: AsyncConnection, entries: Collection[str]) -> dict[str, tuple[datetime, str]]:

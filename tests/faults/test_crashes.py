@@ -190,6 +190,7 @@ async def test_two_publishers_and_two_consumers_that_keep_dying_lose_and_double_
         return pocketwatch.start(*arguments, POCKETWATCH_SCHEDULE=str(schedule))
 
     processes = [start(arguments) for arguments in kinds]
+    await wait_for(processes[0], "fired")
     for turn in range(12):
         await asyncio.sleep(1.1)
         victim = turn % 4
