@@ -1,0 +1,95 @@
+"""What a newcomer does first: a clone, and `make demo` or `make up`. On servers of its own, in a folder of its own."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pocketwatch.stack.stack import Stack
+from tests.fixtures.servers import ROOT, clean_environment
+from tests.support import machine
+
+MADE_HERE = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "bench")
+PATIENCE = 100.0
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """The tree as it is, without anything that it has made."""
+    folder = tmp_path / "clone"
+    shutil.copytree(ROOT, folder, ignore=MADE_HERE)
+    yield folder
+    for made in (folder / ".pocketwatch", folder / ".pocketwatch/demo"):
+        Stack(made, say=lambda _: None).down(wipe=True)
+
+
+def start(clone: Path, *options: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo", *options],
+        cwd=clone,
+        env=clean_environment(DATABASE_URL="postgresql://somebody@127.0.0.1:1/precious"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_demo_runs_every_job_shows_what_happened_and_leaves_nothing_running(clone: Path):
+    done = start(clone)
+    output, _ = done.communicate(timeout=PATIENCE)
+
+    assert done.returncode == 0, output
+    assert "DATABASE_URL is set; the demo makes servers of its own all the same" in output
+    for job in ("cleanup.tokens", "cleanup.media"):
+        rows = [line for line in output.splitlines() if line.startswith("│ 2") and f"│ {job}" in line]
+        assert [row.count("succeeded") for row in rows] == [1, 1, 1]
+        assert [("schedule" in row, "manual" in row) for row in rows].count((True, False)) == 1
+    assert "outstanding_deleted=460" in output
+    assert "files_deleted=800" in output
+    assert machine.processes_of(clone) == []
+
+
+def test_the_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
+    job = clone / "consumers/cleanup/tokens.py"
+    right, wrong = "timedelta(days=tick.retention_days)", "timedelta(days=3650)"
+    assert right in job.read_text()
+    job.write_text(job.read_text().replace(right, wrong))
+
+    done = start(clone)
+    output, _ = done.communicate(timeout=PATIENCE)
+
+    assert done.returncode == 1, output
+    assert "something is not as it should be" in output
+
+
+def test_up_runs_the_suite_until_it_is_told_to_stop(clone: Path):
+    process = start(clone, "--stay")
+    assert process.stdout is not None
+    seen = ""
+    end = time.monotonic() + PATIENCE
+    while "consuming" not in seen or "publishing" not in seen:
+        line = process.stdout.readline()
+        assert line, f"it has ended: {seen}"
+        assert time.monotonic() < end, seen
+        seen += line
+    here = [sys.executable, "-m", "pocketwatch"]
+    triggered = subprocess.run(
+        [*here, "trigger", "cleanup.media", "--wait"],
+        cwd=clone,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+
+    assert triggered.returncode == 0, triggered.stdout + triggered.stderr
+    assert "files_deleted=800" in triggered.stdout
+    assert process.returncode == 0, rest
+    assert machine.processes_of(clone) == []
