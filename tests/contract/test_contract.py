@@ -1,0 +1,86 @@
+"""What others rely on: names and meanings that change only with a new name beside the old one."""
+
+import typing
+
+import pytest
+
+from pocketwatch import settings
+from pocketwatch.cli.main import COMMANDS
+from pocketwatch.storage.tables import suite
+from publishers import schedule
+from schemas import envelope
+from schemas.catalogue import CATALOGUE
+from schemas.message import Tick
+
+PAYLOADS = {
+    "cleanup.tokens": {"retention_days": 30, "dry_run": False},
+    "cleanup.media": {"retention_days": 7, "dry_run": False},
+}
+SCHEDULE = {
+    "clean-blacklisted-tokens-daily": ("0 2 * * *", "cleanup.tokens", {"retention_days": 30}),
+    "clean-generated-media-weekly": ("0 3 * * SUN", "cleanup.media", {"retention_days": 7}),
+}
+RUN_LOG = [
+    "job",
+    "entry",
+    "message_id",
+    "trigger",
+    "due_at",
+    "started_at",
+    "finished_at",
+    "status",
+    "attempt",
+    "dry_run",
+    "progress",
+    "statistics",
+    "error",
+    "worker",
+]
+SETTINGS = [
+    "RABBITMQ_URL",
+    "RABBITMQ_MANAGEMENT_URL",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "POCKETWATCH_MEDIA_ROOT",
+    "POCKETWATCH_SCHEDULE",
+    "POCKETWATCH_GRACE",
+    "POCKETWATCH_LOG_FILE",
+    "POCKETWATCH_LOG_FORMAT",
+]
+
+
+@pytest.mark.parametrize("key", PAYLOADS)
+def test_an_empty_body_means_the_defaults(key: str):
+    defaults = CATALOGUE[key]().model_dump()
+
+    assert defaults.items() >= PAYLOADS[key].items()
+
+
+def test_every_tick_has_a_default_for_everything():
+    for message in CATALOGUE.values():
+        if issubclass(message, Tick):
+            message()
+
+
+def test_the_schedule_is_that_of_the_site():
+    loaded = schedule.load(None)
+    entries = {entry.name: (entry.cron, entry.job, entry.payload) for entry in loaded.entries}
+
+    assert entries == SCHEDULE
+    assert {entry.timezone.key for entry in loaded.entries} == {"UTC"}
+
+
+def test_readers_of_the_run_log_find_their_columns():
+    assert set(RUN_LOG) <= {column.name for column in suite.update_logs.columns}
+    assert suite.STATUSES == ("running", "succeeded", "partial", "failed", "rejected", "dead", "skipped")
+    assert set(typing.get_args(envelope.Trigger)) == {"schedule", "manual", "celery", "event"}
+
+
+def test_the_settings_have_their_names():
+    assert set(SETTINGS) <= set(settings.names())
+
+
+def test_the_commands_have_their_names():
+    assert set(COMMANDS) >= set(
+        ["stack", "migrate", "publish", "consume", "run", "trigger", "schedule", "runs", "dead", "doctor"]
+    )

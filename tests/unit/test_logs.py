@@ -1,0 +1,107 @@
+"""Log lines as they leave a process: ours and the libraries', for people and for programs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.fixtures.servers import ROOT
+
+SET_UP = """
+import logging, sys
+from loguru import logger
+from pocketwatch import logs
+from pocketwatch.settings import Logging
+logs.configure(Logging(**{settings!r}))
+"""
+
+
+def logged(code: str, **settings: str) -> str:
+    """What a process that does this writes to standard error."""
+    named = {f"POCKETWATCH_LOG_{name.upper()}": value for name, value in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", SET_UP.format(settings=named) + code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+    return done.stderr
+
+
+def as_json(code: str, **settings: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in logged(code, format="json", **settings).splitlines()]
+
+
+def test_a_line_of_ours_is_an_event_with_its_fields():
+    (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message handled')")
+
+    assert (line["event"], line["level"]) == ("message handled", "INFO")
+    assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
+
+
+def test_for_people_the_fields_follow_in_columns():
+    line = logged("logger.bind(job='cleanup.tokens', why='two words', none=None).warning('waits')", format="console")
+
+    assert line.split()[1:] == ["WARNING", "waits", "job=cleanup.tokens", 'why="two', 'words"']
+
+
+def test_where_nobody_watches_it_is_json():
+    assert json.loads(logged("logger.info('x')", format="auto"))["event"] == "x"
+
+
+def test_the_lines_of_the_libraries_come_the_same_way_with_their_name_and_level():
+    code = """
+for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
+    logging.getLogger(name).warning("told %s", "so")
+    logging.getLogger(name).info("chatter")
+"""
+    lines = as_json(code)
+
+    assert [(line["logger"], line["level"], line["event"]) for line in lines] == [
+        ("faststream", "WARNING", "told so"),
+        ("aio_pika.connection", "WARNING", "told so"),
+        ("sqlalchemy.pool", "WARNING", "told so"),
+    ]
+
+
+def test_warnings_of_python_are_logged():
+    (line,) = as_json("import warnings; warnings.warn('old')")
+
+    assert line["level"] == "WARNING"
+    assert "UserWarning: old" in line["event"]
+
+
+def test_an_exception_stays_on_its_line_and_shows_no_values_of_variables():
+    code = """
+def connect(password):
+    raise ConnectionError("refused")
+try:
+    connect("hunter2")
+except ConnectionError:
+    logging.getLogger("asyncio").exception("it broke")
+"""
+    (line,) = as_json(code)
+
+    assert line["event"] == "it broke"
+    assert "ConnectionError: refused" in line["traceback"]
+    assert "hunter2" not in line["traceback"]
+
+
+def test_the_level_holds_for_all():
+    code = "logger.info('ours'); logging.getLogger('theirs').info('info'); logging.getLogger('theirs').error('error')"
+
+    assert [line["event"] for line in as_json(code, level="ERROR")] == ["error"]
+
+
+def test_a_file_gets_json_and_is_cut_off_when_it_grows(tmp_path: Path):
+    file = tmp_path / "logs/pocketwatch.log"
+    logged("for n in range(30): logger.bind(n=n, text='{x}<y>' + 'z' * 1_000_000).info('grow')", file=str(file))
+
+    rotated = list(file.parent.glob("*.gz"))
+    assert len(rotated) == 1
+    last = file.read_text().splitlines()[-1]
+    entry = json.loads(last)
+    assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
