@@ -81,6 +81,15 @@ def test_the_settings_have_their_names():
 
 
 def test_the_commands_have_their_names():
-    assert set(COMMANDS) >= set(
-        ["stack", "migrate", "publish", "consume", "run", "trigger", "schedule", "runs", "dead", "doctor"]
-    )
+    assert set(COMMANDS) >= {
+        "stack",
+        "migrate",
+        "publish",
+        "consume",
+        "run",
+        "trigger",
+        "schedule",
+        "runs",
+        "dead",
+        "doctor",
+    }
