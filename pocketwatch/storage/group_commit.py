@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import inbox, run_log
@@ -23,6 +24,7 @@ from schemas.envelope import Envelope
 from schemas.message import Message
 
 GROUP_SIZE = 100
+HALVED = "group refused, tried again in halves"
 QUIET_TURNS = 2  # turns of the event loop without a new delivery, which close a group
 
 Handler = Callable[[Any, Work], Awaitable[None]]
@@ -143,6 +145,7 @@ class GroupCommit:
                 await self._commit(group)
             except Exception as error:  # noqa: BLE001  every error is told to the messages it concerns
                 if not is_outage(error) and len(group) > 1:
+                    logger.bind(job=self.consumer, messages=len(group), error=str(error)[:200]).debug(HALVED)
                     await self._settle(group[: len(group) // 2])
                     await self._settle(group[len(group) // 2 :])
                     return

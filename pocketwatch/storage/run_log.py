@@ -56,7 +56,8 @@ def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **c
     statement = insert(update_logs).values(**computed)
     given = {name: statement.excluded[name] for name in (*ORIGIN, *columns)}
     # A twin on a lost connection may have finished meanwhile: what it has done is not unsaid.
-    unfinished = update_logs.c.status.not_in(["succeeded", "partial"])
+    # (Not an IN list: SQLAlchemy cannot send that for many rows at once.)
+    unfinished = sa.and_(update_logs.c.status != "succeeded", update_logs.c.status != "partial")
     return statement.on_conflict_do_update(
         index_elements=KEY, set_={**given, **computed, **(merged or {})}, where=unfinished
     )

@@ -48,6 +48,19 @@ SETTINGS = [
     "POCKETWATCH_LOG_FORMAT",
 ]
 
+COMMANDS_OF_OPERATORS = {
+    "stack",
+    "migrate",
+    "publish",
+    "consume",
+    "run",
+    "trigger",
+    "schedule",
+    "runs",
+    "dead",
+    "doctor",
+}
+
 
 @pytest.mark.parametrize("key", PAYLOADS)
 def test_an_empty_body_means_the_defaults(key: str):
@@ -81,15 +94,4 @@ def test_the_settings_have_their_names():
 
 
 def test_the_commands_have_their_names():
-    assert set(COMMANDS) >= {
-        "stack",
-        "migrate",
-        "publish",
-        "consume",
-        "run",
-        "trigger",
-        "schedule",
-        "runs",
-        "dead",
-        "doctor",
-    }
+    assert set(COMMANDS) >= COMMANDS_OF_OPERATORS

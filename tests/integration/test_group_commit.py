@@ -1,0 +1,94 @@
+"""Which messages share a transaction, on a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.group_commit import GroupCommit
+from pocketwatch.storage.work import Lookup, Work
+from schemas.envelope import Envelope
+from tests.support.ledger import Event, ledger, make_tables
+
+LATEST = Lookup("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
+
+Commit = Callable[..., Any]
+
+
+@pytest.fixture
+async def grouping(database: Database) -> Commit:
+    await make_tables(database)
+
+    @asynccontextmanager
+    async def committing(**options: Any) -> AsyncIterator[Callable[[list[Event]], Awaitable[list[str]]]]:
+        async def note(event: Event, work: Work) -> None:
+            """Write down whether an event of the same number was there before."""
+            known = await work.get(LATEST, event.n)
+            work.add(ledger, message_id=work.message_id, n=event.n, word="new" if known is None else "known", owner=0)
+
+        groups = GroupCommit("test.ledger", note, database, **options)
+        task = asyncio.create_task(groups.run())
+
+        async def handle(events: list[Event]) -> list[str]:
+            await asyncio.gather(*(groups.handle(envelope(number), event) for number, event in enumerate(events)))
+            async with database.begin() as connection:
+                return list((await connection.execute(sa.select(ledger.c.word).order_by(ledger.c.id))).scalars())
+
+        yield handle
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return committing
+
+
+def envelope(number: int) -> Envelope:
+    name = f"event-{number}"
+    return Envelope(message_id=name, correlation_id=name, exchange="moderation", routing_key="test.event")
+
+
+async def transactions(database: Database) -> int:
+    """How many transactions wrote what is in the ledger."""
+    async with database.begin() as connection:
+        count: int = (await connection.execute(sa.text("SELECT count(DISTINCT xmin::text) FROM ledger"))).scalar_one()
+    return count
+
+
+async def test_what_has_arrived_together_shares_one_transaction(grouping: Commit, database: Database):
+    async with grouping() as handle:
+        words = await handle([Event(n=n) for n in range(40)])
+
+    assert words == ["new"] * 40
+    assert await transactions(database) == 1
+
+
+async def test_a_group_has_a_size(grouping: Commit, database: Database):
+    async with grouping(size=10) as handle:
+        await handle([Event(n=n) for n in range(40)])
+
+    assert await transactions(database) == 4
+
+
+async def test_messages_that_must_see_one_another_are_set_apart_and_keep_their_order(
+    grouping: Commit, database: Database
+):
+    events = [Event(n=n) for n in (1, 2, 1, 3, 1, 2)]
+    async with grouping(apart=lambda event: event.n) as handle:
+        words = await handle(events)
+
+    assert words == ["new", "new", "new", "known", "known", "known"]
+    assert await transactions(database) == 3
+
+
+async def test_what_nobody_waits_for_any_more_is_not_done(grouping: Commit, database: Database):
+    async with grouping() as handle:
+        waiting = asyncio.create_task(handle([Event(n=1)]))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        words = await handle([Event(n=2)])
+
+    assert words == ["new"]
