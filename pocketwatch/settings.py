@@ -22,6 +22,7 @@ from pocketwatch.clock import parse_duration
 from pocketwatch.errors import SettingsError
 
 PREFIX = "POCKETWATCH_"
+SHORTEST_PREFIX = 4  # of a pattern of keys that may be deleted
 LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
 
 
@@ -57,10 +58,22 @@ def _duration(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _narrow(pattern: str) -> str:
+    if len(re.split(r"[*?\[]", pattern)[0]) < SHORTEST_PREFIX:
+        raise ValueError(f'"{pattern}" must begin with {SHORTEST_PREFIX} characters or more that are no wildcard')
+    return pattern
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Folder = Annotated[Path, BeforeValidator(_given), AfterValidator(_absolute_folder)]
 AmqpUrl = Annotated[str, _url("amqp", "amqps")]
 HttpUrl = Annotated[str, _url("http", "https")]
+CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+KeyPattern = Annotated[str, AfterValidator(_narrow)]
 
 
 class Group(BaseModel):
@@ -83,6 +96,33 @@ class Files(Group):
     """The folders that clean-up jobs may touch, and nothing outside them."""
 
     media_root: Folder | None = Field(None, alias="POCKETWATCH_MEDIA_ROOT")
+    static_root: Folder | None = Field(None, alias="POCKETWATCH_STATIC_ROOT")
+    log_root: Folder | None = Field(None, alias="POCKETWATCH_LOG_ROOT")
+
+
+class Rates(Group):
+    """Where currency rates come from, and which are wanted."""
+
+    nbu_url: HttpUrl = Field(
+        "https://bank.gov.ua/NBUStatService/v1/statdirectory/exchange?json", alias="POCKETWATCH_NBU_URL"
+    )
+    privatbank_url: HttpUrl = Field(
+        "https://api.privatbank.ua/p24api/pubinfo?exchange&json&coursid=5", alias="POCKETWATCH_PRIVATBANK_URL"
+    )
+    currencies: Annotated[tuple[CurrencyCode, ...], BeforeValidator(_listed)] = Field(
+        ("USD", "EUR", "PLN", "GBP"), alias="POCKETWATCH_CURRENCIES", min_length=1
+    )
+    stale_after: Duration = Field(timedelta(days=4), alias="POCKETWATCH_RATES_STALE_AFTER")  # a long weekend
+
+
+class Sessions(Group):
+    """Which keys of Redis are sessions."""
+
+    key_patterns: Annotated[tuple[KeyPattern, ...], BeforeValidator(_listed)] = Field(
+        ("user:session:*", "user:token:*", "session:*", "verification-token:*"),
+        alias="POCKETWATCH_SESSION_KEY_PATTERNS",
+        min_length=1,
+    )
 
 
 class Running(Group):
@@ -107,6 +147,8 @@ class Settings(Group):
 
     servers: Servers = Servers()
     files: Files = Files()
+    rates: Rates = Rates()
+    sessions: Sessions = Sessions()
     running: Running = Running()
     logging: Logging = Logging()
 

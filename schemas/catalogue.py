@@ -3,15 +3,35 @@
 import difflib
 from collections.abc import Mapping
 
-from schemas.facts import RunFailed
+from schemas.facts import RatesUpdated, RunFailed
 from schemas.message import Message
-from schemas.ticks import CleanMedia, CleanTokens
+from schemas.ticks import (
+    ArchiveAds,
+    CleanLogFiles,
+    CleanMedia,
+    CleanRates,
+    CleanSessions,
+    CleanStaticFiles,
+    CleanTokens,
+    PurgeLogs,
+    UpdateRates,
+    Vacuum,
+)
 
 CATALOGUE: Mapping[str, type[Message]] = {
     message.routing_key: message
     for message in (
         CleanTokens,
         CleanMedia,
+        CleanStaticFiles,
+        CleanLogFiles,
+        CleanSessions,
+        UpdateRates,
+        CleanRates,
+        PurgeLogs,
+        ArchiveAds,
+        Vacuum,
+        RatesUpdated,
         RunFailed,
     )
 }

@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from schemas.message import Fact
 
 
@@ -16,3 +18,23 @@ class RunFailed(Fact):
     status: Literal["rejected", "dead"]
     attempt: int
     error: str
+
+
+class Rate(BaseModel):
+    """A rate that is in force: `rate` UAH for one unit of `currency` on `rate_date` (ISO), as a decimal string."""
+
+    model_config = ConfigDict(frozen=True)
+
+    currency: str
+    rate: str
+    rate_date: str
+
+
+class RatesUpdated(Fact):
+    """Rates of this source have been stored; `fallback_for` names the source that had failed."""
+
+    routing_key: ClassVar[str] = "rates.updated"
+
+    source: Literal["NBU", "PRIVATBANK"]
+    fallback_for: Literal["NBU"] | None
+    rates: list[Rate]

@@ -170,10 +170,29 @@ DEAD = Exchange("dead")
 
 CLEANUP_TOKENS = job_queue("cleanup.tokens")
 CLEANUP_MEDIA = job_queue("cleanup.media")
+CLEANUP_STATIC_FILES = job_queue("cleanup.static_files")
+CLEANUP_LOG_FILES = job_queue("cleanup.log_files")
+CLEANUP_SESSIONS = job_queue("cleanup.sessions")
+RATES_UPDATE = job_queue("rates.update")
+RATES_CLEANUP = job_queue("rates.cleanup")
+MAINTENANCE_PURGE_LOGS = job_queue("maintenance.purge_logs")
+MAINTENANCE_ARCHIVE_ADS = job_queue("maintenance.archive_ads")
+MAINTENANCE_VACUUM = job_queue("maintenance.vacuum")
 
 TOPOLOGY = Topology(
     exchanges=(TICKS, MODERATION, USER_NOTIFICATIONS, MANAGER_NOTIFICATIONS, MAIL, FACTS, DEAD),
-    queues=(CLEANUP_TOKENS, CLEANUP_MEDIA),
+    queues=(
+        CLEANUP_TOKENS,
+        CLEANUP_MEDIA,
+        CLEANUP_STATIC_FILES,
+        CLEANUP_LOG_FILES,
+        CLEANUP_SESSIONS,
+        RATES_UPDATE,
+        RATES_CLEANUP,
+        MAINTENANCE_PURGE_LOGS,
+        MAINTENANCE_ARCHIVE_ADS,
+        MAINTENANCE_VACUUM,
+    ),
     waits=(
         Wait("wait.10s", timedelta(seconds=10)),
         Wait("wait.1m", timedelta(minutes=1)),

@@ -23,3 +23,12 @@ blacklisted_tokens = sa.Table(
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("token_id", sa.ForeignKey(outstanding_tokens.c.id), nullable=False),
 )
+
+ads = sa.Table(
+    "car_ads",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+    sa.Column("updated_at", sa.DateTime(timezone=True)),
+)

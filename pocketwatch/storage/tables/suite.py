@@ -131,3 +131,77 @@ schedule_pauses = sa.Table(
     # One open pause an entry, so that one `resume` ends it.
     sa.Index("schedule_pauses_open_key", "entry", unique=True, postgresql_where=sa.text("resumed_at IS NULL")),
 )
+
+# Made by Django on sites that had it before: `rate_date` and its index are ours, the rest is as Django's model has it,
+# which goes on inserting and reading (its rows say no date).
+currency_rates = sa.Table(
+    "currency_rates",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
+    sa.Column("base_currency", sa.String(3), nullable=False),
+    sa.Column("target_currency", sa.String(3), nullable=False),
+    sa.Column("rate", sa.Numeric(12, 6), nullable=False),  # units of the base for one of the target
+    sa.Column("source", sa.String(20), nullable=False),
+    _moment("fetched_at", nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("raw_data", JSONB),
+    _moment("created_at", nullable=False),
+    _moment("updated_at", nullable=False),
+    sa.Column("rate_date", sa.Date),  # the day that the rate is for
+    sa.UniqueConstraint(
+        "base_currency",
+        "target_currency",
+        "fetched_at",
+        name="currency_rates_base_currency_target_cur_7dd242d2_uniq",
+    ),
+    sa.Index("currency_ra_base_cu_c51eb0_idx", "base_currency", "target_currency", sa.text("fetched_at DESC")),
+    sa.Index("currency_ra_source_cb5676_idx", "source", sa.text("fetched_at DESC")),
+    sa.Index("currency_ra_is_acti_f77109_idx", "is_active", sa.text("fetched_at DESC")),
+    # One effect per day and source, however often a message comes.
+    sa.Index(
+        "currency_rates_rate_date_key",
+        "base_currency",
+        "target_currency",
+        "source",
+        "rate_date",
+        unique=True,
+        postgresql_where=sa.text("rate_date IS NOT NULL"),
+    ),
+)
+
+# As Django's model has it. One row per run of rates.update and source.
+currency_update_logs = sa.Table(
+    "currency_update_logs",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
+    _moment("started_at", nullable=False),
+    _moment("completed_at"),
+    sa.Column("status", sa.String(10), nullable=False),  # SUCCESS, PARTIAL or FAILED
+    sa.Column("source", sa.String(20), nullable=False),
+    sa.Column("currencies_updated", sa.Integer, nullable=False),
+    sa.Column("currencies_failed", sa.Integer, nullable=False),
+    sa.Column("success_details", JSONB),
+    sa.Column("error_details", JSONB),
+    sa.Column("triggered_by", sa.String(50), nullable=False),
+    sa.Column("duration_seconds", sa.Double),
+    _moment("created_at", nullable=False),
+    sa.CheckConstraint("currencies_updated >= 0", name="currencies_updated"),
+    sa.CheckConstraint("currencies_failed >= 0", name="currencies_failed"),
+)
+
+# Every change of an ad's status that the suite has made, so that it can be explained and undone.
+moderation_decisions = sa.Table(
+    "moderation_decisions",
+    metadata,
+    _id(),
+    sa.Column("ad_id", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("from_status", sa.Text, nullable=False),
+    sa.Column("to_status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text),
+    sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    _moment("decided_at", now=True),
+    sa.Index(None, "ad_id", "id"),
+)
