@@ -88,6 +88,10 @@ def test_the_default_entries_fire_at_the_hours_of_the_contract():
             'entry "tokens-nightly": cron is "0 0 31 2 *": "0 0 31 2 *" is no cron expression: bad day-of-month',
         ),
         (
+            GOOD + 'grace = "8d"',
+            'entry "tokens-nightly": grace is "8d": at most 7d: nobody looks further back for missed moments',
+        ),
+        (
             GOOD + 'timezone = "Europe/Kiew"',
             (
                 'entry "tokens-nightly": timezone is "Europe/Kiew": there is no time zone "Europe/Kiew"; '
