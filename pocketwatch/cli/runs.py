@@ -31,7 +31,8 @@ def runs(
     if as_json:
         print_json(found)
     else:
-        print_table("runs", COLUMNS, [cells(row, COLUMNS) for row in found])
+        columns = [column for column in COLUMNS if column != "error" or any(row["error"] for row in found)]
+        print_table("runs", columns, [cells(row, columns) for row in found])
 
 
 async def newest(settings: Settings, *, job: str | None, status: str | None, limit: int) -> list[dict[str, Any]]:
