@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 # As wide as the terminal or as COLUMNS says; wide enough to be read when the output is a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
-LEAST_WIDTHS = {"started_at": 19, "job": 14, "statistics": 26}  # where the screen is narrow, others are folded first
+WIDTHS = {"message_id": 16}  # folded, so that there is room for what people read
 COLOURS = {
     "succeeded": "green",
     "ok": "green",
@@ -40,7 +40,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     """Print what a person reads; a status is coloured by its name."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", min_width=LEAST_WIDTHS.get(column))
+        table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))
     for row in rows:
         table.add_row(*map(_cell, row))
     console.print(table)

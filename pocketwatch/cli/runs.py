@@ -31,8 +31,14 @@ def runs(
     if as_json:
         print_json(found)
     else:
-        columns = [column for column in COLUMNS if column != "error" or any(row["error"] for row in found)]
+        columns = [column for column in COLUMNS if _says_something(column, found)]
         print_table("runs", columns, [cells(row, columns) for row in found])
+
+
+def _says_something(column: str, rows: list[dict[str, Any]]) -> bool:
+    """Most of the time there is no error, and no second attempt."""
+    usual = {"error": None, "attempt": 1}
+    return column not in usual or any(row[column] != usual[column] for row in rows)
 
 
 async def newest(settings: Settings, *, job: str | None, status: str | None, limit: int) -> list[dict[str, Any]]:
