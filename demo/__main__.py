@@ -17,7 +17,7 @@ from demo import up
 from demo.tour import tour
 from pocketwatch.errors import PocketwatchError
 
-console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+console = Console(highlight=False)
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """The tour: every job once by hand as a dry run, once by its schedule, once by hand for good, and then the run log."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+from loguru import logger
 from rich.console import Console
 from rich.table import Table
 
@@ -18,11 +20,13 @@ from demo.seeding import Content
 from demo.up import PROJECT, command, marketplace
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack.stack import Stack
+from pocketwatch.storage.database import Database
 from publishers import schedule
+from publishers.ticker import Ticker
 
 FOLDER = PROJECT / ".pocketwatch" / "demo"
-AHEAD = timedelta(seconds=8)  # until the entries are due: the process that publishes them starts meanwhile
-PATIENCE = 30.0  # seconds from then on
+AHEAD = timedelta(seconds=8)  # until the entries are due: what is done by hand before takes about as long
+PATIENCE = 60.0  # seconds from then on
 LOG = FOLDER / "suite.log"
 OVER = "SELECT entry, status FROM update_logs WHERE entry IS NOT NULL AND finished_at IS NOT NULL"
 
@@ -36,8 +40,10 @@ def tour(console: Console) -> bool:
     with marketplace(FOLDER, console) as environment:
         before = seeding.content(environment)
         due = datetime.now(UTC) + AHEAD
+        once = _once(due)
+        asyncio.run(_introduce(once, environment["DATABASE_URL"]))
         console.print(f"[bold]suite[/]\n  pocketwatch run: {len(entries)} entries, each due at {due:%H:%M:%S} UTC")
-        with _suite(environment | {"POCKETWATCH_SCHEDULE": str(_once(due))}):
+        with _suite(environment | {"POCKETWATCH_SCHEDULE": str(once)}):
             console.print("[bold]by hand, as a dry run[/]")
             right = [_by_hand(console, environment, job, "--dry-run") for job in jobs]
             console.print(f"[bold]by the schedule[/], at {due:%H:%M:%S}")
@@ -57,6 +63,14 @@ def _once(due: datetime) -> Path:
     file = FOLDER / "schedule.toml"
     file.write_text(re.sub(r"(?m)^cron = .*$", f'cron = "{due:%S %M %H %d %m} *"', text), encoding="utf-8")
     return file
+
+
+async def _introduce(file: Path, database_url: str) -> None:
+    """Let the entries begin now; a process that starts too late finds the moment that it missed."""
+    logger.disable("publishers")
+    database = Database(database_url, name="demo")
+    await Ticker(database, schedule.load(file)).begin()
+    await database.close()
 
 
 @contextmanager

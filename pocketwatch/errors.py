@@ -5,6 +5,7 @@ PocketwatchError              a user's or operator's mistake, or a server's: one
 ├── ScheduleError             an entry of the schedule is wrong
 ├── ServerUnreachable         a server does not answer, or refuses us
 ├── TopologyMismatch          a queue exists with other arguments than ours
+├── NotPermitted              the broker's user lacks a right
 ├── StackError                the servers of this machine cannot be started
 ├── PublishFailed             the broker did not confirm a message in time
 │   └── Unroutable            no queue is bound for it
@@ -36,6 +37,10 @@ class ServerUnreachable(PocketwatchError):
 
 class TopologyMismatch(PocketwatchError):
     """Exchanges or queues exist on the broker with other arguments than the topology's."""
+
+
+class NotPermitted(PocketwatchError):
+    """The broker's user may not do what is needed."""
 
 
 class StackError(PocketwatchError):

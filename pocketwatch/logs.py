@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Libraries whose INFO lines tell nothing to an operator; their warnings still come through.
 QUIET = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream")
 # What these say of lost connections, per channel and per attempt, our own lines say once.
-NOISE = ("aio_pika.tools", "aiormq.connection")
+NOISE = ("aio_pika.tools", "aio_pika.robust_connection", "aiormq.connection")
 
 
 class Intercept(logging.Handler):

@@ -208,10 +208,11 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     return Settings(**groups)
 
 
-def unknown_names(environment: Mapping[str, str]) -> dict[str, str | None]:
-    """Variables with our prefix that nothing reads, each with the known name that comes nearest."""
+def unknown_names() -> dict[str, str | None]:
+    """Variables with our prefix, also of `.env`, that nothing reads, each with the known name that comes nearest."""
     known = list(names())
-    strangers = (name for name in environment if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known)
+    present = {**dotenv_values(".env"), **os.environ}
+    strangers = (name for name in present if name.startswith(PREFIX) and name.removesuffix("_FILE") not in known)
     return {
         name: next(iter(difflib.get_close_matches(name, known, n=1)), None)
         for name in sorted(strangers)

@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from publishers.schedule import Entry
+from publishers.schedule import HORIZON, Entry
 
 PUNCTUAL = timedelta(minutes=1)  # later than this, a moment counts as missed, and `catch_up` decides
-HORIZON = timedelta(days=7)  # moments further back are not looked at any more
 MOST_MISSED = 1000  # records of missed moments in one go; older ones are left out
 SECOND = timedelta(seconds=1)
 FAR = timedelta(hours=26)  # further than any change of clocks moves them

@@ -18,6 +18,7 @@ from pocketwatch.errors import ScheduleError
 from schemas.catalogue import schema_of
 from schemas.message import Message, Tick
 
+HORIZON = timedelta(days=7)  # moments further back are not looked at any more
 DEFAULT = Path(__file__).parent / "schedule.toml"
 
 
@@ -50,6 +51,12 @@ def _job(name: str) -> str:
     return name
 
 
+def _grace(span: timedelta) -> timedelta:
+    if span > HORIZON:
+        raise ValueError(f"at most {HORIZON.days}d: nobody looks further back for missed moments")
+    return span
+
+
 class Entry(BaseModel):
     """A line of the schedule."""
 
@@ -64,7 +71,7 @@ class Entry(BaseModel):
     gap: Literal["shift", "skip"] | None = None
     fold: Literal["first", "second", "both"] | None = None
     catch_up: Literal["latest", "all", "skip"] = "latest"
-    grace: Annotated[timedelta, BeforeValidator(parse_duration)] = timedelta(hours=6)
+    grace: Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_grace)] = timedelta(hours=6)
     enabled: bool = True
 
     @cached_property

@@ -6,6 +6,7 @@
     x-entry          the entry of the schedule that fired
     x-due-at         the moment at which it was due, ISO 8601 with a zone
     x-attempt        1, 2, …; counted by us, because brokers rewrite their own counters
+    x-attempts-before  those that it had before somebody requeued it from the dead letters
 
 A message that failed carries also where it fell out and why (`x-origin-*`, `x-error-*`, `x-*-failed-at`).
 """
@@ -23,6 +24,7 @@ TRIGGER = "x-trigger"
 ENTRY = "x-entry"
 DUE_AT = "x-due-at"
 ATTEMPT = "x-attempt"
+ATTEMPTS_BEFORE = "x-attempts-before"
 ORIGIN_QUEUE = "x-origin-queue"
 ORIGIN_EXCHANGE = "x-origin-exchange"
 ORIGIN_ROUTING_KEY = "x-origin-routing-key"
@@ -31,6 +33,7 @@ ERROR = "x-error"
 FIRST_FAILED_AT = "x-first-failed-at"
 LAST_FAILED_AT = "x-last-failed-at"
 
+MOST = 2**30  # so that two of them still fit into the run log's column
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -46,13 +49,20 @@ class Envelope:
     entry: str | None = None
     due_at: datetime | None = None
     attempt: int = 1
+    attempts_before: int = 0
     named: bool = True  # False: it came without an id, so a repeat of it cannot be recognised
 
     def headers(self) -> dict[str, Any]:
         """The headers that carry this, for the next publish."""
         entry = {} if self.entry is None else {ENTRY: self.entry}
         due_at = {} if self.due_at is None else {DUE_AT: self.due_at.isoformat()}
-        return {TRIGGER: self.trigger, ATTEMPT: self.attempt, **entry, **due_at}
+        before = {ATTEMPTS_BEFORE: self.attempts_before} if self.attempts_before else {}
+        return {TRIGGER: self.trigger, ATTEMPT: self.attempt, **before, **entry, **due_at}
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts this is with those before it was requeued; its number in the run log."""
+        return self.attempts_before + self.attempt
 
 
 def read(
@@ -73,7 +83,8 @@ def read(
         trigger=_trigger(headers.get(TRIGGER, "manual")),
         entry=_text(ENTRY, headers.get(ENTRY)),
         due_at=_moment(headers.get(DUE_AT)),
-        attempt=_attempt(headers.get(ATTEMPT, 1)),
+        attempt=_count(ATTEMPT, headers.get(ATTEMPT, 1), least=1),
+        attempts_before=_count(ATTEMPTS_BEFORE, headers.get(ATTEMPTS_BEFORE, 0), least=0),
         named=bool(known_id),
     )
 
@@ -103,7 +114,7 @@ def _moment(value: Any) -> datetime | None:
     return moment
 
 
-def _attempt(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31:
+def _count(name: str, value: Any, *, least: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < MOST:
         return value
-    raise ValueError(f"{ATTEMPT} is {value!r}; it must be a whole number from 1")
+    raise ValueError(f"{name} is {value!r}; it must be a whole number from {least}")

@@ -29,7 +29,7 @@ class CleanTokens(Tick):
 class CleanMedia(Tick):
     """Files below the media root may go when they were last modified more than `retention_days` days ago.
 
-    A run that would delete more than `max_share` (0..1) of a thousand files or more stops before the first one.
+    A run that would delete more than `max_share` (0..1) of more than a thousand files stops before the first one.
     """
 
     routing_key: ClassVar[str] = "cleanup.media"

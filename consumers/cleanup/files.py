@@ -22,7 +22,7 @@ PARCEL_FILES, PARCEL_FOLDERS = 64, 16  # that a deleting thread takes at a time;
 QUEUED = 2 * THREADS  # parcels that wait: few, so that a file goes within milliseconds of being looked at
 DEEPEST = 128  # folders within folders; each level holds two descriptors
 EXAMPLES = 5  # errors that are told by name
-SHARE_APPLIES_FROM = 1000  # files; below, a large share is no sign of a mistake
+SHARE_APPLIES_ABOVE = 1000  # files; for fewer, a large share is no sign of a mistake
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -57,7 +57,7 @@ class Sweep:
         root: an absolute path; when its last part is a symbolic link, the run is refused.
         older_than: modification time in seconds since the epoch; files that are older may go.
         doomed: what else must be true of a file, by its path relative to the root.
-        max_share: more than this share of a thousand files or more is taken for a mistake.
+        max_share: more than this share of more than a thousand files is taken for a mistake.
         stop: asked now and then; True ends the run early.
     """
 
@@ -92,7 +92,7 @@ class Sweep:
         Raises:
             GiveUp: saying the figures, and how to override the limit.
         """
-        if survey.files_seen <= SHARE_APPLIES_FROM or survey.files_deleted <= self.max_share * survey.files_seen:
+        if survey.files_seen <= SHARE_APPLIES_ABOVE or survey.files_deleted <= self.max_share * survey.files_seen:
             return
         raise GiveUp(
             f"{survey.files_deleted} of {survey.files_seen} files below {self.root} would go, more than the share of "

@@ -44,6 +44,7 @@ class Consuming:
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
         self._connection: AbstractRobustConnection | None = None
+        self._publisher: Publisher | None = None
         self.background: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -60,9 +61,10 @@ class Consuming:
 
     @property
     def is_healthy(self) -> bool:
-        """Connected, and everything in the background still runs."""
-        connected = self._connection is not None and self._connection.connected.is_set()
-        return connected and not any(task.done() for task in self.background)
+        """Both connections are there, and everything in the background still runs."""
+        consuming = self._connection is not None and self._connection.connected.is_set()
+        publishing = self._publisher is not None and self._publisher.is_connected
+        return consuming and publishing and not any(task.done() for task in self.background)
 
     async def _start(self) -> None:
         """Bottom up: database, publisher, topology, executors, and the consumers last."""
@@ -72,7 +74,7 @@ class Consuming:
         await database.ready(patience=patience)
         await schema.ready(database, patience=patience)
         publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=TOPOLOGY)
-        await self._stack.enter_async_context(publisher)
+        self._publisher = await self._stack.enter_async_context(publisher)
         await self._consume(database, publisher)
 
     async def _consume(self, database: Database, publisher: Publisher) -> None:

@@ -50,7 +50,7 @@ async def look(publisher: Publisher, queue: Queue, *, limit: int) -> list[DeadLe
 
 
 async def requeue(publisher: Publisher, queue: Queue, wanted: Wanted) -> list[DeadLetter]:
-    """Send these back to the queue they fell out of, as first attempts under their old ids.
+    """Send these back to the queue they fell out of, under their old ids, with all their attempts before them again.
 
     Each leaves the dead letters only when the broker has confirmed it there.
 
@@ -61,7 +61,7 @@ async def requeue(publisher: Publisher, queue: Queue, wanted: Wanted) -> list[De
     async with _each(publisher.connection, queue, limit=MOST_AT_ONCE) as messages:
         async for message in messages:
             if wanted(letter := read(queue.name, message)):
-                await publisher.publish(_fresh(message), exchange="", routing_key=queue.name)
+                await publisher.publish(_fresh(message, letter.attempt), exchange="", routing_key=queue.name)
                 await message.ack()
                 moved.append(letter)
     return moved
@@ -107,7 +107,7 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
         routing_key=str(headers.get(wire.ORIGIN_ROUTING_KEY, message.routing_key or "")),
         error_type=str(headers.get(wire.ERROR_TYPE, "Broker")),
         error=str(headers.get(wire.ERROR, f"dead-lettered by the broker: {buried}")),
-        attempt=int(headers[wire.ATTEMPT]) if isinstance(headers.get(wire.ATTEMPT), int) else 1,
+        attempt=_number(headers.get(wire.ATTEMPT)) or 1,
         first_failed_at=str(headers.get(wire.FIRST_FAILED_AT, "")),
         last_failed_at=str(headers.get(wire.LAST_FAILED_AT, "")),
         headers=json.loads(json.dumps(headers, default=str)),
@@ -115,12 +115,12 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
     )
 
 
-def _fresh(message: AbstractIncomingMessage) -> aio_pika.Message:
-    """The same message without its failure; how often it came back is kept."""
+def _fresh(message: AbstractIncomingMessage, attempt: int) -> aio_pika.Message:
+    """The same message without its failure; what it had behind it is kept, so that the run log goes on counting."""
     dropped = (*BROKERS_OWN, *ABOUT_THE_FAILURE)
     headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
-    times = headers.get(REQUEUED, 0)
-    headers |= {wire.ATTEMPT: 1, REQUEUED: times + 1 if isinstance(times, int) else 1}
+    times, before = _number(headers.get(REQUEUED)), _number(headers.get(wire.ATTEMPTS_BEFORE))
+    headers |= {wire.ATTEMPT: 1, wire.ATTEMPTS_BEFORE: before + attempt, REQUEUED: times + 1}
     return aio_pika.Message(
         message.body,
         headers=headers,
@@ -133,3 +133,8 @@ def _fresh(message: AbstractIncomingMessage) -> aio_pika.Message:
         type=message.type,
         app_id=message.app_id,
     )
+
+
+def _number(header: object) -> int:
+    """A counter, whatever somebody may have written there."""
+    return header if isinstance(header, int) and 0 <= header < wire.MOST else 0

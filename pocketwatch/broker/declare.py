@@ -9,9 +9,10 @@ import aiormq.exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from pocketwatch.broker.topology import Exchange, Queue, Topology
-from pocketwatch.errors import TopologyMismatch
+from pocketwatch.errors import NotPermitted, TopologyMismatch
 
 DECLARE_WITHIN = 10.0  # seconds
+RIGHTS = "which rights its user needs stands in docs/operations.md"
 
 
 async def declare(connection: AbstractConnection, topology: Topology) -> None:
@@ -19,8 +20,16 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 
     Raises:
         TopologyMismatch: naming every exchange and queue that exists with other arguments, and what to do.
+        NotPermitted: naming the first that the user has no right to.
     """
     await preflight(connection, topology)
+    try:
+        await _make(connection, topology)
+    except aiormq.exceptions.ChannelAccessRefused as error:
+        raise NotPermitted(f"the broker refuses a binding: {error}; {RIGHTS}") from error
+
+
+async def _make(connection: AbstractConnection, topology: Topology) -> None:
     async with connection.channel() as channel:
         exchanges = {exchange: await _exchange(channel, exchange) for exchange in topology.all_exchanges}
         for source, destination, pattern in topology.links:
@@ -61,6 +70,8 @@ async def _mismatch(
         await make(channel, wanted)
     except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelLockedResource) as error:
         return [f"{name}: {_difference(str(error))}"]
+    except aiormq.exceptions.ChannelAccessRefused as error:
+        raise NotPermitted(f"the broker refuses {name}: {error}; {RIGHTS}") from error
     finally:
         if not channel.is_closed:
             await channel.close()

@@ -63,7 +63,7 @@ async def _examine(settings: Settings) -> list[Finding]:
 
 
 async def _settings(_: Settings) -> AsyncIterator[Finding]:
-    unknown = reading.unknown_names(os.environ)
+    unknown = reading.unknown_names()
     for name, near in unknown.items():
         yield Finding("settings", "warning", f"{name} is unknown{f'; did you mean {near}?' if near else ''}")
     if not unknown:
@@ -157,7 +157,7 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
             yield Finding(
                 queue.name,
                 "ok" if found[1] else "warning",
-                f"{found[0]} waiting, {found[1]} consumers" if found[1] else f"{found[0]} waiting, {advice}",
+                f"{found[0]} waiting, consumers: {found[1]}" if found[1] else f"{found[0]} waiting, {advice}",
             )
             dead = await look_at(publisher.connection, queue.dead)
             if dead is not None and dead[0]:

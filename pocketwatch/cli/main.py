@@ -23,7 +23,12 @@ COMMANDS: Mapping[str, str] = {
     "dead": "pocketwatch.cli.dead:app",
     "doctor": "pocketwatch.cli.doctor:doctor",
 }
-NO_SUCH_TABLE = "42P01"
+# What others' errors mean to an operator: SQLSTATEs, and names of classes whose import would cost every command.
+MEANINGS = {
+    "42P01": "the database has no tables of ours yet; run: pocketwatch migrate",
+    "42501": "the database's user lacks a right (docs/operations.md): {error.orig}",
+    "ChannelAccessRefused": "the broker's user lacks a right (docs/operations.md): {error}",
+}
 
 
 class Commands(TyperGroup):
@@ -70,6 +75,8 @@ def main() -> None:
     except PocketwatchError as error:
         sys.exit(f"pocketwatch: {error}")
     except Exception as error:
-        if getattr(getattr(error, "orig", None), "sqlstate", None) == NO_SUCH_TABLE:
-            sys.exit("pocketwatch: the database has no tables of ours yet; run: pocketwatch migrate")
-        raise
+        sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+        meaning = MEANINGS.get(sqlstate or type(error).__name__)
+        if meaning is None:
+            raise
+        sys.exit(f"pocketwatch: {meaning.format(error=error)}")

@@ -1,6 +1,7 @@
 """What commands print: tables for people, JSON for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,9 +13,10 @@ from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-# Wide enough to be read when the output is a file or a pipe; on a terminal, as wide as that.
-console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False, highlight=False)
+# As wide as the terminal or as COLUMNS says; wide enough to be read when the output is a file or a pipe.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
+WIDTHS = {"message_id": 16}  # folded, so that there is room for what people read
 COLOURS = {
     "succeeded": "green",
     "ok": "green",
@@ -38,7 +40,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     """Print what a person reads; a status is coloured by its name."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))
     for row in rows:
         table.add_row(*map(_cell, row))
     console.print(table)

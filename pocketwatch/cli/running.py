@@ -58,7 +58,7 @@ def read_settings(*, quiet: bool = True) -> Settings:
     loaded = settings.load()
     log = loaded.logging.model_copy(update={"level": "ERROR", "file": None}) if quiet else loaded.logging
     logs.configure(log)
-    for name, near in settings.unknown_names(os.environ).items():
+    for name, near in settings.unknown_names().items():
         logger.bind(name=name, nearest=near).log("ERROR" if quiet else "WARNING", UNKNOWN_SETTING)
     return loaded
 

@@ -1,5 +1,6 @@
 """`runs`: the run log."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,14 @@ def runs(
     if as_json:
         print_json(found)
     else:
-        print_table("runs", COLUMNS, [cells(row) for row in found])
+        columns = [column for column in COLUMNS if _says_something(column, found)]
+        print_table("runs", columns, [cells(row, columns) for row in found])
+
+
+def _says_something(column: str, rows: list[dict[str, Any]]) -> bool:
+    """Most of the time there is no error, and no second attempt."""
+    usual = {"error": None, "attempt": 1}
+    return column not in usual or any(row[column] != usual[column] for row in rows)
 
 
 async def newest(settings: Settings, *, job: str | None, status: str | None, limit: int) -> list[dict[str, Any]]:
@@ -39,9 +47,9 @@ async def newest(settings: Settings, *, job: str | None, status: str | None, lim
         return await run_log.newest(connection, job=job, status=status, limit=limit)
 
 
-def cells(row: dict[str, Any]) -> list[object]:
-    """A row of the table: with how long it took, and a dry run said as such."""
+def cells(row: dict[str, Any], columns: Sequence[str]) -> list[object]:
+    """A row of a table: with how long it took, and a dry run said as such."""
     took = (row["finished_at"] - row["started_at"]).total_seconds() if row["finished_at"] else None
     dry = {"dry_run": True} if row["dry_run"] else {}
     shown = row | {"took": None if took is None else f"{took:.2f} s", "statistics": dry | row["statistics"]}
-    return [shown[column] for column in COLUMNS]
+    return [shown[column] for column in columns]

@@ -17,6 +17,7 @@ from pocketwatch.broker.retries import ATTEMPTS, WAITS
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.cli.output import console, print_table
 from pocketwatch.cli.running import database, quickly, read_settings, run
+from pocketwatch.cli.runs import cells
 from pocketwatch.clock import parse_duration
 from pocketwatch.errors import Malformed, PocketwatchError
 from pocketwatch.settings import Settings
@@ -27,6 +28,8 @@ from schemas.message import Message
 
 LOOK_EVERY = 0.2  # seconds
 EXIT_CODES = {"succeeded": 0, "skipped": 0, "partial": 3}  # anything else is 1
+SEVERITY = (0, 3, 1)
+COLUMNS = ("job", "status", "attempt", "took", "statistics")
 
 
 def trigger(
@@ -77,18 +80,26 @@ async def _trigger(settings: Settings, wish: Message, *, wait: bool, limit: time
         for queue in TOPOLOGY.route(wish.exchange, wish.routing_key):
             if (found := await look_at(publisher.connection, queue.name)) is not None and not found[1]:
                 console.print(f"[yellow]nobody consumes {queue.name} yet[/]; it waits on its queue")
-    return await _follow(settings, envelope.message_id, limit) if wait else 0
+    return await follow(settings, envelope.message_id, limit) if wait else 0
 
 
-async def _follow(settings: Settings, message_id: str, limit: timedelta) -> int:
-    row: dict[str, Any] | None = None
+async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
+    """Show a run until it is over; returns the exit code, the worst of its parts."""
+    parts: dict[str, dict[str, Any]] = {}  # by message: a run that hands on goes on as another one
     async with database(settings, "trigger") as opened:
         with _bar() as bar:
             task = bar.add_task("waiting for a consumer", total=1.0)
             async with aclosing(_rows(opened, message_id, limit)) as rows:
                 async for row in rows:
+                    parts[row["message_id"]] = row
                     bar.update(task, description=f"{row['job']} {row['status']}", completed=row["progress"] or 0)
-    return _tell(row, message_id, limit)
+    if not parts:
+        console.print(f"[red]no consumer took {message_id}[/] within {limit}")
+        return 1
+    print_table(f"run of {message_id}", COLUMNS, [cells(row, COLUMNS) for row in parts.values()])
+    for row in parts.values():
+        _explain(row)
+    return max((EXIT_CODES.get(row["status"], 1) for row in parts.values()), key=SEVERITY.index)
 
 
 def _bar() -> Progress:
@@ -117,19 +128,12 @@ async def _rows(database: Database, message_id: str, limit: timedelta) -> AsyncG
         await asyncio.sleep(LOOK_EVERY)
 
 
-def _tell(row: dict[str, Any] | None, message_id: str, limit: timedelta) -> int:
-    if row is None:
-        console.print(f"[red]no consumer took {message_id}[/] within {limit}")
-        return 1
-    columns = ("job", "status", "attempt", "took", "statistics")
-    took = (row["finished_at"] - row["started_at"]).total_seconds() if row["finished_at"] else None
-    cells = {**row, "took": "" if took is None else f"{took:.2f} s"}
-    print_table(f"run of {message_id}", columns, [[cells[column] for column in columns]])
+def _explain(row: dict[str, Any]) -> None:
+    """What went wrong, and what happens next."""
     if row["error"]:
         console.print(f"[red]{row['error']}[/]", soft_wrap=True)
     if row["status"] == "failed" and row["attempt"] < ATTEMPTS:
         wait = WAITS[row["attempt"] - 1]
         console.print(f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {ATTEMPTS})")
     if row["status"] in {"dead", "rejected"}:
-        console.print(f"it lies in {row['job']}.dead: pocketwatch dead show {message_id}")
-    return EXIT_CODES.get(row["status"], 1)
+        console.print(f"it lies in {row['job']}.dead: pocketwatch dead show {row['message_id']}")

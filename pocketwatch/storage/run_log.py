@@ -39,7 +39,7 @@ class Run:
             "trigger": self.envelope.trigger,
             "due_at": self.envelope.due_at,
             "status": status,
-            "attempt": self.envelope.attempt,
+            "attempt": self.envelope.attempts,
             "dry_run": self.dry_run,
             "statistics": dict(statistics or {}),
             "error": None if error is None else error.replace("\x00", "")[:LONGEST_ERROR],
@@ -136,7 +136,7 @@ async def overtaken(connection: AsyncConnection, run: Run) -> None:
 
 def _key(run: Run) -> dict[str, Any]:
     envelope = run.envelope
-    return {"its_job": run.job, "its_message": envelope.message_id, "its_attempt": envelope.attempt}
+    return {"its_job": run.job, "its_message": envelope.message_id, "its_attempt": envelope.attempts}
 
 
 async def newest(

@@ -2,11 +2,18 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from pocketwatch.cli import triggering
+from pocketwatch.settings import Settings
+from pocketwatch.storage import run_log
+from pocketwatch.storage.database import Database
+from schemas.envelope import Envelope
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program
 from tests.fixtures.tokens import Tokens
@@ -179,15 +186,53 @@ def test_a_dead_letter_is_sent_back_when_its_cause_is_gone(
     pocketwatch.start("consume").until("consuming")
     assert pocketwatch("dead", "requeue", letter["message_id"]).returncode == 0
 
-    pocketwatch.started[-1]
     for _ in range(100):
         rows = pocketwatch.json("runs")
         if rows[0]["status"] == "succeeded":
             break
-    assert [(row["message_id"], row["status"], row["attempt"]) for row in rows] == [
-        (letter["message_id"], "succeeded", 1)
-    ]
+    assert {row["message_id"] for row in rows} == {letter["message_id"]}
+    assert [(row["status"], row["attempt"]) for row in rows] == [("succeeded", 2), ("dead", 1)]
     assert pocketwatch.json("dead", "list") == []
+
+
+async def test_a_run_that_was_handed_on_is_shown_in_all_its_parts_and_ends_with_the_worst(
+    settings: Settings, database: Database, capsys: pytest.CaptureFixture[str]
+):
+    def part(message_id: str, status: str, statistics: dict[str, str]) -> run_log.Row:
+        envelope = Envelope(message_id=message_id, correlation_id="m", exchange="ticks", routing_key="cleanup.tokens")
+        return run_log.Run("cleanup.tokens", envelope, dry_run=True).row(status, statistics=statistics)
+
+    async with database.begin() as connection:
+        rows = [part("m", "partial", {"continued_by": "m.1"}), part("m.1", "succeeded", {"scanned": "all"})]
+        await run_log.finish(connection, rows)
+
+    code = await triggering.follow(settings, "m", timedelta(seconds=5))
+
+    shown = capsys.readouterr().out
+    assert code == 3
+    assert shown.count("dry_run=True") == 2
+    assert "continued_by=m.1" in shown
+    assert "scanned=all" in shown
+
+
+def test_a_user_of_the_broker_without_rights_is_told_which_one_is_missing(
+    pocketwatch: Program, servers: Servers, vhost: str
+):
+    with servers.management as api:
+        api.put("/users/guest-of-ours", json={"password": "secret", "tags": ""}).raise_for_status()
+        nothing = {"configure": "", "write": ".*", "read": ".*"}
+        api.put(f"/permissions/{vhost}/guest-of-ours", json=nothing).raise_for_status()
+    url = urlsplit(pocketwatch.environment["RABBITMQ_URL"])
+    weak = url._replace(netloc=f"guest-of-ours:secret@{url.hostname}:{url.port}").geturl()
+
+    done = pocketwatch("migrate", RABBITMQ_URL=weak)
+
+    with servers.management as api:
+        api.delete("/users/guest-of-ours")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
+    assert "docs/operations.md" in done.stderr
 
 
 def test_dead_letters_that_are_not_there_are_told(pocketwatch: Program):

@@ -91,7 +91,7 @@ async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_pa
 async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_go_on(
     deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(files, "SHARE_APPLIES_FROM", 10)
+    monkeypatch.setattr(files, "SHARE_APPLIES_ABOVE", 10)
     for n in range(40):
         put(media / f"{n}", days_old=30 if n else 0)
 

@@ -76,6 +76,10 @@ def test_the_schedule_that_comes_with_the_suite_is_valid_and_explains_each_entry
             'entry "tokens-nightly": cron is "0 0 31 2 *": "0 0 31 2 *" is no cron expression: bad day-of-month',
         ),
         (
+            GOOD + 'grace = "8d"',
+            'entry "tokens-nightly": grace is "8d": at most 7d: nobody looks further back for missed moments',
+        ),
+        (
             GOOD + 'timezone = "Europe/Kiew"',
             (
                 'entry "tokens-nightly": timezone is "Europe/Kiew": there is no time zone "Europe/Kiew"; '

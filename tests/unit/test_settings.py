@@ -111,10 +111,15 @@ def test_a_cluster_is_a_list(tmp_path: Path):
     assert loaded.rabbitmq_urls == ["amqp://a/x", "amqp://b/x"]
 
 
-def test_a_misspelt_name_is_told_with_the_nearest_known_one():
-    unknown = settings.unknown_names({"POCKETWATCH_MEDIA_ROT": "/x", "POCKETWATCH_LOG_FILE": "x", "PATH": "x"})
+def test_a_misspelt_name_is_told_with_the_nearest_known_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POCKETWATCH_MEDIA_ROT", "/x")
+    monkeypatch.setenv("POCKETWATCH_LOG_FILE_FILE", "x")
+    (tmp_path / ".env").write_text("POCKETWATCH_GRCE=1s\nPOCKETWATCH_PATIENCE=1s\nOTHER=1\n")
 
-    assert unknown == {"POCKETWATCH_MEDIA_ROT": "POCKETWATCH_MEDIA_ROOT"}
+    unknown = settings.unknown_names()
+
+    assert unknown == {"POCKETWATCH_GRCE": "POCKETWATCH_GRACE", "POCKETWATCH_MEDIA_ROT": "POCKETWATCH_MEDIA_ROOT"}
 
 
 def test_durations_are_read_as_people_write_them(tmp_path: Path):

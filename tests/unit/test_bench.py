@@ -1,0 +1,93 @@
+"""The benches' own arithmetic: what they ask for, how they compare, and the tokens that they make."""
+
+import jwt
+import pytest
+
+from bench import jwt_rows, table
+from bench.__main__ import BENCHES, arguments
+from bench.jwt_rows import Lot
+from bench.rounds import Contender, Result, Sample, alternate, ratio
+
+MB = 1_000_000
+
+
+def result(name: str, *seconds: float, ours: bool = False, idle: int | None = None) -> Result:
+    contender = Contender(name, "works", lambda: Sample(0, peak=0), ours=ours)
+    return Result(contender, [Sample(each, peak=80 * MB, idle=idle) for each in seconds])
+
+
+def test_all_benches_run_when_none_is_named():
+    assert arguments([]).benches == list(BENCHES)
+    assert arguments(["media", "--quick"]).benches == ["media"]
+    assert arguments(["media", "--quick"]).quick
+
+
+def test_an_unknown_bench_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        arguments(["mail"])
+
+    assert 'no bench "mail"; known are tokens' in capsys.readouterr().err
+
+
+def test_the_ratio_compares_medians_with_the_best_peer():
+    ours, slow, fast = result("ours", 2, 1, 9, ours=True), result("slow", 8), result("fast", 3, 5, 4)
+
+    assert ratio(ours, [ours, slow, fast]) == 2
+    assert ratio(slow, [ours, slow, fast]) == 0.5
+    assert ratio(fast, [ours, slow, fast]) == 1
+
+
+def test_contenders_take_turns_and_the_warm_up_is_not_counted():
+    turns: list[str] = []
+
+    def runner(name: str) -> Contender:
+        return Contender(name, "works", lambda: turns.append(name) or Sample(len(turns), peak=0))
+
+    first, second = alternate([runner("a"), runner("b")], rounds=2, warm_up=True, say=lambda _: None)
+
+    assert turns == ["a", "b"] * 3
+    assert [sample.seconds for sample in first.samples] == [3, 5]
+    assert [sample.seconds for sample in second.samples] == [4, 6]
+
+
+def test_speeds_are_shown_as_seconds_or_as_messages_a_second():
+    measured = result("ours", 2, 1, 4)
+
+    assert table.speeds(measured, None) == ("2.00", "1.00 … 4.00")
+    assert table.speeds(measured, 1000) == ("500", "250 … 1,000")
+
+
+def test_memory_is_shown_as_what_the_work_adds():
+    assert table.memories(result("ours", 1, idle=70 * MB)) == ("70", "80", "10.0")
+    assert table.memories(result("a program that runs once", 1)) == ("-", "80", "-")
+
+
+@pytest.mark.parametrize(("target", "words"), [(2.0, "met (2.00)"), (2.5, "MISSED (2.00)")])
+def test_the_target_is_met_or_missed(target: float, words: str):
+    results = [result("ours", 2, ours=True), result("peer", 4)]
+
+    assert table.verdict(results, target).endswith(words)
+
+
+def test_tokens_are_real_and_of_the_ages_that_are_counted_on():
+    now, lot = 1_800_000_000, Lot(1000)
+    issued = list(jwt_rows.issued_at(lot, now))
+
+    claims = jwt.decode(
+        jwt_rows.token(jti="a" * 32, issued=issued[0], user=7),
+        jwt_rows.KEY,
+        algorithms=["HS256"],
+        options={"verify_exp": False},
+    )
+
+    assert claims == {
+        "token_type": "refresh",
+        "exp": issued[0] + jwt_rows.LIFETIME,
+        "iat": issued[0],
+        "jti": "a" * 32,
+        "user_id": "7",
+    }
+    out_of_retention = now - 30 * jwt_rows.DAY
+    assert sum(moment + jwt_rows.LIFETIME < out_of_retention for moment in issued) == lot.expired == 600
+    assert sum(moment + jwt_rows.LIFETIME > now for moment in issued) == 400
+    assert lot.left == (400, 100)
