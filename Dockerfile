@@ -18,7 +18,7 @@ RUN pip --python /opt/pocketwatch/bin/python install --no-deps .
 FROM python:3.11.13-slim-bookworm
 ENV PATH=/opt/pocketwatch/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --uid 10001 --no-create-home --home-dir /srv pocketwatch \
- && install --directory --owner=pocketwatch --group=pocketwatch /srv/media
+ && install --directory --owner=pocketwatch --group=pocketwatch /srv/media /srv/static /srv/logs
 COPY --from=build /opt/pocketwatch /opt/pocketwatch
 USER pocketwatch
 WORKDIR /srv
