@@ -116,7 +116,7 @@ class Consuming:
                 stopping=self._stopping.is_set,
             )
         return GroupCommit(
-            consumer.queue.name, consumer.handler, database, size=consumer.queue.prefetch, apart=consumer.apart
+            consumer.queue.name, consumer.handler, database, apart=consumer.apart
         )
 
 

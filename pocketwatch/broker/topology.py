@@ -147,7 +147,7 @@ def job_queue(name: str) -> Queue:
     return _queue(name, ((TICKS, name),), prefetch=1, single=True)
 
 
-def event_queue(name: str, *bindings: tuple[Exchange, str], prefetch: int = 100) -> Queue:
+def event_queue(name: str, *bindings: tuple[Exchange, str], prefetch: int = 300) -> Queue:
     """The queue of an event's consumer: replicas compete, each handles up to `prefetch` messages at a time."""
     return _queue(name, bindings, prefetch=prefetch, single=False)
 

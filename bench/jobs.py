@@ -1,0 +1,60 @@
+"""A clean-up job the whole way through: a consumer process, a message, and what the run log says of it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench import memory, programs
+from bench.rounds import Sample
+from bench.servers import Wrong
+from pocketwatch import settings
+from pocketwatch.broker.consuming import CONSUMING
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.cli import running
+from pocketwatch.storage import run_log
+from pocketwatch.storage.database import Database
+from publishers import trigger
+from schemas.message import Message
+
+WITHIN = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job: what it took, and what it says it has done."""
+
+    sample: Sample
+    statistics: dict[str, Any]
+
+
+def measure(message: Message, environment: Mapping[str, str]) -> Run:
+    """Send a job to a consumer that has just started and waits."""
+    with programs.working(programs.module("pocketwatch", "consume", "cleanup"), environment) as consumer:
+        consumer.until(lambda: CONSUMING in consumer.log.read_text(), within=30)
+        memory.forget_peak(consumer.pid)
+        idle = memory.resident(consumer.pid)
+        row, wall = running.run(_follow(settings.load(environment), message))
+        peak = memory.peak(consumer.pid)
+    if row["status"] != "succeeded":
+        raise Wrong(f"{message.routing_key} {row['status']}: {row['error']}")
+    seconds = (row["finished_at"] - row["started_at"]).total_seconds()
+    return Run(Sample(seconds, peak=peak, idle=idle, wall=wall), row["statistics"])
+
+
+async def _follow(loaded: settings.Settings, message: Message) -> tuple[run_log.Row, float]:
+    """The row of the run, when it is over, and the seconds from the publishing until then."""
+    database = Database(loaded.database_url, name="bench")
+    try:
+        async with Publisher(loaded.rabbitmq_urls, role="bench") as publisher, asyncio.timeout(WITHIN):
+            began = time.perf_counter()
+            envelope = await trigger.publish(publisher, message)
+            while True:
+                async with database.begin() as connection:
+                    rows = await run_log.of_message(connection, envelope.message_id)
+                if rows and rows[-1]["finished_at"]:
+                    return rows[-1], time.perf_counter() - began
+                await asyncio.sleep(programs.LOOK_EVERY)
+    finally:
+        await database.close()

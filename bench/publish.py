@@ -1,0 +1,100 @@
+"""Persistent messages that the broker confirms: our Publisher and our relay against Celery and Dramatiq."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from bench import programs, suite, table
+from bench.peers import work
+from bench.rounds import Contender, Sample, alternate
+from bench.servers import Say, Servers, Wrong
+from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.cli import running
+
+COUNTED_WITHIN = 5.0  # seconds in which a queue that was told everything says how long it is
+
+
+@dataclass(frozen=True)
+class Side:
+    """How a contender publishes, and what is on its queue then."""
+
+    name: str
+    does: str
+    program: str
+    verb: str = "publish"
+    options: Sequence[str] = ()
+    ours: bool = False
+
+    @property
+    def queue(self) -> tuple[str, int]:
+        """Its name, and how many messages of the warm-up are on it."""
+        return (suite.QUEUE.name, suite.WARM_UP) if self.ours else (work.QUEUE, work.WARM_UP)
+
+
+SIDES = (
+    Side(
+        "Pocketwatch Publisher",
+        f"{suite.IN_FLIGHT} in flight, each confirmed, mandatory",
+        program="bench.suite",
+        ours=True,
+    ),
+    Side(
+        "Pocketwatch relay",
+        "outbox rows taken, published and confirmed, marked as sent: 100 to a transaction",
+        program="bench.suite",
+        verb="relay",
+        ours=True,
+    ),
+    Side("Celery", "apply_async with confirm_publish, one after the other", program="bench.peers.celery_app"),
+    Side(
+        "Celery, 10 threads",
+        "the same from ten threads, a connection each",
+        program="bench.peers.celery_app",
+        options=("--threads", "10"),
+    ),
+    Side("Dramatiq", "send with confirm_delivery, one after the other", program="bench.peers.dramatiq_app"),
+)
+
+
+def run(servers: Servers, say: Say, *, quick: bool) -> Table:
+    """The comparison: each run on its own vhost and database, to a quorum queue that nobody consumes."""
+    count = 500 if quick else 5_000
+    contenders = [
+        Contender(side.name, side.does, lambda side=side: _measure(servers, side, count), ours=side.ours)
+        for side in SIDES
+    ]
+    results = alternate(contenders, rounds=2 if quick else 3, warm_up=False, say=say)
+    return table.compare(
+        f"publish: {count:,} persistent, confirmed messages to a quorum queue",
+        results,
+        caption=[f"{table.versions('celery', 'dramatiq')}; {servers.versions()}; warm-up in each process"],
+        count=count,
+    )
+
+
+def _measure(servers: Servers, side: Side, count: int) -> Sample:
+    with servers.vhost() as broker, servers.database() as database:
+        environment = servers.environment(**broker, DATABASE_URL=servers.url(database))
+        done = programs.run(programs.module(side.program, side.verb, str(count), *side.options), environment)
+        queue, warm_up = side.queue
+        found = running.run(_messages(broker["RABBITMQ_URL"], queue, expected=warm_up + count))
+        if found != warm_up + count:
+            raise Wrong(f"{side.name}: {found} messages on {queue}, should be {warm_up + count}")
+    return Sample(**json.loads(done.output))
+
+
+async def _messages(url: str, queue: str, *, expected: int) -> int:
+    """How many messages lie on a queue."""
+    async with Publisher([url], role="bench") as looking:
+        end = time.monotonic() + COUNTED_WITHIN
+        while True:
+            state = await look_at(looking.connection, queue)
+            found = state[0] if state else 0
+            if found >= expected or time.monotonic() > end:
+                return found
+            await asyncio.sleep(programs.LOOK_EVERY)

@@ -1,0 +1,125 @@
+"""Our side of `events` and `publish`, each verb a process of its own; reads the suite's settings.
+
+python -m bench.suite consume           the consumer of the bench's queue, as production runs one
+python -m bench.suite fill 10000        messages for it
+python -m bench.suite publish 10000     messages through the Publisher, 100 in flight
+python -m bench.suite relay 10000       messages through the outbox and the relay
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import ClassVar
+from uuid import uuid4
+
+import sqlalchemy as sa
+from faststream.rabbit import RabbitRouter
+
+from bench.reporting import reporting
+from pocketwatch import logs, settings
+from pocketwatch.broker.consuming import Consuming
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
+from pocketwatch.cli import running
+from pocketwatch.settings import Settings
+from pocketwatch.storage import outbox
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables import suite as tables
+from pocketwatch.storage.work import Work
+from publishers.relay import Relay
+from schemas.envelope import Envelope
+from schemas.message import Message
+
+QUEUE = event_queue("bench.events", (MODERATION, "bench.event"))
+TOPOLOGY_OF_BENCH = replace(TOPOLOGY, queues=(*TOPOLOGY.queues, QUEUE))
+IN_FLIGHT = 100
+WARM_UP = 100  # messages that are not measured
+
+rows = sa.table("bench_rows", sa.column("n"), sa.column("word"))
+
+
+class Noted(Message):
+    """Write this number down."""
+
+    exchange: ClassVar[str] = "moderation"
+    routing_key: ClassVar[str] = "bench.event"
+
+    n: int
+
+
+router = RabbitRouter()
+
+
+@consumer(router, QUEUE)
+async def note(event: Noted, work: Work) -> None:
+    """The row that the peers write too, and a message that goes out with it."""
+    work.add(rows, n=event.n, word="word")
+    work.send("facts", "bench.noted", {"n": event.n})
+
+
+def envelope() -> Envelope:
+    """Of a message that nothing has caused."""
+    name = str(uuid4())
+    return Envelope(message_id=name, correlation_id=name, exchange=Noted.exchange, routing_key=Noted.routing_key)
+
+
+async def publish(publisher: Publisher, count: int) -> None:
+    """Publish numbered messages, each confirmed, so many in flight at a time."""
+    numbers = iter(range(count))
+    await asyncio.gather(*(_send(publisher, numbers) for _ in range(IN_FLIGHT)))
+
+
+async def _send(publisher: Publisher, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        message = message_of(envelope(), Noted(n=number).model_dump())
+        await publisher.publish(message, exchange=Noted.exchange, routing_key=Noted.routing_key)
+
+
+async def relay(database: Database, publisher: Publisher) -> None:
+    """Have a relay send all that is due; it was told to end after that as soon as it had begun."""
+    relaying = Relay(database, publisher)
+    working = asyncio.create_task(relaying.run())
+    await asyncio.sleep(0)
+    relaying.finish()
+    await working
+
+
+async def ask(database: Database, count: int) -> None:
+    """Have numbered messages wait in the outbox."""
+    async with database.begin() as connection:
+        waiting = [outbox.of(envelope(), Noted(n=number).model_dump())[1] for number in range(count)]
+        await connection.execute(sa.insert(tables.outbox), waiting)
+
+
+async def run(verb: str, count: int, loaded: Settings) -> None:
+    """Do one of the verbs that publish."""
+    database = Database(loaded.database_url, name="bench")
+    async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY_OF_BENCH) as publisher:
+        if verb == "fill":
+            await publish(publisher, count)
+        elif verb == "publish":
+            await publish(publisher, WARM_UP)
+            with reporting():
+                await publish(publisher, count)
+        elif verb == "relay":
+            await ask(database, WARM_UP)
+            await relay(database, publisher)
+            await ask(database, count)
+            with reporting():
+                await relay(database, publisher)
+    await database.close()
+
+
+def main(verb: str, count: int) -> None:
+    loaded = settings.load()
+    logs.configure(loaded.logging)
+    if verb == "consume":
+        running.run(running.serve([Consuming(loaded, [router], role="bench")], loaded))
+    else:
+        running.run(run(verb, count, loaded))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0)

@@ -1,0 +1,94 @@
+"""Side-by-side tables: medians, spread, memory, and how each compares with the best peer."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from rich.table import Table
+
+from bench.memory import MB
+from bench.rounds import Result, ratio
+
+NONE = "-"
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end"
+
+
+def versions(*packages: str) -> str:
+    """Of the libraries that took part."""
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def compare(
+    title: str,
+    results: Sequence[Result],
+    *,
+    caption: Sequence[str],
+    count: int | None = None,
+    target: float | None = None,
+) -> Table:
+    """One row per contender.
+
+    Args:
+        count: messages of a run: then rates are shown, else seconds.
+        target: how many times as fast as the best peer the best of ours should be.
+    """
+    has_wall = any(result.wall for result in results)
+    table = blank(title)
+    for column in ("contender", "msg/s" if count else "s", "spread", *(["wall s"] if has_wall else [])):
+        table.add_column(column, justify="left" if column == "contender" else "right")
+    for column in ("idle MB", "peak MB", "added MB", "x best peer"):
+        table.add_column(column, justify="right")
+    table.add_column("what it does", overflow="fold", ratio=1)
+    for result in results:
+        wall = [shown(result.wall)] if has_wall else []
+        table.add_row(
+            result.contender.name,
+            *speeds(result, count),
+            *wall,
+            *memories(result),
+            f"{ratio(result, results):.2f}",
+            result.contender.does,
+            style="bold" if result.contender.ours else None,
+        )
+    table.caption = "\n".join([*caption, machine(), *([verdict(results, target)] if target else [])])
+    return table
+
+
+def blank(title: str) -> Table:
+    """A table in our style."""
+    return Table(title=title, title_justify="left", caption_justify="left", header_style="bold", expand=True)
+
+
+def speeds(result: Result, count: int | None) -> tuple[str, str]:
+    """The median, and the best and worst run."""
+    seconds = [sample.seconds for sample in result.samples]
+    low, high = min(seconds), max(seconds)
+    if count:
+        return f"{count / result.seconds:,.0f}", f"{count / high:,.0f} … {count / low:,.0f}"
+    return shown(result.seconds), f"{shown(low)} … {shown(high)}"
+
+
+def memories(result: Result) -> tuple[str, str, str]:
+    """Resident memory before the work, at its peak, and what the work has added."""
+    idle, peak = result.idle, result.peak
+    if idle is None:
+        return NONE, f"{peak / MB:.0f}", NONE
+    return f"{idle / MB:.0f}", f"{peak / MB:.0f}", f"{max(peak - idle, 0) / MB:.1f}"
+
+
+def shown(seconds: float | None) -> str:
+    """Seconds to two places."""
+    return NONE if seconds is None else f"{seconds:.2f}"
+
+
+def verdict(results: Sequence[Result], target: float) -> str:
+    """Whether ours is as fast as it is meant to be."""
+    reached = max(ratio(result, results) for result in results if result.contender.ours)
+    return (
+        f"target: at least {target:g} times the best peer: {'met' if reached >= target else 'MISSED'} ({reached:.2f})"
+    )
