@@ -7,7 +7,6 @@ with a time to live, some pointers. Each count runs in a process of its own, thr
 run and then for good; memory is the growth of that process's peak (VmHWM) over what it had before its first page.
 """
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -20,12 +19,14 @@ from typing import Any
 from uuid import uuid4
 
 from redis import Redis
+from redis.asyncio import Redis as Client
 
 from consumers.cleanup.session_store import Store
 from consumers.cleanup.sessions import Cleaning, Tally
 from pocketwatch.cli.running import run as run_fast
 from pocketwatch.settings import Servers, Settings
 from pocketwatch.stack.stack import Stack
+from pocketwatch.storage import schema
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.run_log import Run
@@ -43,6 +44,7 @@ def run(counts: tuple[int, ...] = COUNTS) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), durable=False, say=lambda _: None)
         with stack.guarded() as urls:
+            run_fast(schema.migrate(Database(urls["DATABASE_URL"])))
             for count in counts:
                 fill(urls["REDIS_URL"], count)
                 arguments = json.dumps({"redis": urls["REDIS_URL"], "database": urls["DATABASE_URL"]})
@@ -107,16 +109,24 @@ async def clean(redis: str, database: str) -> dict[str, Any]:
                 Run("cleanup.sessions", envelope), now, database=opened, settings=settings, stopping=lambda: False
             )
             tally = Tally(settings.sessions.key_patterns)
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
+            server = await server_cpu(client)
             assert await Cleaning(store, CleanSessions(dry_run=dry_run), work, tally).run()
             took = time.perf_counter() - began
             figures[f"{name}_s"] = round(took, 2)
+            figures[f"{name}_cpu_s"] = round(time.process_time() - cpu, 2)
+            figures[f"{name}_redis_cpu_s"] = round(await server_cpu(client) - server, 2)
             totals = tally.statistics()
             figures[f"{name}_keys_per_s"] = round(totals["scanned"] / took)
             del totals["patterns"]
         figures["added_peak_kb"] = peak() - before
     await opened.close()
     return figures | totals
+
+
+async def server_cpu(client: Client) -> float:
+    used = await client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
 def peak() -> int:

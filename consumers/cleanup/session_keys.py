@@ -15,10 +15,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pydantic_core import from_json
 
-from consumers.cleanup.session_store import HASH, LIST, STRING, Change, Found, Pointer
+from consumers.cleanup.session_store import HASH, LIST, STRING, Change, Pointer
 from pocketwatch.settings import NO_SESSIONS, SESSIONS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,11 +81,11 @@ def expiry_of(found: bytes) -> int | None:
     return None if moment.tzinfo is None else (moment - EPOCH) // MICROSECOND
 
 
-def _expires(kind: bytes, value: bytes) -> str:
+def _expires(kind: bytes, value: bytes) -> Any:
     if kind == HASH:
         return value.decode()
     if kind == STRING:
-        return from_json(value)["expires"]  # type: ignore[no-any-return]  what is no text is refused by who reads it
+        return from_json(value)["expires"]
     raise ValueError(kind)
 
 
@@ -103,9 +104,9 @@ class Rule:
         """That of a run which begins now."""
         return cls((now - EPOCH - retention) // MICROSECOND, retention // MICROSECOND)
 
-    def is_over(self, found: Found) -> bool:
+    def is_over(self, found: bytes) -> bool:
         """The value says that it expired before the cutoff."""
-        expiry = expiry_of(found) if isinstance(found, bytes) else None
+        expiry = expiry_of(found)
         return expiry is not None and expiry < self.cutoff
 
     def change(self, key: bytes, found: bytes) -> Change | None:
@@ -141,6 +142,6 @@ def _target(found: bytes) -> bytes | None:
     return text if SESSION_KEY.match(text) else None
 
 
-def is_list(found: Found) -> bool:
+def is_list(found: bytes) -> bool:
     """A list of session ids: known, and without an expiry."""
     return found == LIST

@@ -7,6 +7,7 @@ meanwhile, with another value or a time to live, is left alone.
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Self
 
 from redis.asyncio import Redis
@@ -17,17 +18,29 @@ LONGEST_VALUE = 16_384  # bytes; what is longer is no session, and a page of suc
 LONGEST_EXPIRES = 64  # bytes of a hash's field `expires`
 RECENT_PAGES = 4
 
-# What was found under a key: one of these numbers, or else bytes: the type's letter, then what it says of its expiry.
-VANISHED, HAS_TTL = 0, 1
-STRING, HASH, LIST, OTHER = b"s", b"h", b"l", b"o"
+# What was found under a key is a letter, and after the first two what the value says of its expiry.
+STRING, HASH, LIST, OTHER, VANISHED, HAS_TTL = b"s", b"h", b"l", b"o", b"v", b"t"
 
-Found = int | bytes
-
+# Many values in an answer cost the client much more than one: so their lengths are sent, and all of them as one text.
+PACK = """
+local function pack(values)
+  local lengths = {}
+  for i, value in ipairs(values) do lengths[i] = #value end
+  return {table.concat(lengths, ' '), table.concat(values)}
+end
+"""
+SCAN = (
+    PACK
+    + """
+local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+return {found[1], pack(found[2])}
+"""
+)
 LOOK = """
 local function look(key)
   local kind = redis.call('TYPE', key).ok
-  if kind == 'none' then return 0 end
-  if redis.call('PTTL', key) >= 0 then return 1 end
+  if kind == 'none' then return 'v' end
+  if redis.call('PTTL', key) >= 0 then return 't' end
   if kind == 'string' then
     if redis.call('STRLEN', key) > LONGEST_VALUE then return 'o' end
     return 's' .. (redis.call('GET', key) or '')
@@ -39,13 +52,13 @@ local function look(key)
   return kind == 'list' and 'l' or 'o'
 end
 """.replace("LONGEST_VALUE", str(LONGEST_VALUE)).replace("LONGEST_EXPIRES", str(LONGEST_EXPIRES))
-
 LOOK_AT_ALL = (
-    LOOK
+    PACK
+    + LOOK
     + """
 local found = {}
 for i, key in ipairs(KEYS) do found[i] = look(key) end
-return found
+return pack(found)
 """
 )
 # For each key, what was found under it, and then either nothing (it goes) or its last moment in milliseconds.
@@ -55,7 +68,7 @@ CHANGE = (
 local deleted, ttl_set, vanished = 0, 0, 0
 for i, key in ipairs(KEYS) do
   local now, last = look(key), ARGV[2 * i]
-  if now == 0 then vanished = vanished + 1
+  if now == 'v' then vanished = vanished + 1
   elseif now ~= ARGV[2 * i - 1] then -- somebody has written it meanwhile
   elseif last == '' then deleted = deleted + redis.call('UNLINK', key)
   else ttl_set = ttl_set + redis.call('PEXPIREAT', key, last) end
@@ -116,7 +129,8 @@ class Store:
         self._client = client
         # A cursor is worth nothing after a restart, so SCAN has a connection that ends with the server's life.
         self._scanning = client.client()
-        self._look, self._change, self._unlink = map(client.register_script, (LOOK_AT_ALL, CHANGE, UNLINK_DANGLING))
+        self._scan, self._look = map(client.register_script, (SCAN, LOOK_AT_ALL))
+        self._change, self._unlink = map(client.register_script, (CHANGE, UNLINK_DANGLING))
 
     async def __aenter__(self) -> Self:
         await self._scanning.initialize()
@@ -139,17 +153,17 @@ class Store:
         recent: deque[set[bytes]] = deque(maxlen=RECENT_PAGES)
         cursor, begun = 0, False
         while not begun or (cursor and not stop()):
-            keys: list[bytes]
-            cursor, keys = await self._scanning.scan(cursor, match=match, count=PAGE)  # type: ignore[assignment]
+            position, packed = await self._scan(args=[cursor, match, PAGE], client=self._scanning)
+            cursor, keys = int(position), _unpacked(packed)
             fresh = [key for key in dict.fromkeys(keys) if not any(key in page for page in recent)]
             recent.append(set(fresh))
             begun = True
             yield Page(fresh, walked(cursor))
 
-    async def look(self, keys: Sequence[bytes]) -> list[Found]:
+    async def look(self, keys: Sequence[bytes]) -> list[bytes]:
         """What is under each of these keys."""
         answers = await self._run(self._look, [(part, []) for part in _parts(keys)])
-        return [found for answer in answers for found in answer]
+        return [found for answer in answers for found in _unpacked(answer)]
 
     async def change(self, changes: Sequence[Change]) -> dict[str, int]:
         """Do what is still right to do; returns how many were `deleted`, `ttl_set`, and `vanished` before."""
@@ -181,6 +195,12 @@ class Store:
 def walked(cursor: int) -> float:
     """The share of the key space that SCAN has walked past: it counts buckets with the bits of its cursor reversed."""
     return int(f"{cursor:b}"[::-1], 2) / 2 ** cursor.bit_length() if cursor else 1.0
+
+
+def _unpacked(packed: Sequence[bytes]) -> list[bytes]:
+    lengths, text = packed
+    ends = list(accumulate(map(int, lengths.split())))
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _words(change: Change) -> tuple[Any, Any]:

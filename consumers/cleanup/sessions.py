@@ -16,7 +16,7 @@ from faststream.rabbit import RabbitRouter
 from consumers.cleanup.clocks import MAY_DIFFER, check_clocks
 from consumers.cleanup.overlap import overlapped
 from consumers.cleanup.session_keys import POINTERS, Patterns, Rule, is_list, is_pointer, is_protected, pointer
-from consumers.cleanup.session_store import HAS_TTL, VANISHED, Change, Found, Page, Pointer, Store
+from consumers.cleanup.session_store import HAS_TTL, VANISHED, Change, Page, Pointer, Store
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import CLEANUP_SESSIONS
 from pocketwatch.errors import GiveUp
@@ -158,10 +158,10 @@ class Cleaning:
         """Those keys that have no time to live, each with what is under it; all are counted."""
         looked: list[tuple[bytes, bytes]] = []
         for key, found in zip(keys, await self._store.look(keys), strict=True):
-            if isinstance(found, bytes):
-                looked.append((key, found))
-            else:
+            if found in (VANISHED, HAS_TTL):
                 counts["with_ttl" if found == HAS_TTL else "vanished"] += 1
+            else:
+                looked.append((key, found))
         counts.update(scanned=len(keys), no_ttl=len(looked))
         return looked
 
@@ -193,7 +193,7 @@ class Cleaning:
         gone = {target for target in targets if self._is_gone(target, found[target])}
         return [one for one in pointers if gone.issuperset(one.targets)]
 
-    def _is_gone(self, target: bytes, found: Found) -> bool:
+    def _is_gone(self, target: bytes, found: bytes) -> bool:
         if found == VANISHED:
             return True
         ours = self._patterns.owner(target) is not None and not is_protected(target)
