@@ -33,9 +33,8 @@ def _word(*words: str) -> str:
 
 # The first of these words says what a key is; `user:session:` is looked for before `user:`.
 KIND = re.compile(f"(?:^|:)(?:({_word(*SESSIONS)})|{_word(*NO_SESSIONS)})".encode())
-POINTER = re.compile(rb"(?P<prefix>(?:.*:)??)(?:user:)?session:by-user-id:.", re.DOTALL)
+POINTER = re.compile(rb"(?P<prefix>(?:.*?:)??)(?P<layout>(?:user:)?session:)by-user-id:.", re.DOTALL)
 POINTER_OR_LIST = re.compile(rb"(?:^|:)by-user-id:")
-SESSION_KEY = re.compile(rb"(?:.*:)??(?:user:)?session:(?!by-user-id:).", re.DOTALL)
 
 
 class Patterns:
@@ -123,23 +122,29 @@ def pointer(key: bytes, found: bytes) -> Pointer | None:
     A driver that puts a prefix before every key does not put it before the keys in values.
     """
     place = POINTER.match(key)
-    target = _target(found)
+    target = _text_of(found)
     if place is None or target is None:
         return None
-    return Pointer(key, found, (target, target if target.startswith(place["prefix"]) else place["prefix"] + target))
+    prefix, layout = place["prefix"], place["layout"]
+    if _names_session(target, prefix + layout):
+        return Pointer(key, found, (target, target))
+    return Pointer(key, found, (target, prefix + target)) if _names_session(target, layout) else None
 
 
-def _target(found: bytes) -> bytes | None:
-    """The key that a pointer's value names, written as it is or as a JSON string."""
+def _text_of(found: bytes) -> bytes | None:
+    """What a string holds, written as it is or as a JSON string."""
     kind, text = found[:1], found[1:]
     if kind != STRING:
         return None
-    if text.startswith(b'"'):
-        try:
-            text = str(from_json(text)).encode()
-        except ValueError:
-            return None
-    return text if SESSION_KEY.match(text) else None
+    try:
+        return str(from_json(text)).encode() if text.startswith(b'"') else text
+    except ValueError:
+        return None
+
+
+def _names_session(target: bytes, begin: bytes) -> bool:
+    token = target.removeprefix(begin)
+    return target.startswith(begin) and token != b"" and not token.startswith(b"by-user-id:")
 
 
 def is_list(found: bytes) -> bool:

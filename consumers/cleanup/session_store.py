@@ -42,8 +42,8 @@ local function look(key)
   if kind == 'none' then return 'v' end
   if redis.call('PTTL', key) >= 0 then return 't' end
   if kind == 'string' then
-    if redis.call('STRLEN', key) > LONGEST_VALUE then return 'o' end
-    return 's' .. (redis.call('GET', key) or '')
+    local value = redis.call('GETRANGE', key, 0, LONGEST_VALUE)
+    return #value > LONGEST_VALUE and 'o' or 's' .. value
   end
   if kind == 'hash' then
     if redis.call('HSTRLEN', key, 'expires') > LONGEST_EXPIRES then return 'o' end

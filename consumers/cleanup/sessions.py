@@ -178,13 +178,16 @@ class Cleaning:
             if pattern is not None and is_pointer(key) and not is_protected(key):
                 by_pattern.setdefault(pattern, []).append(key)
         for pattern, keys in by_pattern.items():
-            counts = self._tally.by_pattern[pattern]
-            pointers = []
-            for key, found in await self._look(keys, counts):
-                read = pointer(key, found)
-                counts["unreadable"] += read is None and not is_list(found)
-                pointers += [read] if read else []
-            counts["pointers_deleted"] += await self._unlink(await self._dangling(pointers))
+            await self._clean_pointers_of(self._tally.by_pattern[pattern], keys)
+
+    async def _clean_pointers_of(self, counts: "Counter[str]", keys: list[bytes]) -> None:
+        pointers = []
+        for key, found in await self._look(keys, counts):
+            read = pointer(key, found)
+            counts["unreadable"] += read is None and not is_list(found)
+            pointers += [read] if read else []
+        deleted = await self._unlink(await self._dangling(pointers))
+        counts["pointers_deleted"] += deleted  # not before the await: other pages are counted meanwhile
 
     async def _dangling(self, pointers: list[Pointer]) -> list[Pointer]:
         """Those whose targets are gone; in a dry run also those whose targets would be."""
