@@ -3,14 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from consumers.cleanup import session_store
-from consumers.cleanup.session_store import Change, Store
+from consumers.cleanup.session_store import Change, Page, Store
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
@@ -18,7 +19,7 @@ from publishers import trigger
 from schemas.ticks import CleanSessions
 from tests.fixtures.servers import Servers
 from tests.fixtures.sessions import Sessions
-from tests.fixtures.suite import Consume, Runs
+from tests.fixtures.suite import Consume, Row, Runs
 from tests.fixtures.tokens import days_ago
 from tests.support.waiting import eventually
 
@@ -70,7 +71,7 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
     fill(sessions)
     scan, killed = Store.scan, False
 
-    async def scan_and_die(self: Store, match: str, **how):
+    async def scan_and_die(self: Store, match: str, **how: Any) -> AsyncIterator[Page]:
         nonlocal killed
         async for page in scan(self, match, **how):
             yield page
@@ -86,7 +87,7 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
         first = await runs.over(sent.message_id, within=30)
         await asyncio.to_thread(servers.stack.up)
 
-        async def second():
+        async def second() -> Row | None:
             rows = await runs.of(sent.message_id)
             return rows[1] if len(rows) > 1 and rows[1]["status"] != "running" else None
 
@@ -107,11 +108,14 @@ async def test_a_cursor_is_never_used_after_a_restart_that_nobody_noticed(
     fill(sessions)
     monkeypatch.setattr(session_store, "PAGE", 200)
 
-    with pytest.raises(ServerUnreachable, match="does not answer"):
+    async def scan_over_a_restart() -> None:
         async with connected(redis_url) as client, Store(client) as store:
             async for page in store.scan("user:session:*"):
                 if 0.3 < page.share < 0.6:
                     await asyncio.to_thread(restart, servers)
+
+    with pytest.raises(ServerUnreachable, match="does not answer"):
+        await scan_over_a_restart()
 
 
 async def test_scripts_that_redis_has_forgotten_are_sent_again(redis_url: str, sessions: Sessions, client: Redis):
