@@ -23,6 +23,9 @@ from pocketwatch.errors import SettingsError
 
 PREFIX = "POCKETWATCH_"
 SHORTEST_PREFIX = 4  # of a pattern of keys that may be deleted
+# How keys of Auth.js in Redis begin, after any prefix of the site's own: sessions, and what is never to be deleted.
+SESSIONS = ("user:session:", "user:token:", "session:", "session-ids:", "verification-token:")
+NO_SESSIONS = ("user:", "users:", "user-id:", "account:", "accounts:", "account-ids:", "authenticator:")
 LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
 
 
@@ -63,9 +66,25 @@ def _listed(value: Any) -> Any:
 
 
 def _narrow(pattern: str) -> str:
-    if len(re.split(r"[*?\[]", pattern)[0]) < SHORTEST_PREFIX:
+    if re.search(r"[\[\]\\]", pattern) or not pattern.isprintable():
+        raise ValueError(f'"{pattern}" must be plain text; its wildcards are * and ? only')
+    head = re.split(r"[*?]", pattern)[0]
+    if len(head) < SHORTEST_PREFIX:
         raise ValueError(f'"{pattern}" must begin with {SHORTEST_PREFIX} characters or more that are no wildcard')
+    if _may_be_no_session(head):
+        raise ValueError(f'"{pattern}" could match users or accounts; name sessions only, such as {SESSIONS[0]}*')
     return pattern
+
+
+def _may_be_no_session(head: str) -> bool:
+    """Whether a key that begins like this could be a user's or an account's."""
+    for begin in (0, *(match.end() for match in re.finditer(":", head))):
+        rest = head[begin:]
+        if rest.startswith(SESSIONS):
+            return False
+        if rest and any(word.startswith(rest) or rest.startswith(word) for word in NO_SESSIONS):
+            return True
+    return False
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]

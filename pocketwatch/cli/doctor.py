@@ -21,9 +21,10 @@ from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, schema
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.redis import connected
 from publishers import schedule
 
-OLDEST_RABBITMQ, OLDEST_POSTGRESQL = (3, 10), (13, 0)
+OLDEST_RABBITMQ, OLDEST_POSTGRESQL, OLDEST_REDIS = (3, 10), (13, 0), (5, 0)
 UNSENT_FOR = 60.0  # seconds; older rows of the outbox mean that no relay runs
 CLOCKS_APART = 60.0  # seconds
 
@@ -54,7 +55,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
-    for part in (_settings, _schedule, _folders, _database, _broker):
+    for part in (_settings, _schedule, _folders, _database, _redis, _broker):
         try:
             found += [finding async for finding in part(settings)]
         except PocketwatchError as error:
@@ -140,6 +141,16 @@ async def _outbox(opened: Database) -> Finding:
     late = 0.0 if due_in is None else max(-due_in, 0.0)
     detail = "nothing waits" if late < UNSENT_FOR else f"unsent for {late:.0f} s; run: pocketwatch publish"
     return Finding("outbox", "ok" if late < UNSENT_FOR else "problem", detail)
+
+
+async def _redis(settings: Settings) -> AsyncIterator[Finding]:
+    url = settings.servers.redis_url
+    if url is None:
+        yield Finding("Redis", "warning", "REDIS_URL is not set, so cleanup.sessions is skipped")
+        return
+    async with connected(url) as client:
+        version = str((await client.info("server"))["redis_version"]).split(".")
+    yield _version("Redis", (int(version[0]), int(version[1])), OLDEST_REDIS)
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:

@@ -1,0 +1,640 @@
+"""cleanup.sessions, through the broker, on a real Redis with keys as the adapters of Auth.js write them."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from consumers.cleanup import session_store
+from consumers.cleanup import sessions as job
+from consumers.cleanup.session_keys import Rule, pointer
+from consumers.cleanup.session_store import HAS_TTL, PER_SCRIPT, VANISHED, Store
+from pocketwatch import settings as reading
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.settings import Settings
+from pocketwatch.storage import work
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.redis import connected
+from pocketwatch.storage.run_log import Run
+from pocketwatch.storage.work import Transaction
+from publishers import trigger
+from schemas.envelope import Envelope
+from schemas.ticks import CleanSessions
+from tests.fixtures.sessions import DATABASE, Sessions, iso
+from tests.fixtures.suite import Consume, Deliver, Program, Runs
+from tests.fixtures.tokens import days_ago
+from tests.support.waiting import eventually
+
+NOTHING = dict.fromkeys(job.Tally.NAMES, 0)
+DEFAULTS = reading.Sessions().key_patterns
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], redis_url: str) -> dict[str, str]:
+    return environment | {"REDIS_URL": redis_url}
+
+
+def totals(row: dict[str, Any]) -> dict[str, int]:
+    """What is not 0 of a run's figures, without those by pattern."""
+    return {name: number for name, number in row["statistics"].items() if name != "patterns" and number}
+
+
+def fill(sessions: Sessions) -> None:
+    """Every layout: each with a session of long ago, one within the retention, and a live one."""
+    ages = {"old": days_ago(40), "recent": days_ago(10), "live": days_ago(-10)}
+    for name, moment in ages.items():
+        sessions.add(f"user:session:{name}", expires=moment)
+        sessions.redis.set(f"user:session:by-user-id:{name}", f"user:session:{name}")
+        sessions.add(f"user:token:{name}@example.org", expires=moment, token="x")
+        sessions.add(f"session:{name}", expires=moment)
+        sessions.redis.hset(f"session:hash-{name}", mapping={"sessionToken": name, "expires": iso(moment)})
+        sessions.add(f"verification-token:{name}@example.org:x", expires=moment)
+    sessions.redis.set("user:session:by-user-id:logged-out", "user:session:deleted-by-its-owner")
+
+
+async def test_what_expired_before_the_retention_goes_in_every_layout_and_the_rest_learns_to_go_by_itself(
+    deliver: Deliver, sessions: Sessions
+):
+    fill(sessions)
+    before = sessions.keys()
+
+    row = await deliver(CleanSessions())
+
+    assert row["status"] == "succeeded"
+    assert before - sessions.keys() == {
+        b"user:session:old",
+        b"user:session:by-user-id:old",
+        b"user:session:by-user-id:logged-out",
+        b"user:token:old@example.org",
+        b"session:old",
+        b"session:hash-old",
+        b"verification-token:old@example.org:x",
+    }
+    assert totals(row) == {
+        "scanned": 19,
+        "no_ttl": 19,
+        "expired": 5,
+        "deleted": 5,
+        "pointers_deleted": 2,
+        "ttl_set": 10,
+    }
+    assert row["statistics"]["patterns"] == {
+        "user:session:*": NOTHING
+        | {"scanned": 7, "no_ttl": 7, "expired": 1, "deleted": 1, "pointers_deleted": 2, "ttl_set": 2},
+        "user:token:*": NOTHING | {"scanned": 3, "no_ttl": 3, "expired": 1, "deleted": 1, "ttl_set": 2},
+        "session:*": NOTHING | {"scanned": 6, "no_ttl": 6, "expired": 2, "deleted": 2, "ttl_set": 4},
+        "verification-token:*": NOTHING | {"scanned": 3, "no_ttl": 3, "expired": 1, "deleted": 1, "ttl_set": 2},
+    }
+
+
+async def test_a_session_that_stays_goes_by_itself_when_its_retention_is_over(deliver: Deliver, sessions: Sessions):
+    moment = days_ago(-10).replace(microsecond=345_000)
+    text, hashed = "user:session:t", "session:t"
+    sessions.add(text, expires=moment)
+    sessions.redis.hset(hashed, "expires", iso(moment))
+
+    await deliver(CleanSessions(retention_days=7))
+
+    assert sessions.last_moment(text) == sessions.last_moment(hashed) == moment + timedelta(days=7)
+
+
+async def test_a_second_run_finds_nothing_left_to_do(deliver: Deliver, sessions: Sessions):
+    fill(sessions)
+    await deliver(CleanSessions())
+    before = sessions.everything()
+
+    row = await deliver(CleanSessions())
+
+    assert sessions.everything() == before
+    assert totals(row) == {"scanned": 12, "with_ttl": 10, "no_ttl": 2}
+
+
+async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, sessions: Sessions):
+    fill(sessions)
+    sessions.redis.set("session:odd", "{")
+    before = sessions.everything()
+
+    dry = await deliver(CleanSessions(dry_run=True))
+    assert sessions.everything() == before
+    real = await deliver(CleanSessions())
+
+    assert dry["statistics"] == real["statistics"]
+    assert (dry["dry_run"], real["dry_run"]) == (True, False)
+    assert dry["statistics"]["pointers_deleted"] == 2
+
+
+@pytest.mark.parametrize(("seconds", "goes"), [(-1, True), (1, False)])
+@pytest.mark.parametrize("days", [1, 30])
+async def test_a_second_decides(database: Database, settings: Settings, sessions: Sessions, seconds, goes, days):
+    one = transaction(database, settings)
+    expires = one.now - timedelta(days=days) + timedelta(seconds=seconds)
+    sessions.add("session:t", expires=expires)
+
+    await job.clean_sessions(CleanSessions(retention_days=days, dry_run=True), one)
+
+    assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if goes else (0, 1))
+
+
+async def test_keys_with_a_time_to_live_are_left_to_redis(deliver: Deliver, sessions: Sessions):
+    sessions.add("session:t", expires=days_ago(400))
+    sessions.redis.expire("session:t", 1000)
+    sessions.redis.set("user:session:by-user-id:1", "user:session:gone", ex=1000)
+    before = sessions.everything()
+
+    row = await deliver(CleanSessions())
+
+    assert sessions.everything() == before
+    assert totals(row) == {"scanned": 2, "with_ttl": 2}
+
+
+async def test_users_and_accounts_stay_as_they_are(deliver: Deliver, sessions: Sessions):
+    for key in (
+        "user:1",
+        "user:email:a@example.org",
+        "user:account:google:1",
+        "user:account:by-user-id:1",
+        "account:google:1",
+        "account-ids:by-user-id:1",
+        "authenticator:id:1",
+        "authenticator:by-user-id:1",
+        "car_sales_sessions:1:x",
+        "celery-task-meta-1",
+    ):
+        sessions.add(key, expires=days_ago(400))
+    sessions.redis.set("user:account:by-user-id:2", "user:account:google:gone")
+    sessions.redis.set("user:session:by-user-id:1", "user:session:gone")
+    before = sessions.everything()
+
+    row = await deliver(CleanSessions())
+
+    assert sessions.everything() == {key: value for key, value in before.items() if key != b"user:session:by-user-id:1"}
+    assert totals(row) == {"scanned": 1, "no_ttl": 1, "pointers_deleted": 1}
+
+
+async def test_a_foolish_pattern_that_got_in_nevertheless_still_touches_no_user(
+    database: Database, settings: Settings, sessions: Sessions
+):
+    for key in ("user:1", "user:email:a@example.org", "user:account:by-user-id:1", "user:session:t"):
+        sessions.add(key, expires=days_ago(400))
+    foolish = reading.Sessions.model_construct(key_patterns=("user:*", "*"))
+    one = transaction(database, settings.model_copy(update={"sessions": foolish}))
+
+    await job.clean_sessions(CleanSessions(), one)
+
+    assert sessions.keys() == {b"user:1", b"user:email:a@example.org", b"user:account:by-user-id:1"}
+    assert one.statistics["patterns"]["user:*"]["protected"] == 3
+    assert one.statistics["patterns"]["*"] == NOTHING
+
+
+async def test_what_cannot_be_read_is_kept_and_counted(deliver: Deliver, sessions: Sessions):
+    texts = [
+        b"",
+        b"{",
+        b"null",
+        b"\xff\xfe\x00",
+        b"{}",
+        b"x" * 20_000,
+        json.dumps({"expires": iso(days_ago(400)), "padding": "x" * 20_000}).encode(),
+    ]
+    for number, text in enumerate(texts):
+        sessions.redis.set(f"session:text-{number}", text)
+    moments = [1_500_000_000, 1_500_000_000_000, None, True, "2020-01-01", "2020-01-01T00:00:00", "1500000000"]
+    for number, expires in enumerate(moments):
+        sessions.add(f"session:moment-{number}", expires=expires)
+    sessions.redis.hset("session:hash", "sessionToken", "t")
+    sessions.redis.hset("session:hash-of-numbers", "expires", 1_500_000_000)
+    sessions.redis.hset("session:hash-too-long", "expires", iso(days_ago(400)) + " " * 100)
+    sessions.redis.rpush("session:list", iso(days_ago(400)))
+    sessions.redis.sadd("session:set", "a")
+    sessions.redis.zadd("session:zset", {"a": 1})
+    sessions.redis.xadd("session:stream", {"expires": iso(days_ago(400))})
+    sessions.redis.set("user:session:by-user-id:odd", "no key of a session")
+    before = sessions.everything()
+
+    row = await deliver(CleanSessions())
+
+    assert row["status"] == "succeeded"
+    assert sessions.everything() == before
+    assert totals(row) == {"scanned": len(before), "no_ttl": len(before), "unreadable": len(before)}
+
+
+async def test_keys_are_any_bytes(deliver: Deliver, sessions: Sessions):
+    odd = [b"session:\xff\x00\xfe", b"session:a b\r\n*3", "session:ключ".encode(), b"session:[*?]\\"]
+    for key in odd:
+        sessions.add(key, expires=days_ago(40))
+
+    row = await deliver(CleanSessions())
+
+    assert sessions.keys() == set()
+    assert totals(row)["deleted"] == len(odd)
+
+
+async def test_lists_of_session_ids_have_no_expiry_and_stay(database: Database, settings: Settings, sessions: Sessions):
+    sessions.redis.rpush("session-ids:by-user-id:1", "gone", "t")
+    sessions.add("session:t", expires=days_ago(40))
+    one = transaction(database, with_patterns(settings, "session:*", "session-ids:*"))
+
+    await job.clean_sessions(CleanSessions(), one)
+
+    assert sessions.keys() == {b"session-ids:by-user-id:1"}
+    assert one.statistics["patterns"]["session-ids:*"] == NOTHING | {"scanned": 1, "no_ttl": 1}
+
+
+async def test_a_prefix_before_every_key_is_found_again_for_what_pointers_name(
+    database: Database, settings: Settings, sessions: Sessions
+):
+    for name in ("there", "gone"):
+        sessions.redis.set(f"base:user:session:by-user-id:{name}", f"user:session:{name}")
+    sessions.add("base:user:session:there", expires=days_ago(-1))
+    sessions.add("base:user:1", expires=days_ago(400))
+    one = transaction(database, with_patterns(settings, "base:user:session:*"))
+
+    await job.clean_sessions(CleanSessions(), one)
+
+    kept = {b"base:user:session:by-user-id:there", b"base:user:session:there", b"base:user:1"}
+    assert sessions.keys() == kept
+
+
+async def test_a_key_that_several_patterns_match_is_counted_once(
+    database: Database, settings: Settings, sessions: Sessions
+):
+    fill(sessions)
+    patterns = ("user:session:by-user-id:*", "user:session:ol*", "user:session:*")
+    one = transaction(database, with_patterns(settings, *patterns))
+
+    await job.clean_sessions(CleanSessions(), one)
+
+    by_pattern = one.statistics["patterns"]
+    assert by_pattern["user:session:by-user-id:*"] == NOTHING | {"scanned": 4, "no_ttl": 4, "pointers_deleted": 2}
+    assert by_pattern["user:session:ol*"] == NOTHING | {"scanned": 1, "no_ttl": 1, "expired": 1, "deleted": 1}
+    assert by_pattern["user:session:*"] == NOTHING | {"scanned": 2, "no_ttl": 2, "ttl_set": 2}
+
+
+async def test_an_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
+    row = await deliver(CleanSessions())
+
+    assert row["status"] == "succeeded"
+    assert row["statistics"] == NOTHING | {"patterns": dict.fromkeys(DEFAULTS, NOTHING)}
+
+
+async def test_many_keys_are_cleaned_page_by_page(deliver: Deliver, sessions: Sessions, monkeypatch):
+    monkeypatch.setattr(work, "PROGRESS_EVERY", 0.0)
+    count = 5 * PER_SCRIPT + 7
+    for number in range(count):
+        sessions.add(f"user:session:{number}", expires=days_ago(40 if number % 2 else -1))
+
+    row = await deliver(CleanSessions(dry_run=True))
+    real = await deliver(CleanSessions())
+
+    assert totals(row) == totals(real)
+    assert totals(real)["deleted"] == count // 2
+    assert totals(real)["ttl_set"] == count - count // 2
+    assert len(sessions.keys()) == count - count // 2
+    assert 0.7 < real["progress"] <= 1.0
+
+
+# ---- Keys that are written meanwhile
+
+
+@pytest.fixture
+async def store(redis_url: str) -> Any:
+    async with connected(redis_url) as client, Store(client) as opened:
+        yield opened
+
+
+RULE = Rule.of(datetime.now(UTC), timedelta(days=30))
+
+
+async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
+    store: Store, sessions: Sessions, client: Redis
+):
+    keys = [b"session:renewed", b"session:given-a-ttl", b"session:deleted", b"session:now-a-hash", b"session:untouched"]
+    for key in keys:
+        sessions.add(key, expires=days_ago(40))
+    changes = [RULE.change(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+
+    await client.set(keys[0], json.dumps({"expires": iso(days_ago(-30))}))
+    await client.expire(keys[1], 1000)
+    await client.delete(keys[2])
+    await client.delete(keys[3])
+    await client.hset(keys[3], "expires", iso(days_ago(40)))
+    done = await store.change([change for change in changes if change])
+
+    assert done == {"deleted": 1, "ttl_set": 0, "vanished": 1}
+    assert sessions.keys() == {keys[0], keys[1], keys[3]}
+
+
+async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
+    store: Store, sessions: Sessions, client: Redis
+):
+    sessions.redis.hset("session:t", mapping={"sessionToken": "t", "expires": iso(days_ago(40))})
+    (found,) = await store.look([b"session:t"])
+    change = RULE.change(b"session:t", found)
+    assert change is not None
+
+    await client.hset("session:t", "expires", iso(days_ago(-30)))
+    await store.change([change])
+
+    assert sessions.keys() == {b"session:t"}
+
+
+async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
+    store: Store, sessions: Sessions, client: Redis
+):
+    keys = [b"session:longer", b"session:renewed"]
+    for key in keys:
+        sessions.add(key, expires=days_ago(10))
+    changes = [RULE.change(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+
+    await client.expire(keys[0], 10**8)
+    await client.set(keys[1], json.dumps({"expires": iso(days_ago(-300))}))
+    before = sessions.everything()
+    done = await store.change([change for change in changes if change])
+
+    assert done == {"deleted": 0, "ttl_set": 0, "vanished": 0}
+    assert sessions.everything() == before
+
+
+async def test_a_pointer_goes_only_if_it_still_says_the_same_and_its_target_is_still_gone(
+    store: Store, sessions: Sessions, client: Redis
+):
+    keys = [f"user:session:by-user-id:{name}".encode() for name in ("rewritten", "back", "dangling")]
+    for key in keys:
+        sessions.redis.set(key, b"user:session:" + key[-4:])
+    pointers = [pointer(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+
+    await client.set(keys[0], "user:session:of-a-new-login")
+    await client.set(b"user:session:" + keys[1][-4:], "{}")
+    deleted = await store.unlink_dangling([one for one in pointers if one])
+
+    assert deleted == 1
+    assert sessions.keys() == {keys[0], keys[1], b"user:session:" + keys[1][-4:]}
+
+
+async def test_logins_during_the_run_lose_neither_their_sessions_nor_their_pointers(
+    deliver: Deliver, sessions: Sessions, client: Redis
+):
+    for number in range(1500):
+        sessions.add(f"user:session:{number}", expires=days_ago(40))
+        sessions.redis.set(f"user:session:by-user-id:{number}", f"user:session:{number}")
+    renewed: dict[bytes, bytes] = {}
+    over = asyncio.Event()
+
+    async def log_in() -> None:
+        for number in range(0, 1500, 2):
+            if over.is_set():
+                return
+            session = f"user:session:{number}".encode()
+            renewed[session] = json.dumps({"userId": number, "expires": iso(days_ago(-30))}).encode()
+            await client.set(session, renewed[session])
+            pointing = f"user:session:by-user-id:{number}".encode()
+            renewed[pointing] = session
+            await client.set(pointing, session)
+
+    logins = asyncio.create_task(log_in())
+    row = await deliver(CleanSessions())
+    over.set()
+    await logins
+
+    assert row["status"] == "succeeded"
+    assert len(renewed) > 100
+    lost = [key for key, value in renewed.items() if sessions.redis.get(key) != value]
+    assert lost == []
+    assert totals(row)["deleted"] > 0
+
+
+async def test_keys_that_scan_repeats_when_the_table_shrinks_are_seen_once(
+    store: Store, sessions: Sessions, client: Redis, monkeypatch
+):
+    """Redis repeats a key in about every fourth of these rounds: what `RECENT_PAGES` is for."""
+    monkeypatch.setattr(session_store, "PAGE", 10)
+    kept = {f"session:{number}".encode() for number in range(300)}
+    filler = [f"filler:{number}" for number in range(3700)]
+    for turn in range(40):
+        await client.mset({**dict.fromkeys(kept, b"{}"), **dict.fromkeys(filler, b"")})
+        seen: list[bytes] = []
+        async for page in store.scan("session:*"):
+            seen += page.keys
+            if page.share > 0.3 + turn / 100 and await client.dbsize() > len(kept):
+                await client.unlink(*filler)
+                await eventually(lambda: has_shrunk(client))
+
+        assert sorted(seen) == sorted(kept)
+
+
+async def has_shrunk(client: Redis) -> bool:
+    """Its table of 4096 buckets has become one of 512, and all keys are in that."""
+    statistics: Any = await client.memory_stats()
+    return int(statistics[f"db.{DATABASE}"]["overhead.hashtable.main"]) < 4096 * 8
+
+
+async def test_keys_that_are_added_all_the_time_do_not_disturb(
+    consume: Consume, publisher: Publisher, runs: Runs, sessions: Sessions, client: Redis
+):
+    for number in range(3000):
+        sessions.add(f"session:old-{number}", expires=days_ago(40))
+    over = asyncio.Event()
+    added = 0
+
+    async def add() -> None:
+        nonlocal added
+        while not over.is_set() and added < 20_000:
+            async with client.pipeline(transaction=False) as pipeline:
+                for number in range(added, added + 200):
+                    pipeline.set(f"session:new-{number}", json.dumps({"expires": iso(days_ago(-30))}))
+                await pipeline.execute()
+            added += 200
+            await asyncio.sleep(0.01)
+
+    adding = asyncio.create_task(add())
+    async with consume():
+        sent = await trigger.publish(publisher, CleanSessions())
+        row = await runs.over(sent.message_id, within=60)
+    over.set()
+    await adding
+
+    assert totals(row)["deleted"] == 3000
+    assert len(sessions.keys()) == added
+    assert totals(row)["scanned"] == totals(row)["no_ttl"] <= 3000 + added
+
+
+async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, sessions: Sessions):
+    for number in range(3000):
+        sessions.add(f"user:session:{number}", expires=days_ago(40))
+        sessions.redis.set(f"user:session:by-user-id:{number}", f"user:session:{number}")
+    sessions.add("session:live", expires=days_ago(-1))
+
+    first, second = transaction(database, settings), transaction(database, settings)
+    await asyncio.gather(job.clean_sessions(CleanSessions(), first), job.clean_sessions(CleanSessions(), second))
+
+    assert sessions.keys() == {b"session:live"}
+    for name, total in (("deleted", 3000), ("pointers_deleted", 3000), ("ttl_set", 1)):
+        assert first.statistics[name] + second.statistics[name] == total
+
+
+async def test_a_key_that_is_gone_or_has_a_time_to_live_is_told_from_others(store: Store, sessions: Sessions):
+    sessions.redis.set("session:t", "x", ex=1000)
+
+    assert await store.look([b"session:t", b"session:gone"]) == [HAS_TTL, VANISHED]
+
+
+# ---- Time, settings and servers
+
+
+async def test_a_run_out_of_time_begins_again_in_a_message_of_its_own_until_all_is_done(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, sessions: Sessions
+):
+    for number in range(6000):
+        sessions.add(f"user:session:{number}", expires=days_ago(40))
+
+    async with consume(time_budget=timedelta(0)):
+        first = await trigger.publish(publisher, CleanSessions())
+
+        async def chain() -> list[dict[str, Any]] | None:
+            rows = await runs.newest(job="cleanup.sessions")
+            over = rows and rows[0]["status"] != "running" and "continued_by" not in rows[0]["statistics"]
+            return rows[::-1] if over else None
+
+        rows = await eventually(chain, within=30)
+
+    assert len(rows) > 2
+    assert rows[1]["message_id"] == f"{first.message_id}.1"
+    assert {row["status"] for row in rows} == {"succeeded"}
+    assert sum(row["statistics"]["deleted"] for row in rows) == 6000
+    assert sessions.keys() == set()
+
+
+async def test_a_run_that_would_get_no_further_does_not_go_round_in_circles(
+    consume: Consume, publisher: Publisher, runs: Runs, sessions: Sessions
+):
+    for number in range(6000):
+        sessions.add(f"user:session:{number}", expires=days_ago(40))
+
+    async with consume(time_budget=timedelta(0)):
+        sent = await trigger.publish(publisher, CleanSessions(dry_run=True))
+        row = await runs.over(sent.message_id)
+
+    assert row["status"] == "partial"
+    assert row["error"] == (
+        "its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)"
+    )
+    assert 0 < totals(row)["scanned"] < 6000
+
+
+@pytest.fixture
+def elsewhere(settings: Settings, database: Database) -> Any:
+    """Run the job with another REDIS_URL, and return what it raises."""
+
+    async def run(url: str | None) -> Transaction:
+        servers = settings.servers.model_copy(update={"redis_url": url})
+        one = transaction(database, settings.model_copy(update={"servers": servers}))
+        await job.clean_sessions(CleanSessions(), one)
+        return one
+
+    return run
+
+
+async def test_without_a_redis_the_run_is_skipped_and_says_why(elsewhere: Any):
+    one = await elsewhere(None)
+
+    assert (one.status, one.reason) == ("skipped", "REDIS_URL is not set, so there are no sessions to look at")
+    assert one.statistics == NOTHING | {"patterns": dict.fromkeys(DEFAULTS, NOTHING)}
+
+
+@pytest.fixture
+def wrong_urls(redis_url: str) -> dict[str, str]:
+    place = redis_url.rpartition("@")[2]
+    return {
+        "wrong password": f"redis://:not-the-password@{place}",
+        "no password": f"redis://{place}",
+        "nobody": "redis://:not-the-password@127.0.0.1:1/0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("which", "words"),
+    [
+        ("wrong password", "refuses us: invalid username-password pair"),
+        ("no password", "refuses us: Authentication required"),
+        ("nobody", "Redis at 127.0.0.1:1/0 does not answer: "),
+    ],
+)
+async def test_a_redis_that_is_away_or_refuses_us_fails_clearly_and_is_tried_again(
+    settings: Settings, publisher: Publisher, runs: Runs, wrong_urls: dict[str, str], which: str, words: str
+):
+    servers = settings.servers.model_copy(update={"redis_url": wrong_urls[which]})
+    async with job_consumed(settings.model_copy(update={"servers": servers})):
+        sent = await trigger.publish(publisher, CleanSessions())
+        row = await runs.over(sent.message_id)
+
+    assert (row["status"], row["attempt"]) == ("failed", 1)
+    assert words in row["error"]
+    assert "password@" not in row["error"]
+    assert "not-the-password" not in row["error"]
+
+
+async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, redis_url: str):
+    sessions.add("session:t", expires=days_ago(40))
+    sessions.redis.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(Exception, match="is a read-only replica; REDIS_URL must name the primary"):
+            await elsewhere(redis_url)
+    finally:
+        sessions.redis.replicaof("NO", "ONE")
+
+    assert sessions.keys() == {b"session:t"}
+
+
+async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, sessions: Sessions):
+    sessions.add("session:t", expires=days_ago(40))
+    one = transaction(database, settings)
+    one.now += timedelta(hours=2)
+
+    with pytest.raises(Exception, match="nothing was deleted, set the clocks"):
+        await job.clean_sessions(CleanSessions(), one)
+    with pytest.raises(Exception, match=r"Redis says .* nothing was deleted, set the clocks"):
+        job.check_clock_of(one, datetime.now(UTC).timestamp())
+
+    assert sessions.keys() == {b"session:t"}
+
+
+@pytest.mark.parametrize("which", ["wrong password", "nobody"])
+def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_urls: dict[str, str], which: str):
+    done = pocketwatch("doctor", "--json", REDIS_URL=wrong_urls[which])
+
+    (found,) = [finding for finding in json.loads(done.stdout) if finding["subject"].lower() == "redis"]
+    assert found["result"] == "problem"
+    assert ("refuses us" if which == "wrong password" else "does not answer") in found["detail"]
+    assert "not-the-password" not in done.stdout + done.stderr
+
+
+def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
+    def of(**changes: str) -> dict[str, str]:
+        findings = json.loads(pocketwatch("doctor", "--json", **changes).stdout)
+        return next(finding for finding in findings if finding["subject"] == "Redis")
+
+    assert of()["result"] == "ok"
+    assert of()["detail"].startswith("version ")
+    assert of(REDIS_URL="")["result"] == "warning"
+    assert of(REDIS_URL="")["detail"] == "REDIS_URL is not set, so cleanup.sessions is skipped"
+
+
+def job_consumed(settings: Settings) -> Any:
+    from pocketwatch.broker.consuming import Consuming  # noqa: PLC0415
+
+    return Consuming(settings, [job.router], role="test")
+
+
+def with_patterns(settings: Settings, *patterns: str) -> Settings:
+    chosen = reading.Sessions(POCKETWATCH_SESSION_KEY_PATTERNS=patterns)  # type: ignore[call-arg]
+    return settings.model_copy(update={"sessions": chosen})
+
+
+def transaction(database: Database, settings: Settings) -> Transaction:
+    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.sessions")
+    run = Run("cleanup.sessions", envelope)
+    return Transaction(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)
