@@ -1,14 +1,22 @@
-"""What the small marketplace holds: tokens and generated pictures, of which some are due to go."""
+"""What the small marketplace holds: tokens, files, sessions and ads, of which some are due to go."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import redis
+
+from demo import ads
+
+DAY = 24 * 3600  # seconds
+LONG_AGO, LATELY = 60, 1  # days; what is so old is past every retention, or none
 
 # They expire 30 days after their issue, and are kept for 30 more.
 EXPIRED, WITHIN_MARGIN, ALIVE = 70, 45, 3  # issued so many days ago
@@ -20,52 +28,82 @@ TOKENS = [
 ]
 OLD_PICTURES, NEW_PICTURES = 800, 400
 PICTURES_PER_FOLDER = 50
-DAY = 24 * 3600  # seconds
-COUNTS = (
-    "SELECT (SELECT count(*) FROM token_blacklist_outstandingtoken), "
-    "(SELECT count(*) FROM token_blacklist_blacklistedtoken)"
-)
+STYLES = 20  # each in a former release and in this one
+ROTATED_LOGS = 6
+EXPIRED_SESSIONS, SESSIONS = 150, 50
+INACTIVE = 200  # days
+ADS = {("sold", LATELY): 10, ("rejected", LATELY): 5, ("active", INACTIVE): 7, ("active", LATELY): 30}
+
+COUNTS = """
+SELECT (SELECT count(*) FROM token_blacklist_outstandingtoken), (SELECT count(*) FROM token_blacklist_blacklistedtoken),
+  (SELECT count(*) FROM car_ads WHERE status <> 'archived'), (SELECT count(*) FROM currency_rates)
+"""
 
 
 @dataclass(frozen=True)
 class Content:
     """How much of each there is."""
 
-    outstanding: int
-    blacklisted: int
+    tokens: int
+    blacklisted_tokens: int
+    ads: int
+    rates: int
     pictures: int
+    static_files: int
+    logs: int
+    sessions: int
+
+    def items(self) -> Mapping[str, int]:
+        """By name."""
+        return {field.name.replace("_", " "): getattr(self, field.name) for field in fields(self)}
 
 
-LEFT = Content(outstanding=200 + 140, blacklisted=80 + 20, pictures=NEW_PICTURES)  # when all clean-up is done
+# When every job has done its work. Of the static files, this release, the originals and the manifest; of the logs, the
+# one in use and the newest that was rotated.
+LEFT = Content(
+    tokens=200 + 140,
+    blacklisted_tokens=80 + 20,
+    ads=30,
+    rates=4 + 2,
+    pictures=NEW_PICTURES,
+    static_files=2 * STYLES + 1,
+    logs=2,
+    sessions=SESSIONS,
+)
 
 
-def seed(environment: dict[str, str]) -> str:
-    """Fill an empty marketplace; one that holds something is left as it is.
-
-    Returns:
-        A line that says what there is.
-    """
-    root = Path(environment["POCKETWATCH_MEDIA_ROOT"])
-    if not root.exists():
-        _paint(root)
-    if content(environment).outstanding == 0:
+def seed(environment: Mapping[str, str]) -> Content:
+    """Fill what is empty of the marketplace; what holds something is left as it is. Returns how much there is."""
+    if content(environment).tokens == 0:
         _issue(environment)
-    now = content(environment)
-    return (
-        f"{now.outstanding} tokens issued by simplejwt, {now.blacklisted} of them blacklisted; "
-        f"{now.pictures} generated pictures"
-    )
+        ads.prepare(environment["DATABASE_URL"])
+        for (status, days), count in ADS.items():
+            ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=count)
+    for name, fill in (("MEDIA", _paint), ("STATIC", _release), ("LOG", _rotate)):
+        root = Path(environment[f"POCKETWATCH_{name}_ROOT"])
+        if not root.exists():
+            fill(root)
+    with redis.Redis.from_url(environment["REDIS_URL"]) as client:
+        if client.dbsize() == 0:
+            _sign_in(client)
+    return content(environment)
 
 
-def content(environment: dict[str, str]) -> Content:
+def content(environment: Mapping[str, str]) -> Content:
     """What there is, counted."""
     with psycopg.connect(environment["DATABASE_URL"]) as connection:
-        outstanding, blacklisted = connection.execute(COUNTS).fetchone() or (0, 0)
-    pictures = sum(len(files) for _, _, files in os.walk(environment["POCKETWATCH_MEDIA_ROOT"]))
-    return Content(outstanding, blacklisted, pictures)
+        rows = connection.execute(COUNTS.encode()).fetchone() or (0, 0, 0, 0)
+    with redis.Redis.from_url(environment["REDIS_URL"]) as client:
+        sessions = sum(1 for _ in client.scan_iter("user:session:*", count=1000))
+    files = {name: _files(environment[f"POCKETWATCH_{name}_ROOT"]) for name in ("MEDIA", "STATIC", "LOG")}
+    return Content(*rows, files["MEDIA"], files["STATIC"], files["LOG"], sessions)
 
 
-def _issue(environment: dict[str, str]) -> None:
+def _files(root: str) -> int:
+    return sum(len(files) for _, _, files in os.walk(root))
+
+
+def _issue(environment: Mapping[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "demo.marketplace", "issue"],
         env=environment,
@@ -77,12 +115,44 @@ def _issue(environment: dict[str, str]) -> None:
     )
 
 
+def _write(file: Path, content: bytes, *, days_old: float) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    moment = time.time() - days_old * DAY
+    os.utime(file, (moment, moment))
+
+
 def _paint(root: Path) -> None:
-    now = time.time()
+    """Generated pictures of ads."""
     for number in range(OLD_PICTURES + NEW_PICTURES):
-        is_old = number < OLD_PICTURES
-        picture = root / f"ads/{number // PICTURES_PER_FOLDER}/{number}.webp"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_bytes(b"RIFF" + bytes(2000))
-        moment = now - (30 if is_old else 1) * DAY
-        os.utime(picture, (moment, moment))
+        days_old = LONG_AGO if number < OLD_PICTURES else LATELY
+        _write(root / f"ads/{number // PICTURES_PER_FOLDER}/{number}.webp", b"RIFF" + bytes(2000), days_old=days_old)
+
+
+def _release(root: Path) -> None:
+    """What collectstatic leaves: the originals, the hashed files of this release and of the former one."""
+    paths = {}
+    for number in range(STYLES):
+        name, former = f"css/{number}.css", f"css/{number}.{number:06x}aaaaaa.css"
+        paths[name] = f"css/{number}.{number:06x}bbbbbb.css"
+        for file in (name, former, paths[name]):
+            _write(root / file, b"body {}", days_old=LONG_AGO)
+    manifest = {"paths": paths, "version": "1.1", "hash": "0123456789ab"}
+    _write(root / "staticfiles.json", json.dumps(manifest).encode(), days_old=LATELY)
+
+
+def _rotate(root: Path) -> None:
+    """A log in use, and what logrotate has made of it."""
+    _write(root / "app.log", b"...", days_old=0)
+    for number in range(1, ROTATED_LOGS + 1):
+        _write(root / f"app.log.{number}", b"...", days_old=LONG_AGO + number)
+
+
+def _sign_in(client: "redis.Redis") -> None:
+    """Sessions as Auth.js writes them: without a time to live."""
+    now = datetime.now(UTC)
+    for number in range(EXPIRED_SESSIONS + SESSIONS):
+        days = -LONG_AGO if number < EXPIRED_SESSIONS else 10
+        expires = f"{now + timedelta(days=days):%Y-%m-%dT%H:%M:%S.000Z}"
+        value = {"sessionToken": f"token-{number}", "userId": str(number), "expires": expires}
+        client.set(f"user:session:token-{number}", json.dumps(value))

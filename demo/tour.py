@@ -1,11 +1,11 @@
-"""The tour: every job once by hand as a dry run, once by its schedule, once by hand for good, and then the run log."""
+"""The tour: every job by hand as a dry run, by its schedule, and by hand for good; then the run log."""
 
 import asyncio
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,26 +17,35 @@ from rich.table import Table
 
 from demo import seeding
 from demo.seeding import Content
-from demo.up import PROJECT, command, marketplace
+from demo.up import PROJECT, ROOTS, command, marketplace
+from pocketwatch import settings
+from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.database import Database
-from publishers import schedule
+from publishers import schedule, trigger
+from publishers.schedule import Entry
 from publishers.ticker import Ticker
+from schemas.catalogue import schema_of
+from schemas.message import Message
 
 FOLDER = PROJECT / ".pocketwatch" / "demo"
 AHEAD = timedelta(seconds=8)  # until the entries are due: what is done by hand before takes about as long
-PATIENCE = 60.0  # seconds from then on
+PATIENCE = 60.0  # seconds for a batch of runs
 LOG = FOLDER / "suite.log"
-OVER = "SELECT entry, status FROM update_logs WHERE entry IS NOT NULL AND finished_at IS NOT NULL"
+OVER = "SELECT {key}, status FROM update_logs WHERE {key} = ANY(%s) AND status NOT IN ('running', 'failed')"
+LONGEST_LOG = 100  # runs
 
 
 def tour(console: Console) -> bool:
     """Whether every job succeeded, by hand and by its schedule, and left what it should."""
     Stack(FOLDER, say=lambda _: None).down(wipe=True)
-    shutil.rmtree(FOLDER / "media", ignore_errors=True)
-    entries = schedule.load(None).enabled
+    for root in ROOTS:
+        shutil.rmtree(FOLDER / root, ignore_errors=True)
+    logger.disable("publishers")  # what is done here in the suite's name is told by the tour
+    entries = schedule.load().enabled
     jobs = sorted({entry.job for entry in entries})
+    dry = [job for job in jobs if "dry_run" in schema_of(job).model_fields]
     with marketplace(FOLDER, console) as environment:
         before = seeding.content(environment)
         due = datetime.now(UTC) + AHEAD
@@ -44,14 +53,14 @@ def tour(console: Console) -> bool:
         asyncio.run(_introduce(once, environment["DATABASE_URL"]))
         console.print(f"[bold]suite[/]\n  pocketwatch run: {len(entries)} entries, each due at {due:%H:%M:%S} UTC")
         with _suite(environment | {"POCKETWATCH_SCHEDULE": str(once)}):
-            console.print("[bold]by hand, as a dry run[/]")
-            right = [_by_hand(console, environment, job, "--dry-run") for job in jobs]
-            console.print(f"[bold]by the schedule[/], at {due:%H:%M:%S}")
-            right.append(_wait_for({entry.name for entry in entries}, environment))
-            console.print("[bold]by hand[/]")
-            right += [_by_hand(console, environment, job) for job in jobs]
+            console.print(f"[bold]by hand, as a dry run[/]\n  {', '.join(dry)}")
+            right = [_by_hand(environment, dry, dry_run=True)]
+            console.print(f"[bold]by the schedule[/], at {due:%H:%M:%S}\n  {', '.join(e.name for e in entries)}")
+            right.append(_by_schedule(environment, entries))
+            console.print(f"[bold]by hand[/]\n  {', '.join(jobs)}")
+            right.append(_by_hand(environment, jobs))
         console.print("[bold]what happened[/]")
-        subprocess.run(command("runs"), env=environment, cwd=PROJECT, check=True)
+        subprocess.run(command("runs", "--limit", str(LONGEST_LOG)), env=environment, cwd=PROJECT, check=True)
         after = seeding.content(environment)
         console.print(_comparison(before, after))
     return all(right) and after == seeding.LEFT
@@ -67,7 +76,6 @@ def _once(due: datetime) -> Path:
 
 async def _introduce(file: Path, database_url: str) -> None:
     """Let the entries begin now; a process that starts too late finds the moment that it missed."""
-    logger.disable("publishers")
     database = Database(database_url, name="demo")
     await Ticker(database, schedule.load(file)).begin()
     await database.close()
@@ -91,34 +99,40 @@ def _suite(environment: dict[str, str]) -> Iterator[None]:
         raise PocketwatchError(f"pocketwatch run ended with exit code {code}; its log is {LOG}")
 
 
-def _by_hand(console: Console, environment: dict[str, str], job: str, *options: str) -> bool:
-    arguments = ("trigger", job, *options, "--wait")
-    console.print(f"  pocketwatch {' '.join(arguments)}")
-    done = subprocess.run(
-        command(*arguments), env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        console.print(done.stdout, done.stderr)
-    return done.returncode == 0
+def _by_hand(environment: dict[str, str], jobs: Sequence[str], *, dry_run: bool = False) -> bool:
+    """One message for each job, as `pocketwatch trigger` sends it; whether all succeeded."""
+    arguments = {"dry_run": True} if dry_run else {}
+    ids = asyncio.run(_publish(environment, [trigger.message(job, arguments) for job in jobs]))
+    return _wait_for(environment, "message_id", ids)
 
 
-def _wait_for(entries: set[str], environment: dict[str, str]) -> bool:
+async def _publish(environment: dict[str, str], messages: Sequence[Message]) -> list[str]:
+    urls = settings.load(environment).rabbitmq_urls
+    async with Publisher(urls, role="demo") as publisher:
+        return [(await trigger.publish(publisher, message)).message_id for message in messages]
+
+
+def _by_schedule(environment: dict[str, str], entries: Sequence[Entry]) -> bool:
     """Wait until each entry has fired and its run is over; whether all succeeded."""
+    return _wait_for(environment, "entry", [entry.name for entry in entries])
+
+
+def _wait_for(environment: dict[str, str], key: str, values: Sequence[str]) -> bool:
     end = time.monotonic() + AHEAD.total_seconds() + PATIENCE
     with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
         while time.monotonic() < end:
-            over = dict(connection.execute(OVER).fetchall())
-            if over.keys() == entries:
+            over = dict(connection.execute(OVER.format(key=key).encode(), [list(values)]).fetchall())
+            if over.keys() == set(values):
                 return set(over.values()) == {"succeeded"}
             time.sleep(0.1)
-    missing = ", ".join(sorted(entries - over.keys()))
-    raise PocketwatchError(f"no run within {PATIENCE:.0f} s of {missing}; the suite's log is {LOG}")
+    missing = ", ".join(sorted(set(values) - over.keys()))
+    raise PocketwatchError(f"no run is over within {PATIENCE:.0f} s of {missing}; the suite's log is {LOG}")
 
 
 def _comparison(before: Content, after: Content) -> Table:
     table = Table("", "before", "after", "should be", title="what is left", title_justify="left")
-    for what in ("outstanding", "blacklisted", "pictures"):
-        is_right = getattr(after, what) == getattr(seeding.LEFT, what)
-        shown = f"[{'green' if is_right else 'red'}]{getattr(after, what)}[/]"
-        table.add_row(what, str(getattr(before, what)), shown, str(getattr(seeding.LEFT, what)))
+    for (name, left), had, has in zip(
+        seeding.LEFT.items().items(), before.items().values(), after.items().values(), strict=True
+    ):
+        table.add_row(name, str(had), f"[{'green' if has == left else 'red'}]{has}[/]", str(left))
     return table

@@ -10,12 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import seeding
+from demo.banks import banks
 from pocketwatch import settings
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack.stack import Stack
 
 PROJECT = Path(__file__).parents[1]
 SERVER_SETTINGS = {"RABBITMQ_URL", "DATABASE_URL", "REDIS_URL"}
+ROOTS = ("media", "static", "log")
 
 
 @contextmanager
@@ -26,13 +28,15 @@ def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
         The environment of the suite's processes.
     """
     stack = Stack(folder, say=lambda line: console.print(f"  {line}"))
+    roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS}
     console.print("[bold]servers[/]")
-    with stack.guarded() as urls:
-        environment = _without_ours(os.environ) | urls | {"POCKETWATCH_MEDIA_ROOT": str(folder.resolve() / "media")}
+    with stack.guarded() as urls, _banks(console) as counters:
+        environment = _without_ours(os.environ) | urls | counters | roots
         console.print("[bold]marketplace[/]")
         run([sys.executable, "-m", "demo.marketplace", "make"], environment)
         run(command("migrate"), environment)
-        console.print(f"  {seeding.seed(environment)}")
+        there = seeding.seed(environment).items()
+        console.print(f"  {', '.join(f'{count} {name}' for name, count in there.items())}")
         yield environment
 
 
@@ -50,6 +54,20 @@ def stay(console: Console) -> None:
             soft_wrap=True,
         )
         run_all()
+
+
+@contextmanager
+def _banks(console: Console) -> Iterator[dict[str, str]]:
+    """The settings that say where the banks are: on this machine, or with LIVE=1 the real ones."""
+    if os.environ.get("LIVE") == "1":
+        console.print("  the real NBU and PrivatBank are asked (LIVE=1)")
+        yield {}
+        return
+    with banks() as counters:
+        console.print(
+            "  NBU and PrivatBank: recorded shapes, from a small server of the demo (LIVE=1 asks the real ones)"
+        )
+        yield counters
 
 
 def command(*arguments: str) -> list[str]:
