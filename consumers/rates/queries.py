@@ -1,0 +1,201 @@
+"""The SQL of the rates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from consumers.rates.banks import BASE, Quote, Source
+from pocketwatch.storage.tables.suite import currency_rates, currency_update_logs
+
+Connection = AsyncConnection | AsyncSession
+
+# Django's rows have no day; the one on which they were fetched comes nearest.
+DAY = "coalesce(rate_date, (fetched_at AT TIME ZONE 'UTC')::date)"
+
+LAST = sa.text(f"""
+    SELECT DISTINCT ON (target_currency) target_currency, rate, source, {DAY} AS day
+    FROM currency_rates
+    WHERE base_currency = :base AND target_currency = ANY(:currencies) AND is_active AND rate > 0
+    ORDER BY target_currency, source = :source DESC, {DAY} DESC, fetched_at DESC, id DESC
+""")
+NEWEST = sa.text(f"""
+    SELECT DISTINCT ON (target_currency) target_currency, rate_date, fetched_at
+    FROM currency_rates
+    WHERE base_currency = :base AND target_currency = ANY(:currencies) AND is_active
+    ORDER BY target_currency, {DAY} DESC, fetched_at DESC, id DESC
+""")
+KEY = ("base_currency", "target_currency", "source", "rate_date")
+
+# An inactive rate, which an operator has taken out, never stands in for an active one.
+NEWEST_OF_EACH = sa.text(f"""
+    WITH newest AS (
+        SELECT DISTINCT ON (base_currency, target_currency, source, is_active)
+            id, base_currency, target_currency, source, is_active, {DAY} AS day, fetched_at
+        FROM currency_rates
+        ORDER BY base_currency, target_currency, source, is_active, {DAY} DESC, fetched_at DESC, id DESC
+    )
+    SELECT id FROM newest WHERE is_active OR NOT EXISTS (
+        SELECT FROM newest active
+        WHERE active.is_active AND active.base_currency = newest.base_currency
+            AND active.target_currency = newest.target_currency AND active.source = newest.source
+            AND (active.day, active.fetched_at, active.id) > (newest.day, newest.fetched_at, newest.id)
+    )
+""")
+OLD_RATE = "fetched_at < :before AND (rate_date IS NULL OR rate_date < :before_day)"
+FAILURE_LOGGED = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM currency_update_logs
+        WHERE source = :source AND status = 'FAILED' AND error_details ->> 'message_id' = :message_id
+            AND (error_details ->> 'attempt')::int = :attempt
+    )
+""")
+# Whoever writes a line for this attempt waits for the other, and then finds it.
+ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'), hashtext(:message_id))")
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last rate that is stored for a currency: of this source, or, where it has none, of any."""
+
+    rate: Decimal
+    source: str
+    day: date
+
+
+async def last_rates(connection: Connection, source: Source, currencies: Sequence[str]) -> dict[str, Last]:
+    """What new rates are compared with, by currency."""
+    rows = await connection.execute(LAST, {"base": BASE, "currencies": list(currencies), "source": source})
+    return {row.target_currency: Last(row.rate, row.source, row.day) for row in rows}
+
+
+async def newest_moments(connection: Connection, currencies: Sequence[str]) -> dict[str, tuple[date | None, datetime]]:
+    """The newest rate of each currency, of any source: the day that it is for, and when it was fetched."""
+    rows = await connection.execute(NEWEST, {"base": BASE, "currencies": list(currencies)})
+    return {row.target_currency: (row.rate_date, row.fetched_at) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a quote, and the rate that it replaced."""
+
+    action: Literal["created", "updated", "unchanged"]
+    former: str | None = None
+
+
+async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime) -> dict[str, Stored]:
+    """Insert the rates, or correct those of the same day that differ; what is the same already is left alone.
+
+    A corrected row keeps the rate before it in `raw_data`; earlier ones are in the update log.
+    """
+    rows = [_row(source, quote, now) for quote in sorted(quotes, key=lambda quote: quote.currency)]
+    statement = insert(currency_rates).values(rows)
+    new, old = statement.excluded, currency_rates.c
+    former = sa.func.jsonb_build_object(
+        "former", sa.func.jsonb_build_object("rate", sa.cast(old.rate, sa.Text), "fetched_at", old.fetched_at)
+    )
+    done = await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=KEY,
+            index_where=old.rate_date.is_not(None),
+            set_={
+                "rate": new.rate,
+                "raw_data": new.raw_data.concat(former),
+                "fetched_at": new.fetched_at,
+                "updated_at": new.updated_at,
+            },
+            where=old.rate != new.rate,
+        ).returning(old.target_currency, old.raw_data["former"]["rate"].astext.label("former"))
+    )
+    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in done}
+    return {quote.currency: written.get(quote.currency, Stored("unchanged")) for quote in quotes}
+
+
+def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
+    return {
+        "base_currency": BASE,
+        "target_currency": quote.currency,
+        "rate": quote.rate,
+        "source": source,
+        "fetched_at": now,
+        "is_active": True,
+        # A bank's member of this name must not be taken for ours.
+        "raw_data": {name: value for name, value in quote.raw.items() if name != "former"},
+        "created_at": now,
+        "updated_at": now,
+        "rate_date": quote.rate_date,
+    }
+
+
+async def log_failures(
+    connection: AsyncConnection, lines: Sequence[dict[str, Any]], *, message_id: str, attempt: int
+) -> None:
+    """Write the lines of an attempt that fails, once, however often that attempt is delivered."""
+    await connection.execute(ONE_AT_A_TIME, {"message_id": message_id})
+    for line in lines:
+        key = {"source": line["source"], "message_id": message_id, "attempt": attempt}
+        if not (await connection.execute(FAILURE_LOGGED, key)).scalar_one():
+            await connection.execute(sa.insert(currency_update_logs).values(line))
+
+
+async def newest_of_each(connection: AsyncConnection) -> list[int]:
+    """The ids of the rates that stay however old: the newest of each (base, target, source)."""
+    return list((await connection.execute(NEWEST_OF_EACH)).scalars())
+
+
+async def last_id(connection: AsyncConnection, table: sa.Table) -> int:
+    """The newest row's id; 0 when there is none."""
+    return int((await connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)))).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What became of some rows, in the order of their ids."""
+
+    last_id: int | None  # None: there were none
+    scanned: int
+    old: int
+    deleted: int
+
+
+def _clean_page(table: str, old: str, *, dry_run: bool, kept: str = "false") -> sa.TextClause:
+    """Look through a page of a table by id and delete what is old; a dry run counts instead.
+
+    What is old is asked of the row again as it is deleted: somebody may have renewed it meanwhile.
+    """
+    source = f"FROM {table} doomed USING page WHERE doomed.id = page.id AND page.is_old AND NOT page.is_kept"
+    delete = f"DELETE {source} AND {old} RETURNING doomed.id"
+    count = "SELECT id FROM page WHERE is_old AND NOT is_kept"
+    return sa.text(f"""
+        WITH page AS (
+            SELECT id, {old} AS is_old, {kept} AS is_kept FROM {table}
+            WHERE id > :after AND id <= :until ORDER BY id LIMIT :size
+        ), gone AS ({count if dry_run else delete})
+        SELECT max(id) AS last_id, count(*) AS scanned, count(*) FILTER (WHERE is_old) AS old,
+            (SELECT count(*) FROM gone) AS deleted
+        FROM page
+    """)
+
+
+RATES_PAGE = {
+    dry_run: _clean_page("currency_rates", OLD_RATE, dry_run=dry_run, kept="id = ANY(:newest)")
+    for dry_run in (False, True)
+}
+LOGS_PAGE = {
+    dry_run: _clean_page("currency_update_logs", "started_at < :before", dry_run=dry_run) for dry_run in (False, True)
+}
+
+
+async def clean_rates_page(connection: AsyncConnection, *, dry_run: bool, **which: Any) -> Page:
+    """Delete the old rates of a page, but the newest; `which` is before, before_day, newest, after, until, size."""
+    return Page(*(await connection.execute(RATES_PAGE[dry_run], which)).one())
+
+
+async def clean_logs_page(connection: AsyncConnection, *, dry_run: bool, **which: Any) -> Page:
+    """Delete the old lines of a page of the update log; `which` is before, after, until, size."""
+    return Page(*(await connection.execute(LOGS_PAGE[dry_run], which)).one())
