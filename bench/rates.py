@@ -5,7 +5,6 @@ python -m bench.rates [ROWS]        on the servers that the tests use; 1,000,000
 
 import asyncio
 import gc
-import os
 import resource
 import sys
 import time
@@ -87,18 +86,23 @@ async def _clean(database: Database, rows: int, *, dry_run: bool) -> Result:
     message_id = str(uuid4())
     envelope = Envelope(message_id=message_id, correlation_id="", exchange="ticks", routing_key="rates.cleanup")
     gc.collect()
-    before, began = _most_memory(), time.perf_counter()
+    before, began = _memory(), time.perf_counter()
     alone = Alone("rates.cleanup", clean_rates, database, Settings(), single=True)
-    await alone.handle(envelope, CleanRates(dry_run=dry_run))
+    running = asyncio.ensure_future(alone.handle(envelope, CleanRates(dry_run=dry_run)))
+    most = before
+    while not (await asyncio.wait([running], timeout=0.02))[0]:
+        most = max(most, _memory())
+    await running
     seconds = time.perf_counter() - began
     async with database.begin() as connection:
         [row] = await run_log.of_message(connection, message_id)
-    return Result(rows, dry_run, seconds, _most_memory() - before, row["statistics"])
+    return Result(rows, dry_run, seconds, most - before, row["statistics"])
 
 
-def _most_memory() -> float:
-    """The most that this process has ever held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if os.uname().sysname == "Darwin" else 1024)
+def _memory() -> float:
+    """What this process holds now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 if __name__ == "__main__":

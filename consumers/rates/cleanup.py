@@ -4,18 +4,15 @@ The newest rate of each base, target and source stays, however old: prices are c
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
 
 from faststream.rabbit import RabbitRouter
 
 from consumers.rates import queries
-from consumers.rates.banks import KYIV
-from consumers.rates.queries import Page
+from consumers.rates.queries import Cleaning, Page
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import RATES_CLEANUP
-from pocketwatch.storage.tables.suite import currency_rates, currency_update_logs
+from pocketwatch.storage.tables.suite import currency_rates
 from pocketwatch.storage.work import Transaction
 from schemas.ticks import CleanRates
 
@@ -30,14 +27,9 @@ async def clean_rates(tick: CleanRates, work: Transaction) -> None:
     before = work.now - timedelta(days=tick.retention_days)
     async with work.batch() as connection:
         newest = await queries.newest_of_each(connection)
-        last_rate = await queries.last_id(connection, currency_rates)
-        last_line = await queries.last_id(connection, currency_update_logs)
-    day = before.astimezone(KYIV).date()
-    rates = partial(queries.clean_rates_page, dry_run=tick.dry_run, before=before, before_day=day, newest=newest)
-    lines = partial(queries.clean_logs_page, dry_run=tick.dry_run, before=before)
     done = Counter(dict.fromkeys(STATISTICS, 0))
-    is_over = await _clean(work, rates, done, until=last_rate, of="rates_deleted")
-    is_over = is_over and await _clean(work, lines, done, until=last_line, of="update_logs_deleted")
+    is_over = await _clean(work, queries.old_rates(before, kept=newest), tick, done)
+    is_over = is_over and await _clean(work, queries.old_lines(before), tick, done)
     work.record(**done)
     if not is_over:
         _stop_early(tick, work, done)
@@ -46,25 +38,31 @@ async def clean_rates(tick: CleanRates, work: Transaction) -> None:
 STATISTICS = ("scanned", "rates_deleted", "rates_kept_as_newest", "update_logs_deleted")
 
 
-async def _clean(
-    work: Transaction, clean_page: Callable[..., Awaitable[Page]], done: Counter[str], *, until: int, of: str
-) -> bool:
+async def _clean(work: Transaction, cleaning: Cleaning, tick: CleanRates, done: Counter[str]) -> bool:
     """Clean a table page by page, by id; whether it was seen to its end before the time was up."""
+    async with work.batch() as connection:
+        until = await queries.last_id(connection, cleaning.table)
     position = 0
     while position < until:
         if position and work.time_is_up():
             return False
         async with work.batch() as connection:
-            page = await clean_page(connection, after=position, until=until, size=PAGE)
-        if page.last_id is None:
-            break
-        position = page.last_id
-        done["scanned"] += page.scanned
-        done[of] += page.deleted
-        if of == "rates_deleted":
-            done["rates_kept_as_newest"] += page.old - page.deleted
+            page = await queries.clean_page(
+                connection, cleaning, dry_run=tick.dry_run, after=position, until=until, size=PAGE
+            )
+        position = page.last_id or until
+        _count(page, cleaning, done)
         await work.progress(position / until, **done)
     return True
+
+
+def _count(page: Page, cleaning: Cleaning, done: Counter[str]) -> None:
+    done["scanned"] += page.scanned
+    if cleaning.table is currency_rates:
+        done["rates_deleted"] += page.deleted
+        done["rates_kept_as_newest"] += page.kept
+    else:
+        done["update_logs_deleted"] += page.deleted
 
 
 def _stop_early(tick: CleanRates, work: Transaction, done: Counter[str]) -> None:

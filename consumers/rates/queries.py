@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from consumers.rates.banks import BASE, Quote, Source
+from consumers.rates.banks import BASE, KYIV, Quote, Source
 from pocketwatch.storage.tables.suite import currency_rates, currency_update_logs
 
 Connection = AsyncConnection | AsyncSession
@@ -153,49 +153,60 @@ async def last_id(connection: AsyncConnection, table: sa.Table) -> int:
     return int((await connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)))).scalar_one())
 
 
+@dataclass(frozen=True)
+class Cleaning:
+    """What is to be deleted from a table, and how that is asked: a look at a page, and the delete in its range."""
+
+    table: sa.Table
+    look: sa.TextClause
+    delete: sa.TextClause
+    limits: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What became of some rows, in the order of their ids."""
 
     last_id: int | None  # None: there were none
     scanned: int
-    old: int
+    kept: int  # though old
     deleted: int
 
 
-def _clean_page(table: str, old: str, *, dry_run: bool, kept: str = "false") -> sa.TextClause:
-    """Look through a page of a table by id and delete what is old; a dry run counts instead.
+async def clean_page(
+    connection: AsyncConnection, cleaning: Cleaning, *, dry_run: bool, after: int, until: int, size: int
+) -> Page:
+    """Look through the next rows by id, and delete those that are old and not to be kept; a dry run counts them.
 
-    What is old is asked of the row again as it is deleted: somebody may have renewed it meanwhile.
+    What is old is asked of a row again as it is deleted: somebody may have renewed it meanwhile.
     """
-    source = f"FROM {table} doomed USING page WHERE doomed.id = page.id AND page.is_old AND NOT page.is_kept"
-    delete = f"DELETE {source} AND {old} RETURNING doomed.id"
-    count = "SELECT id FROM page WHERE is_old AND NOT is_kept"
-    return sa.text(f"""
-        WITH page AS (
-            SELECT id, {old} AS is_old, {kept} AS is_kept FROM {table}
-            WHERE id > :after AND id <= :until ORDER BY id LIMIT :size
-        ), gone AS ({count if dry_run else delete})
-        SELECT max(id) AS last_id, count(*) AS scanned, count(*) FILTER (WHERE is_old) AS old,
-            (SELECT count(*) FROM gone) AS deleted
-        FROM page
-    """)
+    limits = {**cleaning.limits, "after": after, "until": until, "size": size}
+    found = (await connection.execute(cleaning.look, limits)).one()
+    if dry_run or not found.doomed:
+        return Page(found.last_id, found.scanned, found.kept, found.doomed)
+    gone = await connection.execute(cleaning.delete, {**cleaning.limits, "after": after, "until": found.last_id})
+    return Page(found.last_id, found.scanned, found.kept, gone.rowcount)
 
 
-RATES_PAGE = {
-    dry_run: _clean_page("currency_rates", OLD_RATE, dry_run=dry_run, kept="id = ANY(:newest)")
-    for dry_run in (False, True)
-}
-LOGS_PAGE = {
-    dry_run: _clean_page("currency_update_logs", "started_at < :before", dry_run=dry_run) for dry_run in (False, True)
-}
+def _cleaning(table: sa.Table, old: str, kept: str, **limits: Any) -> Cleaning:
+    look = f"""
+        SELECT max(id) AS last_id, count(*) AS scanned, count(*) FILTER (WHERE is_old AND is_kept) AS kept,
+            count(*) FILTER (WHERE is_old AND NOT is_kept) AS doomed
+        FROM (
+            SELECT id, {old} AS is_old, {kept} AS is_kept
+            FROM {table.name} WHERE id > :after AND id <= :until ORDER BY id LIMIT :size
+        ) page
+    """
+    delete = f"DELETE FROM {table.name} WHERE id > :after AND id <= :until AND {old} AND NOT {kept}"
+    return Cleaning(table, sa.text(look), sa.text(delete), limits)
 
 
-async def clean_rates_page(connection: AsyncConnection, *, dry_run: bool, **which: Any) -> Page:
-    """Delete the old rates of a page, but the newest; `which` is before, before_day, newest, after, until, size."""
-    return Page(*(await connection.execute(RATES_PAGE[dry_run], which)).one())
+def old_rates(before: datetime, *, kept: Sequence[int]) -> Cleaning:
+    """Rates that were fetched, and are for a day, before this moment."""
+    day = before.astimezone(KYIV).date()
+    return _cleaning(currency_rates, OLD_RATE, "id = ANY(:ids)", before=before, before_day=day, ids=list(kept))
 
 
-async def clean_logs_page(connection: AsyncConnection, *, dry_run: bool, **which: Any) -> Page:
-    """Delete the old lines of a page of the update log; `which` is before, after, until, size."""
-    return Page(*(await connection.execute(LOGS_PAGE[dry_run], which)).one())
+def old_lines(before: datetime) -> Cleaning:
+    """Lines of the update log whose run began before this moment."""
+    return _cleaning(currency_update_logs, "started_at < :before", "false", before=before)

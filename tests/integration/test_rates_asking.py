@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
@@ -105,6 +106,17 @@ async def test_what_does_not_pass_is_told_after_three_tries(
 async def test_what_trying_again_does_not_better_is_told_at_once(bank: TestBank, reply: Reply, words: str):
     assert await refused(bank, reply) == words
     assert len(bank.requests) == 1
+
+
+async def test_a_bomb_is_not_unpacked(bank: TestBank):
+    bomb = Reply(gzip.compress(bytes(50 * 1024 * 1024)), headers={"Content-Encoding": "gzip"})
+    tracemalloc.start()
+
+    await refused(bank, bomb)
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 * 1024 * 1024
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ async def test_a_rate_that_was_taken_out_does_not_stand_in_for_one_in_force(deli
     assert rates.ids() == {active, taken_out}
 
 
+async def test_a_rate_that_was_taken_out_goes_when_a_newer_one_is_in_force(deliver: Deliver, rates: StoredRates):
+    active = rates.add("USD", days_old=40)
+    rates.add("USD", days_old=50, is_active=False)
+
+    await deliver(CleanRates())
+
+    assert rates.ids() == {active}
+
+
 async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, rates: StoredRates):
     for days in range(20, 50):
         rates.add("USD", days_old=days)

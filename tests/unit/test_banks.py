@@ -63,9 +63,10 @@ def test_privatbanks_rate_is_the_exact_mid_of_today():
 
 
 def test_a_mid_that_floats_would_get_wrong_is_exact():
-    answer = read("PRIVATBANK", [privat("10.89173", "12.19048")])
+    answer = read("PRIVATBANK", [privat("10.89173", "12.19048"), privat("44.3727664", "42.5475546", ccy="EUR")])
 
     assert answer.quotes["USD"].rate == Decimal("11.541105")
+    assert answer.quotes["EUR"].rate == Decimal("43.460160")  # of 43.4601605, which no float is
 
 
 def test_a_sale_below_the_buy_has_a_mid_too():
