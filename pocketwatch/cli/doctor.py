@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import typer
 
 from consumers.app import GROUPS
+from consumers.rates.ages import ages
 from pocketwatch import settings as reading
 from pocketwatch.broker.declare import difference_of, look_at
 from pocketwatch.broker.publishing import Publisher
@@ -18,7 +19,7 @@ from pocketwatch.cli.output import AsJson, print_json, print_table
 from pocketwatch.cli.running import database, quickly, read_settings, run
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.settings import Settings
+from pocketwatch.settings import Rates, Settings
 from pocketwatch.storage import outbox, schema
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
@@ -110,6 +111,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         )
         if current:
             yield await _outbox(opened)
+            async for finding in _rates(opened, settings.rates):
+                yield finding
 
 
 async def _postgresql(opened: Database) -> Finding:
@@ -151,6 +154,18 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
     async with connected(url) as client:
         version = str((await client.info("server"))["redis_version"]).split(".")
     yield _version("Redis", (int(version[0]), int(version[1])), OLDEST_REDIS)
+
+
+async def _rates(opened: Database, wanted: Rates) -> AsyncIterator[Finding]:
+    async with opened.begin() as connection:
+        now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
+        known = await ages(connection, wanted.currencies, now=now)
+    for currency in wanted.currencies:
+        age = known.get(currency)
+        is_stale = age is None or age > wanted.stale_after
+        detail = "there is none" if age is None else f"the newest ended {age.days} days and {age.seconds // 3600} h ago"
+        advice = "; run: pocketwatch trigger rates.update --wait" if is_stale else ""
+        yield Finding(f"rate of {currency}", "warning" if is_stale else "ok", detail + advice)
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:

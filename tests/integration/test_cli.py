@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from pocketwatch.cli import triggering
-from pocketwatch.settings import Settings
+from pocketwatch.settings import Rates, Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
 from schemas.envelope import Envelope
+from tests.fixtures.banks import StoredRates
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program
 from tests.fixtures.tokens import Tokens
@@ -305,7 +306,7 @@ def test_an_entry_is_paused_and_resumed_with_a_reason(pocketwatch: Program):
     assert "there is no entry" in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr
 
 
-def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program):
+def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program, rates: StoredRates):
     sick = pocketwatch("doctor", "--json")
     assert sick.returncode == 1
     found = {finding["subject"]: finding for finding in json.loads(sick.stdout)}
@@ -313,6 +314,8 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program)
     assert found["platform tables"]["result"] == "ok"
 
     pocketwatch("migrate")
+    for currency in Rates().currencies:
+        rates.add(currency)
     pocketwatch.start("consume").until("consuming")
     well = pocketwatch("doctor", "--json")
     assert well.returncode == 0, well.stdout

@@ -1,0 +1,75 @@
+"""Old rates: once a day, rates and lines of their update log older than the retention go.
+
+The newest rate of each base, target and source stays, however old: prices are converted with it.
+"""
+
+from collections import Counter
+from datetime import timedelta
+
+from faststream.rabbit import RabbitRouter
+
+from consumers.rates import queries
+from consumers.rates.queries import Cleaning, Page
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import RATES_CLEANUP
+from pocketwatch.storage.tables.suite import currency_rates
+from pocketwatch.storage.work import Transaction
+from schemas.ticks import CleanRates
+
+PAGE = 5000  # rows that are looked through in one short transaction
+
+router = RabbitRouter()
+
+
+@consumer(router, RATES_CLEANUP)
+async def clean_rates(tick: CleanRates, work: Transaction) -> None:
+    """A rate goes when it was fetched, and is for a day, before the retention; a line when its run began before."""
+    before = work.now - timedelta(days=tick.retention_days)
+    async with work.batch() as connection:
+        newest = await queries.newest_of_each(connection)
+    done = Counter(dict.fromkeys(STATISTICS, 0))
+    is_over = await _clean(work, queries.old_rates(before, kept=newest), tick, done)
+    is_over = is_over and await _clean(work, queries.old_lines(before), tick, done)
+    work.record(**done)
+    if not is_over:
+        _stop_early(tick, work, done)
+
+
+STATISTICS = ("scanned", "rates_deleted", "rates_kept_as_newest", "update_logs_deleted")
+
+
+async def _clean(work: Transaction, cleaning: Cleaning, tick: CleanRates, done: Counter[str]) -> bool:
+    """Clean a table page by page, by id; whether it was seen to its end before the time was up."""
+    async with work.batch() as connection:
+        until = await queries.last_id(connection, cleaning.table)
+    position = 0
+    while position < until:
+        if position and work.time_is_up():
+            return False
+        async with work.batch() as connection:
+            page = await queries.clean_page(
+                connection, cleaning, dry_run=tick.dry_run, after=position, until=until, size=PAGE
+            )
+        position = page.last_id or until
+        _count(page, cleaning, done)
+        await work.progress(position / until, **done)
+    return True
+
+
+def _count(page: Page, cleaning: Cleaning, done: Counter[str]) -> None:
+    done["scanned"] += page.scanned
+    if cleaning.table is currency_rates:
+        done["rates_deleted"] += page.deleted
+        done["rates_kept_as_newest"] += page.kept
+    else:
+        done["update_logs_deleted"] += page.deleted
+
+
+def _stop_early(tick: CleanRates, work: Transaction, done: Counter[str]) -> None:
+    """What is deleted is out of the way of the run that goes on; one that deleted nothing would get no further."""
+    deleted = done["rates_deleted"] + done["update_logs_deleted"]
+    if work.is_interrupted() or (deleted and not tick.dry_run):
+        work.hand_on(tick)
+        return
+    budget = work.settings.running.time_budget
+    work.partial(f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})")

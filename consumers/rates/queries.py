@@ -1,0 +1,213 @@
+"""The SQL of the rates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from consumers.rates.banks import BASE, KYIV, Quote, Source
+from pocketwatch.storage.tables.suite import currency_rates, currency_update_logs
+
+Connection = AsyncConnection | AsyncSession
+
+# Django's rows have no day; the one on which they were fetched comes nearest.
+DAY = "coalesce(rate_date, (fetched_at AT TIME ZONE 'UTC')::date)"
+
+LAST = sa.text(f"""
+    SELECT DISTINCT ON (target_currency) target_currency, rate, source, {DAY} AS day
+    FROM currency_rates
+    WHERE base_currency = :base AND target_currency = ANY(:currencies) AND is_active AND rate > 0
+    ORDER BY target_currency, source = :source DESC, {DAY} DESC, fetched_at DESC, id DESC
+""")
+NEWEST = sa.text(f"""
+    SELECT DISTINCT ON (target_currency) target_currency, rate_date, fetched_at
+    FROM currency_rates
+    WHERE base_currency = :base AND target_currency = ANY(:currencies) AND is_active
+    ORDER BY target_currency, {DAY} DESC, fetched_at DESC, id DESC
+""")
+KEY = ("base_currency", "target_currency", "source", "rate_date")
+
+# The greatest of an array needs no sort of the whole table, as DISTINCT ON does: half the time for a million rows.
+# An inactive rate, which an operator has taken out, never stands in for an active one.
+NEWEST_OF_EACH = sa.text(f"""
+    WITH newest AS (
+        SELECT base_currency, target_currency, source, is_active, max(ARRAY[
+            ({DAY} - date '2000-01-01')::float8, extract(epoch FROM fetched_at)::float8, id::float8
+        ]) AS place
+        FROM currency_rates GROUP BY base_currency, target_currency, source, is_active
+    )
+    SELECT place[3]::bigint FROM newest WHERE is_active OR NOT EXISTS (
+        SELECT FROM newest active
+        WHERE active.is_active AND active.base_currency = newest.base_currency
+            AND active.target_currency = newest.target_currency AND active.source = newest.source
+            AND active.place > newest.place
+    )
+""")
+OLD_RATE = "fetched_at < :before AND (rate_date IS NULL OR rate_date < :before_day)"
+FAILURE_LOGGED = sa.text("""
+    SELECT EXISTS (
+        SELECT FROM currency_update_logs
+        WHERE source = :source AND status = 'FAILED' AND error_details ->> 'message_id' = :message_id
+            AND (error_details ->> 'attempt')::int = :attempt
+    )
+""")
+# Whoever writes a line for this attempt waits for the other, and then finds it.
+ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'), hashtext(:message_id))")
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last rate that is stored for a currency: of this source, or, where it has none, of any."""
+
+    rate: Decimal
+    source: str
+    day: date
+
+
+async def last_rates(connection: Connection, source: Source, currencies: Sequence[str]) -> dict[str, Last]:
+    """What new rates are compared with, by currency."""
+    rows = await connection.execute(LAST, {"base": BASE, "currencies": list(currencies), "source": source})
+    return {row.target_currency: Last(row.rate, row.source, row.day) for row in rows}
+
+
+async def newest_moments(connection: Connection, currencies: Sequence[str]) -> dict[str, tuple[date | None, datetime]]:
+    """The newest rate of each currency, of any source: the day that it is for, and when it was fetched."""
+    rows = await connection.execute(NEWEST, {"base": BASE, "currencies": list(currencies)})
+    return {row.target_currency: (row.rate_date, row.fetched_at) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a quote, and the rate that it replaced."""
+
+    action: Literal["created", "updated", "unchanged"]
+    former: str | None = None
+
+
+async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime) -> dict[str, Stored]:
+    """Insert the rates, or correct those of the same day that differ; what is the same already is left alone.
+
+    A corrected row keeps the rate before it in `raw_data`; earlier ones are in the update log.
+    """
+    rows = [_row(source, quote, now) for quote in sorted(quotes, key=lambda quote: quote.currency)]
+    statement = insert(currency_rates).values(rows)
+    new, old = statement.excluded, currency_rates.c
+    former = sa.func.jsonb_build_object(
+        "former", sa.func.jsonb_build_object("rate", sa.cast(old.rate, sa.Text), "fetched_at", old.fetched_at)
+    )
+    done = await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=KEY,
+            index_where=old.rate_date.is_not(None),
+            set_={
+                "rate": new.rate,
+                "raw_data": new.raw_data.concat(former),
+                "fetched_at": new.fetched_at,
+                "updated_at": new.updated_at,
+            },
+            where=old.rate != new.rate,
+        ).returning(old.target_currency, old.raw_data["former"]["rate"].astext.label("former"))
+    )
+    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in done}
+    return {quote.currency: written.get(quote.currency, Stored("unchanged")) for quote in quotes}
+
+
+def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
+    return {
+        "base_currency": BASE,
+        "target_currency": quote.currency,
+        "rate": quote.rate,
+        "source": source,
+        "fetched_at": now,
+        "is_active": True,
+        # A bank's member of this name must not be taken for ours.
+        "raw_data": {name: value for name, value in quote.raw.items() if name != "former"},
+        "created_at": now,
+        "updated_at": now,
+        "rate_date": quote.rate_date,
+    }
+
+
+async def log_failures(
+    connection: AsyncConnection, lines: Sequence[dict[str, Any]], *, message_id: str, attempt: int
+) -> None:
+    """Write the lines of an attempt that fails, once, however often that attempt is delivered."""
+    await connection.execute(ONE_AT_A_TIME, {"message_id": message_id})
+    for line in lines:
+        key = {"source": line["source"], "message_id": message_id, "attempt": attempt}
+        if not (await connection.execute(FAILURE_LOGGED, key)).scalar_one():
+            await connection.execute(sa.insert(currency_update_logs).values(line))
+
+
+async def newest_of_each(connection: AsyncConnection) -> list[int]:
+    """The ids of the rates that stay however old: the newest of each (base, target, source)."""
+    return list((await connection.execute(NEWEST_OF_EACH)).scalars())
+
+
+async def last_id(connection: AsyncConnection, table: sa.Table) -> int:
+    """The newest row's id; 0 when there is none."""
+    return int((await connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)))).scalar_one())
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is to be deleted from a table, and how that is asked: a look at a page, and the delete in its range."""
+
+    table: sa.Table
+    look: sa.TextClause
+    delete: sa.TextClause
+    limits: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What became of some rows, in the order of their ids."""
+
+    last_id: int | None  # None: there were none
+    scanned: int
+    kept: int  # though old
+    deleted: int
+
+
+async def clean_page(
+    connection: AsyncConnection, cleaning: Cleaning, *, dry_run: bool, after: int, until: int, size: int
+) -> Page:
+    """Look through the next rows by id, and delete those that are old and not to be kept; a dry run counts them.
+
+    What is old is asked of a row again as it is deleted: somebody may have renewed it meanwhile.
+    """
+    limits = {**cleaning.limits, "after": after, "until": until, "size": size}
+    found = (await connection.execute(cleaning.look, limits)).one()
+    if dry_run or not found.doomed:
+        return Page(found.last_id, found.scanned, found.kept, found.doomed)
+    gone = await connection.execute(cleaning.delete, {**cleaning.limits, "after": after, "until": found.last_id})
+    return Page(found.last_id, found.scanned, found.kept, gone.rowcount)
+
+
+def _cleaning(table: sa.Table, old: str, kept: str, **limits: Any) -> Cleaning:
+    look = f"""
+        SELECT max(id) AS last_id, count(*) AS scanned, count(*) FILTER (WHERE is_old AND is_kept) AS kept,
+            count(*) FILTER (WHERE is_old AND NOT is_kept) AS doomed
+        FROM (
+            SELECT id, {old} AS is_old, {kept} AS is_kept
+            FROM {table.name} WHERE id > :after AND id <= :until ORDER BY id LIMIT :size
+        ) page
+    """
+    delete = f"DELETE FROM {table.name} WHERE id > :after AND id <= :until AND {old} AND NOT {kept}"
+    return Cleaning(table, sa.text(look), sa.text(delete), limits)
+
+
+def old_rates(before: datetime, *, kept: Sequence[int]) -> Cleaning:
+    """Rates that were fetched, and are for a day, before this moment."""
+    day = before.astimezone(KYIV).date()
+    return _cleaning(currency_rates, OLD_RATE, "id = ANY(:ids)", before=before, before_day=day, ids=list(kept))
+
+
+def old_lines(before: datetime) -> Cleaning:
+    """Lines of the update log whose run began before this moment."""
+    return _cleaning(currency_update_logs, "started_at < :before", "false", before=before)

@@ -1,0 +1,148 @@
+"""The tables of rates that Django has made are adopted with what is in them, and Django goes on using them."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+
+from demo.marketplace import PLATFORM
+from pocketwatch.storage import schema
+from pocketwatch.storage.database import Database
+from schemas.ticks import CleanRates, UpdateRates
+from tests.fixtures.banks import Banks, StoredRates
+from tests.fixtures.servers import ROOT, Servers, clean_environment
+from tests.fixtures.suite import Deliver
+
+DJANGOS = """
+    INSERT INTO currency_rates (base_currency, target_currency, rate, source, fetched_at, is_active, raw_data,
+        created_at, updated_at)
+    VALUES ('UAH', %(currency)s, %(rate)s, %(source)s, now() - %(hours)s * interval '1 hour', true,
+        '{"rate": 44.1}', now(), now())
+"""
+DJANGOS_LOG = """
+    INSERT INTO currency_update_logs (started_at, completed_at, status, source, currencies_updated, currencies_failed,
+        success_details, error_details, triggered_by, duration_seconds, created_at)
+    VALUES (now(), now(), 'SUCCESS', 'NBU', 4, 0, '[]', '[]', 'celery_beat_daily', 1.5, now())
+"""
+
+
+@pytest.fixture
+def platform_url(servers: Servers, database_url: str) -> Iterator[str]:
+    """A database as Django left it, which the suite has never seen."""
+    name = f"{database_url.rpartition('/')[2]}_platform"
+    servers.sql(f"CREATE DATABASE {name}")
+    with psycopg.connect(servers.postgresql(name)) as connection:
+        connection.execute(PLATFORM.read_bytes())
+    yield servers.postgresql(name)
+    servers.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def platform(platform_url: str) -> AsyncIterator[Database]:
+    opened = Database(platform_url, name="test")
+    yield opened
+    await opened.close()
+
+
+def write(url: str, *, hours: float, currency: str = "USD", rate: str = "44.1", source: str = "NBU") -> None:
+    """A row as Django's model writes it: it names its own columns only."""
+    with psycopg.connect(url) as connection:
+        connection.execute(DJANGOS, {"currency": currency, "rate": rate, "source": source, "hours": hours})
+
+
+def shape(url: str) -> list[tuple[object, ...]]:
+    """Columns, indexes and constraints of all tables."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
+            "WHERE table_schema = 'public' UNION ALL "
+            "SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes WHERE schemaname = 'public' UNION ALL "
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', '' FROM pg_constraint "
+            "WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2, 3"
+        ).fetchall()
+
+
+def django(url: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.django_rates", *arguments],
+        env=clean_environment(DATABASE_URL=url),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+async def test_tables_with_several_rows_a_day_are_adopted_and_keep_them_all(platform: Database, platform_url: str):
+    for hours in (1, 2, 3, 25):
+        for source in ("NBU", "PRIVATBANK"):
+            write(platform_url, hours=hours + (source == "NBU") / 10, source=source)
+    with psycopg.connect(platform_url) as connection:
+        connection.execute(DJANGOS_LOG)
+    before = StoredRates(platform_url).rows()
+
+    await schema.migrate(platform)
+
+    after = StoredRates(platform_url).rows()
+    assert [row.pop("rate_date") for row in after] == [None] * 8
+    assert after == before
+    assert len(StoredRates(platform_url).logs()) == 1
+    assert await schema.drift(platform) == []
+
+
+async def test_a_second_migrate_changes_nothing(platform: Database, platform_url: str):
+    write(platform_url, hours=1)
+    await schema.migrate(platform)
+    before = shape(platform_url), StoredRates(platform_url).rows()
+
+    assert await schema.migrate(platform) == []
+
+    assert (shape(platform_url), StoredRates(platform_url).rows()) == before
+
+
+async def test_django_goes_on_inserting_several_a_day(platform: Database, platform_url: str):
+    await schema.migrate(platform)
+
+    for hours in (0, 0.1, 0.2):
+        write(platform_url, hours=hours)
+    with psycopg.connect(platform_url) as connection:
+        connection.execute(DJANGOS_LOG)
+
+    assert len(StoredRates(platform_url).rows()) == 3
+
+
+async def test_djangos_own_unique_key_still_holds(platform: Database, platform_url: str):
+    await schema.migrate(platform)
+
+    values = {"currency": "USD", "rate": "44", "source": "NBU", "hours": 0}
+    with psycopg.connect(platform_url) as connection:
+        connection.execute(DJANGOS, values)
+        with pytest.raises(psycopg.errors.UniqueViolation):  # now() stands still in a transaction
+            connection.execute(DJANGOS, values)
+
+
+async def test_our_rates_are_one_a_day_and_source(platform: Database, platform_url: str):
+    await schema.migrate(platform)
+    rates = StoredRates(platform_url)
+    rates.add("USD", days_old=1)
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        rates.add("USD", days_old=1.0001)
+
+
+async def test_djangos_model_reads_what_we_store_and_stores_what_we_read(
+    banks: Banks, deliver: Deliver, rates: StoredRates
+):
+    before = int(django(rates.database_url, "save", "USD", "44.1"))
+    row = await deliver(UpdateRates())
+    assert row["status"] == "succeeded"
+    assert django(rates.database_url, "latest", "USD") == "44.639500"
+
+    after = int(django(rates.database_url, "save", "USD", "44.7"))
+    assert django(rates.database_url, "latest", "USD") == "44.700000"
+    assert {before, after} < rates.ids()
+    assert (await deliver(UpdateRates()))["statistics"]["currencies_unchanged"] == 4
+    assert (await deliver(CleanRates()))["status"] == "succeeded"
