@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
-from consumers.cleanup import media, tokens
+from consumers.cleanup import log_files, media, static_files, tokens
 from pocketwatch.errors import SettingsError
 
 GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
-    "cleanup": (tokens.router, media.router),
+    "cleanup": (tokens.router, media.router, static_files.router, log_files.router),
 }
 
 

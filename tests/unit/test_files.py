@@ -249,15 +249,6 @@ def test_names_of_any_bytes_are_deleted(root: Path):
     assert left(root) == set()
 
 
-def test_what_is_wanted_by_its_path_stays(root: Path):
-    put(root / "a/keep.css")
-    put(root / "a/drop.css")
-
-    sweep(root, doomed=lambda path: path != "a/keep.css").delete()
-
-    assert left(root) == {"a", "a/keep.css"}
-
-
 def test_it_stops_when_it_is_told_to_and_says_so(root: Path):
     for n in range(500):
         put(root / f"{n:04d}")
