@@ -67,17 +67,19 @@ def identity(root: int) -> tuple[int, ...] | None:
 
 
 def _content(root: int, path: str) -> tuple[bytes, os.stat_result]:
-    if stat.S_ISLNK(os.stat(NAME, dir_fd=root, follow_symlinks=False).st_mode):
-        raise GiveUp(f'the manifest "{path}" is a symbolic link, which is not followed; put the file itself there')
-    with os.fdopen(os.open(NAME, OPEN_FILE, dir_fd=root), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise GiveUp(f'the manifest "{path}" is no regular file')
-        content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise GiveUp(f'the manifest "{path}" is larger than {LARGEST} bytes')
-        if _identity(os.fstat(file.fileno())) != _identity(status):
+    status = os.stat(NAME, dir_fd=root, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        raise GiveUp(f'the manifest "{path}" is a symbolic link or no file; put the file itself there')
+    if status.st_size > LARGEST:
+        raise GiveUp(f'the manifest "{path}" has {status.st_size} bytes, more than {LARGEST}')
+    descriptor = os.open(NAME, OPEN_FILE, dir_fd=root)
+    try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(status.st_size)
+        if _identity(os.fstat(descriptor)) != _identity(status):
             raise ManifestUnusable(f'the manifest "{path}" is being written')
+    finally:
+        os.close(descriptor)
     return content, status
 
 
