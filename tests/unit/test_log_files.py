@@ -315,7 +315,7 @@ def test_many_rotations_during_many_runs_never_cost_the_newest(root: Path):
     code = """
 import os, sys
 root, moment = sys.argv[1], float(sys.argv[2])
-for turn in range(3000):
+for turn in range(600):
     for n in range(8, 0, -1):
         try: os.rename(f"{root}/app.log.{n}", f"{root}/app.log.{n + 1}")
         except FileNotFoundError: pass
@@ -332,13 +332,13 @@ for turn in range(3000):
 
     assert rotating.returncode == 0
     assert total > 0
-    assert "2999" in contents(root)
+    assert "599" in contents(root)
     assert deleted(root) <= {f"app.log.{n}" for n in range(1, 10)}
-    assert contents(root) >= {"2999"}
+    assert contents(root) >= {"599"}
 
 
 def test_memory_does_not_grow_with_the_number_of_logs(root: Path):
-    for n in range(3000):
+    for n in range(400):
         put(root / f"app.log.{n}", days_old=n)
     rules: list[Rotated] = []
 

@@ -379,9 +379,9 @@ def test_a_manifest_that_vanishes_during_the_run_stops_it_and_nothing_more_goes(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = release(root)
-    for n in range(1000):
-        put(root / f"{n % 50}/x.css")
-        put(root / f"{n % 50}/x.{n:012x}.css")
+    for n in range(200):
+        put(root / f"{n % 20}/x.css")
+        put(root / f"{n % 20}/x.{n:012x}.css")
     before = left(root)
     descriptors = descriptors_open()
     deploy_when_a_file_is_about_to_go(monkeypatch, path.unlink)
