@@ -111,7 +111,7 @@ class Rotated:
         self._newest = {}
         with os.scandir(folder.descriptor) as entries:
             for entry in entries:
-                if (log := log_of(entry.name)) is not None and entry.is_file(follow_symlinks=False):
+                if (log := log_of(entry.name)) is not None:
                     self._compare(log.series, entry)
 
     def _compare(self, series: str, entry: "os.DirEntry[str]") -> None:

@@ -272,6 +272,21 @@ def series(root: Path) -> None:
         os.utime(path, (CUTOFF - (n + 1) * DAY,) * 2)
 
 
+def test_the_one_before_stays_when_the_newest_is_taken_away_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch):
+    put(root / "app.log", days_old=400)
+    put(root / "app.log.1", days_old=500)
+    delete = aside.delete
+
+    def take_away_first(folder: int, name: str, proof: aside.Proof) -> bool:
+        (root / "app.log").unlink(missing_ok=True)
+        return delete(folder, name, proof)
+
+    monkeypatch.setattr(aside, "delete", take_away_first)
+    sweep(root).delete()
+
+    assert left(root) == {"app.log.1"}
+
+
 @pytest.mark.parametrize("rotations", [1, 2, 3])
 def test_a_rotation_between_the_look_and_the_deletion_costs_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, rotations: int

@@ -1,5 +1,6 @@
 """Which files somebody holds open."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -90,11 +91,25 @@ def test_what_was_seen_is_looked_at_again_after_a_while(log: Path, folder: int, 
         assert known.is_held(folder, log.name, log.stat())
 
 
-def test_who_opens_a_file_while_the_kernel_is_asked_does_no_harm(log: Path, folder: int):
-    code = f"import sys\nwhile True:\n  open({str(log)!r}).close()"
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
-        for _ in range(5_000):
-            is_leased_elsewhere(folder, log.name, log.stat())
-        process.kill()
+def test_who_opens_a_file_while_the_kernel_is_asked_does_not_kill_us(
+    log: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+):
+    control, refused, killed = fcntl.fcntl, [], []
 
-    assert signal.getsignal(signal.SIGIO) is signal.SIG_DFL
+    def opened_by_another(descriptor: int, command: int, argument: int) -> int:
+        result = control(descriptor, command, argument)
+        if command == fcntl.F_SETLEASE:
+            with pytest.raises(BlockingIOError):  # the kernel holds it up, and signals us
+                os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+            refused.append(True)
+        return result
+
+    monkeypatch.setattr(fcntl, "fcntl", opened_by_another)
+    before = signal.signal(signal.SIGIO, lambda *_: killed.append(True))  # by default, it ends a process
+    try:
+        assert is_leased_elsewhere(folder, log.name, log.stat()) is False
+    finally:
+        signal.signal(signal.SIGIO, before)
+
+    assert (refused, killed) == ([True], [])
+    log.open().close()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consumers.cleanup import aside, manifest
-from consumers.cleanup.files import Figures, Sweep
+from consumers.cleanup.files import Figures, Folder, Sweep
 from consumers.cleanup.manifest import ManifestUnusable
 from consumers.cleanup.static_files import Superseded, original_of
 from pocketwatch.errors import GiveUp
@@ -86,6 +86,7 @@ def test_an_old_version_that_the_manifest_no_longer_names_goes_and_nothing_else(
 def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
     release(root)
     put(root / f"css/site.{A}.css.gz")
+    put(root / f"css/site.{B}.css.gz")
     before = left(root)
 
     counted = sweep(root).survey().statistics()
@@ -346,6 +347,29 @@ def test_a_version_that_a_newer_release_uses_again_stays(root: Path, monkeypatch
 
     assert deleted(root) == {f"css/site.{C}.css"}
     assert (root / f"css/site.{B}.css").exists()  # named when the pass began
+
+
+def test_what_the_release_before_names_stays_when_another_comes_out_while_files_are_looked_at(root: Path):
+    path = release(root)
+    descriptor = os.open(root, os.O_RDONLY)
+    folder = Folder(None, str(root), descriptor, old=False)
+    rule = Superseded(folder, older_than=CUTOFF)
+    old = put(root / f"site.{A}.css")
+    put(root / "site.css")
+    still = rule.doomed(folder, old.name, old.stat())
+    assert still is not None
+    assert still()
+
+    path.write_text(path.read_text().replace("css/site", "site").replace(B, A))
+
+    assert not still()
+    rule.statistics["named"] = 0
+    below = Folder(folder, "css", os.open(root / "css", os.O_RDONLY), old=False)
+    named = root / f"css/site.{B}.css"
+    assert rule.doomed(below, named.name, named.stat()) is None
+    assert rule.statistics["named"] == 1
+    for opened in (descriptor, below.descriptor):
+        os.close(opened)
 
 
 def test_a_rollback_while_a_file_is_aside_brings_it_back(root: Path, monkeypatch: pytest.MonkeyPatch):
