@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
-from consumers.cleanup import media, sessions, tokens
+from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.rates import cleanup as rates_cleanup
 from consumers.rates import update as rates_update
 from pocketwatch.errors import SettingsError
 
 GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
-    "cleanup": (tokens.router, media.router, sessions.router),
+    "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
 }
 

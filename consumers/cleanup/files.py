@@ -14,7 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
+from typing import Protocol
 
+from consumers.cleanup import aside
+from consumers.cleanup.aside import Proof
 from pocketwatch.errors import GiveUp, PocketwatchError
 
 THREADS = 6
@@ -40,13 +43,29 @@ class Figures:
     bytes_freed: int = 0
     directories_removed: int = 0
     errors: int = 0
+    more: dict[str, int] = field(default_factory=dict)  # counts of the sweep's rule
     examples: list[str] = field(default_factory=list)
     stopped: bool = False  # before the end, because it was told to
 
     def statistics(self) -> dict[str, int]:
         """For the log row."""
         names = ("files_seen", "files_deleted", "bytes_freed", "directories_removed", "errors")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | self.more
+
+
+class Rule(Protocol):
+    """Decides where the age of a file does not; made anew for each pass, which leaves every folder in place.
+
+    The files of a folder come after everything below it, so a table of one folder at a time is enough.
+    """
+
+    statistics: dict[str, int]  # counts of its own; all are there from the start
+
+    def look(self, folder: "Folder") -> None:
+        """See a folder as a whole, before its files are asked for one by one."""
+
+    def doomed(self, folder: "Folder", name: str, status: os.stat_result) -> Callable[[], bool] | None:
+        """None when this regular file stays; else what must still be true when it goes, asked by a deleting thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +75,14 @@ class Sweep:
     Args:
         root: an absolute path; when its last part is a symbolic link, the run is refused.
         older_than: modification time in seconds since the epoch; files that are older may go.
-        doomed: what else must be true of a file, by its path relative to the root.
+        rule: what else must be true of a file; called with the root, which stays open until the pass is over.
         max_share: more than this share of more than a thousand files is taken for a mistake.
         stop: asked now and then; True ends the run early.
     """
 
     root: Path
     older_than: float
-    doomed: Callable[[str], bool] = lambda _: True
+    rule: Callable[["Folder"], Rule] | None = None
     max_share: float = 1.0
     stop: Callable[[], bool] = lambda: False
 
@@ -115,7 +134,8 @@ class Folder:
         self.touched = False  # something has gone from it
 
 
-Doomed = list[tuple[str, int]]  # names in one folder, and the bytes that each will free
+Going = tuple[str, int, Proof | None]  # a name, the bytes that it will free, and why it goes if not for its age alone
+Doomed = list[Going]  # in one folder
 Parcel = list[tuple[Folder, Doomed]]
 
 
@@ -129,11 +149,13 @@ class Walk:
         self._parcels: Queue[Parcel | None] = Queue(QUEUED)
         self._lock = threading.Lock()
         self._device = -1
+        self._rule: Rule | None = None
         self._failure: Exception | None = None
 
     def run(self) -> Figures:
         """Look through everything; return when the last file has gone."""
         root = self._open_root()
+        self._ask_rule(root)
         threads = [threading.Thread(target=self._work) for _ in range(THREADS if self._delete else 0)]
         for thread in threads:
             thread.start()
@@ -160,16 +182,30 @@ class Walk:
         self._device = os.fstat(descriptor).st_dev
         return Folder(None, str(root), descriptor, old=False)
 
+    def _ask_rule(self, root: Folder) -> None:
+        if self._sweep.rule is None:
+            return
+        try:
+            self._rule = self._sweep.rule(root)
+        except BaseException:
+            os.close(root.descriptor)
+            raise
+        self._figures.more = self._rule.statistics
+
     def _look_through(self, folder: Folder) -> None:
         """Sort what is in a folder; what goes is packed for the deleting threads."""
         doomed: Doomed = []
         try:
+            if self._rule is not None:
+                self._look_below(folder)
+                self._rule.look(folder)
             with os.scandir(folder.descriptor) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        self._enter(folder, entry.name)
-                    elif (freed := self._freed_by(folder, entry)) is not None:
-                        doomed.append((entry.name, freed))
+                        if self._rule is None:
+                            self._enter(folder, entry.name)
+                    elif (going := self._going(folder, entry)) is not None:
+                        doomed.append(going)
                         doomed = self._pack(folder, doomed) if len(doomed) == PARCEL_FILES else doomed
                     if self._figures.stopped:
                         folder.kept = True
@@ -178,6 +214,13 @@ class Walk:
             self._error(folder, folder.path, error)
         self._pack(folder, doomed)
         self._done(folder)
+
+    def _look_below(self, folder: Folder) -> None:
+        folder.kept = True
+        with os.scandir(folder.descriptor) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False) and not self._figures.stopped:
+                    self._enter(folder, entry.name)
 
     def _enter(self, parent: Folder, name: str) -> None:
         """Look through a folder, unless it is gone, on another file system, or cannot be opened."""
@@ -200,8 +243,8 @@ class Walk:
             parent.pending += 1
         self._look_through(Folder(parent, name, descriptor, old=status.st_mtime < self._sweep.older_than))
 
-    def _freed_by(self, folder: Folder, entry: "os.DirEntry[str]") -> int | None:
-        """The bytes that deleting this file frees; None when it stays: too new, wanted, or no regular file of ours."""
+    def _going(self, folder: Folder, entry: "os.DirEntry[str]") -> Going | None:
+        """None when this file stays: too new, wanted, or no regular file of ours."""
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -212,14 +255,20 @@ class Walk:
             return None
         ours = stat.S_ISREG(status.st_mode) and status.st_dev == self._device
         self._figures.files_seen += ours
-        if ours and status.st_mtime < self._sweep.older_than and self._sweep.doomed(folder.path + entry.name):
-            return status.st_size if status.st_nlink == 1 else 0
+        old = status.st_mtime < self._sweep.older_than
+        freed = status.st_size if status.st_nlink == 1 else 0
+        if ours and self._rule is not None:
+            still = self._rule.doomed(folder, entry.name, status)
+            if still is not None and old:
+                return entry.name, freed, Proof(status, still)
+        elif ours and old:
+            return entry.name, freed, None
         folder.kept = True
         return None
 
     def _pack(self, folder: Folder, doomed: Doomed) -> Doomed:
         """Have these deleted; returns the next, empty list."""
-        self._figures.stopped = self._figures.stopped or self._sweep.stop()
+        self._figures.stopped = self._figures.stopped or self._failure is not None or self._sweep.stop()
         if not doomed:
             return doomed
         with self._lock:
@@ -238,22 +287,29 @@ class Walk:
 
     def _work(self) -> None:
         while (parcel := self._parcels.get()) is not None:
-            try:
-                self._delete_parcel(parcel)
-            except Exception as error:  # noqa: BLE001  a bug; a thread that died would leave the others waiting
-                self._failure = error
+            self._delete_parcel(parcel)
 
     def _delete_parcel(self, parcel: Parcel) -> None:
         for folder, doomed in parcel:
-            freed = [size for name, size in doomed if not self._delete or self._unlink(folder, name)]
+            try:
+                self._delete_part(folder, doomed)
+            except Exception as error:  # noqa: BLE001  told at the end; a thread that died would leave others waiting
+                self._failure = error
+
+    def _delete_part(self, folder: Folder, doomed: Doomed) -> None:
+        try:
+            freed = [size for name, size, proof in doomed if not self._delete or self._unlink(folder, name, proof)]
             with self._lock:
                 folder.touched = True
                 self._figures.files_deleted += len(freed)
                 self._figures.bytes_freed += sum(freed)
+        finally:
             self._done(folder)
 
-    def _unlink(self, folder: Folder, name: str) -> bool:
+    def _unlink(self, folder: Folder, name: str, proof: Proof | None) -> bool:
         try:
+            if proof is not None:
+                return aside.delete(folder.descriptor, name, proof)
             os.unlink(name, dir_fd=folder.descriptor)
         except FileNotFoundError:
             return False  # somebody else has deleted it

@@ -25,7 +25,7 @@ async def run(sweep: Sweep, work: Transaction, *, tick: Message, dry_run: bool) 
     try:
         figures = await asyncio.to_thread(sweep.survey)
         if not dry_run and figures.stopped:
-            figures = Figures(files_seen=figures.files_seen, stopped=True)
+            figures = Figures(files_seen=figures.files_seen, more=figures.more, stopped=True)
         elif not dry_run:
             sweep.check_share(figures)
             figures = await _delete(sweep, work, total=figures.files_seen)

@@ -78,7 +78,11 @@ async def _schedule(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _folders(settings: Settings) -> AsyncIterator[Finding]:
-    for name, folder in (("POCKETWATCH_MEDIA_ROOT", settings.files.media_root),):
+    for name, folder in (
+        ("POCKETWATCH_MEDIA_ROOT", settings.files.media_root),
+        ("POCKETWATCH_STATIC_ROOT", settings.files.static_root),
+        ("POCKETWATCH_LOG_ROOT", settings.files.log_root),
+    ):
         yield _folder(name, folder)
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -249,13 +249,32 @@ def test_names_of_any_bytes_are_deleted(root: Path):
     assert left(root) == set()
 
 
-def test_what_is_wanted_by_its_path_stays(root: Path):
-    put(root / "a/keep.css")
-    put(root / "a/drop.css")
+class Everything:
+    """A rule by which everything goes."""
 
-    sweep(root, doomed=lambda path: path != "a/keep.css").delete()
+    def __init__(self, _: files.Folder) -> None:
+        self.statistics = {"asked": 0}
 
-    assert left(root) == {"a", "a/keep.css"}
+    def look(self, folder: files.Folder) -> None:
+        self.looked_at = folder.path
+
+    def doomed(self, folder: files.Folder, name: str, status: os.stat_result) -> Callable[[], bool]:
+        assert folder.path == self.looked_at
+        assert (status.st_size, name[0]) == (10, "f")
+        self.statistics["asked"] += 1
+        return lambda: True
+
+
+def test_a_rule_is_asked_folder_by_folder_and_dooms_nothing_that_is_young(root: Path):
+    for path in ("f1", "a/f2", "a/b/f3", "a/f4", "c/f5"):
+        put(root / path)
+    put(root / "a/f6", mtime=NOW)
+
+    figures = sweep(root, rule=Everything).delete()
+
+    assert left(root) == {"a", "a/b", "c", "a/f6"}
+    assert (figures.files_deleted, figures.directories_removed) == (5, 0)
+    assert figures.statistics()["asked"] == 6
 
 
 def test_it_stops_when_it_is_told_to_and_says_so(root: Path):

@@ -1,0 +1,456 @@
+"""Which static files are old versions, and what a manifest must be for anything to go."""
+
+import gzip
+import json
+import os
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.cleanup import aside, manifest
+from consumers.cleanup.files import Figures, Folder, Sweep
+from consumers.cleanup.manifest import ManifestUnusable
+from consumers.cleanup.static_files import Superseded, original_of
+from pocketwatch.errors import GiveUp
+
+NOW = time.time()
+CUTOFF = NOW - 30 * 86400
+OLD = NOW - 40 * 86400
+
+A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "static"
+    folder.mkdir()
+    return folder
+
+
+def put(path: Path, *, mtime: float = OLD) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 10)
+    os.utime(path, (mtime, mtime))
+    return path
+
+
+def release(root: Path, *, mtime: float = NOW, **changes: Any) -> Path:
+    """A release of one stylesheet, whose version is `b…`; the older one, `a…`, is left."""
+    for name in ("css/site.css", f"css/site.{A}.css", f"css/site.{B}.css"):
+        put(root / name)
+    whole = {"paths": {"css/site.css": f"css/site.{B}.css"}, "version": "1.1", "hash": "0"} | changes
+    path = root / "staticfiles.json"
+    path.write_text(json.dumps(whole))
+    os.utime(path, (mtime, mtime))
+    return path
+
+
+def names(root: Path, **paths: str) -> None:
+    release(root, paths={"css/site.css": f"css/site.{B}.css"} | paths)
+
+
+def sweep(root: Path, **changes: Any) -> Sweep:
+    return Sweep(root=root, older_than=CUTOFF, rule=partial(Superseded, older_than=CUTOFF), **changes)
+
+
+def deleted(root: Path) -> set[str]:
+    before = left(root)
+    sweep(root).delete()
+    return before - left(root)
+
+
+def left(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def test_an_old_version_that_the_manifest_no_longer_names_goes_and_nothing_else(root: Path):
+    release(root)
+
+    figures = sweep(root).delete()
+
+    assert left(root) == {"css", "css/site.css", f"css/site.{B}.css", "staticfiles.json"}
+    assert figures.statistics() == {
+        "files_seen": 4,
+        "files_deleted": 1,
+        "bytes_freed": 10,
+        "directories_removed": 0,
+        "errors": 0,
+        "named": 2,
+    }
+
+
+def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
+    release(root)
+    put(root / f"css/site.{A}.css.gz")
+    put(root / f"css/site.{B}.css.gz")
+    before = left(root)
+
+    counted = sweep(root).survey().statistics()
+
+    assert left(root) == before
+    assert counted == sweep(root).delete().statistics()
+    assert counted["files_deleted"] == 2
+
+
+def test_a_version_younger_than_the_retention_stays(root: Path):
+    release(root)
+    os.utime(root / f"css/site.{A}.css", (CUTOFF, CUTOFF))
+
+    assert deleted(root) == set()
+
+
+def test_a_version_newer_than_the_manifest_belongs_to_a_release_that_is_not_out(root: Path):
+    release(root, mtime=OLD)
+    put(root / f"css/site.{C}.css", mtime=OLD + 1)
+
+    assert deleted(root) == {f"css/site.{A}.css"}
+
+
+def test_originals_and_unknown_files_stay_however_old_and_folders_too(root: Path):
+    release(root)
+    for name in ("css/dropped.css", "robots.txt", "css/site.css.map", f"deep/{A}/x.css", f"css/site.{A}.css.bak"):
+        put(root / name, mtime=1)
+    (root / "empty").mkdir()
+    os.utime(root / "empty", (1, 1))
+
+    assert deleted(root) == {f"css/site.{A}.css"}
+
+
+@pytest.mark.parametrize(
+    ("original", "version"),
+    [
+        ("jquery.min.js", f"jquery.min.{A}.js"),
+        ("site.css.map", f"site.css.{A}.map"),
+        ("LICENSE", f"LICENSE.{A}"),
+        (".htaccess", f".htaccess.{A}"),
+        ("archive.tar.gz", f"archive.tar.{A}.gz"),
+        (f"main.{B}.js", f"main.{B}.{A}.js"),
+        ("фото 1.jpg", f"фото 1.{A}.jpg"),
+    ],
+)
+def test_versions_are_named_as_django_names_them(root: Path, original: str, version: str):
+    assert original_of(version) == original
+    release(root)
+    put(root / original)
+    put(root / version)
+
+    assert deleted(root) == {version, f"css/site.{A}.css"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "site.css",
+        f"site.{A[:11]}.css",
+        f"site.{A}a.css",
+        f"site.{A.upper()}.css",
+        f"site-{A}.css",
+        f"{A}.css",
+        f".{A}.css",
+        f"site.{A}.min.css",
+        f"jquery.min.{A}",
+        "site.gggggggggggg.css",
+        f"site.{A}_Xy12345.css",
+    ],
+)
+def test_what_django_would_not_name_so_is_no_version(name: str):
+    assert original_of(name) is None
+
+
+def test_a_bundlers_chunk_that_looks_like_a_version_stays(root: Path):
+    chunk = f"js/main.{A}.js"
+    names(root, **{chunk: f"js/main.{A}.{B}.js"})
+    for name in (chunk, f"js/main.{A}.{B}.js", f"js/main.{A}.{C}.js"):
+        put(root / name)
+    put(root / f"js/lonely.{C}.js")  # no original, in no manifest: Django has not made it
+
+    assert deleted(root) == {f"css/site.{A}.css", f"js/main.{A}.{C}.js"}
+
+
+def test_a_version_of_a_dropped_original_goes_while_the_original_lies_beside_it(root: Path):
+    release(root)
+    put(root / "css/dropped.css")
+    put(root / f"css/dropped.{A}.css")
+    (root / "css/linked.css").symlink_to("/nowhere/linked.css")  # as collectstatic --link leaves it
+    put(root / f"css/linked.{A}.css")
+
+    assert deleted(root) == {f"css/site.{A}.css", f"css/dropped.{A}.css", f"css/linked.{A}.css"}
+
+
+def test_a_version_goes_where_only_hashed_files_are_kept(root: Path):
+    release(root)
+    (root / "css/site.css").unlink()
+
+    assert deleted(root) == {f"css/site.{A}.css"}
+
+
+def test_compressed_forms_go_with_their_file_and_stay_with_it(root: Path):
+    release(root)
+    for suffix in ("gz", "br", "zst"):
+        for name in ("site.css", f"site.{A}.css", f"site.{B}.css"):
+            put(root / f"css/{name}.{suffix}")
+
+    assert deleted(root) == {f"css/site.{A}.css{suffix}" for suffix in ("", ".gz", ".br", ".zst")}
+
+
+def test_a_compressed_form_does_not_go_before_its_file_but_without_it(root: Path):
+    release(root)
+    put(root / f"css/site.{A}.css", mtime=NOW - 1)
+    put(root / f"css/site.{A}.css.gz")
+    put(root / f"css/site.{C}.css.gz")
+
+    assert deleted(root) == {f"css/site.{C}.css.gz"}
+
+
+def test_what_a_killed_run_has_put_aside_goes_by_the_same_rule(root: Path):
+    release(root)
+    put(root / f"css/site.{C}.css.gz.77.pocketwatch")
+    put(root / f"css/site.{B}.css.78.pocketwatch")
+
+    assert deleted(root) == {f"css/site.{A}.css", f"css/site.{C}.css.gz.77.pocketwatch"}
+
+
+def test_a_manifest_below_the_root_is_nobodys(root: Path):
+    release(root)
+    put(root / "vendor/staticfiles.json").write_text('{"paths": {"css/site.css": "css/site.aaaaaaaaaaaa.css"}}')
+
+    assert deleted(root) == {f"css/site.{A}.css"}
+
+
+def descriptors_open() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def refused(root: Path, kind: type[Exception]) -> str:
+    before = left(root)
+    descriptors = descriptors_open()
+    with pytest.raises(kind) as caught:
+        sweep(root).delete()
+    assert caught.type is kind
+    assert left(root) == before
+    assert descriptors_open() == descriptors
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty; is a release being deployed"),
+        (b'{"paths": {"css/site.css": "css/si', "is no JSON (Unterminated string"),
+        (b"\xff\xfe\xfd", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+    ],
+)
+def test_a_manifest_that_may_be_half_written_is_tried_again(root: Path, content: bytes, words: str):
+    release(root).write_bytes(content)
+
+    told = refused(root, ManifestUnusable)
+
+    assert f'the manifest "{root}/staticfiles.json" {words}' in told
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", "is no JSON object"),
+        ("null", "is no JSON object"),
+        ('{"version": "1.1"}', 'names no file: its "paths" must be an object that is not empty'),
+        ('{"version": "1.1", "paths": {}}', "names no file"),
+        ('{"version": "1.1", "paths": ["css/site.css"]}', "names no file"),
+        ('{"version": "2.0", "paths": {"a": "b"}}', 'is of version "2.0"; known are 1.0 and 1.1'),
+        ('{"version": 1.1, "paths": {"a": "b"}}', "is of version 1.1; known are"),
+        ('{"paths": {"a": "b"}}', "is of version null"),
+    ],
+)
+def test_a_manifest_that_is_whole_and_wrong_is_given_up(root: Path, content: str, words: str):
+    release(root).write_text(content)
+
+    assert f'the manifest "{root}/staticfiles.json" {words}' in refused(root, GiveUp)
+
+
+def test_a_manifest_that_names_other_than_strings_is_given_up(root: Path):
+    release(root, paths={"css/site.css": None})
+
+    assert "must give the name of a hashed file for each file" in refused(root, GiveUp)
+
+
+def test_a_missing_manifest_is_tried_again(root: Path):
+    release(root).unlink()
+
+    told = refused(root, ManifestUnusable)
+
+    assert f'the manifest "{root}/staticfiles.json" is missing, and without it nothing may be deleted' in told
+
+
+def test_a_manifest_that_is_a_link_a_folder_or_a_pipe_is_given_up(root: Path):
+    path = release(root)
+    path.rename(root / "elsewhere.json")
+    path.symlink_to("elsewhere.json")
+    assert "is a symbolic link or no file; put the file itself there" in refused(root, GiveUp)
+
+    path.unlink()
+    os.mkfifo(path)
+    assert "is a symbolic link or no file" in refused(root, GiveUp)
+
+    path.unlink()
+    path.mkdir()
+    assert "is a symbolic link or no file" in refused(root, GiveUp)
+
+
+def test_a_manifest_too_large_to_be_one_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch):
+    release(root)
+    monkeypatch.setattr(manifest, "LARGEST", 20)
+
+    assert "bytes, more than 20" in refused(root, GiveUp)
+
+
+def test_a_manifest_that_names_nothing_that_is_there_belongs_to_another_folder(root: Path):
+    release(root, paths={"static/css/site.css": f"static/css/site.{B}.css"})
+
+    assert "names nothing that is there; it belongs to another folder" in refused(root, ManifestUnusable)
+
+
+def test_the_version_before_is_accepted_too(root: Path):
+    release(root, version="1.0")
+
+    assert deleted(root) == {f"css/site.{A}.css"}
+
+
+def deploy_when_a_file_is_about_to_go(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    """Do something once, when everything has been looked at and the first file is about to be put aside."""
+    delete, once = aside.delete, threading.Lock()
+
+    def deploy_first(folder: int, name: str, proof: aside.Proof) -> bool:
+        if once.acquire(blocking=False):
+            act()
+        return delete(folder, name, proof)
+
+    monkeypatch.setattr(aside, "delete", deploy_first)
+
+
+def test_a_version_that_a_newer_release_uses_again_stays(root: Path, monkeypatch: pytest.MonkeyPatch):
+    path = release(root)
+    for suffix in (".gz", ".br"):
+        put(root / f"css/site.{A}.css{suffix}")
+    put(root / f"css/site.{C}.css")
+
+    def roll_back() -> None:
+        new = root / "new.json"
+        new.write_text(path.read_text().replace(B, A))
+        new.replace(path)
+
+    deploy_when_a_file_is_about_to_go(monkeypatch, roll_back)
+
+    assert deleted(root) == {f"css/site.{C}.css"}
+    assert (root / f"css/site.{B}.css").exists()  # named when the pass began
+
+
+def test_what_the_release_before_names_stays_when_another_comes_out_while_files_are_looked_at(root: Path):
+    path = release(root)
+    descriptor = os.open(root, os.O_RDONLY)
+    folder = Folder(None, str(root), descriptor, old=False)
+    rule = Superseded(folder, older_than=CUTOFF)
+    old = put(root / f"site.{A}.css")
+    put(root / "site.css")
+    still = rule.doomed(folder, old.name, old.stat())
+    assert still is not None
+    assert still()
+
+    path.write_text(path.read_text().replace("css/site", "site").replace(B, A))
+
+    assert not still()
+    rule.statistics["named"] = 0
+    below = Folder(folder, "css", os.open(root / "css", os.O_RDONLY), old=False)
+    named = root / f"css/site.{B}.css"
+    assert rule.doomed(below, named.name, named.stat()) is None
+    assert rule.statistics["named"] == 1
+    for opened in (descriptor, below.descriptor):
+        os.close(opened)
+
+
+def test_a_rollback_while_a_file_is_aside_brings_it_back(root: Path, monkeypatch: pytest.MonkeyPatch):
+    path = release(root)
+    rename = os.rename
+
+    def roll_back_then(source: str, target: str, **folders: int) -> None:
+        rename(source, target, **folders)
+        path.write_text(path.read_text().replace(B, A))
+
+    monkeypatch.setattr(os, "rename", roll_back_then)
+
+    assert deleted(root) == set()
+
+
+def test_a_version_that_a_deploy_writes_anew_stays(root: Path, monkeypatch: pytest.MonkeyPatch):
+    release(root)
+    version = root / f"css/site.{A}.css"
+
+    def write_anew() -> None:  # as Django does: deleted, saved
+        version.unlink()
+        version.write_text("anew")
+
+    deploy_when_a_file_is_about_to_go(monkeypatch, write_anew)
+
+    assert deleted(root) == set()
+    assert version.read_text() == "anew"
+
+
+def test_a_manifest_that_vanishes_during_the_run_stops_it_and_nothing_more_goes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = release(root)
+    for n in range(200):
+        put(root / f"{n % 20}/x.css")
+        put(root / f"{n % 20}/x.{n:012x}.css")
+    before = left(root)
+    descriptors = descriptors_open()
+    deploy_when_a_file_is_about_to_go(monkeypatch, path.unlink)
+
+    with pytest.raises(ManifestUnusable, match="is missing"):
+        sweep(root).delete()
+
+    assert before - left(root) == {"staticfiles.json"}
+    assert descriptors_open() == descriptors
+
+
+def test_a_root_that_is_a_link_is_refused(root: Path, tmp_path: Path):
+    release(root)
+    (tmp_path / "link").symlink_to(root)
+
+    with pytest.raises(Exception, match="is a symbolic link or no folder"):
+        sweep(tmp_path / "link").delete()
+
+
+def test_a_link_to_an_old_version_is_neither_followed_nor_deleted(root: Path, tmp_path: Path):
+    release(root)
+    outside = put(tmp_path / f"outside/site.{C}.css")
+    (root / f"css/site.{C}.css").symlink_to(outside)
+    (root / "folder").symlink_to(outside.parent)
+
+    assert deleted(root) == {f"css/site.{A}.css"}
+    assert outside.exists()
+
+
+def test_it_stops_when_it_is_told_to(root: Path):
+    release(root)
+    for n in range(500):
+        put(root / f"css/site.{n:012x}.css")
+    figures = Figures()
+
+    sweep(root, stop=lambda: True).delete(figures)
+
+    assert figures.stopped
+    assert 0 < figures.files_deleted < 500
+
+
+def test_compressing_a_file_later_does_not_change_what_it_belongs_to(root: Path):
+    release(root)
+    path = root / f"css/site.{B}.css"
+    (root / f"css/site.{B}.css.gz").write_bytes(gzip.compress(path.read_bytes()))
+    os.utime(root / f"css/site.{B}.css.gz", (1, 1))
+
+    assert deleted(root) == {f"css/site.{A}.css"}
