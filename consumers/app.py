@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from faststream.rabbit import RabbitRouter
 
 from consumers.cleanup import media, tokens
+from consumers.maintenance import archive_ads, purge_logs, vacuum
 from pocketwatch.errors import SettingsError
 
 GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
     "cleanup": (tokens.router, media.router),
+    "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
 }
 
 
