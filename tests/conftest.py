@@ -1,3 +1,3 @@
 """Where the fixtures are; nothing is imported from here."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.suite", "tests.fixtures.tokens"]
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.suite", "tests.fixtures.tokens", "tests.fixtures.ads"]

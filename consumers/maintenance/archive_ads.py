@@ -11,9 +11,9 @@ from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.maintenance import queries
 from consumers.maintenance.clocks import check_clocks
-from consumers.maintenance.queries import Candidate
+from consumers.maintenance.queries import archiving, locks
+from consumers.maintenance.queries.archiving import Candidate
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
 from pocketwatch.errors import TryLater
@@ -40,7 +40,7 @@ async def archive_ads(tick: ArchiveAds, work: Transaction) -> None:
     try:
         await archive_all(tick, work, done)
     except DBAPIError as error:
-        if sqlstate(error) != queries.LOCK_NOT_AVAILABLE:
+        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
             raise
         raise TryLater("car_ads or moderation_decisions is locked by somebody else", after=LOCKED_FOR) from error
 
@@ -48,8 +48,8 @@ async def archive_ads(tick: ArchiveAds, work: Transaction) -> None:
 async def archive_all(tick: ArchiveAds, work: Transaction, done: Counter[str]) -> None:
     """Page by page, until the end, the limit, or the end of the time."""
     async with work.batch() as connection:
-        await queries.wait_for_locks_only_briefly(connection)
-        last = await queries.last_ad_id(connection)
+        await locks.wait_for_locks_only_briefly(connection)
+        last = await archiving.last_ad_id(connection)
     position, is_limited = tick.after_id, False
     while position < last and not is_limited:
         if position > tick.after_id and work.time_is_up():
@@ -72,8 +72,8 @@ async def archive_page(
     """
     before = work.now - timedelta(days=tick.inactive_days)
     async with work.batch() as connection:
-        await queries.wait_for_locks_only_briefly(connection)
-        page = await queries.ads_after(connection, position, until=last, limit=PAGE, before=before)
+        await locks.wait_for_locks_only_briefly(connection)
+        page = await archiving.ads_after(connection, position, until=last, limit=PAGE, before=before)
         if page is None:
             return last, False
         candidates = [ad for ad in page.candidates if not ad.restored]
@@ -94,7 +94,9 @@ async def archive(connection: AsyncConnection, ads: list[Candidate], tick: Archi
     """The former status of each ad that was archived; a dry run says the same and changes nothing."""
     if tick.dry_run or not ads:
         return [ad.status for ad in ads]
-    return await queries.archive_ads(connection, ads, days=tick.inactive_days, actor=ACTOR, message_id=work.message_id)
+    return await archiving.archive_ads(
+        connection, ads, days=tick.inactive_days, actor=ACTOR, message_id=work.message_id
+    )
 
 
 def archived(done: Counter[str]) -> int:

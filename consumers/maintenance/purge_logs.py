@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
-from consumers.maintenance import queries
 from consumers.maintenance.clocks import check_clocks
+from consumers.maintenance.queries import locks, purging
 from consumers.maintenance.rules import RULES, Rule
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
@@ -20,9 +20,9 @@ ROWS = 5000  # that one short transaction looks at, where they are found by id
 BLOCKS = 128  # the same where they are found by their place: a megabyte, some ten thousand rows
 
 REFUSALS: dict[str | None, str] = {
-    queries.LOCK_NOT_AVAILABLE: "is locked by somebody else",
-    queries.INSUFFICIENT_PRIVILEGE: "may not be changed by this database user",
-    queries.UNDEFINED_COLUMN: "has other columns than this version knows",
+    locks.LOCK_NOT_AVAILABLE: "is locked by somebody else",
+    locks.INSUFFICIENT_PRIVILEGE: "may not be changed by this database user",
+    locks.UNDEFINED_COLUMN: "has other columns than this version knows",
 }
 
 router = RabbitRouter()
@@ -73,10 +73,10 @@ async def purge(rule: Rule, after: int, tick: PurgeLogs, work: Transaction, done
     position: int | None = after
     while position is not None:
         async with work.batch() as connection:
-            await queries.wait_for_locks_only_briefly(connection)
-            if not await queries.exists(connection, rule.table):
+            await locks.wait_for_locks_only_briefly(connection)
+            if not await purging.exists(connection, rule.table):
                 return None
-            position, gone = await queries.purge(
+            position, gone = await purging.purge(
                 connection,
                 rule,
                 after=position,

@@ -14,8 +14,8 @@ from typing import Any
 import asyncpg
 from faststream.rabbit import RabbitRouter
 
-from consumers.maintenance import queries
-from consumers.maintenance.queries import Measures, Table
+from consumers.maintenance.queries import vacuuming
+from consumers.maintenance.queries.vacuuming import Measures, Table
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_VACUUM
 from pocketwatch.errors import GiveUp, PocketwatchError
@@ -59,31 +59,33 @@ class Interrupted(Exception):
 @consumer(router, MAINTENANCE_VACUUM)
 async def vacuum(tick: Vacuum, work: Transaction) -> None:
     """Tables are vacuumed one after another, each on its own; a table that is in use is left for the next time."""
-    check(tick.tables or (), ALLOWED)
     work.record(**dict.fromkeys(FIGURES, 0), tables={})
     connection = await work.connect()
     try:
-        found = await queries.tables_named(connection, tick.tables or ALLOWED)
-        check(tick.tables or (), [table.name for table in found])
-        holders = await queries.holders(connection, longer_than=OPEN_FOR, transactions=TRANSACTIONS_BACK)
+        found = await vacuuming.tables_named(connection, ALLOWED)
+        wanted = choose(found, tick.tables)
+        holders = await vacuuming.holders(connection, longer_than=OPEN_FOR, transactions=TRANSACTIONS_BACK)
         if holders:
             return work.skip(f"dead rows could not be removed because of {'; '.join(holders)}")
-        await queries.limit_waits(connection, statement=LONGEST)
-        await vacuum_all([table for table in found if tick.tables or is_worth_it(table)], connection, work)
+        await vacuuming.limit_waits(connection, statement=LONGEST)
+        await vacuum_all(wanted, connection, work)
     finally:
         connection.terminate()
     return None
 
 
-def check(names: Collection[str], known: Collection[str]) -> None:
-    """Only tables that our jobs write to are vacuumed, whatever a message says.
+def choose(there: list[Table], names: Collection[str] | None) -> list[Table]:
+    """The tables of these names; without names, those that need it. Nothing else than what our jobs write to.
 
     Raises:
         GiveUp: naming what is not one of them.
     """
-    unknown = [f'"{name}"' for name in names if name not in known]
-    if unknown:
-        raise GiveUp(f"tables names {', '.join(unknown)}; what can be vacuumed here is {', '.join(sorted(known))}")
+    if names is None:
+        return [table for table in there if is_worth_it(table)]
+    known = {table.name for table in there}
+    if unknown := [f'"{name}"' for name in names if name not in known]:
+        raise GiveUp(f"tables names {', '.join(unknown)}; what may be vacuumed here is {', '.join(sorted(known))}")
+    return [table for table in there if table.name in names]
 
 
 def is_worth_it(table: Table) -> bool:
@@ -121,12 +123,12 @@ async def vacuum_one(table: Table, connection: asyncpg.Connection, work: Transac
         Skipped: when it is in use, takes too long, or may not be vacuumed by us.
         Interrupted: when the process is asked to stop meanwhile.
     """
-    if (pid := await queries.in_work_by(connection, table)) is not None:
+    if (pid := await vacuuming.in_work_by(connection, table)) is not None:
         raise Skipped(f"is being vacuumed or altered already, by process {pid}")
     with warnings_of(connection) as warnings:  # a table that we may not vacuum is only warned about
         try:
-            before = await queries.measures_of(connection, table)
-            await follow(queries.vacuum(connection, table), work)
+            before = await vacuuming.measures_of(connection, table)
+            await follow(vacuuming.vacuum(connection, table), work)
             after = await measured_again(connection, table, before)
         except asyncpg.LockNotAvailableError:
             raise Skipped("is locked by somebody else") from None
@@ -175,10 +177,10 @@ async def follow(vacuuming: Coroutine[Any, Any, None], work: Transaction) -> Non
 
 async def measured_again(connection: asyncpg.Connection, table: Table, before: Measures) -> Measures:
     """The measures after a vacuum, as soon as the server has counted it; the same as before when there was none."""
-    after = await queries.measures_of(connection, table)
+    after = await vacuuming.measures_of(connection, table)
     for _ in range(LOOKS):
         if after.times != before.times:
             break
         await asyncio.sleep(LOOK_AGAIN)
-        after = await queries.measures_of(connection, table)
+        after = await vacuuming.measures_of(connection, table)
     return after

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from consumers.maintenance import queries
+from consumers.maintenance.queries import archiving, locks
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.running import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
@@ -34,7 +34,7 @@ def list_archivings(
 
 async def _latest(settings: Settings, limit: int) -> list[dict[str, Any]]:
     async with database(settings, "archive") as opened, opened.begin() as connection:
-        return await queries.archivings(connection, limit=limit)
+        return await archiving.archivings(connection, limit=limit)
 
 
 @app.command("restore")
@@ -59,16 +59,16 @@ def restore(
 async def _restore(settings: Settings, ad_id: int, *, reason: str, actor: str) -> dict[str, Any]:
     """The decision that was undone."""
     async with database(settings, "archive") as opened, opened.begin() as connection:
-        await queries.wait_for_locks_only_briefly(connection)
-        status = await queries.hold_ad(connection, ad_id)
+        await locks.wait_for_locks_only_briefly(connection)
+        status = await archiving.hold_ad(connection, ad_id)
         if status is None:
             raise PocketwatchError(f"there is no ad {ad_id}")
         if status != "archived":
             raise PocketwatchError(f'ad {ad_id} is not archived but "{status}", so there is nothing to bring back')
-        last = await queries.last_decision(connection, ad_id)
+        last = await archiving.last_decision(connection, ad_id)
         if last is None or last["action"] != "archived":
             raise PocketwatchError(
                 f"ad {ad_id} was not archived by the suite but by somebody else; change it on the platform"
             )
-        await queries.restore(connection, ad_id, status=last["from_status"], reason=reason, actor=actor)
+        await archiving.restore(connection, ad_id, status=last["from_status"], reason=reason, actor=actor)
         return last
