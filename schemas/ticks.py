@@ -97,18 +97,24 @@ class CleanRates(Tick):
 
 
 class PurgeLogs(Tick):
-    """Rows of the suite's own tables may go when nobody needs them any more: the run log's after `retention_days`."""
+    """Rows of the suite's own tables may go when nobody needs them any more: the run log's after `retention_days`.
+
+    `from_table` and `after` are where a run goes on that an earlier one had no time to finish.
+    """
 
     routing_key: ClassVar[str] = "maintenance.purge_logs"
 
     retention_days: RetentionDays = 90
     dry_run: bool = False
+    from_table: str | None = None
+    after: Annotated[int, Field(ge=0)] = 0
 
 
 class ArchiveAds(Tick):
     """Ads that are sold or rejected, or active without a change for `inactive_days` days, become archived.
 
     `max_archived` bounds what one run may change, in ads; the rest stays for the next run.
+    `after_id` is where a run goes on that an earlier one had no time to finish.
     """
 
     routing_key: ClassVar[str] = "maintenance.archive_ads"
@@ -116,6 +122,7 @@ class ArchiveAds(Tick):
     inactive_days: Annotated[int, Field(ge=1, le=3650)] = 180
     dry_run: bool = False
     max_archived: Annotated[int, Field(ge=1)] = 10_000
+    after_id: Annotated[int, Field(ge=0)] = 0
 
 
 class Vacuum(Tick):

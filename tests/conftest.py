@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.tokens",
     "tests.fixtures.sessions",
     "tests.fixtures.banks",
+    "tests.fixtures.ads",
 ]

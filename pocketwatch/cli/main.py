@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "schedule": "pocketwatch.cli.schedule:app",
     "runs": "pocketwatch.cli.runs:runs",
     "dead": "pocketwatch.cli.dead:app",
+    "archive": "pocketwatch.cli.archive:app",
     "doctor": "pocketwatch.cli.doctor:doctor",
 }
 # What others' errors mean to an operator: SQLSTATEs, and names of classes whose import would cost every command.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -121,6 +122,10 @@ class Transaction(Work):
     def batch(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One short transaction of its own, committed at the end: for work that is safe to do again."""
         return self._database.begin()
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of one's own, for what cannot be done inside a transaction; to be closed."""
+        return await self._database.connect()
 
     def time_is_up(self) -> bool:
         """The budget is spent, or the process is asked to stop: finish what is in hand and hand the rest on."""

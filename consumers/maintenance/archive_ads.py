@@ -1,0 +1,104 @@
+"""Forgotten ads: once a day, ads that are sold or rejected, or active without a change for the retention, are archived.
+
+Sold and rejected ads go at once, whatever their age; every one of them can be brought back: `pocketwatch archive`. What
+a person has brought back stays for as long as a forgotten ad would.
+"""
+
+from collections import Counter
+from datetime import timedelta
+
+from faststream.rabbit import RabbitRouter
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.maintenance.clocks import check_clocks
+from consumers.maintenance.queries import archiving, locks
+from consumers.maintenance.queries.archiving import Candidate
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
+from pocketwatch.errors import TryLater
+from pocketwatch.storage.database import sqlstate
+from pocketwatch.storage.work import Transaction
+from schemas.ticks import ArchiveAds
+
+PAGE = 1000  # ads that are looked at, and archived, in one short transaction
+ACTOR = "pocketwatch"
+LOCKED_FOR = timedelta(minutes=5)  # until the next attempt, when the whole table is locked
+
+FIGURE_OF = {"sold": "sold_archived", "rejected": "rejected_archived", "active": "inactive_archived"}
+STATISTICS = ("scanned", *FIGURE_OF.values(), "kept_restored", "kept_undated", "kept_changed")
+
+router = RabbitRouter()
+
+
+@consumer(router, MAINTENANCE_ARCHIVE_ADS)
+async def archive_ads(tick: ArchiveAds, work: Transaction) -> None:
+    """Each ad becomes archived together with the decision that says why; an ad that is being edited is left alone."""
+    check_clocks(work)
+    done = Counter(dict.fromkeys(STATISTICS, 0))
+    work.record(**done)
+    try:
+        await archive_all(tick, work, done)
+    except DBAPIError as error:
+        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
+            raise
+        raise TryLater("car_ads or moderation_decisions is locked by somebody else", after=LOCKED_FOR) from error
+
+
+async def archive_all(tick: ArchiveAds, work: Transaction, done: Counter[str]) -> None:
+    """Page by page, until the end, the limit, or the end of the time."""
+    async with work.batch() as connection:
+        await locks.wait_for_locks_only_briefly(connection)
+        last = await archiving.last_ad_id(connection)
+    position, is_limited = tick.after_id, False
+    while position < last and not is_limited:
+        if position > tick.after_id and work.time_is_up():
+            left = tick.max_archived - archived(done)
+            return work.hand_on(tick.model_copy(update={"after_id": position, "max_archived": left}))
+        position, is_limited = await archive_page(position, last, tick, work, done)
+        await work.progress(position / last, **done)
+    if is_limited:
+        work.partial(f"stopped at its limit of {tick.max_archived} ads (max_archived); the next run goes on")
+    return None
+
+
+async def archive_page(
+    position: int, last: int, tick: ArchiveAds, work: Transaction, done: Counter[str]
+) -> tuple[int, bool]:
+    """Archive what may be archived of the next ads, as far as the limit allows.
+
+    Returns:
+        The last ad that was looked at, and whether the limit has been reached before the last ad of all.
+    """
+    before = work.now - timedelta(days=tick.inactive_days)
+    async with work.batch() as connection:
+        await locks.wait_for_locks_only_briefly(connection)
+        page = await archiving.ads_after(connection, position, until=last, limit=PAGE, before=before)
+        if page is None:
+            return last, False
+        candidates = [ad for ad in page.candidates if not ad.restored]
+        chosen = candidates[: tick.max_archived - archived(done)]
+        gone = await archive(connection, chosen, tick, work)
+    done.update(FIGURE_OF[status] for status in gone)
+    done.update(
+        scanned=page.scanned,
+        kept_undated=page.undated,
+        kept_restored=len(page.candidates) - len(candidates),
+        kept_changed=len(chosen) - len(gone),
+    )
+    is_full = archived(done) == tick.max_archived
+    return page.last_id, len(chosen) < len(candidates) or (is_full and page.last_id < last)
+
+
+async def archive(connection: AsyncConnection, ads: list[Candidate], tick: ArchiveAds, work: Transaction) -> list[str]:
+    """The former status of each ad that was archived; a dry run says the same and changes nothing."""
+    if tick.dry_run or not ads:
+        return [ad.status for ad in ads]
+    return await archiving.archive_ads(
+        connection, ads, days=tick.inactive_days, actor=ACTOR, message_id=work.message_id
+    )
+
+
+def archived(done: Counter[str]) -> int:
+    """How many ads have been archived so far."""
+    return sum(done[figure] for figure in FIGURE_OF.values())

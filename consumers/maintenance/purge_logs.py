@@ -1,0 +1,91 @@
+"""Old rows of the suite's own tables: once a day, what nobody needs any more goes, by the rules of `rules.py`."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from faststream.rabbit import RabbitRouter
+from sqlalchemy.exc import DBAPIError
+
+from consumers.maintenance.clocks import check_clocks
+from consumers.maintenance.queries import locks, purging
+from consumers.maintenance.rules import RULES, Rule
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
+from pocketwatch.errors import GiveUp
+from pocketwatch.storage.database import sqlstate
+from pocketwatch.storage.work import Transaction
+from schemas.ticks import PurgeLogs
+
+ROWS = 5000  # that one short transaction looks at, where they are found by id
+BLOCKS = 128  # the same where they are found by their place: a megabyte, some ten thousand rows
+
+REFUSALS: dict[str | None, str] = {
+    locks.LOCK_NOT_AVAILABLE: "is locked by somebody else",
+    locks.INSUFFICIENT_PRIVILEGE: "may not be changed by this database user",
+    locks.UNDEFINED_COLUMN: "has other columns than this version knows",
+}
+
+router = RabbitRouter()
+
+
+@consumer(router, MAINTENANCE_PURGE_LOGS)
+async def purge_logs(tick: PurgeLogs, work: Transaction) -> None:
+    """Table by table; where one cannot be purged, the others are."""
+    check_clocks(work)
+    done = Counter({rule.statistic: 0 for rule in RULES})
+    work.record(kept_days={rule.table: rule.keep(tick.retention_days).days for rule in RULES}, **done)
+    problems: list[str] = []
+    for rule, after in rules_left(tick):
+        try:
+            reached = await purge(rule, after, tick, work, done)
+        except DBAPIError as error:
+            if sqlstate(error) not in REFUSALS:
+                raise
+            problems.append(f"{rule.table} {REFUSALS[sqlstate(error)]}")
+            continue
+        if reached is not None:
+            work.hand_on(tick.model_copy(update={"from_table": rule.table, "after": reached}))
+            break
+    work.record(**done)
+    if problems:
+        work.partial("; ".join(problems))
+
+
+def rules_left(tick: PurgeLogs) -> Iterator[tuple[Rule, int]]:
+    """The rules from where the run before stopped, each with where its table is to be gone on with.
+
+    Raises:
+        GiveUp: for a table that no rule is about.
+    """
+    tables = [rule.table for rule in RULES]
+    if tick.from_table is not None and tick.from_table not in tables:
+        raise GiveUp(f'from_table is "{tick.from_table}", which is not purged; known are {", ".join(tables)}')
+    first = 0 if tick.from_table is None else tables.index(tick.from_table)
+    return ((rule, tick.after if rule.table == tick.from_table else 0) for rule in RULES[first:])
+
+
+async def purge(rule: Rule, after: int, tick: PurgeLogs, work: Transaction, done: Counter[str]) -> int | None:
+    """Purge a table, part by part, each in a short transaction.
+
+    Returns:
+        Where to go on, when the time is up; None when the table is done.
+    """
+    position: int | None = after
+    while position is not None:
+        async with work.batch() as connection:
+            await locks.wait_for_locks_only_briefly(connection)
+            if not await purging.exists(connection, rule.table):
+                return None
+            position, gone = await purging.purge(
+                connection,
+                rule,
+                after=position,
+                size=BLOCKS if rule.written is None else ROWS,
+                before=work.now - rule.keep(tick.retention_days),
+                dry_run=tick.dry_run,
+            )
+        done[rule.statistic] += gone
+        await work.progress(**done)
+        if work.time_is_up():
+            break
+    return position

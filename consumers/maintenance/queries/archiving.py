@@ -1,0 +1,161 @@
+"""The SQL of the archive of ads: into it, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pocketwatch.storage.tables.suite import moderation_decisions
+
+LAST_AD = sa.text("SELECT coalesce(max(id), 0) FROM car_ads")
+# A page is bounded by what is looked at, not by what is found: one ad in a million costs no long statement.
+PAGE = sa.text(
+    "SELECT max(id), count(*), count(*) FILTER (WHERE status = 'active' AND changed_at IS NULL) FROM ("
+    "SELECT id, status, coalesce(updated_at, created_at) AS changed_at FROM car_ads WHERE id > :after AND id <= :until "
+    "ORDER BY id LIMIT :size) AS page"
+)
+CANDIDATES = sa.text(
+    "SELECT id, status, coalesce(updated_at, created_at) AS changed_at, EXISTS ("
+    "SELECT FROM moderation_decisions AS decision WHERE decision.ad_id = car_ads.id AND decision.action = 'restored' "
+    "AND decision.to_status = car_ads.status AND decision.decided_at >= :before) AS restored "
+    "FROM car_ads WHERE id > :after AND id <= :last AND (status IN ('sold', 'rejected') "
+    "OR (status = 'active' AND coalesce(updated_at, created_at) < :before)) ORDER BY id"
+)
+# An ad that was edited since it was looked at, or that somebody holds, is left alone. The lock does not stand in the
+# way of views, whose rows refer to the ad. `updated_at` moves, as with every change that Django saves, so that whoever
+# follows changes by it sees this one; what it was is kept in the decision.
+ARCHIVE = sa.text("""
+WITH chosen AS (
+  SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:changes AS timestamptz[]))
+  AS chosen (id, status, changed_at)
+), held AS (
+  SELECT ad.id, ad.status, ad.updated_at, chosen.changed_at FROM car_ads AS ad JOIN chosen ON chosen.id = ad.id
+  WHERE ad.status = chosen.status AND coalesce(ad.updated_at, ad.created_at) IS NOT DISTINCT FROM chosen.changed_at
+  ORDER BY ad.id FOR NO KEY UPDATE OF ad SKIP LOCKED
+), archived AS (
+  UPDATE car_ads SET status = 'archived', updated_at = now() FROM held
+  WHERE car_ads.id = held.id AND car_ads.status = held.status
+  RETURNING held.id, held.status, held.updated_at, held.changed_at
+)
+INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, message_id, details)
+SELECT id, 'archived', status, 'archived', CASE status
+    WHEN 'sold' THEN 'it was sold'
+    WHEN 'rejected' THEN 'it was rejected'
+    ELSE 'no change since ' || to_char(changed_at, 'YYYY-MM-DD') || ', for more than ' || :days || ' days'
+  END, :actor, :message_id, jsonb_build_object('updated_at', updated_at)
+FROM archived ORDER BY id RETURNING from_status
+""").bindparams(sa.bindparam("days", type_=sa.Text), sa.bindparam("actor", type_=sa.Text))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An ad that may be archived, as it was when it was looked at.
+
+    Args:
+        changed_at: the moment of its last change, or of its creation.
+        restored: a person has taken it out of the archive not long ago.
+    """
+
+    id: int
+    status: str
+    changed_at: datetime | None
+    restored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some ads, by id: how many, and those that may be archived."""
+
+    last_id: int
+    scanned: int
+    undated: int  # active, but nobody knows since when
+    candidates: list[Candidate]
+
+
+async def last_ad_id(connection: AsyncConnection) -> int:
+    """The newest ad's id; 0 when there is none."""
+    return int((await connection.execute(LAST_AD)).scalar_one())
+
+
+async def ads_after(
+    connection: AsyncConnection, after: int, *, until: int, limit: int, before: datetime
+) -> Page | None:
+    """The next page of ads, by id; None when there is none.
+
+    Args:
+        before: active ads without a change since then, and not restored since then, may be archived.
+    """
+    page = await connection.execute(PAGE, {"after": after, "until": until, "size": limit})
+    last, scanned, undated = page.one()
+    if last is None:
+        return None
+    found = await connection.execute(CANDIDATES, {"after": after, "last": last, "before": before})
+    return Page(last, scanned, undated, [Candidate(*row) for row in found])
+
+
+async def archive_ads(
+    connection: AsyncConnection, ads: Sequence[Candidate], *, days: int, actor: str, message_id: str
+) -> list[str]:
+    """Archive these ads, each with a decision that says why, unless somebody holds or has edited it meanwhile.
+
+    Returns:
+        The former status of each ad that was archived.
+    """
+    values = {
+        "ids": [ad.id for ad in ads],
+        "statuses": [ad.status for ad in ads],
+        "changes": [ad.changed_at for ad in ads],
+        "days": str(days),
+        "actor": actor,
+        "message_id": message_id,
+    }
+    return list((await connection.execute(ARCHIVE, values)).scalars())
+
+
+STATUS_OF = sa.text("SELECT status FROM car_ads WHERE id = :id FOR NO KEY UPDATE")
+LAST_DECISION = sa.select(moderation_decisions).where(moderation_decisions.c.ad_id == sa.bindparam("ad"))
+RESTORE = sa.text("UPDATE car_ads SET status = :status, updated_at = now() WHERE id = :id")
+
+
+ARCHIVINGS = sa.text(
+    "SELECT decision.ad_id, decision.decided_at, decision.from_status, car_ads.status AS status_now, decision.reason, "
+    "decision.actor, decision.message_id FROM moderation_decisions AS decision "
+    "LEFT JOIN car_ads ON car_ads.id = decision.ad_id WHERE decision.action = 'archived' "
+    "ORDER BY decision.id DESC LIMIT :size"
+)
+
+
+async def hold_ad(connection: AsyncConnection, ad_id: int) -> str | None:
+    """The status of an ad, which nobody else changes until this transaction ends; None when there is no such ad."""
+    return (await connection.execute(STATUS_OF, {"id": ad_id})).scalar()
+
+
+async def last_decision(connection: AsyncConnection, ad_id: int) -> dict[str, Any] | None:
+    """The suite's latest decision about an ad."""
+    query = LAST_DECISION.order_by(moderation_decisions.c.id.desc()).limit(1)
+    found = (await connection.execute(query, {"ad": ad_id})).mappings().first()
+    return None if found is None else dict(found)
+
+
+async def restore(connection: AsyncConnection, ad_id: int, *, status: str, reason: str, actor: str) -> None:
+    """Give an archived ad its former status back, with a decision that says who did so and why."""
+    await connection.execute(RESTORE, {"id": ad_id, "status": status})
+    await connection.execute(
+        sa.insert(moderation_decisions),
+        {
+            "ad_id": ad_id,
+            "action": "restored",
+            "from_status": "archived",
+            "to_status": status,
+            "reason": reason,
+            "actor": actor,
+        },
+    )
+
+
+async def archivings(connection: AsyncConnection, *, limit: int) -> list[dict[str, Any]]:
+    """The latest archivings, newest first, each with the status that its ad has now (None: the ad is gone)."""
+    return [dict(row) for row in (await connection.execute(ARCHIVINGS, {"size": limit})).mappings()]

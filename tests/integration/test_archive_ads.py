@@ -1,0 +1,338 @@
+"""maintenance.archive_ads, through the broker, on the marketplace's own table."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from consumers.maintenance import archive_ads as job
+from consumers.maintenance.queries import locks
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.errors import GiveUp
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_log import Run
+from pocketwatch.storage.work import Transaction
+from publishers import trigger
+from schemas.envelope import Envelope
+from schemas.ticks import ArchiveAds
+from tests.fixtures.ads import Ads
+from tests.fixtures.suite import Consume, Deliver, Program, Runs
+
+NOTHING = dict.fromkeys(job.STATISTICS, 0)
+OTHER_STATUSES = ("draft", "pending", "needs_review", "blocked", "archived")
+
+
+async def test_sold_and_rejected_ads_are_archived_at_once_and_active_ones_when_nobody_changed_them(
+    deliver: Deliver, ads: Ads
+):
+    (sold,), (rejected,) = ads.add("sold", created=0), ads.add("rejected", created=0)
+    (forgotten,) = ads.add("active", created=400, updated=181)
+    (cared_for,) = ads.add("active", created=400, updated=179)
+
+    row = await deliver(ArchiveAds())
+
+    assert row["status"] == "succeeded"
+    figures = {"scanned": 4, "sold_archived": 1, "rejected_archived": 1, "inactive_archived": 1}
+    assert row["statistics"] == NOTHING | figures
+    archived = {sold, rejected, forgotten}
+    assert ads.statuses() == {**dict.fromkeys(archived, "archived"), cared_for: "active"}
+
+
+async def test_each_archived_ad_has_a_decision_that_says_why(deliver: Deliver, ads: Ads):
+    (sold,), (rejected,), (forgotten,) = ads.add("sold"), ads.add("rejected"), ads.add("active", updated=200)
+    (was,) = ads.rows("SELECT updated_at, to_char(updated_at, 'YYYY-MM-DD') AS day FROM car_ads WHERE id = 3")
+
+    row = await deliver(ArchiveAds())
+
+    decisions = {decision["ad_id"]: decision for decision in ads.decisions()}
+    assert {ad: decision["from_status"] for ad, decision in decisions.items()} == {
+        sold: "sold",
+        rejected: "rejected",
+        forgotten: "active",
+    }
+    assert [decisions[ad]["reason"] for ad in (sold, rejected, forgotten)] == [
+        "it was sold",
+        "it was rejected",
+        f"no change since {was['day']}, for more than 180 days",
+    ]
+    common = {(d["action"], d["to_status"], d["actor"], d["message_id"]) for d in decisions.values()}
+    assert common == {("archived", "archived", "pocketwatch", row["message_id"])}
+    assert datetime.fromisoformat(decisions[forgotten]["details"]["updated_at"]) == was["updated_at"]
+
+
+async def test_archiving_is_a_change_that_those_see_who_follow_changes(deliver: Deliver, ads: Ads):
+    ads.add("sold", updated=50)
+
+    await deliver(ArchiveAds())
+
+    (row,) = ads.rows("SELECT updated_at > now() - interval '1 minute' AS moved FROM car_ads")
+    assert row["moved"]
+
+
+@pytest.mark.parametrize("status", OTHER_STATUSES)
+async def test_ads_of_any_other_status_stay(deliver: Deliver, ads: Ads, status: str):
+    (kept,) = ads.add(status, created=4000)
+
+    row = await deliver(ArchiveAds(inactive_days=1))
+
+    assert ads.statuses() == {kept: status}
+    assert row["statistics"] == NOTHING | {"scanned": 1}
+
+
+@pytest.mark.parametrize(("days", "archived"), [(1, 2), (10, 1), (30, 0)])
+async def test_how_long_an_ad_may_be_inactive_is_the_messages(deliver: Deliver, ads: Ads, days: int, archived: int):
+    ads.add("active", updated=5)
+    ads.add("active", updated=20)
+
+    row = await deliver(ArchiveAds(inactive_days=days))
+
+    assert row["statistics"]["inactive_archived"] == archived
+
+
+async def test_an_ad_that_was_never_changed_counts_from_its_creation(deliver: Deliver, ads: Ads):
+    (old,), (new,) = ads.add("active", created=181, updated=None), ads.add("active", created=179, updated=None)
+
+    await deliver(ArchiveAds())
+
+    assert ads.statuses() == {old: "archived", new: "active"}
+
+
+async def test_an_active_ad_of_unknown_age_stays_and_is_counted(deliver: Deliver, ads: Ads):
+    (kept,), (sold,) = ads.add("active", created=None), ads.add("sold", created=None)
+
+    row = await deliver(ArchiveAds())
+
+    assert ads.statuses() == {kept: "active", sold: "archived"}
+    assert row["statistics"]["kept_undated"] == 1
+
+
+async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
+    deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "PAGE", 4)
+    ads.add("sold", count=5)
+    ads.add("rejected", count=3)
+    ads.add("active", updated=200, count=6)
+    ads.add("active", updated=2, count=2)
+    ads.add("active", created=None)
+    before = ads.statuses()
+
+    dry = await deliver(ArchiveAds(dry_run=True))
+    assert ads.statuses() == before
+    assert ads.decisions() == []
+    real = await deliver(ArchiveAds())
+
+    assert dry["statistics"] == real["statistics"]
+    assert real["statistics"]["scanned"] == 17
+    assert len(ads.decisions()) == 14
+
+
+async def test_the_same_message_twice_archives_nothing_twice(
+    consume: Consume, publisher: Publisher, runs: Runs, ads: Ads, database: Database
+):
+    ads.add("sold", count=3)
+    async with consume():
+        sent = await trigger.publish(publisher, ArchiveAds())
+        await runs.over(sent.message_id)
+        ads.add("sold")
+
+        again = await trigger.publish(publisher, ArchiveAds())
+        await runs.over(again.message_id)
+
+    assert len(ads.decisions()) == 4
+    assert len({decision["ad_id"] for decision in ads.decisions()}) == 4
+
+
+async def test_a_limit_stops_the_run_and_the_next_one_goes_on(deliver: Deliver, ads: Ads):
+    ads.add("sold", count=5)
+
+    row = await deliver(ArchiveAds(max_archived=3))
+    rest = await deliver(ArchiveAds(max_archived=3))
+
+    assert row["status"] == "partial"
+    assert row["error"] == "stopped at its limit of 3 ads (max_archived); the next run goes on"
+    assert row["statistics"]["sold_archived"] == 3
+    assert (rest["status"], rest["statistics"]["sold_archived"]) == ("succeeded", 2)
+
+
+async def test_a_limit_that_is_just_enough_is_no_limit(deliver: Deliver, ads: Ads):
+    ads.add("sold", count=3)
+
+    row = await deliver(ArchiveAds(max_archived=3))
+
+    assert row["status"] == "succeeded"
+
+
+async def test_a_run_out_of_time_hands_the_rest_on_and_its_limit_with_it(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, ads: Ads, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "PAGE", 4)
+    ads.add("sold", count=9)
+    ads.add("active", updated=1)
+
+    async with consume(time_budget=timedelta(0)):
+        first = await trigger.publish(publisher, ArchiveAds(max_archived=9))
+        last = await runs.over(f"{first.message_id}.1.1")
+
+    rows = (await runs.newest(job="maintenance.archive_ads"))[::-1]
+    assert [row["statistics"]["scanned"] for row in rows] == [4, 4, 2]
+    assert [row["statistics"]["sold_archived"] for row in rows] == [4, 4, 1]
+    assert last["status"] == "succeeded"
+    assert "continued_by" not in last["statistics"]
+    assert len(ads.decisions()) == 9
+
+
+async def test_an_ad_that_a_person_has_restored_is_left_alone_for_as_long_as_a_forgotten_one(
+    deliver: Deliver, ads: Ads
+):
+    (lately,), (long_ago,) = ads.add("sold"), ads.add("sold")
+    for ad, days in ((lately, 179), (long_ago, 181)):
+        ads.rows(
+            "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at) "
+            "VALUES (%(ad)s, 'restored', 'archived', 'sold', 'asked for', 'olena', "
+            "now() - make_interval(days => %(days)s)) RETURNING id",
+            {"ad": ad, "days": days},
+        )
+
+    row = await deliver(ArchiveAds())
+
+    assert ads.statuses() == {lately: "sold", long_ago: "archived"}
+    assert row["statistics"]["kept_restored"] == 1
+
+
+async def test_a_restored_ad_that_is_sold_later_is_archived(deliver: Deliver, ads: Ads):
+    (ad,) = ads.add("sold")
+    ads.rows(
+        "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor) "
+        "VALUES (%(ad)s, 'restored', 'archived', 'active', 'asked for', 'olena') RETURNING id",
+        {"ad": ad},
+    )
+
+    await deliver(ArchiveAds())
+
+    assert ads.statuses() == {ad: "archived"}
+
+
+async def test_an_ad_that_somebody_edits_at_that_moment_is_left_for_the_next_run(deliver: Deliver, ads: Ads):
+    held, other = ads.add("sold", count=2)
+
+    with psycopg.connect(ads.database_url) as editor:
+        editor.execute("UPDATE car_ads SET status = 'active', updated_at = now() WHERE id = %s", [held])
+        row = await deliver(ArchiveAds())
+
+    assert row["status"] == "succeeded"
+    assert row["statistics"]["sold_archived"] == 1
+    assert row["statistics"]["kept_changed"] == 1
+    assert ads.statuses() == {held: "active", other: "archived"}
+    assert [decision["ad_id"] for decision in ads.decisions()] == [other]
+
+
+@pytest.mark.parametrize("edit", ["status = 'active'", "updated_at = now()"])
+async def test_an_edit_between_looking_and_archiving_wins(
+    database: Database, settings: Settings, ads: Ads, monkeypatch: pytest.MonkeyPatch, edit: str
+):
+    edited, other = ads.add("sold", updated=300, count=2)
+    archive = job.archiving.archive_ads
+
+    async def edit_first(*arguments: Any, **more: Any) -> list[str]:
+        with psycopg.connect(ads.database_url) as editor:
+            editor.execute(f"UPDATE car_ads SET {edit} WHERE id = %s".encode(), [edited])
+        return await archive(*arguments, **more)
+
+    monkeypatch.setattr(job.archiving, "archive_ads", edit_first)
+    work = transaction(database, settings)
+    await job.archive_ads(ArchiveAds(), work)
+
+    assert ads.statuses()[edited] != "archived"
+    assert ads.statuses()[other] == "archived"
+    assert (work.statistics["sold_archived"], work.statistics["kept_changed"]) == (1, 1)
+
+
+async def test_views_of_an_ad_neither_wait_nor_keep_it_from_being_archived(deliver: Deliver, ads: Ads):
+    (sold,) = ads.add("sold")
+
+    with psycopg.connect(ads.database_url) as visitor:
+        visitor.execute("INSERT INTO ad_views (ip_address, ad_id) VALUES ('192.0.2.1', %s)", [sold])
+        visitor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # its foreign key holds the ad
+        await deliver(ArchiveAds())
+
+    assert ads.statuses() == {sold: "archived"}
+
+
+async def test_a_locked_table_is_waited_for_only_briefly_and_tried_again_later(
+    deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    (sold,) = ads.add("sold")
+
+    with psycopg.connect(ads.database_url) as migration:
+        migration.execute("LOCK TABLE car_ads IN ACCESS EXCLUSIVE MODE")
+        row = await deliver(ArchiveAds())
+
+    assert (row["status"], row["attempt"]) == ("skipped", 1)
+    assert row["error"] == "car_ads or moderation_decisions is locked by somebody else"
+    assert ads.statuses() == {sold: "sold"}
+
+
+async def test_two_runners_at_once_archive_each_ad_once(database: Database, settings: Settings, ads: Ads):
+    ads.add("sold", count=3000)
+
+    first, second = transaction(database, settings), transaction(database, settings)
+    await asyncio.gather(job.archive_ads(ArchiveAds(), first), job.archive_ads(ArchiveAds(), second))
+
+    assert first.statistics["sold_archived"] + second.statistics["sold_archived"] == 3000
+    assert set(ads.statuses().values()) == {"archived"}
+    assert sorted(decision["ad_id"] for decision in ads.decisions()) == list(ads.statuses())
+
+
+async def test_clocks_that_disagree_archive_nothing(database: Database, settings: Settings, ads: Ads):
+    (sold,) = ads.add("sold")
+    work = transaction(database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+
+    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+        await job.archive_ads(ArchiveAds(), work)
+
+    assert ads.statuses() == {sold: "sold"}
+
+
+async def test_a_consumer_killed_while_it_archives_is_taken_over_and_nothing_is_lost_or_doubled(
+    pocketwatch: Program, publisher: Publisher, runs: Runs, ads: Ads
+):
+    count = 4000
+    ads.add("sold", count=count)
+    consumer = pocketwatch.start("consume", "maintenance")
+    await asyncio.to_thread(consumer.until, "consuming")
+
+    sent = await trigger.publish(publisher, ArchiveAds())
+    with psycopg.connect(ads.database_url, autocommit=True) as watching:
+        end = time.monotonic() + 20
+        while not (archived := _archived(watching)):
+            assert time.monotonic() < end
+        consumer.kill()
+    pocketwatch.start("consume", "maintenance")
+
+    row = await runs.over(sent.message_id, within=30)
+    assert 0 < archived < count
+    assert (row["status"], row["attempt"]) == ("succeeded", 1)
+    assert set(ads.statuses().values()) == {"archived"}
+    assert sorted(decision["ad_id"] for decision in ads.decisions()) == list(ads.statuses())
+    assert {decision["message_id"] for decision in ads.decisions()} == {sent.message_id}
+    assert len(await runs.newest()) == 1
+
+
+def _archived(connection: "psycopg.Connection[Any]") -> int:
+    row = connection.execute("SELECT count(*) FROM car_ads WHERE status = 'archived'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def transaction(database: Database, settings: Settings, now: datetime | None = None) -> Transaction:
+    envelope = Envelope(
+        message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="maintenance.archive_ads"
+    )
+    run = Run("maintenance.archive_ads", envelope)
+    return Transaction(run, now or datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)
