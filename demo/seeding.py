@@ -59,7 +59,7 @@ class Content:
 
 
 # When every job has done its work. Of the static files, this release, the originals and the manifest; of the logs, the
-# one in use and the newest that was rotated.
+# newest of the series.
 LEFT = Content(
     tokens=200 + 140,
     blacklisted_tokens=80 + 20,
@@ -67,7 +67,7 @@ LEFT = Content(
     rates=4 + 2,
     pictures=NEW_PICTURES,
     static_files=2 * STYLES + 1,
-    logs=2,
+    logs=1,
     sessions=SESSIONS,
 )
 

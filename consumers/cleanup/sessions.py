@@ -13,7 +13,7 @@ from typing import Any
 
 from faststream.rabbit import RabbitRouter
 
-from consumers.cleanup.clocks import MAY_DIFFER, check_clocks
+from pocketwatch.storage.clocks import MAY_DIFFER, check_clocks
 from consumers.cleanup.overlap import overlapped
 from consumers.cleanup.session_keys import POINTERS, Patterns, Rule, is_list, is_pointer, is_protected, pointer
 from consumers.cleanup.session_store import HAS_TTL, VANISHED, Change, Page, Pointer, Store
@@ -57,7 +57,7 @@ def check_clock_of(work: Transaction, seconds: float) -> None:
     if abs(there - work.now) > MAY_DIFFER:
         raise GiveUp(
             f"the database says it is {work.now:%Y-%m-%d %H:%M} UTC, Redis says {there:%Y-%m-%d %H:%M} UTC; "
-            "nothing was deleted, set the clocks"
+            "nothing was changed, set the clocks"
         )
 
 

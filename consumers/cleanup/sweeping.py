@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 
-from consumers.cleanup.clocks import check_clocks
+from pocketwatch.storage.clocks import check_clocks
 from consumers.cleanup.files import Figures, Sweep
 from pocketwatch.storage.work import Transaction
 from schemas.message import Message

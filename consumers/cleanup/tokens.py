@@ -17,7 +17,7 @@ from faststream.rabbit import RabbitRouter
 from pydantic_core import from_json
 
 from consumers.cleanup import queries
-from consumers.cleanup.clocks import check_clocks
+from pocketwatch.storage.clocks import check_clocks
 from consumers.cleanup.overlap import overlapped
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import CLEANUP_TOKENS

@@ -11,7 +11,7 @@ from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.maintenance.clocks import check_clocks
+from pocketwatch.storage.clocks import check_clocks
 from consumers.maintenance.queries import archiving, locks
 from consumers.maintenance.queries.archiving import Candidate
 from pocketwatch.broker.delivery import consumer

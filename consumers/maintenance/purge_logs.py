@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
-from consumers.maintenance.clocks import check_clocks
+from pocketwatch.storage.clocks import check_clocks
 from consumers.maintenance.queries import locks, purging
 from consumers.maintenance.rules import RULES, Rule
 from pocketwatch.broker.delivery import consumer

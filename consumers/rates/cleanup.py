@@ -12,6 +12,7 @@ from consumers.rates import queries
 from consumers.rates.queries import Cleaning, Page
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import RATES_CLEANUP
+from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.tables.suite import currency_rates
 from pocketwatch.storage.work import Transaction
 from schemas.ticks import CleanRates
@@ -24,6 +25,7 @@ router = RabbitRouter()
 @consumer(router, RATES_CLEANUP)
 async def clean_rates(tick: CleanRates, work: Transaction) -> None:
     """A rate goes when it was fetched, and is for a day, before the retention; a line when its run began before."""
+    check_clocks(work)
     before = work.now - timedelta(days=tick.retention_days)
     async with work.batch() as connection:
         newest = await queries.newest_of_each(connection)
