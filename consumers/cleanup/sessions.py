@@ -13,13 +13,13 @@ from typing import Any
 
 from faststream.rabbit import RabbitRouter
 
-from pocketwatch.storage.clocks import MAY_DIFFER, check_clocks
 from consumers.cleanup.overlap import overlapped
 from consumers.cleanup.session_keys import POINTERS, Patterns, Rule, is_list, is_pointer, is_protected, pointer
 from consumers.cleanup.session_store import HAS_TTL, VANISHED, Change, Page, Pointer, Store
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import CLEANUP_SESSIONS
 from pocketwatch.errors import GiveUp
+from pocketwatch.storage.clocks import MAY_DIFFER, check_clocks
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.work import Transaction
 from schemas.ticks import CleanSessions

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from dataclasses import replace
 
-from pocketwatch.storage.clocks import check_clocks
 from consumers.cleanup.files import Figures, Sweep
+from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.work import Transaction
 from schemas.message import Message
 

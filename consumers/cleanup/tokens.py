@@ -17,10 +17,10 @@ from faststream.rabbit import RabbitRouter
 from pydantic_core import from_json
 
 from consumers.cleanup import queries
-from pocketwatch.storage.clocks import check_clocks
 from consumers.cleanup.overlap import overlapped
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import CLEANUP_TOKENS
+from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.work import Transaction
 from schemas.ticks import CleanTokens
 

@@ -123,6 +123,8 @@ def test_every_setting_has_its_row_with_its_default(name: str):
     default = defaults()[name]
     if isinstance(default, timedelta):
         assert parse_duration(shown.strip("`")) == default
+    elif isinstance(default, tuple):
+        assert shown == f"`{','.join(default)}`"
     else:
         assert shown in ({"none", "the one that ships"} if default is None else {f"`{default}`"})
 
