@@ -145,15 +145,15 @@ async def test_a_table_that_is_locked_is_skipped_and_the_others_are_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
-    churn.make("inbox", dead=5000)
-    churn.make("fires", dead=3000)
+    churn.make("fires", dead=5000)
+    churn.make("inbox", dead=3000)
 
-    with churn.session("LOCK TABLE inbox IN SHARE MODE"):
+    with churn.session("LOCK TABLE fires IN SHARE MODE"):
         row = await deliver(Vacuum(tables=["inbox", "fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "inbox is locked by somebody else")
+    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
     assert (row["statistics"]["tables_vacuumed"], row["statistics"]["tables_skipped"]) == (1, 1)
-    assert row["statistics"]["tables"]["inbox"] == {"skipped": "is locked by somebody else"}
+    assert row["statistics"]["tables"]["fires"] == {"skipped": "is locked by somebody else"}
     assert row["statistics"]["dead_tuples_before"] == 3000
 
 
@@ -197,7 +197,7 @@ async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings,
     assert work.status == "partial"
     assert work.reason is not None
     assert work.reason.startswith("fires was refused: ")
-    assert "permission denied" in work.reason or '"fires"' in work.reason
+    assert work.reason != "fires was refused: the server does not say why"
     assert (work.statistics["tables_vacuumed"], work.statistics["tables_skipped"]) == (0, 1)
 
 
@@ -209,7 +209,7 @@ async def test_a_run_out_of_time_hands_the_other_tables_on(
 
     async with consume(time_budget=timedelta(0)):
         first = await trigger.publish(publisher, Vacuum())
-        rest = await runs.over(f"{first.message_id}.1")
+        rest = await runs.over(f"{first.message_id}.1", within=20)
 
     (row,) = await runs.of(first.message_id)
     assert set(row["statistics"]["tables"]) == {"inbox"}
@@ -241,5 +241,7 @@ def role(database_url: str) -> Iterator[str]:
     name = f"somebody_{uuid4().hex[:8]}"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'".encode())
+        connection.execute(f"GRANT SELECT, UPDATE ON update_logs TO {name}".encode())
         yield f"postgresql://{name}:x@{database_url.rpartition('@')[2]}"
+        connection.execute(f"DROP OWNED BY {name}".encode())
         connection.execute(f"DROP ROLE {name}".encode())
