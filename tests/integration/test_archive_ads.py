@@ -4,25 +4,24 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 
 from consumers.maintenance import archive_ads as job
 from consumers.maintenance.queries import locks
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publishing import Publisher, message_of
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.ticks import ArchiveAds
 from tests.fixtures.ads import Ads
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
+from tests.support.alone import transaction
+from tests.support.waiting import eventually
 
+JOB = "maintenance.archive_ads"
 NOTHING = dict.fromkeys(job.STATISTICS, 0)
 OTHER_STATUSES = ("draft", "pending", "needs_review", "blocked", "archived")
 
@@ -132,20 +131,24 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     assert len(ads.decisions()) == 14
 
 
-async def test_the_same_message_twice_archives_nothing_twice(
-    consume: Consume, publisher: Publisher, runs: Runs, ads: Ads, database: Database
+async def test_the_same_message_twice_archives_once(
+    consume: Consume, publisher: Publisher, runs: Runs, ads: Ads, log_lines: list[dict[str, Any]]
 ):
     ads.add("sold", count=3)
     async with consume():
         sent = await trigger.publish(publisher, ArchiveAds())
-        await runs.over(sent.message_id)
-        ads.add("sold")
+        row = await runs.over(sent.message_id)
+        (late,) = ads.add("sold")  # a second run would archive this
+        await publisher.publish(message_of(sent, {}), exchange=sent.exchange, routing_key=sent.routing_key)
+        await eventually(lambda: repeated(log_lines))
 
-        again = await trigger.publish(publisher, ArchiveAds())
-        await runs.over(again.message_id)
+    assert ads.statuses()[late] == "sold"
+    assert len(ads.decisions()) == 3
+    assert await runs.of(sent.message_id) == [row]
 
-    assert len(ads.decisions()) == 4
-    assert len({decision["ad_id"] for decision in ads.decisions()}) == 4
+
+async def repeated(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "repeated" for line in log_lines)
 
 
 async def test_a_limit_stops_the_run_and_the_next_one_goes_on(deliver: Deliver, ads: Ads):
@@ -177,7 +180,7 @@ async def test_a_run_out_of_time_hands_the_rest_on_and_its_limit_with_it(
 
     async with consume(time_budget=timedelta(0)):
         first = await trigger.publish(publisher, ArchiveAds(max_archived=9))
-        last = await runs.over(f"{first.message_id}.1.1")
+        last = await runs.over(f"{first.message_id}.1.1", within=20)
 
     rows = (await runs.newest(job="maintenance.archive_ads"))[::-1]
     assert [row["statistics"]["scanned"] for row in rows] == [4, 4, 2]
@@ -245,7 +248,7 @@ async def test_an_edit_between_looking_and_archiving_wins(
         return await archive(*arguments, **more)
 
     monkeypatch.setattr(job.archiving, "archive_ads", edit_first)
-    work = transaction(database, settings)
+    work = transaction(JOB, database, settings)
     await job.archive_ads(ArchiveAds(), work)
 
     assert ads.statuses()[edited] != "archived"
@@ -282,7 +285,7 @@ async def test_a_locked_table_is_waited_for_only_briefly_and_tried_again_later(
 async def test_two_runners_at_once_archive_each_ad_once(database: Database, settings: Settings, ads: Ads):
     ads.add("sold", count=3000)
 
-    first, second = transaction(database, settings), transaction(database, settings)
+    first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
     await asyncio.gather(job.archive_ads(ArchiveAds(), first), job.archive_ads(ArchiveAds(), second))
 
     assert first.statistics["sold_archived"] + second.statistics["sold_archived"] == 3000
@@ -292,7 +295,7 @@ async def test_two_runners_at_once_archive_each_ad_once(database: Database, sett
 
 async def test_clocks_that_disagree_archive_nothing(database: Database, settings: Settings, ads: Ads):
     (sold,) = ads.add("sold")
-    work = transaction(database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+    work = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
 
     with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
         await job.archive_ads(ArchiveAds(), work)
@@ -328,11 +331,3 @@ async def test_a_consumer_killed_while_it_archives_is_taken_over_and_nothing_is_
 def _archived(connection: "psycopg.Connection[Any]") -> int:
     row = connection.execute("SELECT count(*) FROM car_ads WHERE status = 'archived'").fetchone()
     return int(row[0]) if row else 0
-
-
-def transaction(database: Database, settings: Settings, now: datetime | None = None) -> Transaction:
-    envelope = Envelope(
-        message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="maintenance.archive_ads"
-    )
-    run = Run("maintenance.archive_ads", envelope)
-    return Transaction(run, now or datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

@@ -1,0 +1,96 @@
+"""`pocketwatch archive`, as an operator uses it."""
+
+import getpass
+
+import psycopg
+import pytest
+
+from schemas.ticks import ArchiveAds
+from tests.fixtures.ads import Ads
+from tests.fixtures.suite import Deliver, Program
+
+
+@pytest.mark.parametrize("status", ["sold", "rejected", "active"])
+async def test_an_archived_ad_is_brought_back_and_stays(pocketwatch: Program, deliver: Deliver, ads: Ads, status: str):
+    (ad,) = ads.add(status)
+    await deliver(ArchiveAds())
+    assert ads.statuses() == {ad: "archived"}
+
+    done = pocketwatch("archive", "restore", str(ad), "--reason", "the owner has called", "--actor", "olena")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f'ad {ad} is "{status}" again; it was archived at 20')
+    decision = ads.decisions()[-1]
+    assert {key: decision[key] for key in ("action", "from_status", "to_status", "reason", "actor")} == {
+        "action": "restored",
+        "from_status": "archived",
+        "to_status": status,
+        "reason": "the owner has called",
+        "actor": "olena",
+    }
+    row = await deliver(ArchiveAds())
+    assert ads.statuses() == {ad: status}
+    assert row["statistics"]["kept_restored"] == (0 if status == "active" else 1)
+
+
+async def test_who_brings_it_back_is_the_user_of_the_machine(pocketwatch: Program, deliver: Deliver, ads: Ads):
+    (ad,) = ads.add("sold")
+    await deliver(ArchiveAds())
+
+    pocketwatch("archive", "restore", str(ad))
+
+    assert (ads.decisions()[-1]["actor"], ads.decisions()[-1]["reason"]) == (getpass.getuser(), "restored by hand")
+
+
+async def test_what_cannot_be_brought_back_is_told(pocketwatch: Program, deliver: Deliver, ads: Ads):
+    (active,), (foreign,) = ads.add("active", updated=1), ads.add("archived")
+    (twice,) = ads.add("sold")
+    await deliver(ArchiveAds())
+    assert pocketwatch("archive", "restore", str(twice)).returncode == 0
+    with psycopg.connect(ads.database_url) as manager:
+        manager.execute("UPDATE car_ads SET status = 'archived' WHERE id = %s", [twice])
+
+    for arguments, words in {
+        ("4711",): "there is no ad 4711",
+        (str(active),): f'ad {active} is not archived but "active", so there is nothing to bring back',
+        (str(foreign),): f"ad {foreign} was not archived by the suite but by somebody else; change it on the platform",
+        (str(twice),): f"ad {twice} was not archived by the suite but by somebody else; change it on the platform",
+        (str(active), "--reason", " "): "--reason must say something",
+    }.items():
+        done = pocketwatch("archive", "restore", *arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"pocketwatch: {words}\n")
+    assert len(ads.decisions()) == 2
+
+
+@pytest.mark.parametrize("ad_id", ["Tavria", "0", "-1", "9223372036854775808"])
+def test_what_is_no_id_is_told(pocketwatch: Program, ad_id: str):
+    done = pocketwatch("archive", "restore", "--", ad_id)
+
+    assert done.returncode == 2
+    assert "AD_ID" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_the_latest_archivings_are_listed_with_what_became_of_them(
+    pocketwatch: Program, deliver: Deliver, ads: Ads
+):
+    (sold,), (rejected,) = ads.add("sold"), ads.add("rejected")
+    row = await deliver(ArchiveAds())
+    pocketwatch("archive", "restore", str(sold))
+
+    listed = pocketwatch.json("archive", "list")
+
+    assert [(line["ad_id"], line["from_status"], line["status_now"]) for line in listed] == [
+        (rejected, "rejected", "archived"),
+        (sold, "sold", "sold"),
+    ]
+    assert {line["message_id"] for line in listed} == {row["message_id"]}
+    assert len(pocketwatch.json("archive", "list", "--limit", "1")) == 1
+    assert "it was rejected" in pocketwatch("archive", "list").stdout
+
+
+def test_each_command_shows_an_example(pocketwatch: Program):
+    for command in ("list", "restore"):
+        done = pocketwatch("archive", command, "--help")
+        assert done.returncode == 0
+        assert f"Example: pocketwatch archive {command}" in done.stdout

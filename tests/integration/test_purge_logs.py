@@ -1,0 +1,377 @@
+"""maintenance.purge_logs, through the broker, on the suite's own tables."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from consumers.maintenance import purge_logs as job
+from consumers.maintenance.queries import locks
+from consumers.maintenance.rules import RULES
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.errors import GiveUp
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from publishers import trigger
+from schemas.ticks import PurgeLogs
+from tests.fixtures.suite import Consume, Deliver, Program, Runs
+from tests.support.alone import transaction
+from tests.support.waiting import eventually
+
+JOB = "maintenance.purge_logs"
+NOTHING = {rule.statistic: 0 for rule in RULES}
+AGO = "now() - make_interval(days => %(days)s::int)"
+ADD = {
+    "update_logs": (
+        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, worker) "
+        f"SELECT 'cleanup.media', gen_random_uuid(), 'manual', {AGO}, "
+        f"CASE WHEN %(state)s = 'running' THEN NULL ELSE {AGO} END, %(state)s, 'a' FROM generate_series(1, %(count)s)"
+    ),
+    "inbox": (
+        "INSERT INTO inbox (consumer, message_id, handled_at) "
+        f"SELECT %(state)s, gen_random_uuid(), {AGO} FROM generate_series(1, %(count)s)"
+    ),
+    "outbox": (
+        "INSERT INTO outbox (message_id, exchange, routing_key, payload, created_at, available_at, sent_at) "
+        f"SELECT gen_random_uuid(), 'ticks', 'cleanup.media', '{{}}', {AGO}, 'infinity', "
+        f"CASE %(state)s WHEN 'sent' THEN {AGO} WHEN 'sent now' THEN now() END FROM generate_series(1, %(count)s)"
+    ),
+    "fires": (
+        "INSERT INTO fires (entry, due_at, state, reason, timetable) "
+        f"SELECT %(state)s, {AGO} - make_interval(secs => n), 'missed', 'a test', '' "
+        "FROM generate_series(1, %(count)s) AS n"
+    ),
+    "currency_update_logs": (
+        "INSERT INTO currency_update_logs (started_at, status, source, currencies_updated, currencies_failed, "
+        f"triggered_by, created_at) SELECT {AGO}, %(state)s, 'NBU', 4, 0, 'schedule', {AGO} "
+        "FROM generate_series(1, %(count)s)"
+    ),
+    "moderation_notification_logs": (
+        "INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id, "
+        f"notification_id) SELECT 'email', 'a@example.com', %(state)s, '', {AGO}, '', 1 "
+        "FROM generate_series(1, %(count)s)"
+    ),
+}
+USUAL = {
+    "update_logs": "succeeded",
+    "inbox": "cleanup.media",
+    "outbox": "sent",
+    "fires": "an-entry",
+    "currency_update_logs": "SUCCESS",
+    "moderation_notification_logs": "sent",
+}
+NOTIFICATION = (
+    "INSERT INTO auth_user (id, password, email, is_active, is_staff, is_superuser) "
+    "VALUES (1000, '', 'm@example.com', true, true, false); "
+    "INSERT INTO moderation_notifications (id, action, title, message, data, status, created_at, priority, manager_id) "
+    "VALUES (1, 'ad_flagged', '', '', '{}', 'sent', now(), 1, 1000)"
+)
+
+
+@dataclass
+class Logs:
+    """The tables that are purged, in a test's database."""
+
+    database_url: str
+
+    def add(self, table: str, state: str = "", *, days: int, count: int = 1) -> None:
+        """Insert rows of some age and state (for the inbox and the fires: their consumer, and their entry)."""
+        values = {"days": days, "count": count, "state": state or USUAL[table]}
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(ADD[table].encode(), values)
+
+    def count(self, table: str, condition: str = "true") -> int:
+        """How many rows there are."""
+        with psycopg.connect(self.database_url) as connection:
+            row = connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}".encode()).fetchone()
+        return int(row[0]) if row else 0
+
+
+@pytest.fixture
+def logs(database_url: str) -> Logs:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(NOTIFICATION.encode())
+    return Logs(database_url)
+
+
+@pytest.mark.parametrize("table", list(ADD))
+async def test_rows_older_than_their_retention_go_and_the_others_stay(deliver: Deliver, logs: Logs, table: str):
+    logs.add(table, days=100, count=3)
+    logs.add(table, days=91, count=2)
+    logs.add(table, days=5, count=4)
+
+    row = await deliver(PurgeLogs())
+
+    assert row["status"] == "succeeded"
+    kept_days = row["statistics"].pop("kept_days")
+    assert kept_days == {rule.table: rule.keep(90).days for rule in RULES}
+    assert row["statistics"] == NOTHING | {f"{table}_deleted": 5}
+    own = {"update_logs": "job = 'cleanup.media'", "inbox": "consumer = 'cleanup.media'"}
+    assert logs.count(table, own.get(table, "true")) == 4
+
+
+@pytest.mark.parametrize(("days", "deleted"), [(0, 4), (10, 3), (50, 2), (365, 1)])
+async def test_how_long_the_run_log_is_kept_is_the_messages(deliver: Deliver, logs: Logs, days: int, deleted: int):
+    for age in (400, 60, 20, 2):
+        logs.add("update_logs", days=age)
+
+    row = await deliver(PurgeLogs(retention_days=days))
+
+    assert row["statistics"]["update_logs_deleted"] == deleted
+
+
+async def test_no_retention_takes_away_what_recognises_a_repeat(deliver: Deliver, logs: Logs):
+    kept = ("inbox", "outbox", "fires", "moderation_notification_logs")
+    for table in kept:
+        logs.add(table, days=29, count=3)
+        logs.add(table, days=31)
+
+    row = await deliver(PurgeLogs(retention_days=0))
+
+    assert row["statistics"]["kept_days"] == dict.fromkeys(kept, 30) | {"update_logs": 1, "currency_update_logs": 1}
+    assert [row["statistics"][f"{table}_deleted"] for table in kept] == [1, 1, 1, 1]
+    assert [logs.count(table, "consumer = 'cleanup.media'" if table == "inbox" else "true") for table in kept] == [
+        3
+    ] * 4
+
+
+async def test_the_run_itself_is_in_the_log_and_the_inbox_when_it_is_over(deliver: Deliver, logs: Logs):
+    row = await deliver(PurgeLogs(retention_days=0))
+
+    assert row["status"] == "succeeded"
+    assert logs.count("inbox", f"message_id = '{row['message_id']}'") == 1
+
+
+async def test_a_run_that_goes_on_stays_however_old_it_is(deliver: Deliver, logs: Logs):
+    logs.add("update_logs", "running", days=400)
+
+    await deliver(PurgeLogs(retention_days=0))
+
+    assert logs.count("update_logs", "status = 'running'") == 1
+
+
+async def test_a_message_that_is_not_sent_yet_stays_however_old_it_is(deliver: Deliver, logs: Logs):
+    logs.add("outbox", "unsent", days=400, count=2)
+    logs.add("outbox", "sent now", days=400, count=3)
+    logs.add("outbox", "sent", days=400)
+
+    row = await deliver(PurgeLogs(retention_days=0))
+
+    assert row["statistics"]["outbox_deleted"] == 1
+    assert logs.count("outbox", "sent_at IS NULL") == 2
+    assert logs.count("outbox", "sent_at IS NOT NULL") == 3
+
+
+async def test_the_newest_fire_of_each_entry_stays_because_a_ticker_begins_from_it(deliver: Deliver, logs: Logs):
+    logs.add("fires", "yearly", days=400, count=3)
+    logs.add("fires", "daily", days=400, count=3)
+    logs.add("fires", "daily", days=1)
+    with psycopg.connect(logs.database_url) as connection:
+        newest = connection.execute("SELECT max(due_at) FROM fires WHERE entry = 'yearly'").fetchone()
+
+    row = await deliver(PurgeLogs())
+
+    assert row["statistics"]["fires_deleted"] == 5
+    with psycopg.connect(logs.database_url) as connection:
+        left = connection.execute("SELECT entry, due_at FROM fires WHERE entry = 'yearly'").fetchall()
+    assert newest is not None
+    assert left == [("yearly", newest[0])]
+
+
+async def test_the_newest_line_of_each_outcome_of_the_rates_stays(deliver: Deliver, logs: Logs):
+    logs.add("currency_update_logs", "SUCCESS", days=400, count=3)
+    logs.add("currency_update_logs", "FAILED", days=300, count=2)
+
+    row = await deliver(PurgeLogs())
+
+    assert row["statistics"]["currency_update_logs_deleted"] == 3
+    assert logs.count("currency_update_logs") == 2
+
+
+async def test_a_notification_that_is_not_sent_yet_stays(deliver: Deliver, logs: Logs):
+    logs.add("moderation_notification_logs", "pending", days=400)
+
+    await deliver(PurgeLogs(retention_days=0))
+
+    assert logs.count("moderation_notification_logs") == 1
+
+
+async def test_a_table_that_is_not_there_is_no_problem(deliver: Deliver, logs: Logs):
+    with psycopg.connect(logs.database_url) as connection:
+        connection.execute("DROP TABLE moderation_notification_logs")
+    logs.add("inbox", days=100)
+
+    row = await deliver(PurgeLogs())
+
+    assert row["status"] == "succeeded"
+    assert row["statistics"]["moderation_notification_logs_deleted"] == 0
+    assert row["statistics"]["inbox_deleted"] == 1
+
+
+async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
+    deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "ROWS", 7)
+    monkeypatch.setattr(job, "BLOCKS", 1)
+    for table in ADD:
+        logs.add(table, days=100, count=300)
+        logs.add(table, days=1, count=100)
+    before = {table: logs.count(table) for table in ADD}
+
+    dry = await deliver(PurgeLogs(dry_run=True))
+    after_dry = {table: logs.count(table) for table in ADD}
+    real = await deliver(PurgeLogs())
+
+    assert after_dry == before | {"update_logs": before["update_logs"] + 1, "inbox": before["inbox"] + 1}
+    assert dry["statistics"] == real["statistics"]
+    assert {table: real["statistics"][f"{table}_deleted"] for table in ADD} == dict.fromkeys(ADD, 300)
+
+
+async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(job, "ROWS", 2)
+    logs.add("outbox", "unsent", days=400, count=10)
+    logs.add("outbox", "sent", days=400, count=3)
+    logs.add("update_logs", "running", days=400, count=10)
+    logs.add("update_logs", "failed", days=300, count=3)
+
+    row = await deliver(PurgeLogs())
+
+    assert (row["statistics"]["outbox_deleted"], row["statistics"]["update_logs_deleted"]) == (3, 3)
+
+
+async def test_an_empty_table_is_no_work(deliver: Deliver, logs: Logs):
+    row = await deliver(PurgeLogs())
+
+    assert row["status"] == "succeeded"
+    assert {key: value for key, value in row["statistics"].items() if key != "kept_days"} == NOTHING
+
+
+async def test_a_run_out_of_time_hands_the_rest_on_from_where_it_stopped(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, logs: Logs, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "ROWS", 4)
+    monkeypatch.setattr(job, "BLOCKS", 1)
+    logs.add("update_logs", days=100, count=9)
+    logs.add("update_logs", days=1, count=5)
+    logs.add("inbox", days=100, count=200)  # in three blocks
+
+    async with consume(time_budget=timedelta(0)):
+        first = await trigger.publish(publisher, PurgeLogs())
+
+        async def chain() -> list[dict[str, Any]] | None:
+            rows = await runs.newest(job="maintenance.purge_logs")
+            over = rows and rows[0]["status"] != "running" and "continued_by" not in rows[0]["statistics"]
+            return rows[::-1] if over else None
+
+        rows = await eventually(chain, within=20)
+
+    assert rows[0]["message_id"] == first.message_id
+    assert [row["statistics"]["update_logs_deleted"] for row in rows] == [4, 4, 1, 0, 0, 0]
+    assert [row["statistics"]["inbox_deleted"] > 0 for row in rows] == [False, False, False, True, True, True]
+    assert sum(row["statistics"]["inbox_deleted"] for row in rows) == 200
+    assert logs.count("update_logs", "job = 'cleanup.media'") == 5
+    assert logs.count("inbox", "consumer = 'cleanup.media'") == 0
+
+
+async def test_a_table_that_somebody_has_locked_is_left_and_the_others_are_purged(
+    deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    logs.add("moderation_notification_logs", days=100)
+    logs.add("fires", days=100, count=2)
+
+    with psycopg.connect(logs.database_url) as migration:
+        migration.execute("LOCK TABLE moderation_notification_logs IN ACCESS EXCLUSIVE MODE")
+        row = await deliver(PurgeLogs())
+
+    assert row["status"] == "partial"
+    assert row["error"] == "moderation_notification_logs is locked by somebody else"
+    assert row["statistics"]["moderation_notification_logs_deleted"] == 0
+    assert row["statistics"]["fires_deleted"] == 1
+
+
+async def test_a_row_that_somebody_holds_is_left_for_the_next_run(deliver: Deliver, logs: Logs):
+    logs.add("outbox", days=100, count=3)
+
+    with psycopg.connect(logs.database_url) as somebody:
+        somebody.execute("SELECT id FROM outbox ORDER BY id LIMIT 1 FOR UPDATE")
+        row = await deliver(PurgeLogs())
+
+    assert (row["status"], row["statistics"]["outbox_deleted"]) == ("succeeded", 2)
+    assert logs.count("outbox") == 1
+
+
+async def test_a_table_that_we_may_not_change_is_told_and_the_others_are_purged(
+    database: Database, settings: Settings, logs: Logs
+):
+    logs.add("moderation_notification_logs", days=100)
+    logs.add("inbox", days=100)
+    ours = "update_logs, currency_update_logs, inbox, outbox, fires"
+    role = f"suite_{uuid4().hex[:8]}"
+    with psycopg.connect(logs.database_url) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
+        connection.execute(f"GRANT SELECT, UPDATE, DELETE ON {ours} TO {role}".encode())
+    limited = Database(f"postgresql://{role}:x@{logs.database_url.rpartition('@')[2]}")
+
+    work = transaction(JOB, limited, settings)
+    await job.purge_logs(PurgeLogs(), work)
+    await limited.close()
+    with psycopg.connect(logs.database_url) as connection:
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+    assert work.status == "partial"
+    assert work.reason == "moderation_notification_logs may not be changed by this database user"
+    assert work.statistics["inbox_deleted"] == 1
+
+
+async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, logs: Logs):
+    for table in ("inbox", "outbox", "update_logs"):
+        logs.add(table, days=100, count=3000)
+
+    first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
+    await asyncio.gather(job.purge_logs(PurgeLogs(), first), job.purge_logs(PurgeLogs(), second))
+
+    for table in ("inbox", "outbox", "update_logs"):
+        assert first.statistics[f"{table}_deleted"] + second.statistics[f"{table}_deleted"] == 3000
+        assert logs.count(table) == 0
+
+
+async def test_clocks_that_disagree_purge_nothing(database: Database, settings: Settings, logs: Logs):
+    logs.add("inbox", days=100)
+
+    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+        await job.purge_logs(
+            PurgeLogs(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+        )
+
+    assert logs.count("inbox") == 1
+
+
+async def test_a_consumer_killed_while_it_purges_is_taken_over_and_nothing_that_must_stay_is_lost(
+    pocketwatch: Program, publisher: Publisher, runs: Runs, logs: Logs
+):
+    count = 60_000
+    logs.add("outbox", "unsent", days=100, count=5)
+    logs.add("outbox", days=100, count=count)
+    logs.add("outbox", days=1, count=5)
+    consumer = pocketwatch.start("consume", "maintenance")
+    await asyncio.to_thread(consumer.until, "consuming")
+
+    sent = await trigger.publish(publisher, PurgeLogs())
+    end = time.monotonic() + 20
+    while (left := logs.count("outbox")) == count + 10:
+        assert time.monotonic() < end
+    consumer.kill()
+    pocketwatch.start("consume", "maintenance")
+
+    row = await runs.over(sent.message_id, within=30)
+    assert 10 < left < count + 10
+    assert (row["status"], row["attempt"]) == ("succeeded", 1)
+    assert 0 < row["statistics"]["outbox_deleted"] < count
+    assert logs.count("outbox") == 10
+    assert len(await runs.newest()) == 1

@@ -1,0 +1,247 @@
+"""maintenance.vacuum, through the broker, on a real database."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+import psycopg
+import pytest
+
+from consumers.maintenance import vacuum as job
+from consumers.maintenance.queries import vacuuming
+from pocketwatch.broker.publishing import Publisher
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from publishers import trigger
+from schemas.ticks import Vacuum
+from tests.fixtures.suite import Consume, Deliver, Runs
+from tests.support.alone import transaction
+
+JOB = "maintenance.vacuum"
+NOTHING = dict.fromkeys(job.FIGURES, 0) | {"tables": {}}
+KEYS = {"bytes_before", "bytes_after", "dead_tuples_before", "dead_tuples_after"}
+
+
+@dataclass
+class Churn:
+    """Tables with dead rows in them, which nobody but the job vacuums."""
+
+    database_url: str
+
+    def make(self, table: str, *, dead: int, live: int = 0) -> None:
+        """Have rows in a table, of which some are dead."""
+        columns, values = {
+            "inbox": ("consumer, message_id", "'a', n"),
+            "fires": ("entry, due_at, state, timetable", "'a', now() + make_interval(secs => n), 'introduced', ''"),
+        }[table]
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
+            rows = f"INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series(1, {dead + live}) AS n"
+            connection.execute(rows.encode())
+            doomed = f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT {dead})"
+            connection.execute(doomed.encode())
+
+    @contextmanager
+    def session(self, *statements: str) -> Iterator[None]:
+        """Somebody else's transaction, which has done this and stays open."""
+        with psycopg.connect(self.database_url) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+            yield
+
+
+@pytest.fixture
+def churn(database_url: str) -> Churn:
+    return Churn(database_url)
+
+
+async def test_tables_with_many_dead_rows_are_vacuumed_and_measured(deliver: Deliver, churn: Churn):
+    churn.make("inbox", dead=5000)
+    churn.make("fires", dead=999)
+
+    row = await deliver(Vacuum())
+
+    assert row["status"] == "succeeded"
+    statistics = row["statistics"]
+    assert (statistics["tables_vacuumed"], statistics["tables_skipped"]) == (1, 0)
+    assert set(statistics["tables"]) == {"inbox"}
+    assert set(statistics["tables"]["inbox"]) == KEYS
+    assert statistics["dead_tuples_before"] == 5000
+    assert statistics["dead_tuples_after"] == 0
+    assert 0 < statistics["bytes_after"] < statistics["bytes_before"]
+
+
+async def test_tables_that_are_named_are_vacuumed_whatever_is_in_them(deliver: Deliver, churn: Churn):
+    churn.make("inbox", dead=5000)
+
+    row = await deliver(Vacuum(tables=["fires", "token_blacklist_outstandingtoken"]))
+
+    assert row["status"] == "succeeded"
+    assert set(row["statistics"]["tables"]) == {"fires", "token_blacklist_outstandingtoken"}
+
+
+async def test_where_nothing_is_dead_nothing_is_done(deliver: Deliver):
+    row = await deliver(Vacuum())
+
+    assert (row["status"], row["statistics"]) == ("succeeded", NOTHING)
+
+
+@pytest.mark.parametrize("name", ["auth_user", "no_such_table", 'inbox"; DROP TABLE inbox; --', "pg_catalog.pg_class"])
+async def test_a_table_that_is_none_of_ours_is_refused_by_name(deliver: Deliver, name: str):
+    row = await deliver(Vacuum(tables=["inbox", name]))
+
+    assert row["status"] == "dead"
+    assert row["error"].startswith(f'tables names "{name}"; what may be vacuumed here is car_ads, currency_rates, ')
+    assert "outbox" in row["error"]
+
+
+async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it_is_named(
+    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "OPEN_FOR", timedelta(0))
+    churn.make("inbox", dead=5000)
+
+    with churn.session(
+        "SET application_name = 'a report'", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"
+    ):
+        row = await deliver(Vacuum())
+
+    assert row["status"] == "skipped"
+    assert row["error"].startswith("dead rows could not be removed because of process ")
+    assert "(pocketwatch, a report), in a transaction since 20" in row["error"]
+    assert row["statistics"] == NOTHING
+
+
+async def test_a_transaction_that_was_opened_just_now_is_no_obstacle(deliver: Deliver, churn: Churn):
+    churn.make("inbox", dead=5000)
+
+    with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
+        row = await deliver(Vacuum())
+
+    assert (row["status"], row["statistics"]["tables_vacuumed"]) == ("succeeded", 1)
+
+
+async def test_of_other_users_transactions_the_age_in_transactions_counts(churn: Churn, role: str):
+    connection = await asyncpg.connect(role)
+    with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
+        for _ in range(3):
+            with psycopg.connect(churn.database_url) as somebody:
+                somebody.execute("SELECT pg_current_xact_id()")
+
+        found = await vacuuming.holders(connection, longer_than=timedelta(0), transactions=2)
+        none = await vacuuming.holders(connection, longer_than=timedelta(0), transactions=1000)
+    await connection.close()
+
+    assert len(found) == 1
+    assert "(pocketwatch), which holds back 3 transactions" in found[0]
+    assert none == []
+
+
+async def test_a_table_that_is_locked_is_skipped_and_the_others_are_vacuumed(
+    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    churn.make("fires", dead=5000)
+    churn.make("inbox", dead=3000)
+
+    with churn.session("LOCK TABLE fires IN SHARE MODE"):
+        row = await deliver(Vacuum(tables=["inbox", "fires"]))
+
+    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
+    assert (row["statistics"]["tables_vacuumed"], row["statistics"]["tables_skipped"]) == (1, 1)
+    assert row["statistics"]["tables"]["fires"] == {"skipped": "is locked by somebody else"}
+    assert row["statistics"]["dead_tuples_before"] == 3000
+
+
+async def test_a_table_whose_size_cannot_even_be_read_is_skipped(
+    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+
+    with churn.session("LOCK TABLE fires IN ACCESS EXCLUSIVE MODE"):
+        row = await deliver(Vacuum(tables=["fires"]))
+
+    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
+
+
+async def test_a_table_that_is_being_vacuumed_already_is_not_waited_for(deliver: Deliver, churn: Churn):
+    with churn.session("LOCK TABLE fires IN SHARE UPDATE EXCLUSIVE MODE"):  # as a vacuum does
+        row = await deliver(Vacuum(tables=["fires"]))
+
+    assert row["status"] == "partial"
+    assert row["error"].startswith("fires is being vacuumed or altered already, by process ")
+
+
+async def test_a_vacuum_that_takes_too_long_is_given_up(
+    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "LONGEST", timedelta(milliseconds=100))
+
+    with churn.session("LOCK TABLE fires IN SHARE MODE"):  # it takes as long as this
+        row = await deliver(Vacuum(tables=["fires"]))
+
+    assert (row["status"], row["error"]) == ("partial", "fires was not done after 0:00:00.100000")
+
+
+async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings, role: str):
+    database = Database(role)
+    work = transaction(JOB, database, settings)
+
+    await job.vacuum(Vacuum(tables=["fires"]), work)
+    await database.close()
+
+    assert work.status == "partial"
+    assert work.reason is not None
+    assert work.reason.startswith("fires was refused: ")
+    assert work.reason != "fires was refused: the server does not say why"
+    assert (work.statistics["tables_vacuumed"], work.statistics["tables_skipped"]) == (0, 1)
+
+
+async def test_a_run_out_of_time_hands_the_other_tables_on(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, churn: Churn
+):
+    churn.make("inbox", dead=3000)
+    churn.make("fires", dead=2000)
+
+    async with consume(time_budget=timedelta(0)):
+        first = await trigger.publish(publisher, Vacuum())
+        rest = await runs.over(f"{first.message_id}.1", within=20)
+
+    (row,) = await runs.of(first.message_id)
+    assert set(row["statistics"]["tables"]) == {"inbox"}
+    assert set(rest["statistics"]["tables"]) == {"fires"}
+    assert "continued_by" not in rest["statistics"]
+
+
+async def test_a_process_that_is_asked_to_stop_leaves_the_table_in_hand_to_whoever_goes_on(
+    database: Database, settings: Settings, churn: Churn
+):
+    asked = asyncio.Event()
+    work = transaction(JOB, database, settings, stopping=asked.is_set)
+
+    with churn.session("LOCK TABLE fires IN SHARE MODE"):
+        running = asyncio.create_task(job.vacuum(Vacuum(tables=["fires"]), work))
+        await asyncio.sleep(1)
+        assert not running.done()
+        asked.set()
+        await asyncio.wait_for(running, 3)
+
+    ((_, message),) = work.rows
+    assert message["payload"] == {"tables": ["fires"]}
+    assert (work.status, work.statistics["tables_vacuumed"]) == ("succeeded", 0)
+
+
+@pytest.fixture
+def role(database_url: str) -> Iterator[str]:
+    """The database, as somebody who owns nothing in it sees it."""
+    name = f"somebody_{uuid4().hex[:8]}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'".encode())
+        connection.execute(f"GRANT SELECT, UPDATE ON update_logs TO {name}".encode())
+        yield f"postgresql://{name}:x@{database_url.rpartition('@')[2]}"
+        connection.execute(f"DROP OWNED BY {name}".encode())
+        connection.execute(f"DROP ROLE {name}".encode())

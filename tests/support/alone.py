@@ -1,0 +1,25 @@
+"""The work of a job that is called directly, without a broker."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_log import Run
+from pocketwatch.storage.work import Transaction
+from schemas.envelope import Envelope
+
+
+def transaction(
+    job: str,
+    database: Database,
+    settings: Settings,
+    *,
+    now: datetime | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Transaction:
+    """A message of this job that has just begun."""
+    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=job)
+    began = now or datetime.now(UTC)
+    return Transaction(Run(job, envelope), began, database=database, settings=settings, stopping=stopping)
