@@ -1,6 +1,6 @@
 """Side-by-side tables against the peers, each contender's work checked.
 
-    python -m bench                      all of them, in about ten minutes
+    python -m bench                      all of them, in about a quarter of an hour
     python -m bench tokens media         chosen ones
     python -m bench events --quick       small sizes, to see that it works; its figures mean nothing
 
@@ -9,8 +9,10 @@ Starts servers of its own, durable as in production, and stops and deletes them 
 
 import argparse
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from rich.console import Console
 
@@ -23,8 +25,12 @@ BENCHES = {
     "tokens-memory": tokens.run_memory,
     "media": media.run,
     "events": events.run,
+    "events-row": events.run_row,
     "publish": publish.run,
 }
+# Ours only, on servers of their own: how a job grows with a table or with Redis. Also as `python -m bench.sessions 200000`.
+GROWTH = ("sessions", "rates", "purge_logs")
+NAMES = (*BENCHES, *GROWTH)
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,12 +38,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"any of: {', '.join(BENCHES)}")
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"any of: {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     asked = parser.parse_args(words)
-    if unknown := [name for name in asked.benches if name not in BENCHES]:
-        parser.error(f'there is no bench "{unknown[0]}"; known are {", ".join(BENCHES)}')
-    asked.benches = asked.benches or list(BENCHES)
+    if unknown := [name for name in asked.benches if name not in NAMES]:
+        parser.error(f'there is no bench "{unknown[0]}"; known are {", ".join(NAMES)}')
+    asked.benches = asked.benches or list(NAMES)
     return asked
 
 
@@ -48,10 +54,15 @@ def main() -> int:
     progress = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was started is stopped
     try:
-        with started(progress.print) as servers:
-            for name in asked.benches:
+        compared = [name for name in asked.benches if name in BENCHES]
+        with started(progress.print) if compared else nullcontext() as servers:
+            for name in compared:
                 progress.print(f"[bold]{name}[/]")
                 console.print(BENCHES[name](servers, progress.print, quick=asked.quick), "")
+        for name in asked.benches:
+            if name in GROWTH:
+                progress.print(f"[bold]{name}[/]")
+                subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
     except (PocketwatchError, Wrong) as error:
         progress.print(f"[red]{type(error).__name__}[/]: {error}", markup=True)
         return 1

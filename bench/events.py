@@ -19,7 +19,7 @@ PAUSE = 0.5  # seconds in which the last messages of the warm-up are acknowledge
 WITHIN = 180.0
 TABLE = "CREATE TABLE bench_rows (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n integer NOT NULL, word text)"
 EACH_NUMBER = "SELECT count(*), count(DISTINCT n) FROM bench_rows"
-OURS_TOO = (
+OTHER_ROWS = (
     "SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM outbox), "
     "(SELECT count(*) FROM update_logs WHERE status = 'succeeded')"
 )
@@ -40,14 +40,14 @@ class Side:
 SIDES = (
     Side(
         "Pocketwatch",
-        "claim, row, outbox row and log row of a message, shared transactions; one process, prefetch 100",
+        "claim, row, outbox row and log row of a message, in shared transactions; one process",
         ("bench.suite", "consume"),
         fill="bench.suite",
         ours=True,
     ),
     Side(
         f"Celery, {CONCURRENCY} threads",
-        f"the row only, a transaction each; acks_late, prefetch {CONCURRENCY * PREFETCH}",
+        f"a transaction each; acks_late, prefetch {CONCURRENCY * PREFETCH}",
         (*CELERY, "--pool", "threads", "--concurrency", str(CONCURRENCY)),
         fill="bench.peers.celery_app",
     ),
@@ -59,7 +59,7 @@ SIDES = (
     ),
     Side(
         f"Dramatiq, {CONCURRENCY} threads",
-        f"the row only, a transaction each; one process, prefetch {CONCURRENCY * PREFETCH}",
+        f"a transaction each; one process, prefetch {CONCURRENCY * PREFETCH}",
         ("dramatiq", "bench.peers.dramatiq_app", "--processes", "1", "--threads", str(CONCURRENCY)),
         fill="bench.peers.dramatiq_app",
     ),
@@ -67,28 +67,38 @@ SIDES = (
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """The comparison: each run on its own vhost and database; a warm worker is held while its queue is filled."""
+    """The same work: the peers write the row, the outbox row and the log row, too; only the claim is ours alone."""
+    return _compare(servers, say, quick=quick, rows="same", what="the row, an outbox row and a log row each")
+
+
+def run_row(servers: Servers, say: Say, *, quick: bool) -> Table:
+    """The peers write the row only; ours writes all that it always does."""
+    return _compare(servers, say, quick=quick, rows="one", what="a row each (ours: and claim, outbox row, log row)")
+
+
+def _compare(servers: Servers, say: Say, *, quick: bool, rows: str, what: str) -> Table:
+    """Each run on its own vhost and database; a warm worker is held while its queue is filled."""
     count = 1_000 if quick else 10_000
     contenders = [
-        Contender(side.name, side.does, lambda side=side: _measure(servers, side, count), ours=side.ours)
+        Contender(side.name, side.does, lambda side=side: _measure(servers, side, count, rows), ours=side.ours)
         for side in SIDES
     ]
     results = alternate(contenders, rounds=2 if quick else 3, warm_up=False, say=say)
     peers = table.versions("celery", "dramatiq", "psycopg")
     return table.compare(
-        f"events: {count:,} messages on a quorum queue, a row each, until the last row is there",
+        f"events: {count:,} messages on a quorum queue, {what}, until the last row is there",
         results,
         caption=[f"{peers}; {servers.versions()}; all acknowledge afterwards, log by default; {WARM_UP} to warm up"],
         count=count,
     )
 
 
-def _measure(servers: Servers, side: Side, count: int) -> Sample:
+def _measure(servers: Servers, side: Side, count: int, rows: str) -> Sample:
     with servers.vhost() as broker, servers.database() as database:
         servers.ask(TABLE, database)
         url = servers.url(database)
         environment = servers.environment(
-            **broker, DATABASE_URL=url, dramatiq_queue_prefetch=str(CONCURRENCY * PREFETCH)
+            **broker, DATABASE_URL=url, BENCH_ROWS=rows, dramatiq_queue_prefetch=str(CONCURRENCY * PREFETCH)
         )
         programs.run(module(side.fill, "fill", str(WARM_UP)), environment)
         with programs.working(module(*side.worker), environment) as worker, psycopg.connect(url) as connection:
@@ -101,7 +111,7 @@ def _measure(servers: Servers, side: Side, count: int) -> Sample:
                 idle, began = memory.resident(worker.pid), time.perf_counter()
             _until(worker, connection, WARM_UP + count)
             seconds, peak = time.perf_counter() - began, memory.peak(worker.pid)
-        _check(servers, database, side, count)
+        _check(servers, database, count, all_rows=side.ours or rows == "same", claims=side.ours)
     return Sample(seconds, peak=peak, idle=idle)
 
 
@@ -115,9 +125,11 @@ def _until(worker: Worker, connection: psycopg.Connection, count: int) -> None:
     worker.until(all_are_there, within=WITHIN)
 
 
-def _check(servers: Servers, database: str, side: Side, count: int) -> None:
-    """Each message once; of ours, everything else that was to be written with it."""
-    if (found := servers.ask(EACH_NUMBER, database)) != (WARM_UP + count, count):
-        raise Wrong(f"{side.name} wrote {found[0]} rows for {WARM_UP + count} messages, {found[1]} of {count} numbers")
-    if side.ours and (found := servers.ask(OURS_TOO, database)) != (WARM_UP + count,) * 3:
-        raise Wrong(f"{side.name} has claims, messages and log rows {found}, should be {WARM_UP + count} of each")
+def _check(servers: Servers, database: str, count: int, *, all_rows: bool, claims: bool) -> None:
+    """Each message once, and everything else that was to be written with it."""
+    whole = WARM_UP + count
+    if (found := servers.ask(EACH_NUMBER, database)) != (whole, count):
+        raise Wrong(f"{found[0]} rows were written for {whole} messages, {found[1]} of {count} numbers")
+    should = (whole if claims else 0, whole, whole)
+    if all_rows and (found := servers.ask(OTHER_ROWS, database)) != should:
+        raise Wrong(f"claims, messages and log rows are {found}, should be {should}")
