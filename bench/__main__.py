@@ -28,7 +28,7 @@ BENCHES = {
     "events-row": events.run_row,
     "publish": publish.run,
 }
-# Ours only, on servers of their own: how a job grows with a table or with Redis. Also as `python -m bench.sessions 200000`.
+# Ours only, on servers of their own: how a job grows. Also as `python -m bench.sessions 200000 1000000`.
 GROWTH = ("sessions", "rates", "purge_logs")
 NAMES = (*BENCHES, *GROWTH)
 

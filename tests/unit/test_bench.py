@@ -4,7 +4,7 @@ import jwt
 import pytest
 
 from bench import jwt_rows, table
-from bench.__main__ import BENCHES, arguments
+from bench.__main__ import NAMES, arguments
 from bench.jwt_rows import Lot
 from bench.rounds import Contender, Result, Sample, alternate, ratio
 
@@ -17,7 +17,7 @@ def result(name: str, *seconds: float, ours: bool = False, idle: int | None = No
 
 
 def test_all_benches_run_when_none_is_named():
-    assert arguments([]).benches == list(BENCHES)
+    assert arguments([]).benches == list(NAMES)
     assert arguments(["media", "--quick"]).benches == ["media"]
     assert arguments(["media", "--quick"]).quick
 
