@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from consumers.maintenance import purge_logs as job
-from consumers.maintenance.queries import locks
+from consumers.maintenance.queries import locks, purging
 from consumers.maintenance.rules import RULES
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import GiveUp
@@ -236,12 +236,24 @@ async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, logs: Logs,
     monkeypatch.setattr(job, "ROWS", 2)
     logs.add("outbox", "unsent", days=400, count=10)
     logs.add("outbox", "sent", days=400, count=3)
+    logs.add("update_logs", days=1)  # its attempt was taken up again
     logs.add("update_logs", "running", days=400, count=10)
     logs.add("update_logs", "failed", days=300, count=3)
 
     row = await deliver(PurgeLogs())
 
     assert (row["statistics"]["outbox_deleted"], row["statistics"]["update_logs_deleted"]) == (3, 3)
+
+
+async def test_what_is_behind_a_page_that_is_wholly_young_is_not_read(database: Database, logs: Logs):
+    logs.add("update_logs", days=1, count=100)
+    (rule,) = (rule for rule in RULES if rule.table == "update_logs")
+    cutoff = datetime.now(UTC) - timedelta(days=90)
+
+    async with database.begin() as connection:
+        found = await purging.purge(connection, rule, after=0, size=10, before=cutoff, dry_run=False)
+
+    assert found == (None, 0)
 
 
 async def test_an_empty_table_is_no_work(deliver: Deliver, logs: Logs):
