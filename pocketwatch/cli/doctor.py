@@ -25,7 +25,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from publishers import schedule
 
-OLDEST_RABBITMQ, OLDEST_POSTGRESQL, OLDEST_REDIS = (3, 10), (13, 0), (5, 0)
+OLDEST_RABBITMQ, OLDEST_POSTGRESQL, OLDEST_REDIS = (3, 10), (14, 0), (5, 0)
 UNSENT_FOR = 60.0  # seconds; older rows of the outbox mean that no relay runs
 CLOCKS_APART = 60.0  # seconds
 

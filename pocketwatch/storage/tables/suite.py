@@ -71,7 +71,6 @@ inbox = sa.Table(
     sa.Column("consumer", sa.Text, primary_key=True),
     sa.Column("message_id", sa.Text, primary_key=True),
     _moment("handled_at", now=True),
-    sa.Index("inbox_handled_at_idx", "handled_at", postgresql_using="brin"),  # for the purge; nearly free to keep
 )
 
 # What is to be published: committed with the effects that ask for it, sent afterwards by the relay.
@@ -93,7 +92,6 @@ outbox = sa.Table(
     _moment("sent_at"),
     # The relay's question: what is unsent and due, oldest first. Sent rows are not in it.
     sa.Index("outbox_unsent_idx", "available_at", "id", postgresql_where=sa.text("sent_at IS NULL")),
-    sa.Index("outbox_created_at_idx", "created_at", postgresql_using="brin"),
 )
 
 # Each planned moment of an entry, decided once by whichever publisher comes first.
