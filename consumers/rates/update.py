@@ -72,7 +72,7 @@ async def _log_failures(work: Transaction, inquiries: Sequence[Inquiry]) -> None
     """In a transaction of its own: that of the run is rolled back."""
     lines = [update_log.failed_line(inquiry, work.envelope) for inquiry in inquiries]
     async with work.batch() as connection:
-        await queries.log_failures(connection, lines, message_id=work.message_id, attempt=work.envelope.attempt)
+        await queries.log_failures(connection, lines, message_id=work.message_id, attempt=work.envelope.attempts)
 
 
 def _failure(tick: UpdateRates, inquiries: Sequence[Inquiry]) -> PocketwatchError:

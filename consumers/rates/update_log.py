@@ -32,7 +32,7 @@ def failed_line(inquiry: Inquiry, origin: Envelope) -> Line:
         "error": inquiry.failure,
         "currencies": _errors(inquiry),
         "message_id": origin.message_id,
-        "attempt": origin.attempt,
+        "attempt": origin.attempts,
     }
     return _line(inquiry, "FAILED", origin) | {"success_details": [], "error_details": details}
 

@@ -105,3 +105,11 @@ def test_a_file_gets_json_and_is_cut_off_when_it_grows(tmp_path: Path):
     last = file.read_text().splitlines()[-1]
     entry = json.loads(last)
     assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
+
+
+def test_a_full_disk_below_the_log_file_stops_nothing():
+    told = logged("for n in range(3): logger.bind(n=n).info('goes on')", format="json", file="/dev/full")
+
+    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    assert [line["n"] for line in lines if line["event"] == "goes on"] == [0, 1, 2]
+    assert "No space left on device" in told
