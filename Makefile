@@ -29,7 +29,7 @@ demo: $(INSTALLED) ## servers, a small marketplace, every job once, and a table 
 	@$(BIN)/python -m demo
 
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 up: $(INSTALLED) ## servers, publishers and consumers in the foreground, until Ctrl-C
 	@$(BIN)/python -m demo --stay
