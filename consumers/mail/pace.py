@@ -53,13 +53,14 @@ class Line:
             if (seconds := self.wait()) > 0:
                 self._timer = loop.call_later(seconds, self._serve)
                 return
-            self._waiting.popleft().set_result(None)
-            self._taken.append(loop.time())
+            if not (first := self._waiting.popleft()).cancelled():
+                first.set_result(None)
+                self._taken.append(loop.time())
 
     def _leave(self, mine: asyncio.Future[None]) -> None:
-        if mine.cancelled():
+        if mine in self._waiting:
             self._waiting.remove(mine)
-        else:
+        elif not mine.cancelled():
             self._taken.pop()  # it came and went unused
         if self._timer is not None:
             self._timer.cancel()
