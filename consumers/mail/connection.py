@@ -97,7 +97,10 @@ class Connection:
         if self._server.user is not None:
             self._phase = "login"
             await self._login(self._server.user, self._server.password)
-        self._wire = Wire(cast("asyncio.Transport", self._smtp.transport))
+        transport = cast("asyncio.Transport | None", self._smtp.transport)
+        if transport is None:
+            raise ConnectionError("connection lost")
+        self._wire = Wire(transport)
 
     async def _hello(self) -> None:
         self._phase = "hello"
