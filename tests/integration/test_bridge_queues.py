@@ -32,11 +32,11 @@ async def over(runs: Runs, task_id: str) -> Row:
     return await eventually(cleaned)
 
 
-@pytest.mark.parametrize("settings", [{}, PRIORITIES], ids=["as Celery makes it", "with priorities"])
+@pytest.mark.parametrize("changes", [{}, PRIORITIES], ids=["as Celery makes it", "with priorities"])
 async def test_a_queue_that_celery_made_before_us_is_consumed(
-    platform: Platform, consume: Consume, relay: None, runs: Runs, queue: str, settings: dict[str, int]
+    platform: Platform, consume: Consume, relay: None, runs: Runs, queue: str, changes: dict[str, int]
 ):
-    conf = {"task_default_queue": queue, **settings}
+    conf = {"task_default_queue": queue, **changes}
     before = platform("delay", MEDIA, settings=conf)
 
     async with consume():
