@@ -12,11 +12,13 @@ import aio_pika
 import pytest
 import sqlalchemy as sa
 
+from consumers.app import routers
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import look_at
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import celery_queue
+from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import outbox
 from tests.fixtures.ads import Ads
@@ -32,8 +34,8 @@ Dead = Callable[[], Awaitable[list[DeadLetter]]]
 
 
 @pytest.fixture
-async def bridge(consume: Consume, relay: None) -> AsyncIterator[None]:
-    async with consume():
+async def bridge(consume: Consume, relay: None, settings: Settings) -> AsyncIterator[None]:
+    async with consume(*routers(["bridge", "cleanup"], settings)):
         yield
 
 
