@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,8 @@ from consumers.bridge.tasks import Made
 from pocketwatch.broker.malformed import explain
 from pocketwatch.errors import Malformed
 from schemas.celery import CeleryTask
+
+NOW = "now"
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,15 @@ class Task:
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """Names and defaults of the arguments; without the types, which tell a reader of errors nothing."""
-        bare = inspect.Signature.empty
+        """Names and defaults of its caller's arguments; without the types, which tell a reader of errors nothing."""
         given = inspect.signature(self.make)
-        named = [argument.replace(annotation=bare) for argument in given.parameters.values()]
-        return given.replace(parameters=named, return_annotation=bare)
+        named = [each.replace(annotation=each.empty) for name, each in given.parameters.items() if name != NOW]
+        return given.replace(parameters=named, return_annotation=given.empty)
+
+    @cached_property
+    def takes_now(self) -> bool:
+        """Its event says since when it counts."""
+        return NOW in inspect.signature(self.make).parameters
 
     @cached_property
     def checked(self) -> Callable[..., Made]:
@@ -90,8 +97,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 NEVER_WERE = ("clean_temp_files", "cleanup_chat_temp_files")
 
 
-def call(called: CeleryTask) -> Made:
-    """What is to be sent in place of this task.
+def call(called: CeleryTask, *, now: datetime) -> Made:
+    """What is to be sent in place of this task, `now` or at a later moment that is meant by it.
 
     Raises:
         Malformed: naming the task and the argument that are wrong, and what would be right.
@@ -103,7 +110,7 @@ def call(called: CeleryTask) -> Made:
     except TypeError as error:
         raise Malformed(f"{named} cannot be called like this: {error}; it is {task.name}{task.signature}") from error
     try:
-        return task.checked(**given)
+        return task.checked(**given, **({NOW: now} if task.takes_now else {}))
     except ValidationError as error:
         raise Malformed(f"{named}: {explain(error, CeleryTask)}") from error
 

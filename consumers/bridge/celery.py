@@ -26,8 +26,8 @@ def router(settings: Settings) -> RabbitRouter:
 
 async def bridge_task(task: CeleryTask, work: Work) -> None:
     """Its event leaves now, or at its `eta`; when it expires before, it is skipped."""
-    made = call(task)
     starts_at = max(task.eta or work.now, work.now)
+    made = call(task, now=starts_at)
     work.record(task=task.task)
     if task.expires is not None and task.expires <= starts_at:
         return work.skip(_too_late(task.expires, starts_at, work.now))

@@ -3,7 +3,9 @@
 import re
 from html.parser import HTMLParser
 
-LONGEST = 5_000  # characters of a paragraph in a letter
+# What a letter of somebody else's words may hold.
+LONGEST = 10_000  # characters of a paragraph
+MOST = 50  # paragraphs
 NOT_SHOWN = {"script", "style", "template", "title"}
 BLOCKS = {
     *("address", "article", "blockquote", "body", "center", "dd", "div", "dl", "dt", "fieldset", "footer", "form"),
@@ -12,19 +14,33 @@ BLOCKS = {
 }
 
 
-def of_text(text: str) -> tuple[str, ...]:
-    """Its paragraphs, between empty lines; none is longer than a letter allows."""
+def of_text(text: str) -> list[str]:
+    """Its paragraphs, between empty lines, in a form that a letter can hold."""
     parts = re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return tuple(piece for part in parts if part.strip() for piece in _cut(part.strip("\n").rstrip()))
+    return _fitting([part.strip("\n").rstrip() for part in parts if part.strip()])
 
 
-def of_html(html: str) -> tuple[str, ...]:
+def of_html(html: str) -> list[str]:
     """What a reader sees of it, block by block; links keep their addresses."""
     reading = Words()
     reading.feed(html)
     reading.close()
     reading.end_block()
-    return tuple(piece for paragraph in reading.paragraphs for piece in _cut(paragraph))
+    return _fitting(reading.paragraphs)
+
+
+def _fitting(paragraphs: list[str]) -> list[str]:
+    """None too long, and when they are too many, several together."""
+    pieces = [piece for paragraph in paragraphs for piece in _cut(paragraph)]
+    if len(pieces) <= MOST:
+        return pieces
+    packed = pieces[:1]
+    for piece in pieces[1:]:
+        if len(packed[-1]) + len("\n\n") + len(piece) <= LONGEST:
+            packed[-1] += f"\n\n{piece}"
+        else:
+            packed.append(piece)
+    return packed
 
 
 def _cut(paragraph: str) -> list[str]:

@@ -1,8 +1,10 @@
 """The tasks of the platform: each a function with the name and the arguments of the task, which makes our event of it.
 
-What the task itself did is done by the event's consumer. Defaults stay as callers know them.
+What the task itself did is done by the event's consumer. Defaults stay as callers know them. A `now` is not the
+caller's: it is the moment from which the event counts.
 """
 
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -148,9 +150,12 @@ def send_moderation_email_task(
     text_content: str | None = None,
     notification_id: Id | None = None,
     priority: int = 5,  # noqa: ARG001  letters have none
+    *,
+    now: datetime,
 ) -> Made:
     """Our letters escape everything: of HTML, the words are kept."""
-    letter = Plain(subject=" ".join(subject.split()), paragraphs=of_text(text_content or "") or of_html(html_content))
+    words = of_text(text_content or "") or of_html(html_content)
+    letter = Plain(subject=" ".join(subject.split()), paragraphs=words, occurred_at=now)
     return MailRequested(to=to_email, letter=letter, notification_id=notification_id)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.bridge.paragraphs import LONGEST, of_html, of_text
+from consumers.bridge.paragraphs import LONGEST, MOST, of_html, of_text
 
 LETTER = """<!DOCTYPE html>
 <html><head><title>Hidden</title><style>p { color: red }</style></head>
@@ -20,38 +20,38 @@ LETTER = """<!DOCTYPE html>
 
 
 def test_a_reader_sees_every_word_of_the_html_and_every_address():
-    assert of_html(LETTER) == (
+    assert of_html(LETTER) == [
         "Оголошення #7",
         "Потрібна перевірка:\n10 < 20 $",
         "• фото",
         "• опис",
         "Причина спам",
         "Відкрити (https://shop.example/ads/7) чи написати (help@shop.example), https://shop.example нічого",
-    )
+    ]
 
 
 @pytest.mark.parametrize(
     ("html", "paragraphs"),
     [
-        ("plain text", ("plain text",)),
-        ("one<div>two<div>three</div></div>four", ("one", "two", "three", "four")),
-        ("<p>unclosed<p>another", ("unclosed", "another")),
-        ("<head><title>Hidden</title><body>shown", ("shown",)),
-        ('<a href="https://a.example"><img src="x.png"></a>', ("https://a.example",)),
-        ('<a href="https://a.example"><p>a</p><p>b</p></a>', ("a", "b", "https://a.example")),
-        ("<b>5 < 6 & 7</b>", ("5 < 6 & 7",)),
-        ("<!-- a comment --> <p> </p><br><ul><li></li></ul>", ()),
-        ("", ()),
+        ("plain text", ["plain text"]),
+        ("one<div>two<div>three</div></div>four", ["one", "two", "three", "four"]),
+        ("<p>unclosed<p>another", ["unclosed", "another"]),
+        ("<head><title>Hidden</title><body>shown", ["shown"]),
+        ('<a href="https://a.example"><img src="x.png"></a>', ["https://a.example"]),
+        ('<a href="https://a.example"><p>a</p><p>b</p></a>', ["a", "b", "https://a.example"]),
+        ("<b>5 < 6 & 7</b>", ["5 < 6 & 7"]),
+        ("<!-- a comment --> <p> </p><br><ul><li></li></ul>", []),
+        ("", []),
     ],
 )
-def test_odd_html_keeps_its_words(html: str, paragraphs: tuple[str, ...]):
+def test_odd_html_keeps_its_words(html: str, paragraphs: list[str]):
     assert of_html(html) == paragraphs
 
 
 def test_paragraphs_of_a_text_stand_between_empty_lines():
     text = "\r\nOne\r\ntwo\r\n \r\n\r\nThree\n"
 
-    assert of_text(text) == ("One\ntwo", "Three")
+    assert of_text(text) == ["One\ntwo", "Three"]
 
 
 def test_a_long_paragraph_is_cut_between_words():
@@ -59,6 +59,14 @@ def test_a_long_paragraph_is_cut_between_words():
 
     assert first == "word " * (LONGEST // 5 - 1) + "word"
     assert second == "and more"
+
+
+def test_more_paragraphs_than_a_letter_holds_stand_together():
+    items = [f"• {number}" for number in range(MOST + 1)]
+
+    assert of_html("".join(f"<li>{number}</li>" for number in range(MOST + 1))) == ["\n\n".join(items)]
+    assert of_text("\n\n".join(items)) == ["\n\n".join(items)]
+    assert of_text("\n\n".join(items[:MOST])) == items[:MOST]
 
 
 @given(st.text(max_size=300))
