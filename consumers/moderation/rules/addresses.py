@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Literal
 
-from linkify_it import LinkifyIt
+from linkify_it import LinkifyIt  # type: ignore[import-untyped]
 from pydantic import Field
 
 from consumers.moderation.rules.reading import Reading
@@ -45,7 +45,7 @@ class Link(Rule):
     """
 
     kind: Literal["link"]
-    allow: list[str] = []
+    allow: list[str] = Field(default_factory=list)
     short_endings: Annotated[list[str], Field(min_length=1)]
     spoken_endings: Annotated[list[str], Field(min_length=1)]
 

@@ -16,7 +16,7 @@ class Combination(Rule):
 
     kind: Literal["combination"]
     all_of: Annotated[list[str], Field(min_length=1)]
-    any_of: list[str] = []
+    any_of: list[str] = Field(default_factory=list)
 
     @property
     def parts(self) -> list[str]:

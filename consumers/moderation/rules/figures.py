@@ -29,8 +29,8 @@ class Price(Rule):
         price = reading.ad.price
         if price is None:
             return
-        least, most = self.limits.get(currency_of(reading.ad.currency), [0, None])
-        if not price.is_finite() or price <= 0 or price < least or (most is not None and price > Decimal(most)):
+        least, most = self.limits.get(currency_of(reading.ad.currency), (0, Decimal("Infinity")))
+        if not price.is_finite() or price <= 0 or not least <= price <= most:
             yield f"{price} {reading.ad.currency or ''}".strip()
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from confusable_homoglyphs.confusables import confusables_data
+from confusable_homoglyphs.confusables import confusables_data  # type: ignore[import-untyped]
 
 CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ"
 LATIN = "abcdefghijklmnopqrstuvwxyz"

@@ -29,7 +29,7 @@ class Messenger(Rule):
     services: Annotated[list[str], Field(min_length=1)]
     hosts: Annotated[list[str], Field(min_length=1)]
     introductions: Annotated[list[str], Field(min_length=1)]
-    no_names: list[str] = []
+    no_names: list[str] = Field(default_factory=list)
 
     @cached_property
     def _named(self) -> re.Pattern[str]:

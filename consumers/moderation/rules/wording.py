@@ -12,7 +12,7 @@ from consumers.moderation.rules.reading import Reading
 from consumers.moderation.rules.rule import Rule
 
 LONG_WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are mostly abbreviations
-SOME_WORD = re.compile(r"[^\W\d_]+")
+SOME_WORD = re.compile(r"[^\W_]+")
 
 
 class Shouting(Rule):
@@ -44,7 +44,7 @@ class Empty(Rule):
     """A description that says nothing.
 
     Args:
-        letters: so many a description has at least.
+        letters: so many letters and digits a description has at least, outside words of one repeated sign.
         variety: different words among all words, at least, from `words` words on.
         filler: beginnings of words that fingers type by themselves.
     """
@@ -53,7 +53,7 @@ class Empty(Rule):
     letters: Annotated[int, Field(ge=1)]
     variety: Annotated[float, Field(ge=0, le=1)]
     words: Annotated[int, Field(ge=1)]
-    filler: list[Annotated[str, AfterValidator(plain), Field(min_length=3)]] = []
+    filler: list[Annotated[str, AfterValidator(plain), Field(min_length=3)]] = Field(default_factory=list)
 
     @cached_property
     def _filler(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def _root(entry: str) -> str:
 
 def _phrase(entry: str) -> str:
     parts = [part for word in entry.split() if word != GAP for part in word.split("|")]
-    if not parts or not all(ENTRY.fullmatch(part) for part in parts) or entry.split()[0] == GAP:
+    if not parts or not all(ENTRY.fullmatch(part) for part in parts) or entry.startswith(GAP):
         raise ValueError(f'"{entry}" is no phrase; write words, with * at their ends, | between choices, ... for a gap')
     return _folded(entry)
 
@@ -61,7 +61,7 @@ class Words(Rule):
 
     kind: Literal["words"]
     roots: Annotated[list[Root], Field(min_length=1)]
-    allow: list[Root] = []
+    allow: list[Root] = Field(default_factory=list)
 
     @cached_property
     def _blocked(self) -> re.Pattern[str]:
@@ -97,7 +97,7 @@ class Phrases(Rule):
 
     kind: Literal["phrases"]
     phrases: Annotated[list[Phrase], Field(min_length=1)]
-    allow: list[Phrase] = []
+    allow: list[Phrase] = Field(default_factory=list)
 
     @cached_property
     def _blocked(self) -> re.Pattern[str]:
