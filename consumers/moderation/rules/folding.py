@@ -43,7 +43,7 @@ def _lookalikes(alphabet: str) -> dict[str, str]:
     for sign, likenesses in confusables_data.items():
         if len(sign) == 1 and sign.isalpha() and sign == sign.lower() and sign not in alphabet:
             alike = [each["c"].lower() for each in likenesses]
-            table |= {sign: letter for letter in alike if len(letter) == 1 and letter in alphabet}
+            table.update((sign, letter) for letter in alike if len(letter) == 1 and letter in alphabet)
     return table
 
 
