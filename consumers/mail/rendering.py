@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
-from consumers.mail.catalogues import LOCALES, Locale, known, translations
+from consumers.mail.catalogues import LOCALES, Locale, callables, known
 from consumers.mail.formats import filters
 from consumers.mail.styling import Templates
 from schemas.letters import LETTERS, Letter
@@ -79,7 +79,7 @@ def _environment(site: Site, timezone: str, locale: Locale) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_translations(translations(locale), newstyle=True)  # type: ignore[attr-defined]
+    environment.newstyle_gettext = True  # type: ignore[attr-defined]  # which the extension has added
     environment.filters.update(filters(locale, timezone))
-    environment.globals.update(site=site, locale=locale)
+    environment.globals.update(callables(locale), site=site, locale=locale)
     return environment
