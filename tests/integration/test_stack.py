@@ -142,7 +142,7 @@ def test_status_and_env_tell_which_server_is_down(stack: Stack) -> None:
 
     ready = {server.name: server.ready for server in stack.status()}
 
-    assert ready == {"rabbitmq": True, "postgres": True, "redis": False}
+    assert ready == {"rabbitmq": True, "postgres": True, "redis": False, "mail": True}
     with pytest.raises(StackError, match=r"not running: Redis; .*stack up"):
         stack.env()
 

@@ -59,10 +59,11 @@ from pathlib import Path
 from pocketwatch.stack.stack import Stack
 if os.getuid() == 0:
     os.setgroups([]), os.setgid(int(sys.argv[3])), os.setuid(int(sys.argv[2]))
-stack = Stack(Path(sys.argv[1]), durable=False)
+# The mail catcher is Python, which this user may not be able to start.
+stack = Stack(Path(sys.argv[1]), given={"SMTP_URL": "smtp://127.0.0.1:1"}, durable=False)
 stack.up()
-assert all(server.ready for server in stack.status())
-owners = {os.stat(f"/proc/{stack.pid(server)}").st_uid for server in ("rabbitmq", "postgres", "redis", "mail")}
+assert [server.ready for server in stack.status()] == [True, True, True, False]
+owners = {os.stat(f"/proc/{stack.pid(server)}").st_uid for server in ("rabbitmq", "postgres", "redis")}
 assert owners == {os.getuid()}, owners
 stack.down(wipe=True)
 """
