@@ -8,20 +8,22 @@ Nothing else in the project reads the environment.
 import difflib
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from pocketwatch.clock import parse_duration
 from pocketwatch.errors import SettingsError
 
 PREFIX = "POCKETWATCH_"
+SECRET = ("_KEY", "_SECRET")  # what the names of secrets end in
 SHORTEST_PREFIX = 4  # of a pattern of keys that may be deleted
 # How keys of Auth.js in Redis begin, after any prefix of the site's own: sessions, and what is never to be deleted.
 SESSIONS = ("user:session:", "user:token:", "session:", "session-ids:", "verification-token:")
@@ -87,10 +89,41 @@ def _may_be_no_session(head: str) -> bool:
     return False
 
 
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text on one line")
+    return text
+
+
+def _sender(text: str) -> str:
+    _, address = parseaddr(_one_line(text))
+    local, at, domain = address.rpartition("@")
+    if not (local and at and "." in domain and address.isascii()):
+        raise ValueError("must be an address with a domain, such as Shop <noreply@shop.example>")
+    return text
+
+
+def _ad_path(text: str) -> str:
+    if not text.startswith("/") or text.count("{ad_id}") != 1 or not text.replace("{ad_id}", "").isprintable():
+        raise ValueError("must be a path that begins with / and contains {ad_id} once, such as /ads/{ad_id}")
+    return text
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("must be the name of a time zone, such as Europe/Kyiv") from error
+    return text
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Folder = Annotated[Path, BeforeValidator(_given), AfterValidator(_absolute_folder)]
+AdPath = Annotated[str, AfterValidator(_ad_path)]
+Zone = Annotated[str, AfterValidator(_zone)]
 AmqpUrl = Annotated[str, _url("amqp", "amqps")]
 HttpUrl = Annotated[str, _url("http", "https")]
+HttpsUrl = Annotated[str, _url("https")]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 KeyPattern = Annotated[str, AfterValidator(_narrow)]
 
@@ -145,6 +178,52 @@ class Sessions(Group):
     )
 
 
+class Site(Group):
+    """The marketplace, as its readers know it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_one_line)] = Field(
+        "AutoMarket", alias="POCKETWATCH_SITE_NAME"
+    )
+    url: HttpUrl = Field("http://localhost:3000", alias="POCKETWATCH_SITE_URL")
+    ad_path: AdPath = Field("/ads/{ad_id}", alias="POCKETWATCH_AD_PATH")
+    admin_ad_path: AdPath = Field("/admin/ads/carad/{ad_id}/change/", alias="POCKETWATCH_ADMIN_AD_PATH")
+    timezone: Zone = Field("Europe/Kyiv", alias="POCKETWATCH_TIMEZONE")
+
+
+class Moderation(Group):
+    """What decides about ads."""
+
+    rules: Path | None = Field(None, alias="POCKETWATCH_MODERATION_RULES")
+    url: HttpUrl | None = Field(None, alias="POCKETWATCH_MODERATION_URL")
+    model: str = Field("gpt-4o-mini", alias="POCKETWATCH_MODERATION_MODEL")
+    key: SecretStr | None = Field(None, alias="POCKETWATCH_MODERATION_KEY")
+    timeout: Duration = Field(timedelta(seconds=20), alias="POCKETWATCH_MODERATION_TIMEOUT", gt=timedelta(0))
+
+
+class Mail(Group):
+    """How letters are sent."""
+
+    sender: Annotated[str, AfterValidator(_sender)] = Field(
+        "AutoMarket <noreply@localhost.localdomain>", alias="POCKETWATCH_MAIL_FROM"
+    )
+    connections: Annotated[int, Field(ge=1, le=50)] = Field(8, alias="POCKETWATCH_MAIL_CONNECTIONS")
+    per_second: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_SECOND")
+    per_connection: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_CONNECTION")
+    timeout: Duration = Field(timedelta(seconds=30), alias="POCKETWATCH_MAIL_TIMEOUT", gt=timedelta(0))
+    digest_above: Annotated[int, Field(ge=1)] = Field(10, alias="POCKETWATCH_DIGEST_ABOVE")
+    digest_window: Duration = Field(timedelta(hours=1), alias="POCKETWATCH_DIGEST_WINDOW", gt=timedelta(0))
+    unsubscribe_url: HttpsUrl | None = Field(None, alias="POCKETWATCH_UNSUBSCRIBE_URL")
+    token_secret: SecretStr | None = Field(None, alias="POCKETWATCH_WEB_TOKEN_SECRET", min_length=32)
+
+
+class Bridge(Group):
+    """Where Celery's tasks are taken from."""
+
+    celery_queue: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)] = Field(
+        "celery", alias="POCKETWATCH_CELERY_QUEUE"
+    )
+
+
 class Running(Group):
     """How processes run and stop."""
 
@@ -169,6 +248,10 @@ class Settings(Group):
     files: Files = Files()
     rates: Rates = Rates()
     sessions: Sessions = Sessions()
+    site: Site = Site()
+    moderation: Moderation = Moderation()
+    mail: Mail = Mail()
+    bridge: Bridge = Bridge()
     running: Running = Running()
     logging: Logging = Logging()
 
@@ -263,9 +346,10 @@ def _secret(name: str, path: str) -> str:
 
 
 def _explain(error: ValidationError, values: Mapping[str, str]) -> Iterator[str]:
-    for problem in error.errors():
-        name = str(problem["loc"][0])
-        yield f'{name} is "{without_password(values[name])}": {_words(problem["msg"])}'
+    first = {str(problem["loc"][0]): problem for problem in reversed(error.errors())}
+    for name, problem in first.items():  # what else is wrong with the same setting follows from it
+        shown = "wrong (a secret, not shown)" if name.endswith(SECRET) else f'"{without_password(values[name])}"'
+        yield f"{name} is {shown}: {_words(problem['msg'])}"
 
 
 def without_password(url: str) -> str:
@@ -275,8 +359,3 @@ def without_password(url: str) -> str:
 
 def _words(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Input should be", "must be")
-
-
-def as_lines(environment: Mapping[str, str]) -> str:
-    """`NAME=value` lines that a shell can evaluate and a `.env` reader can read."""
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items())

@@ -3,17 +3,34 @@
 import difflib
 from collections.abc import Mapping
 
-from schemas.facts import RatesUpdated, RunFailed
+from schemas.facts import AdModerated, RatesUpdated, RunFailed
+from schemas.mail import MailRequested, MailUnsubscribed, SendDigests
 from schemas.message import Message
+from schemas.moderation import (
+    AdSubmitted,
+    ManagerAdFlagged,
+    ManagerAdMaxAttempts,
+    ManagerAdReviewRequired,
+    ManagerNotice,
+    UserAdApproved,
+    UserAdMaxAttempts,
+    UserAdNeedsEdit,
+    UserAdRejected,
+    UserNotice,
+)
 from schemas.ticks import (
     ArchiveAds,
+    CleanAnalytics,
     CleanLogFiles,
     CleanMedia,
     CleanRates,
     CleanSessions,
     CleanStaticFiles,
     CleanTokens,
+    DailyReport,
+    PlatformAnalytics,
     PurgeLogs,
+    QuickStats,
     UpdateRates,
     Vacuum,
 )
@@ -31,7 +48,25 @@ CATALOGUE: Mapping[str, type[Message]] = {
         PurgeLogs,
         ArchiveAds,
         Vacuum,
+        QuickStats,
+        PlatformAnalytics,
+        DailyReport,
+        CleanAnalytics,
+        AdSubmitted,
+        UserAdApproved,
+        UserAdRejected,
+        UserAdNeedsEdit,
+        UserAdMaxAttempts,
+        UserNotice,
+        ManagerAdReviewRequired,
+        ManagerAdFlagged,
+        ManagerAdMaxAttempts,
+        ManagerNotice,
+        MailRequested,
+        MailUnsubscribed,
+        SendDigests,
         RatesUpdated,
+        AdModerated,
         RunFailed,
     )
 }

@@ -20,6 +20,20 @@ class RunFailed(Fact):
     error: str
 
 
+class AdModerated(Fact):
+    """An ad was decided upon: `decision`, and the status that it has since. `rules` is the version of the rule set."""
+
+    routing_key: ClassVar[str] = "ad.moderated"
+
+    ad_id: int
+    decision: Literal["approve", "needs_edit", "reject", "review"]
+    from_status: str
+    to_status: str
+    attempts: int
+    rules: str | None
+    categories: list[str]
+
+
 class Rate(BaseModel):
     """A rate that is in force: `rate` UAH for one unit of `currency` on `rate_date` (ISO), as a decimal string."""
 

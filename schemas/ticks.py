@@ -1,5 +1,6 @@
 """Timed events: each asks for one job, named by its routing key. Every field has a default, so `{}` is enough."""
 
+from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from schemas.message import Tick
 
 RetentionDays = Annotated[int, Field(ge=0, le=3650)]
 MaxShare = Annotated[float, Field(gt=0, le=1, strict=False)]
+Locale = Literal["uk", "en", "ru"]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
@@ -123,6 +125,39 @@ class ArchiveAds(Tick):
     dry_run: bool = False
     max_archived: Annotated[int, Field(ge=1)] = 10_000
     after_id: Annotated[int, Field(ge=0)] = 0
+
+
+class QuickStats(Tick):
+    """The figures of the front page are to be counted."""
+
+    routing_key: ClassVar[str] = "analytics.quick_stats"
+
+
+class PlatformAnalytics(Tick):
+    """The overview of the whole marketplace is to be made, for readers of these languages."""
+
+    routing_key: ClassVar[str] = "analytics.platform"
+
+    locales: Annotated[tuple[Locale, ...], Field(min_length=1, max_length=3)] = ("uk", "en", "ru")
+
+
+class DailyReport(Tick):
+    """The report of one day of the business time zone is to be made and mailed.
+
+    `day` is the day that is meant; null: the last one that was over at the due time.
+    """
+
+    routing_key: ClassVar[str] = "analytics.daily_report"
+
+    day: date | None = None
+
+
+class CleanAnalytics(Tick):
+    """Expired snapshots and cache keys may go; what is current stays."""
+
+    routing_key: ClassVar[str] = "analytics.cleanup"
+
+    dry_run: bool = False
 
 
 class Vacuum(Tick):

@@ -68,7 +68,7 @@ RULES = (
     Rule(
         table="moderation_notification_logs",
         since="sent_at",
-        may_go="status <> 'pending'",
+        may_go="status NOT IN ('pending', 'sending')",
         least=KEEP_FOR_DEDUPLICATION,
         written="sent_at",
         why="says which letter has been sent to whom, so that none is sent twice; what is not sent yet stays",

@@ -21,13 +21,15 @@ from pocketwatch.broker.connection import (
 from pocketwatch.broker.delivery import CONSUMERS, Consumer, Delivery
 from pocketwatch.broker.failures import Failures
 from pocketwatch.broker.publishing import Publisher
-from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.broker.topology import with_celery
 from pocketwatch.settings import Settings
 from pocketwatch.storage import schema
 from pocketwatch.storage.alone import Alone
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.errands import Errands
 from pocketwatch.storage.executor import Executor
 from pocketwatch.storage.group_commit import GroupCommit
+from pocketwatch.storage.work import Errand, Transaction
 
 CONSUMING = "consuming"
 
@@ -73,7 +75,8 @@ class Consuming:
         self._stack.push_async_callback(database.close)
         await database.ready(patience=patience)
         await schema.ready(database, patience=patience)
-        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=TOPOLOGY)
+        topology = with_celery(self._settings.bridge.celery_queue)
+        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=topology)
         self._publisher = await self._stack.enter_async_context(publisher)
         await self._consume(database, publisher)
 
@@ -97,7 +100,7 @@ class Consuming:
             return Delivery(message, context=context, executors=executors, failures=failures)
 
         broker.add_middleware(delivery)
-        groups = [executor for executor in executors.values() if isinstance(executor, GroupCommit)]
+        groups = [executor for executor in executors.values() if isinstance(executor, GroupCommit | Errands)]
         self.background = [asyncio.create_task(group.run()) for group in groups]
         self._stack.callback(lambda: [task.cancel() for task in self.background])
         self._stack.push_async_callback(broker.stop)
@@ -106,7 +109,9 @@ class Consuming:
         logger.bind(queues=", ".join(executors)).info(CONSUMING)
 
     def _executor(self, consumer: Consumer, database: Database) -> Executor:
-        if consumer.alone:
+        if consumer.kind is Errand:
+            return Errands(consumer.queue.name, consumer.handler, database, self._settings)
+        if consumer.kind is Transaction:
             return Alone(
                 consumer.queue.name,
                 consumer.handler,

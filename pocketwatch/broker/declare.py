@@ -35,6 +35,8 @@ async def _make(connection: AbstractConnection, topology: Topology) -> None:
         for source, destination, pattern in topology.links:
             await exchanges[destination].bind(exchanges[source], pattern, timeout=DECLARE_WITHIN)
         for queue in topology.all_queues:
+            if queue.foreign:
+                continue  # the preflight has made it where it was missing
             declared = await _queue(channel, queue)
             for exchange, pattern in queue.bindings:
                 await declared.bind(exchanges[exchange], pattern, timeout=DECLARE_WITHIN)
@@ -50,6 +52,8 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> None:
     for exchange in topology.all_exchanges:
         problems += await _mismatch(connection, _exchange, exchange, f'exchange "{exchange.name}"')
     for queue in topology.all_queues:
+        if queue.foreign and await look_at(connection, queue.name) is not None:
+            continue
         problems += await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')
     if problems:
         advice = "empty and delete what is listed in the management UI, then run: pocketwatch migrate"

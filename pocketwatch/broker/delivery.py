@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Protocol, TypeVar, get_type_hints
 
 from aio_pika import IncomingMessage
 from faststream import AckPolicy, BaseMiddleware, ContextRepo
@@ -28,13 +28,15 @@ from pocketwatch.broker.malformed import explain
 from pocketwatch.broker.topology import Queue
 from pocketwatch.errors import Malformed
 from pocketwatch.storage.executor import Executor
-from pocketwatch.storage.work import Transaction, Work
+from pocketwatch.storage.work import Errand, Transaction, Work
 from schemas import envelope as wire
 from schemas.envelope import Envelope
 from schemas.message import Message
 
 HANDLED = "message handled"
 NO_ID = "message without an id, a repeat of it cannot be recognised"
+
+KINDS: tuple[type[Work], ...] = (Work, Transaction, Errand)
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[None]])
 
@@ -44,38 +46,62 @@ class Consumer:
     """A handler, its queue, and how its messages are run.
 
     Args:
-        alone: the handler takes a `Transaction`; else its messages share one.
+        kind: what the handler takes: `Work` shares a transaction, `Transaction` runs alone, `Errand` without any.
         apart: messages for which this is equal never share a transaction.
     """
 
     queue: Queue
     handler: Callable[[Any, Any], Awaitable[None]]
     schema: type[Message]
-    alone: bool
+    kind: type[Work]
     apart: Callable[[Any], Hashable]
+    reader: "Reader"
+
+
+class Reader(Protocol):
+    """Reads deliveries; ours by default. Another one reads what others publish in a form of their own."""
+
+    def envelope(self, raw: IncomingMessage) -> Envelope:
+        """The metadata of a delivery.
+
+        Raises:
+            ValueError: naming the property or header, its value and what would be right.
+        """
+
+    def message(self, raw: RabbitMessage) -> Message:
+        """The checked message.
+
+        Raises:
+            Malformed: saying what is wrong with it, and what would be right.
+        """
 
 
 CONSUMERS: dict[str, Consumer] = {}  # by queue; filled by the decorator as the modules of a group are imported
 
 
 def consumer(
-    router: RabbitRouter, queue: Queue, *, apart: Callable[[Any], Hashable] = lambda _: None
+    router: RabbitRouter,
+    queue: Queue,
+    *,
+    apart: Callable[[Any], Hashable] = lambda _: None,
+    reader: Reader | None = None,
 ) -> Callable[[Handler], Handler]:
     """Make `async def handle(message, work) -> None` the consumer of a queue.
 
-    The annotations say what is consumed and how: the schema of the message, and `Work` or `Transaction`.
+    The annotations say what is consumed and how: the schema of the message, and `Work`, `Transaction` or `Errand`.
 
     Raises:
         TypeError: when they do not.
     """
 
     def register(handler: Handler) -> Handler:
-        noted = _consumer(queue, handler, apart)
+        noted = _consumer(queue, handler, apart, reader)
         subscriber = router.subscriber(
             RabbitQueue(queue.name, declare=False),  # `declare.declare` has made it, with every argument said
             channel=Channel(prefetch_count=queue.prefetch),
-            ack_policy=AckPolicy.REJECT_ON_ERROR,
-            decoder=_decoder(noted.schema),
+            # What cannot even be handed on: our queues dead-letter it themselves, somebody else's would drop it.
+            ack_policy=AckPolicy.NACK_ON_ERROR if queue.foreign else AckPolicy.REJECT_ON_ERROR,
+            decoder=_decoder(noted.reader),
             no_reply=True,
             title=queue.name,
             description=handler.__doc__,
@@ -87,20 +113,48 @@ def consumer(
     return register
 
 
-def _consumer(queue: Queue, handler: Callable[..., Awaitable[None]], apart: Callable[[Any], Hashable]) -> Consumer:
+def _consumer(
+    queue: Queue,
+    handler: Callable[..., Awaitable[None]],
+    apart: Callable[[Any], Hashable],
+    reader: Reader | None,
+) -> Consumer:
     hints = [hint for name, hint in get_type_hints(handler).items() if name != "return"]
     match hints:
-        case [type() as schema, type() as kind] if issubclass(schema, Message) and kind in {Work, Transaction}:
-            return Consumer(queue, handler, schema, alone=kind is Transaction, apart=apart)
-    raise TypeError(f"{handler.__qualname__} must take (message: a Message, work: Work or Transaction), both annotated")
+        case [type() as schema, type() as kind] if issubclass(schema, Message) and kind in KINDS:
+            return Consumer(queue, handler, schema, kind, apart, reader or OwnReader(schema))
+    raise TypeError(
+        f"{handler.__qualname__} must take (message: a Message, work: Work, Transaction or Errand), both annotated"
+    )
 
 
-def _decoder(schema: type[Message]) -> Callable[[RabbitMessage], Awaitable[Message]]:
-    async def decode(message: RabbitMessage) -> Message:
+@dataclass(frozen=True)
+class OwnReader:
+    """Reads what we publish: metadata in properties and headers, arguments in a JSON body."""
+
+    schema: type[Message]
+
+    def envelope(self, raw: IncomingMessage) -> Envelope:
+        """The metadata of a delivery."""
+        return wire.read(
+            message_id=raw.message_id,
+            correlation_id=_text(raw.correlation_id),
+            exchange=raw.exchange or "",
+            routing_key=raw.routing_key or "",
+            headers=raw.headers or {},
+        )
+
+    def message(self, raw: RabbitMessage) -> Message:
+        """The checked message; an empty body means all defaults."""
         try:
-            return schema.model_validate_json(message.body.strip() or b"{}")
+            return self.schema.model_validate_json(raw.body.strip() or b"{}")
         except ValidationError as error:
-            raise Malformed(explain(error, schema)) from error
+            raise Malformed(explain(error, self.schema)) from error
+
+
+def _decoder(reader: Reader) -> Callable[[RabbitMessage], Awaitable[Message]]:
+    async def decode(message: RabbitMessage) -> Message:
+        return reader.message(message)
 
     return decode
 
@@ -167,13 +221,7 @@ CURRENT: ContextVar[Delivery] = ContextVar("delivery")
 def _envelope(raw: IncomingMessage, job: str) -> tuple[Envelope, str | None]:
     """The metadata of a delivery; when it cannot be read, a nameless one and what is wrong."""
     try:
-        return wire.read(
-            message_id=raw.message_id,
-            correlation_id=_text(raw.correlation_id),
-            exchange=raw.exchange or "",
-            routing_key=raw.routing_key or "",
-            headers=raw.headers or {},
-        ), None
+        return CONSUMERS[job].reader.envelope(raw), None
     except ValueError as error:
         nameless = wire.read(message_id=None, correlation_id=None, exchange="", routing_key=job, headers={})
         return nameless, str(error)

@@ -10,7 +10,7 @@ them. Valid unchanged on RabbitMQ 3.10 and 4.x. Arguments of a queue never chang
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -39,12 +39,14 @@ class Queue:
         arguments: the broker's own argument names.
         bindings: (exchange, routing key pattern) pairs.
         prefetch: how many unacknowledged messages one consumer may hold.
+        foreign: somebody else's, who made it as he likes; it is made only where it is missing.
     """
 
     name: str
     arguments: Mapping[str, Any]
     bindings: tuple[tuple[Exchange, str], ...] = ()
     prefetch: int = 1
+    foreign: bool = False
 
     @property
     def single(self) -> bool:
@@ -160,6 +162,11 @@ def _queue(name: str, bindings: tuple[tuple[Exchange, str], ...], *, prefetch: i
     return Queue(name, MappingProxyType(arguments), bindings, prefetch)
 
 
+def celery_queue(name: str) -> Queue:
+    """Celery's own queue, as its clients declare it: classic, without arguments. Its dead letters are ours."""
+    return Queue(name, MappingProxyType({}), prefetch=100, foreign=True)
+
+
 TICKS = Exchange("ticks")
 MODERATION = Exchange("moderation")
 USER_NOTIFICATIONS = Exchange("user_notifications")
@@ -178,6 +185,16 @@ RATES_CLEANUP = job_queue("rates.cleanup")
 MAINTENANCE_PURGE_LOGS = job_queue("maintenance.purge_logs")
 MAINTENANCE_ARCHIVE_ADS = job_queue("maintenance.archive_ads")
 MAINTENANCE_VACUUM = job_queue("maintenance.vacuum")
+ANALYTICS_QUICK_STATS = job_queue("analytics.quick_stats")
+ANALYTICS_PLATFORM = job_queue("analytics.platform")
+ANALYTICS_DAILY_REPORT = job_queue("analytics.daily_report")
+ANALYTICS_CLEANUP = job_queue("analytics.cleanup")
+MODERATION_REVIEW = event_queue("moderation.review", (MODERATION, "ad.submitted"), prefetch=8)
+MODERATION_USER_NOTICES = event_queue("moderation.user_notices", (MODERATION, "user.ad.*"))
+MODERATION_MANAGER_NOTICES = event_queue("moderation.manager_notices", (MODERATION, "manager.ad.*"))
+MAIL_DELIVERY = event_queue("mail.delivery", (MAIL, "mail.requested"))
+MAIL_UNSUBSCRIBE = event_queue("mail.unsubscribe", (MAIL, "mail.unsubscribed"))
+MAIL_DIGEST = job_queue("mail.digest")
 
 TOPOLOGY = Topology(
     exchanges=(TICKS, MODERATION, USER_NOTIFICATIONS, MANAGER_NOTIFICATIONS, MAIL, FACTS, DEAD),
@@ -192,6 +209,16 @@ TOPOLOGY = Topology(
         MAINTENANCE_PURGE_LOGS,
         MAINTENANCE_ARCHIVE_ADS,
         MAINTENANCE_VACUUM,
+        ANALYTICS_QUICK_STATS,
+        ANALYTICS_PLATFORM,
+        ANALYTICS_DAILY_REPORT,
+        ANALYTICS_CLEANUP,
+        MODERATION_REVIEW,
+        MODERATION_USER_NOTICES,
+        MODERATION_MANAGER_NOTICES,
+        MAIL_DELIVERY,
+        MAIL_UNSUBSCRIBE,
+        MAIL_DIGEST,
     ),
     waits=(
         Wait("wait.10s", timedelta(seconds=10)),
@@ -203,3 +230,8 @@ TOPOLOGY = Topology(
     # What the platform publishes today reaches the moderation queues without a change on its side.
     links=((USER_NOTIFICATIONS, MODERATION, "#"), (MANAGER_NOTIFICATIONS, MODERATION, "#")),
 )
+
+
+def with_celery(queue: str) -> Topology:
+    """The topology of consumers: with the queue of this name, from which the bridge takes Celery's tasks."""
+    return replace(TOPOLOGY, queues=(*TOPOLOGY.queues, celery_queue(queue)))

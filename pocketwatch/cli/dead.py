@@ -8,7 +8,7 @@ import typer
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter, Wanted
 from pocketwatch.broker.publishing import Publisher
-from pocketwatch.broker.topology import TOPOLOGY, Queue
+from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.running import quickly, read_settings, run
 from pocketwatch.errors import PocketwatchError
@@ -33,7 +33,7 @@ def list_letters(
 
     Example: pocketwatch dead list --queue cleanup.tokens
     """
-    found = run(_look(read_settings(), _queues(queue), limit))
+    found = run(_look(read_settings(), queue, limit))
     if as_json:
         print_json([letter.as_dict() for letter in found])
     else:
@@ -48,7 +48,7 @@ def show(
 
     Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
     """
-    found = run(_look(read_settings(), _queues(queue), dead_letters.MOST_AT_ONCE))
+    found = run(_look(read_settings(), queue, dead_letters.MOST_AT_ONCE))
     letters = [letter for letter in found if letter.message_id == message_id]
     if not letters:
         raise PocketwatchError(f'there is no dead letter "{message_id}"; see: pocketwatch dead list')
@@ -67,7 +67,7 @@ def requeue(ids: Ids = None, queue: From = None, every: All = False, as_json: As
 
     Example: pocketwatch dead requeue --queue cleanup.media --all
     """
-    done = run(_each(read_settings(), _queues(queue), _wanted(ids, every=every), dead_letters.requeue))
+    done = run(_each(read_settings(), queue, _wanted(ids, every=every), dead_letters.requeue))
     _finish(done, "requeued", as_json=as_json)
 
 
@@ -86,14 +86,15 @@ def drop(
     wanted = _wanted(ids, every=every)
     if not yes:
         typer.confirm("Delete these dead letters for good?", abort=True)
-    _finish(run(_each(read_settings(), _queues(queue), wanted, dead_letters.drop)), "dropped", as_json=as_json)
+    _finish(run(_each(read_settings(), queue, wanted, dead_letters.drop)), "dropped", as_json=as_json)
 
 
-def _queues(name: str | None) -> list[Queue]:
+def _queues(settings: Settings, name: str | None) -> list[Queue]:
+    topology = with_celery(settings.bridge.celery_queue)
     if name is None:
-        return list(TOPOLOGY.queues)
-    if (queue := TOPOLOGY.queue(name.removesuffix(".dead"))) is None:
-        raise PocketwatchError(f'there is no queue "{name}"; known are {", ".join(q.name for q in TOPOLOGY.queues)}')
+        return list(topology.queues)
+    if (queue := topology.queue(name.removesuffix(".dead"))) is None:
+        raise PocketwatchError(f'there is no queue "{name}"; known are {", ".join(q.name for q in topology.queues)}')
     return [queue]
 
 
@@ -103,15 +104,17 @@ def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
     return lambda letter: every or letter.message_id in (ids or [])
 
 
-async def _look(settings: Settings, queues: list[Queue], limit: int) -> list[DeadLetter]:
+async def _look(settings: Settings, queue: str | None, limit: int) -> list[DeadLetter]:
+    queues = _queues(settings, queue)
     async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=quickly(settings)) as publisher:
-        found = [await dead_letters.look(publisher, queue, limit=limit) for queue in queues]
+        found = [await dead_letters.look(publisher, each, limit=limit) for each in queues]
     return [letter for letters in found for letter in letters]
 
 
-async def _each(settings: Settings, queues: list[Queue], wanted: Wanted, act: Act) -> list[DeadLetter]:
+async def _each(settings: Settings, queue: str | None, wanted: Wanted, act: Act) -> list[DeadLetter]:
+    queues = _queues(settings, queue)
     async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=quickly(settings)) as publisher:
-        found = [await act(publisher, queue, wanted) for queue in queues]
+        found = [await act(publisher, each, wanted) for each in queues]
     return [letter for letters in found for letter in letters]
 
 

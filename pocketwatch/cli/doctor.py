@@ -15,7 +15,7 @@ from consumers.rates.ages import ages
 from pocketwatch import settings as reading
 from pocketwatch.broker.declare import difference_of, look_at
 from pocketwatch.broker.publishing import Publisher
-from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.broker.topology import with_celery
 from pocketwatch.cli.output import AsJson, print_json, print_table
 from pocketwatch.cli.running import database, quickly, read_settings, run
 from pocketwatch.clock import utc_now
@@ -187,14 +187,16 @@ async def _rates(opened: Database, wanted: Rates) -> AsyncIterator[Finding]:
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:
     async with Publisher(settings.rabbitmq_urls, role="doctor", patience=quickly(settings)) as publisher:
         yield _version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
-        for queue in TOPOLOGY.queues:
+        for queue in with_celery(settings.bridge.celery_queue).queues:
             found = await look_at(publisher.connection, queue.name)
             if found is None:
                 yield Finding(queue.name, "problem", "the queue does not exist; run: pocketwatch migrate")
                 continue
-            if (difference := await difference_of(publisher.connection, queue)) is not None:
+            if not queue.foreign and (difference := await difference_of(publisher.connection, queue)) is not None:
                 yield Finding(queue.name, "problem", difference)
-            group = next((name for name in GROUPS if name == queue.name.split(".")[0]), "")
+            group = (
+                "bridge" if queue.foreign else next((name for name in GROUPS if name == queue.name.split(".")[0]), "")
+            )
             advice = f"nobody consumes it; run: pocketwatch consume {group}"
             yield Finding(
                 queue.name,

@@ -1,7 +1,7 @@
 """`migrate`: the suite's tables and the whole broker topology."""
 
 from pocketwatch.broker.publishing import Publisher
-from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.broker.topology import with_celery
 from pocketwatch.cli.output import console
 from pocketwatch.cli.running import read_settings, run
 from pocketwatch.settings import Settings
@@ -27,7 +27,7 @@ async def migrate_both(settings: Settings) -> None:
     finally:
         await database.close()
     console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
-    patience = settings.servers.patience
-    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=patience, topology=TOPOLOGY):
+    topology, patience = with_celery(settings.bridge.celery_queue), settings.servers.patience
+    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=patience, topology=topology):
         pass
-    console.print(f"broker: {len(TOPOLOGY.all_exchanges)} exchanges and {len(TOPOLOGY.all_queues)} queues declared")
+    console.print(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues declared")

@@ -21,7 +21,6 @@ from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.executor import Outcome, Patience
 from pocketwatch.storage.work import Found, Lookup, Row, Work
 from schemas.envelope import Envelope
-from schemas.message import Message
 
 GROUP_SIZE = 100
 HALVED = "group refused, tried again in halves"
@@ -35,7 +34,7 @@ class Delivery:
     """A message in hand, and the future through which its outcome is told."""
 
     envelope: Envelope
-    message: Message
+    message: Any
     key: Hashable
     answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -100,7 +99,7 @@ class GroupCommit:
     _waiting: list[Delivery] = field(default_factory=list, init=False)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    async def handle(self, envelope: Envelope, message: Message) -> Outcome:
+    async def handle(self, envelope: Envelope, message: Any) -> Outcome:
         """Return when the effects are committed; raise when they cannot be."""
         delivery = Delivery(envelope, message, self.apart(message))
         self._waiting.append(delivery)
@@ -187,12 +186,12 @@ def log_row(run: run_log.Run, work: Work) -> run_log.Row:
 
 
 async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Insert rows, one statement per table and set of columns, in the order in which tables were first named.
+    """Execute once per table or statement and set of columns, in the order in which they were first named.
 
     The columns belong to the key, because SQLAlchemy takes those of a list from its first row and drops the others'.
     """
-    inserts: dict[tuple[sa.Table, tuple[str, ...]], list[dict[str, Any]]] = {}
-    for table, values in rows:
-        inserts.setdefault((table, tuple(sorted(values))), []).append(values)
-    for (table, _), batch in inserts.items():
-        await connection.execute(sa.insert(table), batch)
+    batches: dict[tuple[sa.Table | sa.Executable, tuple[str, ...]], list[dict[str, Any]]] = {}
+    for what, values in rows:
+        batches.setdefault((what, tuple(sorted(values))), []).append(values)
+    for (what, _), batch in batches.items():
+        await connection.execute(sa.insert(what) if isinstance(what, sa.Table) else what, batch)

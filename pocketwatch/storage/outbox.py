@@ -42,8 +42,11 @@ class Outgoing:
     attempts: int
 
 
-def of(envelope: Envelope, payload: Mapping[str, Any]) -> tuple[sa.Table, dict[str, Any]]:
-    """A message to be sent, as a row that is inserted with the effects that ask for it."""
+def of(
+    envelope: Envelope, payload: Mapping[str, Any], *, at: datetime | None = None
+) -> tuple[sa.Table, dict[str, Any]]:
+    """A message to be sent, not before the moment `at`, as a row that is inserted with the effects that ask for it."""
+    later = {} if at is None else {"available_at": at}
     return outbox, {
         "message_id": envelope.message_id,
         "exchange": envelope.exchange,
@@ -51,6 +54,7 @@ def of(envelope: Envelope, payload: Mapping[str, Any]) -> tuple[sa.Table, dict[s
         "payload": dict(payload),
         "headers": envelope.headers(),
         "correlation_id": envelope.correlation_id,
+        **later,
     }
 
 

@@ -22,9 +22,17 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch migrations'))")
 
 
+OURS_BY_NAME = suite.metadata.tables
+
+
 def OURS(name: str | None, kind: str, _parents: Any) -> bool:  # noqa: N802  Alembic's filter, used as a constant
     """Only our own tables are compared; the platform's live in the same schema and are none of our business."""
-    return kind != "table" or name in suite.metadata.tables
+    return kind != "table" or name in OURS_BY_NAME
+
+
+def without_djangos(thing: Any, _name: str | None, kind: str, reflected: bool, _other: Any) -> bool:  # noqa: FBT001
+    """Foreign keys to the platform's tables, which Django has made in tables that we adopted, are none of ours."""
+    return not (reflected and kind == "foreign_key_constraint" and thing.referred_table.name not in OURS_BY_NAME)
 
 
 async def migrate(database: Database) -> list[str]:
@@ -95,7 +103,12 @@ def _upgrade(connection: Connection) -> list[str]:
 
 
 def _differences(connection: Connection) -> list[str]:
-    options: dict[str, Any] = {"version_table": VERSION_TABLE, "include_name": OURS, "compare_server_default": True}
+    options: dict[str, Any] = {
+        "version_table": VERSION_TABLE,
+        "include_name": OURS,
+        "include_object": without_djangos,
+        "compare_server_default": True,
+    }
     context = MigrationContext.configure(connection, opts=options)
     return [str(difference) for difference in compare_metadata(context, suite.metadata)]
 

@@ -15,13 +15,15 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.gathering import Act, Answer, Gathering, Item
 from schemas.envelope import Envelope
 from schemas.message import Message
 
-Row = tuple[sa.Table, dict[str, Any]]
+Row = tuple[sa.Table | sa.Executable, dict[str, Any]]  # a table: insert this row; a statement: execute it with this
 Found = sa.Row[*tuple[Any, ...]]
 
 Status = Literal["succeeded", "partial", "skipped"]
@@ -69,9 +71,12 @@ class Work:
         """Insert this row when everything is written."""
         self.rows.append((table, values))
 
+    def change(self, statement: sa.Executable, **values: Any) -> None:
+        """Execute an UPDATE (or an INSERT that may meet a conflict) with these values when everything is written."""
+        self.rows.append((statement, values))
+
     def send(self, exchange: str, routing_key: str, payload: Message | Mapping[str, Any]) -> None:
         """Publish this after the commit; its id follows from ours, so a repeated attempt sends the same message."""
-        body = payload.model_dump(mode="json") if isinstance(payload, Message) else payload
         child = Envelope(
             message_id=self._next_id(),
             correlation_id=self.envelope.correlation_id,
@@ -79,7 +84,12 @@ class Work:
             routing_key=routing_key,
             trigger="event",
         )
-        self.rows.append(outbox.of(child, body))
+        self.rows.append(outbox.of(child, _body(payload)))
+
+    def forward(self, message: Message, *, at: datetime | None = None) -> None:
+        """Publish, under our own id and trigger, what this message stands for; not before the moment `at`."""
+        same = replace(self.envelope, exchange=message.exchange, routing_key=message.routing_key, attempt=1)
+        self.rows.append(outbox.of(same, _body(message), at=at))
 
     def record(self, **statistics: Any) -> None:
         """Say in the log row what was done; figures that JSON can hold."""
@@ -100,6 +110,28 @@ class Work:
     def _next_id(self) -> str:
         self._sent += 1
         return f"{self.message_id}.{self._sent}"
+
+
+class Errand(Work):
+    """The work of a message whose effect lies outside the database, such as a letter: handled without a transaction.
+
+    What it told is committed afterwards, together with its claim, in a transaction that it shares with others. When the
+    process dies in between, the message comes again: the handler keeps its own record of what it has done (`together`).
+    There is no `get`: a read belongs to what is asked `together`.
+    """
+
+    def __init__(self, envelope: Envelope, *, gathering: Gathering, settings: Settings) -> None:
+        super().__init__(envelope, utc_now(), NoReads())
+        self.settings = settings
+        self._gathering = gathering
+
+    async def together(self, act: Act[Item, Answer], item: Item) -> Answer:
+        """Do this in a short transaction, shared with all errands that ask for the same at the same time.
+
+        Args:
+            act: takes a connection and the items of all; returns an answer for each, in their order.
+        """
+        return await self._gathering.ask(act, item)
 
 
 class Transaction(Work):
@@ -150,6 +182,18 @@ class Transaction(Work):
                 await run_log.progress(connection, self._run, share=share, statistics=self.statistics)
 
 
+class NoReads:
+    """Answers nobody."""
+
+    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
+        """Refuse.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"an errand has no transaction to read in ({lookup.sql[:40]!r} for {key!r}); ask together")
+
+
 class OwnReads:
     """Answers `get` for a job that runs alone, one query a key."""
 
@@ -159,3 +203,7 @@ class OwnReads:
     async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
         """The row under this key."""
         return (await self._session.execute(sa.text(lookup.sql), {"keys": [key]})).first()
+
+
+def _body(payload: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    return payload.model_dump(mode="json") if isinstance(payload, Message) else payload

@@ -2,10 +2,12 @@
 
 import pytest
 
-from pocketwatch.broker.topology import TOPOLOGY, matches
+from pocketwatch.broker.topology import TOPOLOGY, matches, with_celery
 from schemas.catalogue import CATALOGUE
 from schemas.message import Tick
 
+USER_KEYS = ("approved", "rejected", "needs_edit", "max_attempts", "unknown")
+MANAGER_KEYS = ("review_required", "max_attempts", "flagged", "unknown")
 # What RabbitMQ 3.10 and 4.x both accept for quorum queues, and heed.
 ACCEPTED = {
     "x-queue-type",
@@ -23,6 +25,28 @@ def test_the_exchanges_are_those_of_the_contract():
     names = [exchange.name for exchange in TOPOLOGY.exchanges]
 
     assert names == ["ticks", "moderation", "user_notifications", "manager_notifications", "mail", "facts", "dead"]
+
+
+def test_celerys_own_queue_is_as_celery_makes_it():
+    queue = with_celery("celery").queue("celery")
+
+    assert queue is not None
+    assert (dict(queue.arguments), queue.bindings, queue.foreign) == ({}, (), True)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "queues"),
+    [
+        ("moderation", "ad.submitted", ["moderation.review"]),
+        *(("user_notifications", f"user.ad.{what}", ["moderation.user_notices"]) for what in USER_KEYS),
+        *(("manager_notifications", f"manager.ad.{what}", ["moderation.manager_notices"]) for what in MANAGER_KEYS),
+        ("moderation", "user.ad.approved", ["moderation.user_notices"]),
+        ("mail", "mail.requested", ["mail.delivery"]),
+        ("mail", "mail.unsubscribed", ["mail.unsubscribe"]),
+    ],
+)
+def test_what_the_platform_publishes_reaches_its_consumer(exchange: str, key: str, queues: list[str]):
+    assert [queue.name for queue in TOPOLOGY.route(exchange, key)] == queues
 
 
 def test_the_waits_are_those_of_the_contract():

@@ -27,7 +27,11 @@ async def empty(servers: Servers, database_url: str):
 async def test_from_nothing_to_the_newest_and_again(empty: Database):
     assert not await schema.is_current(empty)
 
-    assert await schema.migrate(empty) == ["2026_11_21_suite_tables", "2026_11_21_rates_and_decisions"]
+    assert await schema.migrate(empty) == [
+        "2026_11_21_suite_tables",
+        "2026_11_21_rates_and_decisions",
+        "2026_11_21_moderation_and_mail",
+    ]
     assert await schema.migrate(empty) == []
 
     assert await schema.is_current(empty)

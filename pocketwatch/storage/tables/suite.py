@@ -201,5 +201,115 @@ moderation_decisions = sa.Table(
     sa.Column("message_id", sa.Text),
     sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     _moment("decided_at", now=True),
+    sa.Column("content_hash", sa.Text),  # of what was decided upon; null where only the status counted
+    sa.Column("rules_version", sa.Text),
+    sa.Column("scores", JSONB),
     sa.Index(None, "ad_id", "id"),
+)
+
+# Made by Django on sites that had it before; as its model has it, but for what is marked as ours. No foreign key to the
+# platform's tables where we make it: each notice would lock a row of theirs.
+manager_settings = sa.Table(
+    "moderation_manager_notification_settings",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
+    sa.Column("email_enabled", sa.Boolean, nullable=False),
+    sa.Column("info_table_enabled", sa.Boolean, nullable=False),
+    sa.Column("email_address", sa.String(254), nullable=False),  # empty: the manager's own
+    sa.Column("notify_for_actions", JSONB, nullable=False),  # empty: all
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    _moment("created_at", nullable=False),
+    _moment("updated_at", nullable=False),
+    sa.Column("manager_id", sa.BigInteger, nullable=False),
+    # One set of wishes a manager.
+    sa.UniqueConstraint("manager_id", name="moderation_manager_notification_settings_manager_id_key"),
+)
+
+# The info table: what someone is to read on the site. `manager_id` is who reads it; `audience` (ours) says whether as a
+# manager or as the owner of the ad.
+notifications = sa.Table(
+    "moderation_notifications",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
+    sa.Column("action", sa.String(50), nullable=False),
+    sa.Column("title", sa.String(200), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("ad_id", sa.Integer),
+    sa.Column("user_id", sa.Integer),
+    sa.Column("data", JSONB, nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    _moment("created_at", nullable=False),
+    _moment("read_at"),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("manager_id", sa.BigInteger, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False, server_default="manager"),
+    sa.CheckConstraint("ad_id >= 0", name="ad_id"),
+    sa.CheckConstraint("user_id >= 0", name="user_id"),
+    sa.CheckConstraint("priority >= 0", name="priority"),
+)
+
+# One row per notification, channel and recipient. Ours are the columns from `key` on; a letter without a row in the
+# info table has no notification.
+notification_logs = sa.Table(
+    "moderation_notification_logs",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
+    sa.Column("method", sa.String(20), nullable=False),  # email or info_table
+    sa.Column("recipient", sa.String(254), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("error_message", sa.Text, nullable=False),
+    _moment("sent_at", nullable=False),  # before it is sent: when it was asked for
+    _moment("delivered_at"),
+    sa.Column("external_id", sa.String(100), nullable=False),  # the letter's Message-ID
+    sa.Column("notification_id", sa.BigInteger),
+    sa.Column("key", sa.Text),  # event, recipient and channel
+    sa.Column("letter", sa.Text),
+    sa.Column("locale", sa.Text),
+    sa.Column("reply", sa.Text),  # the mail server's last words
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("held", JSONB),  # the letter itself while it waits for a digest
+    sa.Column("digest", sa.Text),  # the key of the digest that it went out in
+    _moment("updated_at"),
+    sa.ForeignKeyConstraint(
+        ["notification_id"],
+        ["moderation_notifications.id"],
+        name="moderation_notification_logs_notification_id_fkey",
+        deferrable=True,
+        initially="DEFERRED",
+    ),
+    # A letter is the same letter however often it is asked for.
+    sa.Index("moderation_notification_logs_key", "key", unique=True),
+    sa.Index("moderation_notification_logs_recipient_idx", "recipient", "sent_at"),
+    sa.Index("moderation_notification_logs_held_idx", "recipient", "id", postgresql_where=sa.text("held IS NOT NULL")),
+    sa.Index("moderation_notification_logs_digest_idx", "digest", postgresql_where=sa.text("digest IS NOT NULL")),
+    sa.Index("moderation_notification_logs_notification_id_idx", "notification_id"),
+)
+
+# What a user wants to hear, how and when. Who has no row: Ukrainian, everything, at any hour.
+notification_preferences = sa.Table(
+    "notification_preferences",
+    metadata,
+    sa.Column("user_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("locale", sa.Text),
+    sa.Column("channels", JSONB, nullable=False, server_default=sa.text("""'["email", "info_table"]'::jsonb""")),
+    sa.Column("quiet_from", sa.Time),  # local time; after midnight when later than `quiet_until`
+    sa.Column("quiet_until", sa.Time),
+    sa.Column("timezone", sa.Text),  # null: that of the settings
+    _moment("updated_at", now=True),
+    _one_of("locale", ("uk", "en", "ru")),
+    sa.CheckConstraint("jsonb_typeof(channels) = 'array'", name="channels"),
+    # Quiet hours have a beginning and an end, or there are none.
+    sa.CheckConstraint("(quiet_from IS NULL) = (quiet_until IS NULL)", name="quiet"),
+)
+
+# Addresses that get no letters (`all`), or none of those that one can unsubscribe from (`subscribed`).
+mail_suppressions = sa.Table(
+    "mail_suppressions",
+    metadata,
+    sa.Column("address", sa.Text, primary_key=True),  # in lower case
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    _moment("suppressed_at", now=True),
+    _one_of("scope", ("all", "subscribed")),
+    sa.CheckConstraint("address = lower(address)", name="address"),
 )

@@ -1,0 +1,45 @@
+"""Errands: messages whose effect lies outside; handled at the same time, and claimed together when they are done."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.executor import Outcome
+from pocketwatch.storage.gathering import Gathering
+from pocketwatch.storage.group_commit import GroupCommit
+from pocketwatch.storage.work import Errand, Work
+from schemas.envelope import Envelope
+from schemas.message import Message
+
+Handler = Callable[[Any, Errand], Awaitable[None]]
+
+
+class Errands:
+    """Runs one consumer's handler for many messages at the same time, and commits what they told in groups.
+
+    Args:
+        consumer: the name under which messages are claimed and logged; its queue's.
+    """
+
+    def __init__(self, consumer: str, handler: Handler, database: Database, settings: Settings) -> None:
+        self.claims = GroupCommit(consumer, _tell, database)
+        self._handler, self._settings = handler, settings
+        self._gathering = Gathering(database)
+
+    async def handle(self, envelope: Envelope, message: Message) -> Outcome:
+        """Return when the effect has happened and is claimed."""
+        errand = Errand(envelope, gathering=self._gathering, settings=self._settings)
+        await self._handler(message, errand)
+        return await self.claims.handle(envelope, errand)
+
+    async def run(self) -> None:
+        """Commit group after group. Must outlive the consumer."""
+        await self.claims.run()
+
+
+async def _tell(errand: Errand, work: Work) -> None:
+    """What the errand told is told again, in the transaction that claims it."""
+    work.rows += errand.rows
+    work.statistics |= errand.statistics
+    work.status, work.reason = errand.status, errand.reason

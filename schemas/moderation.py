@@ -1,0 +1,155 @@
+"""Moderation: ads to look at, and what owners and managers are to be told about them.
+
+Notices have the form in which the platform publishes them today (`data` with the ad, the action and the new status), so
+that it need not change a line. Fields that it adds are ignored.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schemas.message import Message
+
+Action = Literal[
+    "created",
+    "auto_approved",
+    "auto_rejected",
+    "flagged",
+    "manually_approved",
+    "manually_rejected",
+    "needs_review",
+    "max_attempts_reached",
+    "manual_status_change",
+    "bulk_status_change",
+    "user_banned",
+    "content_violation",
+]
+AdStatus = Literal["draft", "pending", "needs_review", "active", "rejected", "blocked", "sold", "archived", "inactive"]
+Channel = Literal["email", "info_table"]
+
+LARGEST_ID = 2**63 - 1
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL, which the database cannot store")
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The platform's moments are naive, and mean UTC."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Text = Annotated[str, AfterValidator(_no_nul), Field(max_length=10_000)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+class AdSubmitted(Message):
+    """An ad was created or edited, and waits to be moderated. `locale` is that of the texts for its owner."""
+
+    exchange: ClassVar[str] = "moderation"
+    routing_key: ClassVar[str] = "ad.submitted"
+
+    ad_id: Id
+    locale: Literal["uk", "en", "ru"] | None = None
+
+
+class NoticeData(BaseModel):
+    """What happened to an ad: `action`, and the `status` that it has since `timestamp` (UTC where no zone is said).
+
+    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason` and, for a change of many ads at
+    once, `affected_ads`. `attempts_count` of `max_attempts` edits are used up.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    ad_id: Id | None = None
+    action: Action
+    status: AdStatus | None = None
+    user_id: Id | None = None  # the owner
+    moderated_by_id: Id | None = None
+    reason: Text | None = None
+    attempts_count: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=1_000)] | None = 3
+    details: dict[str, Any] | None = None
+    timestamp: Moment | None = None  # null: when it is handled
+
+
+class Notice(Message):
+    """What someone is to be told about an ad; as the platform publishes it."""
+
+    model_config = ConfigDict(extra="ignore")
+    exchange: ClassVar[str] = "moderation"
+
+    data: NoticeData
+
+
+class UserNotice(Notice):
+    """The owner of an ad is to be told."""
+
+    routing_key: ClassVar[str] = "user.ad.unknown"
+
+    notification_type: Literal["user_moderation"] = "user_moderation"
+
+
+class UserAdApproved(UserNotice):
+    """The ad is on the site."""
+
+    routing_key: ClassVar[str] = "user.ad.approved"
+
+
+class UserAdRejected(UserNotice):
+    """The ad is refused."""
+
+    routing_key: ClassVar[str] = "user.ad.rejected"
+
+
+class UserAdNeedsEdit(UserNotice):
+    """The ad must be changed, or waits for a person to look at it."""
+
+    routing_key: ClassVar[str] = "user.ad.needs_edit"
+
+
+class UserAdMaxAttempts(UserNotice):
+    """The ad is refused, because it was changed too often in vain."""
+
+    routing_key: ClassVar[str] = "user.ad.max_attempts"
+
+
+class ManagerNotice(Notice):
+    """Managers are to be told; all whose settings want it, or the one that is named.
+
+    `manager_id` or `settings_id` name one; `channels` are the only ones wanted; `title` and `message` are the words of
+    the caller, in place of ours in the info table. `priority` is 1 to 10.
+    """
+
+    routing_key: ClassVar[str] = "manager.ad.unknown"
+
+    notification_type: Literal["manager_moderation"] = "manager_moderation"
+    priority: Annotated[int, Field(ge=0, le=32_767)] = 8
+    manager_id: Id | None = None
+    settings_id: Id | None = None
+    channels: list[Channel] | None = None
+    title: Annotated[Text, Field(max_length=200)] | None = None
+    message: Text | None = None
+
+
+class ManagerAdReviewRequired(ManagerNotice):
+    """A person must look at the ad."""
+
+    routing_key: ClassVar[str] = "manager.ad.review_required"
+
+
+class ManagerAdFlagged(ManagerNotice):
+    """Something about the ad was noticed."""
+
+    routing_key: ClassVar[str] = "manager.ad.flagged"
+
+
+class ManagerAdMaxAttempts(ManagerNotice):
+    """The ad was refused, because it was changed too often in vain."""
+
+    routing_key: ClassVar[str] = "manager.ad.max_attempts"
