@@ -1,7 +1,5 @@
 """The rules engine: verdicts, figures, wording, combinations, and the labelled ads."""
 
-# ruff: noqa: RUF001  Cyrillic letters that are drawn like Latin ones
-
 from datetime import date
 from decimal import Decimal
 

@@ -1,7 +1,5 @@
 """Contacts: telephone numbers, addresses, links and names in messengers, in whatever disguise; and what is none."""
 
-# ruff: noqa: RUF001  letters of one script that are drawn like those of another are the subject here
-
 import pytest
 
 from consumers.moderation.rules.engine import RuleSet

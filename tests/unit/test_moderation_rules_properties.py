@@ -1,7 +1,5 @@
 """Whatever an ad says, the rules answer, always the same, and in time."""
 
-# ruff: noqa: RUF001  letters of one script that are drawn like those of another are the subject here
-
 from decimal import Decimal
 
 import pytest

@@ -1,7 +1,5 @@
 """Word lists: what is found however it is spelt, and what is left alone although it looks alike."""
 
-# ruff: noqa: RUF001, RUF003  letters of one script that are drawn like those of another are the subject here
-
 import pytest
 
 from consumers.moderation.rules.engine import RuleSet

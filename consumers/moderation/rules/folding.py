@@ -3,8 +3,6 @@
 Each step takes time in proportion to the text's length, whatever the text is.
 """
 
-# ruff: noqa: RUF001  letters of one script that are drawn like those of another are the subject here
-
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
