@@ -42,7 +42,7 @@ class Words:
         return AdText(
             title=self.title,
             description=self.description,
-            price=self.price if self.price is not None and self.price.is_finite() else None,
+            price=self.price,
             currency=self.currency,
             year=whole(self.year),
             mileage=whole(self.mileage),

@@ -47,7 +47,6 @@ async def judge(ad: Ad, owner: Owner, past: Past, settings: Moderation) -> Judge
 
 def by_rules(opinion: Opinion, owner: Owner) -> Judgement:
     """What the rules say, as a judgement."""
-    enforced = [hit for hit in opinion.hits if not hit.shadow]
     shadow = [hit for hit in opinion.hits if hit.shadow]
     told = tuple(opinion.reasons(owner.locale))
     return Judgement(
@@ -55,11 +54,11 @@ def by_rules(opinion: Opinion, owner: Owner) -> Judgement:
         actor=f"rules {opinion.version}",
         reason="; ".join(opinion.reasons("en")) or "no rule has anything against it",
         reasons=(*told, words.PERSON_LOOKS[owner.locale]) if opinion.verdict == "review" else told,
-        categories=tuple(dict.fromkeys(hit.category for hit in enforced)),
+        categories=tuple(dict.fromkeys(hit.category for hit in opinion.enforced)),
         flagged=opinion.verdict == "review",
         rules=opinion.version,
         scores=opinion.scores,
-        details={"hits": [_record(hit) for hit in enforced], "shadow": [_record(hit) for hit in shadow]},
+        details={"hits": [_record(hit) for hit in opinion.enforced], "shadow": [_record(hit) for hit in shadow]},
     )
 
 

@@ -10,9 +10,10 @@ from consumers.moderation.ad import LONGEST_JUDGED, Ad, Owner, Past, Words
 from consumers.moderation.decisions import COUNTED, STATUS_AFTER, WINDOW, Decision
 from consumers.moderation.rules.model import Locale
 
-# `dynamic_fields` holds what the platform's forms let through: text or a number, in a value that should be an object.
+# A price may be NaN, which would equal nothing, not even itself. `dynamic_fields` holds what the platform's forms let
+# through: text or a number, in a value that should be an object.
 SAID = (
-    f"ad.title, left(ad.description, {LONGEST_JUDGED + 1}) AS description, ad.price, ad.currency, "
+    f"ad.title, left(ad.description, {LONGEST_JUDGED + 1}) AS description, nullif(ad.price, 'NaN') AS price, ad.currency, "
     "left(ad.dynamic_fields ->> 'year', 40) AS year, left(ad.dynamic_fields ->> 'mileage', 40) AS mileage"
 )
 AD = sa.text(
