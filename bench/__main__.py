@@ -29,7 +29,7 @@ BENCHES = {
     "publish": publish.run,
 }
 # Ours only, on servers of their own: how a job grows. Also as `python -m bench.sessions 200000 1000000`.
-GROWTH = ("sessions", "rates", "purge_logs")
+GROWTH = ("sessions", "rates", "purge_logs", "moderation")
 NAMES = (*BENCHES, *GROWTH)
 
 
