@@ -13,6 +13,7 @@ from schemas.moderation import AdStatus
 
 MAX_ATTEMPTS = 3  # texts that may be sent back or refused within the window
 WINDOW = timedelta(days=30)
+ACTOR = "pocketwatch"  # of what neither rules nor a classifier have decided
 
 # From which status an ad may come to which. Nobody but a superuser, on the platform, may do anything else.
 TRANSITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -130,7 +131,7 @@ def refuse(owner: Owner, past: Past) -> Decision:
     """Too many edits: refused without a look at this one."""
     judgement = Judgement(
         verdict="reject",
-        actor="attempts",
+        actor=ACTOR,
         reason=f"{past.attempts} texts within {WINDOW.days} days were sent back or refused; this one was not looked at",
         reasons=(words.too_many_edits(owner.locale, past.attempts, WINDOW.days),),
     )

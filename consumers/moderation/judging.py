@@ -10,7 +10,7 @@ from typing import Any
 from consumers.moderation import classifier, words
 from consumers.moderation.ad import LONGEST_JUDGED, Ad, Owner, Past
 from consumers.moderation.classifier import Answer, Unclear
-from consumers.moderation.decisions import Judgement, was_judged_by_person
+from consumers.moderation.decisions import ACTOR, Judgement, was_judged_by_person
 from consumers.moderation.rules.engine import RuleSet
 from consumers.moderation.rules.model import AdText, Hit, Opinion
 from pocketwatch.settings import Moderation
@@ -104,7 +104,7 @@ def _details(first: Judgement, model: str, said: Mapping[str, Any]) -> dict[str,
 def _for_a_person(owner: Owner, rules: RuleSet, reason: str) -> Judgement:
     return Judgement(
         verdict="review",
-        actor=f"rules {rules.version}",
+        actor=ACTOR,
         reason=reason,
         reasons=(words.PERSON_LOOKS[owner.locale],),
         remarks=(reason,),

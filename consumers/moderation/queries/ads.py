@@ -1,6 +1,5 @@
 """The SQL of decisions about ads."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,12 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.moderation.ad import LONGEST_JUDGED, Ad, Owner, Past, Words
 from consumers.moderation.decisions import COUNTED, STATUS_AFTER, WINDOW, Decision
 from consumers.moderation.rules.model import Locale
+from pocketwatch.storage.tables.suite import moderation_decisions
 
 # A price may be NaN, which would equal nothing, not even itself. `dynamic_fields` holds what the platform's forms let
 # through: text or a number, in a value that should be an object.
 SAID = (
-    f"ad.title, left(ad.description, {LONGEST_JUDGED + 1}) AS description, nullif(ad.price, 'NaN') AS price, ad.currency, "
-    "left(ad.dynamic_fields ->> 'year', 40) AS year, left(ad.dynamic_fields ->> 'mileage', 40) AS mileage"
+    f"ad.title, left(ad.description, {LONGEST_JUDGED + 1}) AS description, nullif(ad.price, 'NaN') AS price, "
+    "ad.currency, left(ad.dynamic_fields ->> 'year', 40) AS year, "
+    "left(ad.dynamic_fields ->> 'mileage', 40) AS mileage"
 )
 AD = sa.text(
     "SELECT ad.id, ad.status, ad.needs_manual_review, ad.moderated_by_id IS NOT NULL AS by_person, "
@@ -66,10 +67,7 @@ UPDATE car_ads SET status = :status, moderated_at = now(), moderated_by_id = NUL
     CASE WHEN needs_manual_review THEN coalesce(manual_review_requested_at, now()) ELSE now() END END
 WHERE id = :id
 """).bindparams(sa.bindparam("review", type_=sa.Boolean))
-HISTORY = sa.text(
-    "SELECT id, decided_at, action, from_status, to_status, actor, reason, rules_version, scores, message_id, details "
-    "FROM moderation_decisions WHERE ad_id = :id ORDER BY id"
-)
+HISTORY = sa.select(moderation_decisions).where(moderation_decisions.c.ad_id == sa.bindparam("id"))
 
 
 async def ad(connection: AsyncConnection, ad_id: int) -> Ad | None:
@@ -112,9 +110,10 @@ async def settle(connection: AsyncConnection, judged: Ad, decision: Decision) ->
     await connection.execute(SETTLE, values)
 
 
-async def history(connection: AsyncConnection, ad_id: int) -> Sequence[sa.RowMapping]:
+async def history(connection: AsyncConnection, ad_id: int) -> list[dict[str, Any]]:
     """Every decision of the suite about an ad, oldest first."""
-    return (await connection.execute(HISTORY, {"id": ad_id})).mappings().all()
+    found = await connection.execute(HISTORY.order_by(moderation_decisions.c.id), {"id": ad_id})
+    return [dict(row) for row in found.mappings()]
 
 
 async def _bypass(connection: AsyncConnection, user_id: int, found: sa.Row[Any]) -> str | None:
@@ -131,5 +130,9 @@ async def _bypass(connection: AsyncConnection, user_id: int, found: sa.Row[Any])
 def _ad(found: sa.Row[Any] | None) -> Ad | None:
     if found is None:
         return None
-    said = Words(found.title, found.description, found.price, found.currency, found.year, found.mileage)
-    return Ad(found.id, found.status, found.needs_manual_review, found.by_person, found.owner_id, said)
+    return Ad(found.id, found.status, found.needs_manual_review, found.by_person, found.owner_id, said(found))
+
+
+def said(found: sa.Row[Any]) -> Words:
+    """What an ad says, in the columns of `SAID`."""
+    return Words(found.title, found.description, found.price, found.currency, found.year, found.mileage)
