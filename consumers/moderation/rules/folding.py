@@ -3,6 +3,8 @@
 Each step takes time in proportion to the text's length, whatever the text is.
 """
 
+# ruff: noqa: RUF001  letters of one script that are drawn like those of another are the subject here
+
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +14,8 @@ from confusable_homoglyphs.confusables import confusables_data  # type: ignore[i
 
 CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ"
 LATIN = "abcdefghijklmnopqrstuvwxyz"
+UNSEEN = frozenset({"Cf", "Cs", "Mn", "Me"})  # invisible signs, lone surrogates, marks on other signs
+LONGEST_OPENED = 4  # signs; an Arabic ligature stands for eighteen, and text must not grow so
 LONGEST_KNOWN = 32  # letters; longer words are folded anew each time, so that what is kept stays small
 SYMBOLS = "@$!|€"  # stand for letters, between or before letters
 APOSTROPHES = "'’ʼ`´"
@@ -22,7 +26,7 @@ DRAWN_CYRILLIC = {"k": "к", "m": "м", "t": "т", "h": "н", "b": "в", "n": "�
 DRAWN_LATIN = {"к": "k", "м": "m", "т": "t", "н": "h", "в": "b", "п": "n", "и": "u", "ь": "b", "г": "r"}
 LEET_CYRILLIC = (
     dict(zip("0134689@$€!|", "оізчбвяасеіі", strict=True)),
-    dict(zip("0134689@$€!|b", "оизабвяасеииб", strict=True)) | {"i": "и"},
+    dict(zip("0134689@$€!|b", "оизабвяясеииб", strict=True)) | {"i": "и"},
 )
 LEET_LATIN = (
     dict(zip("0134567@$€!|", "oieasgtaseil", strict=True)),
@@ -43,7 +47,7 @@ def _lookalikes(alphabet: str) -> dict[str, str]:
     for sign, likenesses in confusables_data.items():
         if len(sign) == 1 and sign.isalpha() and sign == sign.lower() and sign not in alphabet:
             alike = [each["c"].lower() for each in likenesses]
-            table |= {sign: letter for letter in alike if len(letter) == 1 and letter in alphabet}
+            table.update((sign, letter) for letter in alike if len(letter) == 1 and letter in alphabet)
     return table
 
 
@@ -66,9 +70,15 @@ def plain(text: str) -> str:
 
 def _compatible(exotic: re.Match[str]) -> str:
     """Latin letters lose their accents; of Cyrillic ones only й and ї have any, and these are one sign each."""
-    signs = "".join(sign for sign in exotic[0] if unicodedata.category(sign) not in ("Cf", "Cs", "Mn", "Me"))
-    opened = unicodedata.normalize("NFKD", signs)
-    return "".join(sign for sign in opened if unicodedata.category(sign) not in ("Mn", "Me", "Cf")).translate(CONTROL)
+    return "".join(map(_opened, exotic[0])).translate(CONTROL)
+
+
+def _opened(sign: str) -> str:
+    """What the sign stands for; nothing for what is not seen, a blank for what stands for whole words."""
+    parts = unicodedata.normalize("NFKD", sign)
+    if len(parts) > LONGEST_OPENED:
+        return " "
+    return "".join(part for part in parts if unicodedata.category(part) not in UNSEEN)
 
 
 def words(token: str) -> Iterator[str]:

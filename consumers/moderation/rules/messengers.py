@@ -1,5 +1,7 @@
 """Names and numbers in messengers and social networks. Naming a messenger alone is no contact."""
 
+# ruff: noqa: RUF001  letters of one script that are drawn like those of another are the subject here
+
 import re
 from collections.abc import Iterator
 from functools import cached_property

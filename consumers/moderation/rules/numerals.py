@@ -1,5 +1,7 @@
 """Numbers that are written with words or look-alike letters, as digits."""
 
+# ruff: noqa: RUF001, RUF002  letters of one script that are drawn like those of another are the subject here
+
 import re
 
 UNITS = {

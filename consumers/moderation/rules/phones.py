@@ -44,8 +44,9 @@ class Phone(Rule):
 
     def find(self, reading: Reading) -> Iterator[str]:
         """Numbers as they are written; else those that digits, words and letters make when read one by one."""
-        found = list(islice(self._written(reading.plain), 3))
-        yield from found or self._dictated(dictated(lettered(DATE.sub("|", reading.plain))))
+        text = DATE.sub("|", reading.plain)
+        found = list(islice(self._written(text), 3))
+        yield from found or self._dictated(dictated(lettered(text)))
 
     def _written(self, text: str) -> Iterator[str]:
         for start, end in _zones(text):

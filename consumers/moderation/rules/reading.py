@@ -1,5 +1,7 @@
 """An ad as the rules read it: folded once, however many rules ask."""
 
+# ruff: noqa: RUF001  letters of one script that are drawn like those of another are the subject here
+
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
