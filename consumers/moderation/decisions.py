@@ -58,6 +58,7 @@ class Judgement:
         reason: for the record, in English.
         reasons: for the owner, in his language.
         remarks: for managers only, such as the words of a classifier, which no owner is to read.
+        categories: of the rules that object.
         flagged: a rule of ours asks for a person.
     """
 

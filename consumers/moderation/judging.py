@@ -80,9 +80,10 @@ async def _second(first: Judgement, text: AdText, owner: Owner, settings: Modera
 def by_classifier(answer: Answer, first: Judgement, owner: Owner, model: str) -> Judgement:
     """What a classifier says about what the rules let pass. It alone refuses nothing, and approves only outright."""
     said, reason = answer.model_dump(), f"the classifier says {answer.decision}: {answer.reason}"
-    if not answer.is_clear_approval:
-        return replace(_doubted(first, owner, model, reason, said), categories=tuple(answer.categories))
-    return replace(first, actor=f"classifier {model}", reason=reason, details=_details(first, model, said))
+    if answer.is_clear_approval:
+        return replace(first, actor=f"classifier {model}", reason=reason, details=_details(first, model, said))
+    found = f" ({', '.join(answer.categories)})" if answer.categories else ""
+    return _doubted(first, owner, model, f"{reason}{found}", said)
 
 
 def _doubted(first: Judgement, owner: Owner, model: str, reason: str, said: Mapping[str, Any]) -> Judgement:

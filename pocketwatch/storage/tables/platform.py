@@ -29,6 +29,7 @@ users = sa.Table(
     "auth_user",
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("email", sa.String(254), nullable=False),
     sa.Column("is_active", sa.Boolean, nullable=False),
     sa.Column("is_staff", sa.Boolean, nullable=False),
     sa.Column("is_superuser", sa.Boolean, nullable=False),
