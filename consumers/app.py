@@ -7,6 +7,7 @@ from faststream.rabbit import RabbitRouter
 from consumers.bridge import celery
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.maintenance import archive_ads, purge_logs, vacuum
+from consumers.moderation import review
 from consumers.rates import cleanup as rates_cleanup
 from consumers.rates import update as rates_update
 from pocketwatch.errors import SettingsError
@@ -19,6 +20,7 @@ GROUPS: Mapping[str, tuple[Router, ...]] = {
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
     "bridge": (celery.router,),
+    "moderation": (review.router,),
 }
 
 

@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.fixtures.smtp",
     "tests.fixtures.celery",
     "tests.fixtures.letters",
+    "tests.fixtures.moderation",
 ]
