@@ -26,9 +26,9 @@ COMMANDS: Mapping[str, str] = {
 }
 # What others' errors mean to an operator: SQLSTATEs, and names of classes whose import would cost every command.
 MEANINGS = {
-    "42P01": "the database has no tables of ours yet; run: pocketwatch migrate",
-    "42501": "the database's user lacks a right (docs/operations.md): {error.orig}",
-    "ChannelAccessRefused": "the broker's user lacks a right (docs/operations.md): {error}",
+    "42P01": "{reason}; the suite's tables are made by: pocketwatch migrate",
+    "42501": "the database's user lacks a right (docs/operations.md): {reason}",
+    "ChannelAccessRefused": "the broker's user lacks a right (docs/operations.md): {reason}",
 }
 
 
@@ -76,8 +76,9 @@ def main() -> None:
     except PocketwatchError as error:
         sys.exit(f"pocketwatch: {error}")
     except Exception as error:
-        sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+        drivers = getattr(error, "orig", error)
+        sqlstate = getattr(drivers, "sqlstate", None)
         meaning = MEANINGS.get(sqlstate or type(error).__name__)
         if meaning is None:
             raise
-        sys.exit(f"pocketwatch: {meaning.format(error=error)}")
+        sys.exit(f"pocketwatch: {meaning.format(reason=drivers.__cause__ if sqlstate else error)}")

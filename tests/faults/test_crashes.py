@@ -4,15 +4,13 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
-import pytest
 
 from pocketwatch.broker.declare import look_at
 from pocketwatch.broker.publishing import Publisher
@@ -46,20 +44,6 @@ def held(database_url: str, table: str) -> Iterator[None]:
 async def wait_for(process: Process, event: str, **limits: Any) -> list[dict[str, Any]]:
     """Wait for a process without holding up the proxy, which runs in this one."""
     return await asyncio.to_thread(lambda: process.until(event, **limits))
-
-
-@pytest.fixture
-async def proxy(settings: Settings, publisher: Publisher) -> AsyncIterator[Proxy]:
-    url = urlsplit(settings.rabbitmq_urls[0])
-    assert url.hostname
-    assert url.port
-    async with Proxy(url.hostname, url.port) as opened:
-        yield opened
-
-
-def through(proxy: Proxy, settings: Settings) -> dict[str, str]:
-    url = urlsplit(settings.rabbitmq_urls[0])
-    return {"RABBITMQ_URL": url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{proxy.port}").geturl()}
 
 
 async def is_running(runs: Runs, message_id: str) -> bool:
@@ -96,7 +80,7 @@ async def test_a_consumer_killed_between_commit_and_acknowledgement_is_found_to_
     media: Path,
     database_url: str,
 ):
-    consumer = pocketwatch.start("consume", **through(proxy, settings))
+    consumer = pocketwatch.start("consume", RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
     await wait_for(consumer, "consuming")
     with held(database_url, "inbox"):
         sent = await trigger.publish(publisher, CleanMedia(retention_days=0))
@@ -154,7 +138,7 @@ def check_fires(database_url: str) -> int:
 async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consumer_knows_it(
     pocketwatch: Program, publisher: Publisher, settings: Settings, runs: Runs, proxy: Proxy, database_url: str
 ):
-    relay = pocketwatch.start("publish", **through(proxy, settings))
+    relay = pocketwatch.start("publish", RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
     await wait_for(relay, "publishing")
     proxy.hold_downward()  # the message goes out, its confirmation does not come back
     with psycopg.connect(database_url) as connection:

@@ -370,7 +370,9 @@ def test_a_group_that_does_not_exist_is_told(pocketwatch: Program):
 def test_tables_that_are_not_there_are_told(pocketwatch: Program, servers: Servers):
     done = pocketwatch("runs", DATABASE_URL=servers.postgresql("postgres"))
 
-    assert done.stderr == "pocketwatch: the database has no tables of ours yet; run: pocketwatch migrate\n"
+    assert done.stderr == (
+        'pocketwatch: relation "update_logs" does not exist; the suite\'s tables are made by: pocketwatch migrate\n'
+    )
 
 
 def test_a_process_touches_its_heartbeat_while_it_works(pocketwatch: Program):

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.group_commit import GroupCommit
 from pocketwatch.storage.work import Lookup, Work
-from schemas.envelope import Envelope
-from tests.support.ledger import Event, ledger, make_tables
+from tests.support.ledger import Event, envelope, ledger, make_tables
 
 LATEST = Lookup("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
 
@@ -43,11 +42,6 @@ async def grouping(database: Database) -> Commit:
         await asyncio.gather(task, return_exceptions=True)
 
     return committing
-
-
-def envelope(number: int) -> Envelope:
-    name = f"event-{number}"
-    return Envelope(message_id=name, correlation_id=name, exchange="moderation", routing_key="test.event")
 
 
 async def transactions(database: Database) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -26,21 +25,6 @@ def message(message_id: str = "an-id") -> aio_pika.Message:
     return aio_pika.Message(b"{}", message_id=message_id)
 
 
-@pytest.fixture
-async def proxy(settings: Settings, publisher: Publisher) -> AsyncIterator[Proxy]:
-    """A way to the broker that can be frozen and cut."""
-    url = urlsplit(settings.rabbitmq_urls[0])
-    assert url.hostname
-    assert url.port
-    async with Proxy(url.hostname, url.port) as opened:
-        yield opened
-
-
-def through(proxy: Proxy, settings: Settings) -> str:
-    url = urlsplit(settings.rabbitmq_urls[0])
-    return url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{proxy.port}").geturl()
-
-
 async def test_an_unroutable_message_is_an_error(publisher: Publisher):
     with pytest.raises(Unroutable, match=r'no queue is bound for "no.such.job" on exchange "ticks"'):
         await publisher.publish(message(), exchange="ticks", routing_key="no.such.job")
@@ -57,7 +41,7 @@ async def test_a_frozen_broker_costs_no_more_than_the_deadline(
     settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(publishing, "CONFIRM_WITHIN", 0.5)
-    async with Publisher([through(proxy, settings)], role="test") as publisher:
+    async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         proxy.freeze()
         began = time.monotonic()
 
@@ -69,7 +53,7 @@ async def test_a_frozen_broker_costs_no_more_than_the_deadline(
 
 
 async def test_a_message_is_sent_when_the_connection_is_back(settings: Settings, proxy: Proxy, publisher: Publisher):
-    async with Publisher([through(proxy, settings)], role="test") as cut_off:
+    async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as cut_off:
         await proxy.cut()
         sending = asyncio.create_task(cut_off.publish(message(), **KEY, retry_for=timedelta(seconds=20)))
         await asyncio.sleep(0.5)
@@ -82,7 +66,7 @@ async def test_a_message_is_sent_when_the_connection_is_back(settings: Settings,
 
 
 async def test_without_patience_a_lost_connection_is_told_at_once(settings: Settings, proxy: Proxy):
-    async with Publisher([through(proxy, settings)], role="test") as publisher:
+    async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         await proxy.cut()
         began = time.monotonic()
 
@@ -96,7 +80,7 @@ async def test_without_patience_a_lost_connection_is_told_at_once(settings: Sett
 async def test_when_its_node_is_gone_a_connection_goes_to_the_next(
     settings: Settings, proxy: Proxy, publisher: Publisher
 ):
-    nodes = [through(proxy, settings), settings.rabbitmq_urls[0]]
+    nodes = [proxy.through(settings.rabbitmq_urls[0]), settings.rabbitmq_urls[0]]
     async with Publisher(nodes, role="test") as moving:
         assert str(proxy.port) in str(moving.connection.transport.connection.url)  # type: ignore[union-attr]
         await proxy.cut()
@@ -116,7 +100,9 @@ async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(setti
 
 async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Proxy):
     await proxy.cut()
-    finding = asyncio.create_task(find_node([through(proxy, settings)], role="test", patience=timedelta(seconds=20)))
+    finding = asyncio.create_task(
+        find_node([proxy.through(settings.rabbitmq_urls[0])], role="test", patience=timedelta(seconds=20))
+    )
     await asyncio.sleep(0.7)
     await proxy.open()
 
@@ -148,7 +134,7 @@ async def test_a_broker_that_is_not_there_or_refuses_us_is_told_in_one_line(sett
 async def test_what_was_deleted_while_a_process_was_cut_off_is_there_again(
     settings: Settings, proxy: Proxy, publisher: Publisher
 ):
-    async with Publisher([through(proxy, settings)], role="test", topology=TOPOLOGY):
+    async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test", topology=TOPOLOGY):
         await proxy.cut()
         async with publisher.connection.channel() as channel:
             await channel.queue_delete("cleanup.media")

@@ -5,7 +5,7 @@ import pytest
 
 from pocketwatch.broker.declare import declare, look_at
 from pocketwatch.broker.publishing import Publisher
-from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.broker.topology import TOPOLOGY, with_celery
 from pocketwatch.errors import TopologyMismatch
 from pocketwatch.settings import Settings
 from tests.fixtures.servers import Servers
@@ -27,6 +27,25 @@ async def test_everything_is_there_after_one_declaration_and_a_second_changes_no
         assert queues[queue.name]["type"] == "quorum"
     for exchange in TOPOLOGY.all_exchanges:
         assert (exchanges[exchange.name]["type"], exchanges[exchange.name]["durable"]) == ("topic", True)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"x-max-priority": 10}], ids=["as Celery makes it", "with arguments"])
+async def test_the_queue_of_celery_is_left_as_it_is(publisher: Publisher, arguments: dict[str, int]):
+    async with publisher.connection.channel() as channel:
+        await channel.declare_queue("tasks", durable=True, arguments=arguments)
+
+    await declare(publisher.connection, with_celery("tasks"))
+
+    assert await look_at(publisher.connection, "tasks.dead") is not None
+    async with publisher.connection.channel() as channel:
+        await channel.declare_queue("tasks", durable=True, arguments=arguments)  # a difference would be refused
+
+
+async def test_the_queue_of_celery_is_made_as_celery_makes_it(publisher: Publisher):
+    await declare(publisher.connection, with_celery("celery"))
+
+    async with publisher.connection.channel() as channel:
+        await channel.declare_queue("celery", durable=True)  # a difference would be refused
 
 
 async def test_every_binding_is_there(publisher: Publisher, servers: Servers, vhost: str):

@@ -13,6 +13,7 @@ from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.errors import GiveUp, TryLater
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.work import Lookup, Work
+from schemas.envelope import Envelope
 from schemas.message import Message
 
 QUEUE = event_queue("test.ledger", (MODERATION, "test.event"))
@@ -71,6 +72,12 @@ async def note(event: Event, work: Work) -> None:
     if event.do == "partial":
         work.partial("not all of it")
     return None
+
+
+def envelope(number: int) -> Envelope:
+    """The envelope of one of several events."""
+    name = f"event-{number}"
+    return Envelope(message_id=name, correlation_id=name, exchange="moderation", routing_key="test.event")
 
 
 async def make_tables(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Self
+from urllib.parse import urlsplit
 
 
 class Proxy:
@@ -23,6 +24,11 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self.thaw()
         await self.cut()
+
+    def through(self, url: str) -> str:
+        """The URL of the server, by this way."""
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}").geturl()
 
     async def open(self) -> None:
         """Take connections, on the same port as before."""

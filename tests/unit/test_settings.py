@@ -46,6 +46,15 @@ def refused(tmp_path: Path, **environment: str) -> str:
             'POCKETWATCH_GRACE is "20": "20" is no duration; write a whole number and s, m, h or d',
         ),
         ("POCKETWATCH_TIME_BUDGET", "0s", 'POCKETWATCH_TIME_BUDGET is "0s": must be greater than or equal to 1 second'),
+        ("POCKETWATCH_TIMEZONE", "Kiev", 'POCKETWATCH_TIMEZONE is "Kiev": must be the name of a time zone, such as'),
+        (
+            "POCKETWATCH_AD_PATH",
+            "/ads",
+            'POCKETWATCH_AD_PATH is "/ads": must be a path that begins with / and contains',
+        ),
+        ("POCKETWATCH_MAIL_FROM", "me", 'POCKETWATCH_MAIL_FROM is "me": must be an address with a domain, such as'),
+        ("POCKETWATCH_MAIL_FROM", "a@b.c\nBcc: x@y.z", "POCKETWATCH_MAIL_FROM is"),
+        ("POCKETWATCH_DIGEST_WINDOW", "0s", 'POCKETWATCH_DIGEST_WINDOW is "0s": must be greater than 0'),
         ("POCKETWATCH_LOG_FORMAT", "xml", "POCKETWATCH_LOG_FORMAT is \"xml\": must be 'auto', 'console' or 'json'"),
     ],
 )
@@ -60,6 +69,21 @@ def test_a_password_is_never_shown(tmp_path: Path):
 
     assert "secret" not in words
     assert "user:***@host" in words
+
+
+def test_a_secret_is_not_shown_even_when_it_is_wrong(tmp_path: Path):
+    words = refused(tmp_path, POCKETWATCH_WEB_TOKEN_SECRET="hunter2")
+
+    assert "hunter2" not in words
+    assert words.startswith("POCKETWATCH_WEB_TOKEN_SECRET is wrong (a secret, not shown): ")
+    assert "32" in words
+
+
+def test_what_follows_from_a_wrong_part_is_not_told_as_well(tmp_path: Path):
+    words = refused(tmp_path, POCKETWATCH_SESSION_KEY_PATTERNS="user:*")
+
+    assert "could match users or accounts" in words
+    assert "Tuple" not in words
 
 
 def test_every_wrong_setting_is_named_at_once(tmp_path: Path):

@@ -1,0 +1,7 @@
+"""The platform's Celery client, as it is today: it sends tasks, and runs none."""
+
+import os
+
+from celery import Celery
+
+app = Celery("platform", broker=os.environ.get("RABBITMQ_URL"))

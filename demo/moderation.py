@@ -1,0 +1,137 @@
+"""Moderation in the demo: ads of owners who read three languages, two managers with different wishes, and every path.
+
+What is published stands as the platform publishes it today, so nothing here uses the suite's own schemas.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+import psycopg
+
+OWNERS = {"uk": 11, "en": 12, "ru": 13}  # by the language that they read; ids of users
+DEALER = 14  # may bypass moderation
+MANAGERS = {"uk": 15, "en": 16}
+
+PEOPLE = """
+UPDATE auth_user SET is_superuser = true, is_staff = true WHERE id = {dealer};
+UPDATE auth_user SET is_staff = true WHERE id IN (15, 16);
+INSERT INTO add_accounts (id, account_type, moderation_level, role, organization_name, stats_enabled, user_id)
+  SELECT id, 'BASIC', 'AUTO', 'seller', '', true, id FROM auth_user WHERE id BETWEEN 11 AND 14;
+INSERT INTO notification_preferences (user_id, locale) VALUES (12, 'en'), (13, 'ru'), (16, 'en');
+INSERT INTO moderation_manager_notification_settings
+  (manager_id, email_enabled, info_table_enabled, email_address, notify_for_actions, is_active, created_at, updated_at)
+  VALUES (15, true, true, '', '[]', true, now(), now()),
+         (16, true, false, 'night-shift@example.com', '["ad_max_attempts", "ad_flagged"]', true, now(), now());
+"""
+ADD = """
+INSERT INTO car_ads (created_at, updated_at, title, description, price, currency, dynamic_fields, is_validated,
+  validation_errors, status, moderation_reason, auto_moderation_attempts, needs_manual_review, model, seller_type,
+  geocode, is_favorite, use_profile_contacts, account_id, mark_id, city_id, region_id)
+VALUES (now(), now(), %s, %s, %s, 'USD', '{"year": 2012}', true, '{}', 'pending', '', 0, false, 'Lanos', 'private',
+  '', false, true, %s, 1, 1, 1) RETURNING id
+"""
+USED_UP = """
+INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
+  SELECT %s, 'needs_edit', 'pending', 'needs_review', 'contact details in the text', 'rules', now() - interval '1 day'
+  FROM generate_series(1, 3)
+"""
+
+
+@dataclass(frozen=True)
+class Ad:
+    """An ad that is submitted, and the status that it should have afterwards."""
+
+    title: str
+    description: str
+    owner: int
+    becomes: str
+    attempts_used: int = 0
+
+
+CLEAN = "Один власник, гаражне зберігання, свіжий сервіс, нова гума. Торг біля капота."
+ADS = (
+    Ad("Daewoo Lanos 2012, доглянутий", CLEAN, OWNERS["uk"], "active"),
+    Ad("Daewoo Lanos, one owner", "Well kept. Call me on +380 67 123 45 67 any time.", OWNERS["en"], "needs_review"),
+    Ad("Ланос на ходу", "Хозяин сука достал, отдам любому за полцены. Машина в порядке.", OWNERS["ru"], "needs_review"),
+    Ad("Lanos від дилера", "Пишіть: dealer@example.com", DEALER, "active"),
+    Ad("Ланос, четверта спроба", "Телефон той самий, 0671234567", OWNERS["uk"], "rejected", attempts_used=3),
+)
+
+
+def seed(database_url: str) -> list[int]:
+    """Put people and ads on the marketplace; returns the ids of the ads, in their order."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(PEOPLE.format(dealer=DEALER).encode())
+        ids = []
+        for ad in ADS:
+            row = connection.execute(ADD.encode(), [ad.title, ad.description, 3200, ad.owner]).fetchone()
+            assert row is not None  # noqa: S101  RETURNING returns
+            ids.append(int(row[0]))
+            if ad.attempts_used:
+                connection.execute(USED_UP.encode(), [row[0]])
+    return ids
+
+
+def envelope(kind: str, ad_id: int, action: str, status: str, user_id: int, **more: Any) -> dict[str, Any]:
+    """A notice as the platform's own code makes it, with its naive moment."""
+    moment = datetime.now().isoformat()  # noqa: DTZ005  as the platform does
+    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id, "timestamp": moment}
+    priority = {"priority": 8} if kind == "manager_moderation" else {}
+    return {"notification_type": kind, "data": data | more, **priority}
+
+
+def messages(ads: list[int]) -> list[tuple[str, str, dict[str, Any]]]:
+    """What is published: exchange, routing key and body."""
+    uk, en, ru = OWNERS.values()
+    owner, manager = "user_notifications", "manager_notifications"
+    letter = {"name": "plain", "subject": "Hello from the demo", "paragraphs": ["A letter that an operator asked for."]}
+    return [
+        *(("moderation", "ad.submitted", {"ad_id": ad}) for ad in ads),
+        (owner, "user.ad.approved", envelope("user_moderation", ads[0], "manually_approved", "active", uk)),
+        (owner, "user.ad.rejected", envelope("user_moderation", ads[1], "manually_rejected", "rejected", en)),
+        (owner, "user.ad.needs_edit", envelope("user_moderation", ads[2], "flagged", "needs_review", ru)),
+        (owner, "user.ad.max_attempts", envelope("user_moderation", ads[4], "max_attempts_reached", "rejected", uk)),
+        (owner, "user.ad.unknown", envelope("user_moderation", ads[1], "manual_status_change", "archived", en)),
+        (manager, "manager.ad.review_required", envelope("manager_moderation", ads[1], "needs_review", "pending", en)),
+        (manager, "manager.ad.flagged", envelope("manager_moderation", ads[2], "flagged", "needs_review", ru)),
+        (manager, "manager.ad.max_attempts", envelope("manager_moderation", ads[4], "max_attempts_reached", "rejected", uk)),
+        ("mail", "mail.requested", {"to": "somebody@example.com", "locale": "en", "letter": letter}),
+    ]
+
+
+async def publish(rabbitmq_url: str, wishes: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
+    """Publish these as any program would; returns their ids."""
+    ids = [str(uuid4()) for _ in wishes]
+    async with await aio_pika.connect(rabbitmq_url) as connection:
+        channel = await connection.channel()
+        for message_id, (exchange, key, body) in zip(ids, wishes, strict=True):
+            target = await channel.get_exchange(exchange, ensure=False)
+            await target.publish(aio_pika.Message(json.dumps(body).encode(), message_id=message_id), key)
+    return ids
+
+
+def call_celery(environment: Mapping[str, str]) -> str:
+    """Call a task with Celery's own command, as the platform's runbook says; returns the task's id."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "demo.celery_client", "call", "clean_generated_media"],
+        env=dict(environment),
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def run(environment: Mapping[str, str], ads: list[int]) -> list[str]:
+    """Walk every path; returns the ids of all that was published."""
+    return [*asyncio.run(publish(environment["RABBITMQ_URL"], messages(ads))), call_celery(environment)]

@@ -1,0 +1,137 @@
+"""Errands: handled without a transaction, claimed together; and what is asked together shares one transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pocketwatch.clock import utc_now
+from pocketwatch.settings import Settings
+from pocketwatch.storage import outbox
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.errands import Errands
+from pocketwatch.storage.gathering import Gathering
+from pocketwatch.storage.work import Errand, Lookup
+from schemas.ticks import CleanMedia
+from tests.fixtures.suite import Runs
+from tests.support.ledger import Event, envelope, ledger, make_tables, noted
+
+RAISE = sa.text("UPDATE ledger SET n = n + :by WHERE message_id = :message")
+
+
+async def note(event: Event, errand: Errand) -> None:
+    """Write the event down in a transaction that is shared, and tell what is to be written with the claim."""
+    place = await errand.together(place_of, (errand.message_id, event.n))
+    if event.do == "fail":
+        raise RuntimeError("the effect could not be had")
+    errand.add(ledger, message_id=f"{errand.message_id} told", n=place, word="told", owner=0)
+    errand.change(RAISE, by=100, message=errand.message_id)
+    errand.forward(CleanMedia(), at=utc_now() + timedelta(hours=1))
+    errand.record(place=place)
+
+
+async def place_of(connection: AsyncConnection, items: Sequence[tuple[str, int]]) -> list[int]:
+    """The place of each among those that share the transaction."""
+    rows = [{"message_id": message, "n": n, "word": "taken", "owner": 0} for message, n in items]
+    await connection.execute(sa.insert(ledger), rows)
+    return list(range(len(items)))
+
+
+async def transactions(connection: AsyncConnection, word: str) -> int:
+    sql = sa.text("SELECT count(DISTINCT xmin::text) FROM ledger WHERE word = :word")
+    count: int = (await connection.execute(sql, {"word": word})).scalar_one()
+    return count
+
+
+@pytest.fixture
+async def errands(database: Database, settings: Settings) -> AsyncIterator[Errands]:
+    await make_tables(database)
+    started = Errands("test.ledger", note, database, settings)
+    running = asyncio.create_task(started.run())
+    yield started
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_many_at_once_share_a_few_transactions(errands: Errands, database: Database, runs: Runs):
+    outcomes = await asyncio.gather(*(errands.handle(envelope(number), Event()) for number in range(50)))
+
+    assert outcomes == ["succeeded"] * 50
+    async with database.begin() as connection:
+        assert await transactions(connection, "told") == 1
+    places = [row["statistics"]["place"] for row in await runs.newest(limit=100)]
+    assert sorted(places) == list(range(50))
+
+
+async def test_what_was_told_is_written_with_the_claim_and_what_failed_is_not_claimed(
+    errands: Errands, database: Database, runs: Runs
+):
+    results = await asyncio.gather(
+        errands.handle(envelope(1), Event()), errands.handle(envelope(2), Event(do="fail")), return_exceptions=True
+    )
+
+    assert results[0] == "succeeded"
+    assert isinstance(results[1], RuntimeError)
+    assert sorted(await noted(database)) == ["event-1", "event-1 told", "event-2"]
+    async with database.begin() as connection:
+        claimed = (await connection.execute(sa.text("SELECT message_id FROM inbox"))).scalars().all()
+        raised = (await connection.execute(sa.text("SELECT message_id FROM ledger WHERE n >= 100"))).scalars().all()
+    assert (claimed, raised) == (["event-1"], ["event-1"])
+    assert await errands.handle(envelope(2), Event()) == "succeeded"
+
+
+async def test_a_repeated_message_tells_nothing_twice(errands: Errands, database: Database):
+    first = await errands.handle(envelope(1), Event())
+    second = await errands.handle(envelope(1), Event())
+
+    assert (first, second) == ("succeeded", "repeated")
+    assert (await noted(database)).count("event-1 told") == 1
+
+
+async def test_a_message_that_leaves_later_keeps_its_id_and_stays_until_then(errands: Errands, database: Database):
+    await errands.handle(envelope(1), Event())
+
+    async with database.begin() as connection:
+        due = await outbox.take(connection, size=10)
+        wait = await outbox.seconds_to_next(connection)
+        kept = (await connection.execute(sa.text("SELECT message_id, exchange, routing_key FROM outbox"))).all()
+    assert due == []
+    assert wait is not None
+    assert 3500 < wait <= 3600
+    assert kept == [("event-1", "ticks", "cleanup.media")]
+
+
+async def test_an_errand_has_nothing_to_read_in(settings: Settings, database: Database):
+    errand = Errand(envelope(1), gathering=Gathering(database), settings=settings)
+
+    with pytest.raises(TypeError, match="an errand has no transaction to read in"):
+        await errand.get(Lookup("SELECT 1"), 1)
+
+
+async def test_what_the_database_refuses_fails_alone(database: Database):
+    await make_tables(database)
+    gathering = Gathering(database)
+    asked = [("good", 1), ("b\x00d", 2), ("fine", 3)]
+
+    answers = await asyncio.gather(*(gathering.ask(place_of, item) for item in asked), return_exceptions=True)
+
+    assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
+    assert sorted(await noted(database)) == ["fine", "good"]
+
+
+async def test_what_is_asked_while_others_are_answered_is_answered_too(database: Database):
+    await make_tables(database)
+    gathering = Gathering(database)
+
+    async def one_after_another(number: int) -> None:
+        for turn in range(5):
+            await gathering.ask(place_of, (f"{number}-{turn}", turn))
+
+    await asyncio.gather(*map(one_after_another, range(20)))
+
+    assert len(await noted(database)) == 100
+    async with database.begin() as connection:
+        assert await transactions(connection, "taken") < 60
