@@ -2,8 +2,8 @@
 
     python -m bench.smtp [LETTERS]
 
-2,000 letters of 11 KB by default, serialised beforehand: only the transport is measured. The server runs in a process of
-its own, each sender too, and each run is checked by how many letters the server has taken, and how many bytes.
+2,000 letters of 11 KB by default, serialised beforehand: only the transport is measured. The server runs in a process
+of its own, each sender too, and each run is checked by how many letters the server has taken, and how many bytes.
 """
 
 import asyncio
@@ -32,7 +32,11 @@ LETTERS, ROUNDS, TARGET = 2_000, 5, 3.0
 CONNECTIONS, IN_HAND = 8, 64
 SENDER, RECIPIENT = "noreply@site.test", "reader@mail.test"
 LETTER = b"Subject: News\r\nMessage-ID: <1@site.test>\r\n\r\n" + b"A line of some seventy characters.\r\n" * 311
-REPLIES = {b"EHLO": b"250-sink\r\n250 SIZE 50000000\r\n", b"DATA": b"354 go on\r\n", b"QUIT": b"221 bye\r\n"}
+REPLIES = {
+    b"EHLO": b"250-sink\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n",
+    b"DATA": b"354 go on\r\n",
+    b"QUIT": b"221 bye\r\n",
+}
 
 
 class Sink(asyncio.Protocol):
@@ -47,27 +51,29 @@ class Sink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        if self.is_letter:
-            self.end()
+        said = self.end() if self.is_letter else b""
         while not self.is_letter and b"\r\n" in self.buffer:
             line, _, self.buffer = self.buffer.partition(b"\r\n")
-            self.answer(line[:4].upper())
-
-    def end(self) -> None:
-        if self.buffer.endswith(b"\r\n.\r\n"):
-            Sink.letters, Sink.size = Sink.letters + 1, Sink.size + len(self.buffer) - 3
-            self.buffer, self.is_letter = b"", False
-            self.transport.write(b"250 ok\r\n")
-
-    def answer(self, verb: bytes) -> None:
-        self.is_letter = verb == b"DATA"
-        if verb == b"COUN":
-            self.transport.write(b"250 %d %d\r\n" % (Sink.letters, Sink.size))
-            Sink.letters = Sink.size = 0
-        else:
-            self.transport.write(REPLIES.get(verb, b"250 ok\r\n"))
-        if verb == b"QUIT":
+            said += self.answer(line[:4].upper())
+        if said:
+            self.transport.write(said)
+        if said == REPLIES[b"QUIT"]:
             self.transport.close()
+
+    def end(self) -> bytes:
+        if not self.buffer.endswith(b"\r\n.\r\n"):
+            return b""
+        Sink.letters, Sink.size = Sink.letters + 1, Sink.size + len(self.buffer) - 3
+        self.buffer, self.is_letter = b"", False
+        return b"250 ok\r\n"
+
+    def answer(self, verb: bytes) -> bytes:
+        if verb == b"COUN":
+            counted = b"250 %d %d\r\n" % (Sink.letters, Sink.size)
+            Sink.letters = Sink.size = 0
+            return counted
+        self.is_letter = verb == b"DATA"
+        return REPLIES.get(verb, b"250 ok\r\n")
 
 
 async def serve() -> None:

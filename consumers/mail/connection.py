@@ -2,29 +2,31 @@
 
     connect ─► tls ─► hello ─► login ─► [ mail ─► rcpt ─► data ─► dot ] …
 
-aiosmtplib opens the connection and reads the replies. The steps of a letter are spoken here, because where a connection
-is lost decides what becomes of the letter.
+aiosmtplib opens the connection. The steps of a letter are spoken here, because where a connection is lost decides what
+becomes of the letter; where the server allows it, mail, rcpt and data are said in one breath.
 """
 
 import asyncio
 import re
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
 
-from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
-from aiosmtplib.protocol import SMTPProtocol
+from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPResponse, SMTPResponseException
 
 from consumers.mail.replies import OPENING, Fate, Phase, judge, lost, unfit
 from consumers.mail.server import Server
+from consumers.mail.wire import Wire
 
 QUIT_WITHIN = 1.0  # seconds
 LOGIN_METHODS = ("plain", "login", "cram-md5")  # one is tried; a wrong password tried thrice may lock the account
 AT_ONCE = 64 * 1024  # bytes of a letter that leave in one write
-LOOK_EVERY = 0.02  # seconds, while a long letter is on its way: aiosmtplib tells nobody when it is gone
 
 POSITIVE, GO_ON, REFUSED = 2, 3, (4, 5)  # first digits
+CLOSING = 421
+Step = tuple[Phase, int, bytes]  # the first digit that goes on, and the command
 ADDRESS = re.compile(r"[^\s<>@\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
 
 
@@ -48,7 +50,8 @@ class Connection:
     def __init__(self, server: Server, *, hello: str, timeout: float, final: float) -> None:
         self.letters = 0  # that were begun here
         self.used_at = time.monotonic()
-        self._server, self._final = server, final
+        self._server, self._timeout, self._final = server, timeout, final
+        self._wire: Wire | None = None
         self._phase: Phase = "connect"
         self._is_clean = True
         self._smtp = SMTP(
@@ -64,7 +67,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """As far as is known: a server that has gone in silence is met only by speaking to it."""
-        return self._smtp.is_connected
+        return self._wire is not None and self._wire.is_open
 
     async def open(self) -> None:
         """Connect, and say who we are.
@@ -94,6 +97,10 @@ class Connection:
         if self._server.user is not None:
             self._phase = "login"
             await self._login(self._server.user, self._server.password)
+        transport = cast("asyncio.Transport | None", self._smtp.transport)
+        if transport is None:
+            raise ConnectionError("connection lost")
+        self._wire = Wire(transport)
 
     async def _hello(self) -> None:
         self._phase = "hello"
@@ -113,7 +120,9 @@ class Connection:
         """Hand over one letter. Afterwards the connection is as good as new, or closed."""
         self._phase, self.used_at = "mail", time.monotonic()
         try:
-            fate = self._objection(sender, recipient, letter) or await self._transaction(sender, recipient, letter)
+            fate = self._objection(sender, recipient, letter) or await self._transaction(
+                self._opened(), sender, recipient, letter
+            )
         except (SMTPException, OSError) as error:
             self.abort()  # a reply that comes now would be taken for the next one's
             return self._fate(error)
@@ -138,31 +147,52 @@ class Connection:
             return unfit("refused", "mail", f"the letter has {len(letter)} bytes, the server takes {most}")
         return None
 
-    async def _transaction(self, sender: str, recipient: str, letter: bytes) -> Fate:
+    def _opened(self) -> Wire:
+        if self._wire is None:
+            raise ConnectionError("not connected")
+        return self._wire
+
+    async def _transaction(self, wire: Wire, sender: str, recipient: str, letter: bytes) -> Fate:
         self.letters += 1
-        if not self._is_clean:
-            await self._ask(b"RSET")
         content = _on_the_wire(letter)
-        addressed = f"FROM:<{sender}>".encode(), *self._options(sender + recipient, letter, len(content))
+        options = self._options(sender + recipient, letter, len(content))
+        steps: list[Step] = [
+            ("mail", POSITIVE, b" ".join((f"MAIL FROM:<{sender}>".encode(), *options))),
+            ("rcpt", POSITIVE, f"RCPT TO:<{recipient}>".encode()),
+            ("data", GO_ON, b"DATA"),
+        ]
+        if not self._is_clean:
+            steps.insert(0, ("mail", POSITIVE, b"RSET"))
         self._is_clean = False
-        steps: tuple[tuple[Phase, int, tuple[bytes, ...]], ...] = (
-            ("mail", POSITIVE, (b"MAIL", *addressed)),
-            ("rcpt", POSITIVE, (b"RCPT", f"TO:<{recipient}>".encode())),
-            ("data", GO_ON, (b"DATA",)),
-        )
-        for phase, wanted, command in steps:
-            self._phase = phase
-            reply = await self._smtp.execute_command(*command)
-            if reply.code // 100 != wanted:
-                return self._judged(reply, REFUSED)
-        reply = await self._hand_over(content)
+        in_one_breath = self._smtp.supports_extension("pipelining")
+        for group in [steps] if in_one_breath else [[step] for step in steps]:
+            if (refusal := await self._ask(wire, group)) is not None:
+                return refusal
+        reply = await self._hand_over(wire, content)
         self._is_clean = True
         return self._judged(reply, (POSITIVE, *REFUSED))
 
-    async def _ask(self, command: bytes) -> None:
-        reply = await self._smtp.execute_command(command)
-        if reply.code // 100 != POSITIVE:
-            raise SMTPResponseException(reply.code, reply.message)
+    async def _ask(self, wire: Wire, steps: Sequence[Step]) -> Fate | None:
+        """What the first refusal means; None when everything goes on."""
+        wire.write(b"".join(command + b"\r\n" for _, _, command in steps))
+        for number, (phase, wanted, _) in enumerate(steps, start=1):
+            self._phase = phase
+            reply = await wire.reply(self._timeout)
+            if reply.code // 100 != wanted:
+                fate = self._judged(reply, REFUSED)
+                await self._hear_out(wire, len(steps) - number)
+                return fate
+        return None
+
+    async def _hear_out(self, wire: Wire, count: int) -> None:
+        """The replies to what was said after a refusal; a server that waits for a letter all the same is left."""
+        try:
+            replies = [await wire.reply(self._timeout) for _ in range(count)]
+        except (SMTPException, OSError):
+            return self.abort()
+        if any(reply.code // 100 == GO_ON for reply in replies):
+            self.abort()
+        return None
 
     def _options(self, addresses: str, letter: bytes, size: int) -> list[bytes]:
         options = []
@@ -174,42 +204,28 @@ class Connection:
             options.append(b"SMTPUTF8")
         return options
 
-    async def _hand_over(self, content: bytes) -> SMTPResponse:
-        """The letter and its dot. A short one leaves in one write: lost from then on, it may have arrived."""
-        protocol = self._smtp.protocol
-        if protocol is None:
-            raise SMTPServerDisconnected("Connection lost")
+    async def _hand_over(self, wire: Wire, content: bytes) -> SMTPResponse:
+        """The letter and its dot. A short one leaves in one write: lost from then on, it may have arrived.
+
+        The dot of a long one waits until all before it has left; the server may refuse, or hang up, in the middle.
+        """
         if len(content) > AT_ONCE:
-            return await self._hand_over_slowly(protocol, content)
-        self._phase = "dot"
-        protocol.write(content + b".\r\n")
-        return await protocol.read_response(self._final)
-
-    async def _hand_over_slowly(self, protocol: SMTPProtocol, content: bytes) -> SMTPResponse:
-        """The dot only when all before it has left; the server may refuse, or hang up, in the middle."""
-        protocol.write(content)
-        replying = asyncio.ensure_future(protocol.read_response(self._final))
-        try:
-            while self._unsent() and not replying.done():
-                await asyncio.wait([replying], timeout=LOOK_EVERY)
-            if replying.done():
-                reply = replying.result()
+            wire.write(content)
+            await wire.sent_or_answered(self._final)
+            if not wire.is_open:
+                reply = await wire.reply(self._timeout)
                 raise SMTPResponseException(reply.code, reply.message)
-            self._phase = "dot"
-            protocol.write(b".\r\n")
-            return await replying
-        finally:
-            replying.cancel()
-
-    def _unsent(self) -> int:
-        """Bytes that this process still holds."""
-        transport = cast("asyncio.WriteTransport | None", self._smtp.transport)
-        return transport.get_write_buffer_size() if transport else 0
+            content = b""
+        self._phase = "dot"
+        wire.write(content + b".\r\n")
+        return await wire.reply(self._final)
 
     def _judged(self, reply: SMTPResponse, known: tuple[int, ...]) -> Fate:
         """The fate by a reply that begins with a known digit; after any other, nobody knows what is spoken of."""
         if reply.code // 100 not in known:
             raise SMTPResponseException(reply.code, reply.message)
+        if reply.code == CLOSING:
+            self.abort()
         return judge(self._phase, reply.code, reply.message, secrets=self._server.secrets)
 
     def _fate(self, error: Exception) -> Fate:
@@ -223,8 +239,10 @@ class Connection:
     async def quit(self) -> None:
         """Take leave, within a second."""
         try:
-            with suppress(SMTPException, OSError):
-                await self._smtp.execute_command(b"QUIT", timeout=QUIT_WITHIN)
+            if self._wire is not None and self.is_open:
+                self._wire.write(b"QUIT\r\n")
+                with suppress(SMTPException, OSError):
+                    await self._wire.reply(QUIT_WITHIN)
         finally:
             self.abort()
 

@@ -222,7 +222,7 @@ async def test_a_letter_may_have_no_sender_but_not_a_wrong_one(smtp: SmtpServer)
 
 
 async def test_what_is_beyond_ascii_needs_a_server_that_takes_it(smtp: SmtpServer):
-    letter = "Subject: Новини\r\n\r\nЇжачок\r\n".encode()
+    letter = "Subject: Новини\r\n\r\nЩит\r\n".encode()
 
     async with sending(smtp) as transport:
         assert (await send(transport, letter=letter)).outcome == "sent"
@@ -235,6 +235,47 @@ async def test_what_is_beyond_ascii_needs_a_server_that_takes_it(smtp: SmtpServe
     assert refused.outcome == "refused"
     assert [letter.options for letter in smtp.letters] == [("BODY=8BITMIME",), ("SMTPUTF8",)]
     assert smtp.letters[1].recipients == ("їжак@mail.test",)
+
+
+async def test_mail_rcpt_and_data_are_said_in_one_breath_only_where_the_server_allows_it(smtp: SmtpServer):
+    async with sending(smtp) as transport:
+        assert await outcomes(transport, 2) == ["sent", "sent"]
+    smtp.extensions = ()
+    async with sending(smtp) as transport:
+        assert await outcomes(transport, 2) == ["sent", "sent"]
+
+    assert smtp.most_in_one_breath == {1: 3, 2: 1}
+
+
+@pytest.mark.parametrize("step", ["mail", "rcpt", "data"])
+async def test_without_pipelining_a_refusal_decides_one_letter_too(smtp: SmtpServer, step: Step):
+    smtp.extensions = ()
+    smtp.answers(step, "451 4.3.0 try again", times=1)
+
+    async with sending(smtp) as transport:
+        assert await outcomes(transport, 3) == ["later", "sent", "sent"]
+
+    assert smtp.connections == 1
+    assert smtp.verbs(1).count("RSET") == 1
+
+
+async def test_a_server_that_waits_for_a_letter_to_nobody_gets_none(smtp: SmtpServer):
+    smtp.knows_nobody(times=1)
+    smtp.answers("data", "354 go on", times=1)
+
+    async with sending(smtp) as transport:
+        assert await outcomes(transport, 2) == ["bad_address", "sent"]
+
+    assert smtp.connections == 2
+    assert [letter.recipients for letter in smtp.letters] == [("reader1@mail.test",)]
+
+
+async def test_the_first_refusal_counts_though_the_connection_is_lost_after_it(smtp: SmtpServer):
+    smtp.knows_nobody(times=1)
+    smtp.dies("data", times=1)
+
+    async with sending(smtp) as transport:
+        assert await outcomes(transport, 2) == ["bad_address", "sent"]
 
 
 # Kept connections
