@@ -1,6 +1,8 @@
 """Digests: letters that were held back from a manager go out as one, when the oldest has waited for the whole window.
 
     held by `delivery` ─► one letter a reader, asked for like any other ─► its fate is theirs, too
+
+What is released and what is asked for commit together, so nothing is lost or doubled however a run ends.
 """
 
 from collections.abc import Sequence

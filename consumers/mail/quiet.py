@@ -1,6 +1,6 @@
 """Quiet hours: when a reader wants no letters, by the clock on his wall. Pure."""
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
@@ -16,7 +16,7 @@ def quiet_until(now: datetime, *, begin: time, end: time, zone: ZoneInfo) -> dat
     if not is_quiet:
         return None
     day = local.date() + timedelta(days=1) if over_midnight and clock >= begin else local.date()
-    return datetime.combine(day, end, zone)
+    return datetime.combine(day, end, zone).astimezone(UTC)  # a time that this night does not have becomes one
 
 
 def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:

@@ -7,6 +7,7 @@ import typer
 
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.stack import DEFAULT_FOLDER, Folder, open_stack
+from pocketwatch.cli.suppressions import forget, suppressed
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack import letters
 from pocketwatch.stack.letters import Letter
@@ -14,6 +15,9 @@ from pocketwatch.stack.letters import Letter
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 COLUMNS = ("number", "caught_at", "to", "subject")
+
+app.command("suppressed")(suppressed)
+app.command("forget")(forget)
 
 
 @app.callback()

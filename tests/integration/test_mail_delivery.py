@@ -38,7 +38,8 @@ async def test_a_letter_is_sent_and_its_row_says_so(post: Post, serving: Serving
 
 async def test_a_row_that_a_notice_made_is_taken_up(post: Post, serving: Serving, smtp: SmtpServer):
     post.sql(
-        "INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id, key) "
+        "INSERT INTO moderation_notification_logs "
+        "(method, recipient, status, error_message, sent_at, external_id, key) "
         "VALUES ('email', 'reader@example.com', 'pending', '', now(), '', 'notice-1:reader@example.com:email')"
     )
 
