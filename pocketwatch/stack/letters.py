@@ -26,13 +26,13 @@ class Letter:
     Attributes:
         number: of its arrival; never given twice while its file is there.
         caught_at: when it came.
-        sender: of the envelope.
+        sender: of the envelope; `<>` for a letter that wants no answer.
         recipients: of the envelope; blind copies are here only.
         subject: decoded, like `to`.
         to: as the letter says it.
         date: as the letter says it; None where it says none, or nonsense.
         message_id: with its angle brackets.
-        text: the plain part; empty where there is none, like `html`.
+        text: the plain part, its lines ended by a line feed; empty where there is none, like `html`.
         html: the HTML part.
     """
 
@@ -134,7 +134,7 @@ def _part(message: EmailMessage, kind: str) -> str:
     if part is None:
         return ""
     try:
-        return str(part.get_content())
+        return str(part.get_content()).replace("\r\n", "\n")
     except (LookupError, ValueError):  # a character set that nobody knows
         payload = part.get_payload(decode=True)
         return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
