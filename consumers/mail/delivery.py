@@ -14,8 +14,8 @@ from datetime import timedelta
 from faststream.rabbit import RabbitRouter
 from loguru import logger
 
-from consumers.mail.desk import DIGESTED, Desk, open_desk
-from consumers.mail.ledger import DOUBTS, Claim, Outcome, Settled
+from consumers.mail.desk import Desk, open_desk
+from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled
 from consumers.mail.replies import Fate
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAIL_DELIVERY
@@ -63,8 +63,7 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
         external_id=desk.message_id(key),
         user_id=wish.user_id,
         notification_id=wish.notification_id,
-        expires_at=wish.expires_at,
-        keeps_for=letter.keeps_for,
+        expires_at=wish.expires_at or letter.keeps_until,
         subscribed=letter.subscribed,
         critical=letter.critical,
         is_digest=isinstance(letter, ManagerDigest),

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from email.utils import parseaddr
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from loguru import logger
 
-from consumers.mail import mime, queries, unsubscribe
+from consumers.mail import headers, mime, queries, unsubscribe
 from consumers.mail.ledger import LEASE, Ledger
 from consumers.mail.pace import Pace
-from consumers.mail.rendering import Letters
+from consumers.mail.rendering import Letters, Site
 from consumers.mail.replies import Fate, unfit
 from consumers.mail.transport import Transport
 from pocketwatch.clock import utc_now
-from pocketwatch.settings import Settings, needed
+from pocketwatch.errors import SettingsError
+from pocketwatch.settings import Mail, Settings, needed
 from pocketwatch.storage.database import Database
-from schemas.letters import Letter, LetterBase
 from schemas.mail import MailRequested
 
 # Letters in hand for each connection: enough that none has to wait for a letter. Few, because a process that dies
@@ -25,9 +25,6 @@ from schemas.mail import MailRequested
 IN_HAND = 4
 LAST_LETTERS = 5.0  # seconds for letters under way when the process ends
 SIGN_OF_LIFE = "no sign of life could be given for the letters in hand"
-LETTERS: tuple[type[LetterBase], ...] = get_args(get_args(Letter)[0])
-# Those that many of become one; a digest and what is critical never wait.
-DIGESTED = [str(each.model_fields["name"].default) for each in LETTERS if each.for_managers and not each.critical]
 
 Result = TypeVar("Result")
 
@@ -36,33 +33,37 @@ class Desk:
     """Letters are made ready here and handed to the transport, a few at a time."""
 
     def __init__(self, settings: Settings, transport: Transport) -> None:
-        self.ledger = Ledger(settings, digested=DIGESTED)
+        self.ledger = Ledger(settings)
         self.room = asyncio.Semaphore(settings.mail.connections * IN_HAND)
         self.in_hand: set[str] = set()  # keys of letters that are being sent
         self._settings, self._transport = settings, transport
-        self._letters = Letters(settings.site, settings.site.timezone)
-        self._address = parseaddr(settings.mail.sender)[1]
+        site = Site(settings.site.name, settings.site.url, settings.mail.sender)
+        self._letters = Letters(site, settings.site.timezone)
+        self._address = _sender(settings.mail)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def message_id(self, key: str) -> str:
         """The Message-ID of the letter with this key, the same whenever it is sent."""
-        return mime.message_id(key, self._address.rpartition("@")[2])
+        return headers.message_id(key, self._address.rpartition("@")[2])
 
     async def send(self, wish: MailRequested, message_id: str) -> Fate:
         """Write the letter and send it. What is wrong with the templates is raised."""
-        rendered = self._letters.render(wish.letter, wish.locale)
+        mail = self._settings.mail
+        unsubscribe_url = unsubscribe.url_for(wish.to, mail) if wish.letter.subscribed else None
+        rendered = self._letters.render(wish.letter, wish.locale, unsubscribe_url=unsubscribe_url)
         try:
+            recipient = headers.address(wish.to)
             letter = mime.build(
                 rendered,
-                sender=self._settings.mail.sender,
+                sender=mail.sender,
                 to=wish.to,
                 message_id=message_id,
                 date=utc_now(),
-                unsubscribe_url=unsubscribe.url_for(wish.to, self._settings.mail) if wish.letter.subscribed else None,
+                unsubscribe_url=unsubscribe_url,
             )
         except ValueError as error:  # what no header can hold
             return unfit("refused", "mail", str(error))
-        return await self._transport.send(sender=self._address, recipient=wish.to, letter=letter)
+        return await self._transport.send(sender=self._address, recipient=recipient, letter=letter)
 
     async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do this to its end, even when nobody waits for it any more.
@@ -96,6 +97,21 @@ class Desk:
                         await queries.beat(connection, self.in_hand)
             except Exception as error:  # noqa: BLE001  the next one may succeed
                 logger.bind(error=str(error)[:200]).warning(SIGN_OF_LIFE)
+
+
+def _sender(mail: Mail) -> str:
+    """The envelope's sender. What is wrong with these settings would be every letter's fault."""
+    try:
+        headers.sender_line(mail.sender)
+        address = headers.address(parseaddr(mail.sender)[1])
+    except ValueError as error:
+        raise SettingsError(f'POCKETWATCH_MAIL_FROM is "{mail.sender}": {error}') from error
+    try:
+        if (url := unsubscribe.url_for(address, mail)) is not None:
+            headers.unsubscribe_lines(url)
+    except ValueError as error:
+        raise SettingsError(f'POCKETWATCH_UNSUBSCRIBE_URL is "{mail.unsubscribe_url}": {error}') from None
+    return address
 
 
 @asynccontextmanager

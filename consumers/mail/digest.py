@@ -18,7 +18,7 @@ from pocketwatch.storage.work import Transaction
 from schemas.mail import MailRequested, SendDigests
 
 READERS = 1_000  # in one run; the next one is soon
-ITEMS = 200  # in one digest; what is more is counted
+ITEMS = 100  # in one digest; what is more is counted
 
 router = RabbitRouter()
 
@@ -59,6 +59,7 @@ def digest(rows: Sequence[sa.RowMapping], reader: str) -> dict[str, Any]:
         "user_id": rows[-1]["held"]["user_id"],
         "letter": {
             "name": "manager_digest",
+            "occurred_at": letters[-1]["occurred_at"],
             "items": [item(letter) for letter in letters[:ITEMS]],
             "left_out": max(len(letters) - ITEMS, 0),
         },

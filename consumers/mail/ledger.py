@@ -9,10 +9,10 @@ has died, or lost its connection after the final dot, leaves a doubt: the letter
 under the same Message-ID; after a second doubt it stays `unknown`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +21,7 @@ from consumers.mail import queries
 from consumers.mail.queries import Crowd, Row
 from consumers.mail.quiet import quiet_until, zone_of
 from pocketwatch.settings import Settings
+from schemas.letters import LETTERS, Noticed
 
 Act = Literal["send", "hold", "wait", "stop"]
 Outcome = Literal["sent", "failed", "pending", "unknown"]
@@ -29,6 +30,8 @@ LEASE = timedelta(minutes=1)  # after so long without a sign of life a sender is
 TRIED_FOR = timedelta(days=3)  # then a letter that the server keeps putting off has failed
 DOUBTS = 2  # attempts that may have sent a letter, at most
 LOOK_AGAIN = timedelta(minutes=30)  # at most, while a reader's quiet hours last: the broker's waits are few
+# Of these many become one; what is critical, and a digest itself, never waits.
+DIGESTED = tuple(name for name in get_args(Noticed) if not LETTERS[name].critical)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Claim:
     """A letter that somebody wants to send now.
 
     Args:
-        keeps_for: how long it is worth sending, from when it was asked for, unless `expires_at` says so.
+        expires_at: when it is not worth sending any more.
         held: the letter itself, as JSON, where it may go into a digest; else None.
     """
 
@@ -45,10 +48,9 @@ class Claim:
     letter: str
     locale: str
     external_id: str
+    expires_at: datetime
     user_id: int | None = None
     notification_id: int | None = None
-    expires_at: datetime | None = None
-    keeps_for: timedelta = timedelta(days=2)
     subscribed: bool = False
     critical: bool = False
     is_digest: bool = False
@@ -98,23 +100,18 @@ class Settled:
 
 
 class Ledger:
-    """Decides about letters, and keeps their states.
+    """Decides about letters, and keeps their states."""
 
-    Args:
-        digested: the names of the letters that go into digests.
-    """
-
-    def __init__(self, settings: Settings, *, digested: Iterable[str]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._zone = ZoneInfo(settings.site.timezone)
         self._above, self._window = settings.mail.digest_above, settings.mail.digest_window
-        self._digested = tuple(digested)
 
     async def take(self, connection: AsyncConnection, claims: Sequence[Claim]) -> list[Verdict]:
         """Decide about each of these, and mark those that are to be sent as being sent."""
         unique = {claim.key: claim for claim in claims}
         rows = await queries.lock(connection, [claim.columns() for claim in unique.values()])
         readers = {claim.recipient for claim in claims if claim.held is not None}
-        crowds = await queries.crowds(connection, readers, letters=self._digested, window=self._window)
+        crowds = await queries.crowds(connection, readers, letters=DIGESTED, window=self._window)
         marks: dict[str, tuple[Row, str, str, str | None]] = {}
         verdicts = []
         for claim in claims:
@@ -206,7 +203,7 @@ def _unwanted(claim: Claim, row: Row) -> Verdict | None:
 
 
 def _too_late(claim: Claim, row: Row) -> Verdict | None:
-    if row.now >= (claim.expires_at or row.asked_at + claim.keeps_for):
+    if row.now >= claim.expires_at:
         return _stop(row, "expired", "not worth sending any more")
     if row.attempts and row.now >= row.asked_at + TRIED_FOR:
         return _stop(row, "failed", f"given up after {row.attempts} attempts in {TRIED_FOR.days} days")

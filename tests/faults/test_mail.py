@@ -99,6 +99,7 @@ async def test_a_letter_in_hand_is_finished_and_logged_when_the_broker_is_lost(
 
     await proxy.cut()
     row = await post.logged(asked, "pending")
+    await proxy.open()
 
     assert (row["doubts"], row["attempts"]) == (0, 1)
     assert "nothing heard" in row["reply"]
@@ -116,9 +117,12 @@ async def test_a_letter_that_was_sent_while_the_broker_was_lost_is_not_sent_agai
     asked = await post.ask(wish())
     await post.logged(asked, "sent")
     await proxy.cut()
+    proxy.thaw()
+    await proxy.open()
 
-    await asyncio.to_thread(consumer.until, "message handled", count=2, within=30)
+    lines = await asyncio.to_thread(lambda: consumer.until("message handled", count=2, within=30))
 
+    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
     assert len(smtp.letters) == 1
     assert post.row(asked)["attempts"] == 1
 

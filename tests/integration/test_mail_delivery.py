@@ -6,8 +6,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from consumers.mail.desk import Desk
 from consumers.mail.ledger import LEASE
-from schemas.letters import Plain
+from consumers.mail.pace import Pace
+from consumers.mail.transport import Transport
+from pocketwatch.settings import Settings
+from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.fixtures.mail import READER, Post, Serving, approved, flagged, urgent, wish
 from tests.fixtures.smtp import SmtpServer
@@ -189,14 +193,10 @@ async def test_a_letter_that_is_late_is_not_sent(post: Post, serving: Serving, s
 
 
 async def test_a_letter_keeps_for_as_long_as_its_kind_says(post: Post, serving: Serving, smtp: SmtpServer):
-    smtp.is_full(times=1)
+    old = approved(occurred_at=datetime.now(UTC) - approved().keeps_for)
 
     async with serving():
-        asked = await post.ask(wish())
-        await post.put_off(asked, "wait.5m")
-        post.passes(approved().keeps_for)
-        await post.ask(wish(), id_=asked.message_id)
-        row = await post.logged(asked)
+        row = await post.logged(await post.ask(wish(old)))
 
     assert row["status"] == "expired"
     assert smtp.letters == []
@@ -358,17 +358,50 @@ async def test_a_sender_that_has_died_leaves_a_doubt(post: Post, serving: Servin
 # What cannot be sent
 
 
-async def test_a_header_that_would_begin_another_is_refused(post: Post, serving: Serving, smtp: SmtpServer):
-    letter = Plain(subject="News\r\nBcc: all@example.com", paragraphs=("words",))
-
+async def test_a_title_that_would_begin_another_header_stays_in_its_line(
+    post: Post, serving: Serving, smtp: SmtpServer
+):
     async with serving():
-        asked = await post.ask(wish(letter))
-        row = await post.logged(asked)
-        run = await post.runs.over(asked.message_id)
+        await post.logged(await post.ask(wish(approved(ad_title="Lada\r\nBcc: all@example.com\r\n\r\nwords"))))
 
-    assert row["status"] == "failed"
-    assert run["status"] == "partial"
+    (letter,) = smtp.letters
+    assert "Lada Bcc: all@example.com words" in letter.message["Subject"]
+    assert letter.message["Bcc"] is None
+    assert letter.recipients == (READER,)
+
+
+async def test_a_subject_that_would_begin_another_header_is_refused(post: Post, serving: Serving, smtp: SmtpServer):
+    async with serving():
+        run = await post.runs.over((await post.ask(Wrong(letter=INJECTION))).message_id)
+
+    assert run["status"] == "rejected"
     assert smtp.letters == []
+
+
+INJECTION = {
+    "name": "plain",
+    "occurred_at": "2026-11-21T12:00:00Z",
+    "subject": "News\r\nBcc: all@example.com",
+    "paragraphs": ["words"],
+}
+
+
+async def test_an_address_that_no_header_can_hold_is_the_letters_fault(settings: Settings):
+    desk = Desk(settings, Transport("smtp://127.0.0.1:1", pace=Pace(), timeout=timedelta(seconds=1)))
+    unchecked = MailRequested.model_construct(to="a\r\nb@example.com", letter=approved(), locale="uk")
+
+    fate = await desk.send(unchecked, "<id@example.com>")
+
+    assert fate.outcome == "refused"
+    assert "control character" in fate.reply
+
+
+async def test_a_domain_of_other_letters_is_spoken_as_servers_know_it(post: Post, serving: Serving, smtp: SmtpServer):
+    async with serving():
+        await post.logged(await post.ask(wish(to="reader@пошта.example.com")), "sent")
+
+    (letter,) = smtp.letters
+    assert letter.recipients == ("reader@xn--80a1acn3a.example.com",)
 
 
 async def test_a_message_that_is_none_dies_alone(post: Post, serving: Serving, smtp: SmtpServer):
@@ -390,7 +423,8 @@ class Wrong(Message):
     exchange: ClassVar[str] = "mail"
     routing_key: ClassVar[str] = "mail.requested"
 
-    to: str = "nobody"
+    to: str = "reader@example.com"
+    letter: dict[str, Any] | None = None
 
 
 async def test_a_letter_to_a_row_that_is_not_there_is_sent_all_the_same(post: Post, serving: Serving, smtp: SmtpServer):
@@ -415,7 +449,7 @@ async def test_a_bug_in_a_template_is_tried_again_and_the_letter_is_as_if_never_
     assert run["status"] == "failed"
 
 
-def _broken(*_: object) -> None:
+def _broken(*_: object, **__: object) -> None:
     raise RuntimeError("undefined name")
 
 

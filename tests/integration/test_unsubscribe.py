@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from consumers.mail import unsubscribe
 from pocketwatch.settings import Mail, Settings
-from schemas.letters import LetterBase, ManagerDigest
+from schemas.letters import AnyLetter, ManagerDigest
 from schemas.mail import MailUnsubscribed
 from tests.fixtures.mail import READER, Post, Serving, approved, wish
 from tests.fixtures.smtp import SmtpServer
@@ -26,10 +26,10 @@ def signed(secret: str = SECRET.get_secret_value(), algorithm: str = "HS256", **
 
 def digest() -> ManagerDigest:
     item = {"kind": "manager_ad_flagged", "ad_id": 7, "title": "Lada Niva", "at": datetime.now(UTC), "url": None}
-    return ManagerDigest.model_validate({"items": (item,), "left_out": 0})
+    return ManagerDigest.model_validate({"items": [item], "occurred_at": datetime.now(UTC)})
 
 
-async def header(post: Post, serving: Serving, smtp: SmtpServer, letter: LetterBase, **mail: Any) -> str | None:
+async def header(post: Post, serving: Serving, smtp: SmtpServer, letter: AnyLetter, **mail: Any) -> str | None:
     async with serving(**mail):
         await post.logged(await post.ask(wish(letter)), "sent")
     found: str | None = smtp.letters[-1].message["List-Unsubscribe"]
