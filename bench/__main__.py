@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import events, media, publish, tokens
+from bench import events, mail, media, publish, tokens
 from bench.servers import Wrong, started
 from pocketwatch.errors import PocketwatchError
 
@@ -27,6 +27,8 @@ BENCHES = {
     "events": events.run,
     "events-row": events.run_row,
     "publish": publish.run,
+    "mail": mail.run,
+    "mail-memory": mail.run_memory,
 }
 # On servers of their own: how a job grows, and the way to a mail server. Also as `python -m bench.smtp 5000`.
 GROWTH = ("sessions", "rates", "purge_logs", "smtp")

@@ -124,7 +124,7 @@ class AdNeedsEdit(_AboutAnAd):
 
 
 class AdMaxAttempts(_AboutAnAd):
-    """The ad is rejected after all attempts. Critical: the last word about it, and nothing else would tell its owner."""
+    """The ad is rejected after all attempts. Critical: the last word about it, told once."""
 
     critical: ClassVar[bool] = True
 

@@ -13,6 +13,7 @@ from babel.numbers import format_decimal
 
 LONGEST_SUBJECT = 60  # characters; telephones show about forty of them
 WORD_WITHIN = 12  # a cut moves back to the end of a word if one is as near as this
+LOOSE = " ,.:;\u2013-"  # not left in front of an ellipsis; with the long dash
 JOINERS = "\u200d\ufe0e\ufe0f"  # between and behind the parts of an emoji
 
 Filter = Callable[..., str]
@@ -55,4 +56,4 @@ def cut(text: str, longest: int) -> str:
     while end and (unicodedata.combining(text[end]) or text[end] in JOINERS or text[end - 1] in JOINERS):
         end -= 1
     space = text.rfind(" ", end - WORD_WITHIN, end + 1)
-    return text[: space if space > 0 else end].rstrip(" ,.:;–-") + "…"
+    return text[: space if space > 0 else end].rstrip(LOOSE) + "…"

@@ -16,7 +16,9 @@ FRAME = len("=?utf-8?b??=")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 LOCAL_PART = re.compile(rf"{ATOM}(?:\.{ATOM})*")
-DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 MAILBOX = re.compile(r'\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<name>[^<>"]*?))\s*<(?P<address>[^<>]*)>\s*')
 PHRASE = re.compile(rf"{ATOM}(?: {ATOM})*")
 MESSAGE_ID = re.compile(rf"<{ATOM}(?:\.{ATOM})*@[A-Za-z0-9.-]+>")
@@ -61,13 +63,13 @@ def subject_line(subject: str) -> bytes:
 
 def message_id_line(value: str) -> bytes:
     """`Message-ID:`, of an id in angle brackets."""
-    if not MESSAGE_ID.fullmatch(value) or len(value) > LONGEST_LINE - 1:
+    if not MESSAGE_ID.fullmatch(value) or len(f"Message-ID: {value}") > LONGEST_LINE:
         raise ValueError(f"Message-ID is {value!r}; it must be <word@domain>")
-    return _folded("Message-ID", [value])
+    return f"Message-ID: {value}\r\n".encode("ascii")  # never folded: some readers keep the space, and see another id
 
 
 def unsubscribe_lines(url: str) -> bytes:
-    """`List-Unsubscribe` and its one-click companion, verbatim: folded or encoded ones are not recognised (RFC 8058)."""
+    """`List-Unsubscribe` and its one-click companion, verbatim: RFC 8058 knows no folded or encoded ones."""
     line = f"List-Unsubscribe: <{url}>"
     if not UNSUBSCRIBE.fullmatch(url) or len(line) > LONGEST_LINE:
         raise ValueError(f"List-Unsubscribe is {url!r}; it must be an ASCII address that begins with https://")
@@ -110,12 +112,12 @@ def _refuse_controls(name: str, value: str) -> None:
 
 def _phrase(name: str) -> list[str]:
     """A display name: words, a quoted string, or encoded-words."""
-    if PHRASE.fullmatch(name) and len(name) <= ENCODED_WORD and "=?" not in name:
-        return [name]
-    if name.isascii() and len(name) < ENCODED_WORD // 2:
+    if not name.isascii() or "=?" in name or len(name) > ENCODED_WORD // 2:
+        return list(_encoded_words(name, "From"))
+    if not PHRASE.fullmatch(name):
         escaped = re.sub(r'(["\\])', r"\\\1", name)
         return [f'"{escaped}"']
-    return list(_encoded_words(name, "From"))
+    return [name]
 
 
 def _encoded_words(text: str, header: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from consumers.mail import headers
 from consumers.mail.rendering import Rendered
 
 NEWLINE = re.compile(r"\r\n?|\n")
-CONTENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(?:@[A-Za-z0-9][A-Za-z0-9.-]{0,99})?")
+CONTENT_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")  # 64 characters fill a line
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,40}")
 COLUMNS = 76  # of base64
@@ -118,7 +118,7 @@ def _attachment_part(attachment: Attachment) -> Chunks:
     head = (
         f"Content-Type: {attachment.media_type}\r\n"
         "Content-Transfer-Encoding: base64\r\n"
-        f"Content-ID:\r\n <{attachment.content_id}>\r\n"
+        f"Content-ID: <{attachment.content_id}>\r\n"
         f'Content-Disposition: inline; filename="{attachment.file_name}"\r\n\r\n'
     )
     return [head.encode("ascii"), _base64(attachment.data)]

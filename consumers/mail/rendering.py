@@ -45,14 +45,16 @@ class Letters:
     def __init__(self, site: Site, timezone: str) -> None:
         environments = {locale: _environment(site, timezone, locale) for locale in LOCALES}
         self._parts = {
-            (name, locale): _parts(environment, name) for locale, environment in environments.items() for name in LETTERS
+            (name, locale): _parts(environment, name)
+            for locale, environment in environments.items()
+            for name in LETTERS
         }
 
     def render(self, letter: Letter, locale: str, *, unsubscribe_url: str | None = None) -> Rendered:
         """The letter in this language, or in Ukrainian where we do not have it.
 
         Raises:
-            jinja2.UndefinedError: when a template names what its letter does not have; a test keeps that from happening.
+            jinja2.UndefinedError: when a template names what its letter does not have; tests render them all.
         """
         language = known(locale)
         parts = self._parts[letter.name, language]
@@ -63,7 +65,9 @@ class Letters:
 
 
 def _parts(environment: Environment, name: str) -> _Parts:
-    subject, text, html = (environment.get_template(f"{name}/{file}") for file in ("subject.txt", "body.txt", "body.html"))
+    subject, text, html = (
+        environment.get_template(f"{name}/{file}") for file in ("subject.txt", "body.txt", "body.html")
+    )
     return _Parts(subject, text, html)
 
 

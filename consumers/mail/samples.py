@@ -1,5 +1,7 @@
 """One letter of each kind, as one that somebody could get: for the preview."""
 
+# ruff: noqa: RUF001  Cyrillic letters look like Latin ones, and are meant
+
 from datetime import UTC, datetime, timedelta
 
 from consumers.mail.rendering import Site
@@ -56,7 +58,9 @@ SAMPLES: tuple[Letter, ...] = (
         categories=["contact_data", "misleading"],
         suggestions=["Прибрати номер телефону з опису"],
     ),
-    ManagerMaxAttempts(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=ADMIN, reasons=[PHONE], user_id=OWNER, attempts=3),
+    ManagerMaxAttempts(
+        ad_id=AD, ad_title=TITLE, occurred_at=AT, link=ADMIN, reasons=[PHONE], user_id=OWNER, attempts=3
+    ),
     ManagerAdEvent(
         ad_id=AD,
         ad_title=TITLE,
@@ -81,6 +85,10 @@ SAMPLES: tuple[Letter, ...] = (
     Plain(
         occurred_at=AT,
         subject="Завтра вночі сайт пів години не працюватиме",
-        paragraphs=["Добрий день!", "Ми оновлюємо сервери з 02:00 до 02:30.\nОголошення нікуди не зникнуть.", "Дякуємо!"],
+        paragraphs=[
+            "Добрий день!",
+            "Ми оновлюємо сервери з 02:00 до 02:30.\nОголошення нікуди не зникнуть.",
+            "Дякуємо!",
+        ],
     ),
 )

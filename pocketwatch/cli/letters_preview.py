@@ -16,7 +16,9 @@ from schemas.letters import Letter
 
 
 def preview(
-    folder: Annotated[Path, typer.Argument(help="Where the files go; it is made if need be.")] = Path("letters-preview"),
+    folder: Annotated[Path, typer.Argument(help="Where the files go; it is made if need be.")] = Path(
+        "letters-preview"
+    ),
 ) -> None:
     """Render every letter in every language to files: text, HTML, and the message as it would be sent.
 
