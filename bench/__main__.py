@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import events, media, publish, tokens
+from bench import events, mail, media, publish, tokens
 from bench.servers import Wrong, started
 from pocketwatch.errors import PocketwatchError
 
@@ -27,6 +27,8 @@ BENCHES = {
     "events": events.run,
     "events-row": events.run_row,
     "publish": publish.run,
+    "mail": mail.run,
+    "mail-memory": mail.run_memory,
 }
 # On servers of their own, or none: how a job grows, the way to a mail server, how well the rules judge. Also as
 # `python -m bench.sessions 200000 1000000`.

@@ -6,6 +6,7 @@ from faststream.rabbit import RabbitRouter
 
 from consumers.bridge import celery
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
+from consumers.mail import delivery, digest, unsubscribe
 from consumers.maintenance import archive_ads, purge_logs, vacuum
 from consumers.moderation import review
 from consumers.rates import cleanup as rates_cleanup
@@ -21,6 +22,7 @@ GROUPS: Mapping[str, tuple[Router, ...]] = {
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
     "bridge": (celery.router,),
     "moderation": (review.router,),
+    "mail": (delivery.router, digest.router, unsubscribe.router),
 }
 
 

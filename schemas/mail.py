@@ -10,6 +10,7 @@ from schemas.message import Message, Tick
 from schemas.moderation import Id
 
 LONGEST_ADDRESS = 254
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 
 def _address(text: str) -> str:
@@ -37,7 +38,7 @@ class MailRequested(Message):
     to: Address
     letter: Letter
     locale: Locale = "uk"
-    key: Annotated[str, Field(min_length=1, max_length=600)] | None = None
+    key: Annotated[str, Field(min_length=1, max_length=600, pattern=PRINTABLE)] | None = None
     user_id: Id | None = None
     notification_id: Id | None = None
     expires_at: AwareDatetime | None = None

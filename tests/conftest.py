@@ -11,4 +11,6 @@ pytest_plugins = [
     "tests.fixtures.celery",
     "tests.fixtures.letters",
     "tests.fixtures.moderation",
+    "tests.fixtures.mail",
+    "tests.fixtures.letters",
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from pocketwatch.broker.connection import (
     find_node,
     tell_back,
 )
-from pocketwatch.broker.delivery import CONSUMERS, Consumer, Delivery
+from pocketwatch.broker.delivery import CONSUMERS, Consumer, Delivery, Needs
 from pocketwatch.broker.failures import Failures
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import with_celery
@@ -93,7 +93,9 @@ class Consuming:
             apply_types=False,  # the decoder has made a checked message of the body already
             routers=self._routers,
         )
-        executors = {queue: self._executor(CONSUMERS[queue], database) for queue in queues_of(broker)}
+        consumers = {queue: CONSUMERS[queue] for queue in queues_of(broker)}
+        resources = await self._open({each.needs for each in consumers.values() if each.needs}, database)
+        executors = {queue: self._executor(each, database, resources) for queue, each in consumers.items()}
         failures = Failures(database, publisher)
 
         def delivery(message: Any, /, *, context: ContextRepo) -> Delivery:
@@ -108,9 +110,14 @@ class Consuming:
         await broker.start()
         logger.bind(queues=", ".join(executors)).info(CONSUMING)
 
-    def _executor(self, consumer: Consumer, database: Database) -> Executor:
+    async def _open(self, needs: Collection[Needs], database: Database) -> dict[Needs, Any]:
+        """What consumers need, each opened once; closed when nothing is consumed any more."""
+        return {each: await self._stack.enter_async_context(each(self._settings, database)) for each in needs}
+
+    def _executor(self, consumer: Consumer, database: Database, resources: Mapping[Needs, Any]) -> Executor:
         if consumer.kind is Errand:
-            return Errands(consumer.queue.name, consumer.handler, database, self._settings)
+            resource = resources[consumer.needs] if consumer.needs else None
+            return Errands(consumer.queue.name, consumer.handler, database, self._settings, resource=resource)
         if consumer.kind is Transaction:
             return Alone(
                 consumer.queue.name,

@@ -11,6 +11,7 @@ done, the queue's own dead-letter target takes it (`REJECT_ON_ERROR`), never a l
 
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +28,8 @@ from pocketwatch.broker.failures import Failures
 from pocketwatch.broker.malformed import explain
 from pocketwatch.broker.topology import Queue
 from pocketwatch.errors import Malformed
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
 from pocketwatch.storage.executor import Executor
 from pocketwatch.storage.work import Errand, Transaction, Work
 from schemas import envelope as wire
@@ -39,6 +42,7 @@ NO_ID = "message without an id, a repeat of it cannot be recognised"
 KINDS: tuple[type[Work], ...] = (Work, Transaction, Errand)
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[None]])
+Needs = Callable[[Settings, Database], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Consumer:
     Args:
         kind: what the handler takes: `Work` shares a transaction, `Transaction` runs alone, `Errand` without any.
         apart: messages for which this is equal never share a transaction.
+        needs: opens what an errand needs for as long as its process consumes, such as kept connections to a server.
     """
 
     queue: Queue
@@ -56,6 +61,7 @@ class Consumer:
     kind: type[Work]
     apart: Callable[[Any], Hashable]
     reader: "Reader"
+    needs: Needs | None
 
 
 class Reader(Protocol):
@@ -85,6 +91,7 @@ def consumer(
     *,
     apart: Callable[[Any], Hashable] = lambda _: None,
     reader: Reader | None = None,
+    needs: Needs | None = None,
 ) -> Callable[[Handler], Handler]:
     """Make `async def handle(message, work) -> None` the consumer of a queue.
 
@@ -95,7 +102,7 @@ def consumer(
     """
 
     def register(handler: Handler) -> Handler:
-        noted = _consumer(queue, handler, apart, reader)
+        noted = _consumer(queue, handler, apart, reader, needs)
         subscriber = router.subscriber(
             RabbitQueue(queue.name, declare=False),  # `declare.declare` has made it, with every argument said
             channel=Channel(prefetch_count=queue.prefetch),
@@ -118,11 +125,16 @@ def _consumer(
     handler: Callable[..., Awaitable[None]],
     apart: Callable[[Any], Hashable],
     reader: Reader | None,
+    needs: Needs | None,
 ) -> Consumer:
     hints = [hint for name, hint in get_type_hints(handler).items() if name != "return"]
     match hints:
         case [type() as schema, type() as kind] if issubclass(schema, Message) and kind in KINDS:
-            return Consumer(queue, handler, schema, kind, apart, reader or OwnReader(schema))
+            if needs is not None and kind is not Errand:
+                raise TypeError(
+                    f"{handler.__qualname__} must take an Errand, as it needs something outside the database"
+                )
+            return Consumer(queue, handler, schema, kind, apart, reader or OwnReader(schema), needs)
     raise TypeError(
         f"{handler.__qualname__} must take (message: a Message, work: Work, Transaction or Errand), both annotated"
     )

@@ -8,6 +8,7 @@ import typer
 from pocketwatch.cli.letters_preview import preview
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.stack import DEFAULT_FOLDER, Folder, open_stack
+from pocketwatch.cli.suppressions import forget, suppressed
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack import letters
 from pocketwatch.stack.letters import Letter
@@ -17,6 +18,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 app.command("preview")(preview)
 
 COLUMNS = ("number", "caught_at", "to", "subject")
+
+app.command("suppressed")(suppressed)
+app.command("forget")(forget)
 
 
 @app.callback()

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "trigger": "pocketwatch.cli.triggering:trigger",
     "schedule": "pocketwatch.cli.schedule:app",
     "runs": "pocketwatch.cli.runs:runs",
+    "notices": "pocketwatch.cli.notices:notices",
     "dead": "pocketwatch.cli.dead:app",
     "archive": "pocketwatch.cli.archive:app",
     "mail": "pocketwatch.cli.mail:app",

@@ -16,14 +16,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 # As wide as the terminal or as COLUMNS says; wide enough to be read when the output is a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
-WIDTHS = {"message_id": 16}  # folded, so that there is room for what people read
+WIDTHS = {"message_id": 16, "external_id": 16}  # folded, so that there is room for what people read
 COLOURS = {
     "succeeded": "green",
+    "sent": "green",
     "ok": "green",
     "partial": "yellow",
     "warning": "yellow",
     "skipped": "yellow",
+    "unknown": "yellow",
+    "suppressed": "yellow",
+    "expired": "yellow",
     "running": "cyan",
+    "sending": "cyan",
     "failed": "red",
     "rejected": "red",
     "dead": "red",

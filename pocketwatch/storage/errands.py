@@ -20,16 +20,19 @@ class Errands:
 
     Args:
         consumer: the name under which messages are claimed and logged; its queue's.
+        resource: what each errand finds under this name.
     """
 
-    def __init__(self, consumer: str, handler: Handler, database: Database, settings: Settings) -> None:
+    def __init__(
+        self, consumer: str, handler: Handler, database: Database, settings: Settings, *, resource: Any = None
+    ) -> None:
         self.claims = GroupCommit(consumer, _tell, database)
-        self._handler, self._settings = handler, settings
+        self._handler, self._settings, self._resource = handler, settings, resource
         self._gathering = Gathering(database)
 
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
         """Return when the effect has happened and is claimed."""
-        errand = Errand(envelope, gathering=self._gathering, settings=self._settings)
+        errand = Errand(envelope, gathering=self._gathering, settings=self._settings, resource=self._resource)
         await self._handler(message, errand)
         return await self.claims.handle(envelope, errand)
 

@@ -129,11 +129,12 @@ class Errand(Work):
     What it told is committed afterwards, together with its claim, in a transaction that it shares with others. When the
     process dies in between, the message comes again: the handler keeps its own record of what it has done (`together`).
     There is no `get`: a read belongs to what is asked `together`.
+    `resource` is what the consumer needs for as long as its process lives (`consumer(…, needs=…)`), None if nothing.
     """
 
-    def __init__(self, envelope: Envelope, *, gathering: Gathering, settings: Settings) -> None:
+    def __init__(self, envelope: Envelope, *, gathering: Gathering, settings: Settings, resource: Any = None) -> None:
         super().__init__(envelope, utc_now(), NoReads())
-        self.settings = settings
+        self.settings, self.resource = settings, resource
         self._gathering = gathering
 
     async def together(self, act: Act[Item, Answer], item: Item) -> Answer:

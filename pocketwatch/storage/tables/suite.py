@@ -267,6 +267,7 @@ notification_logs = sa.Table(
     sa.Column("locale", sa.Text),
     sa.Column("reply", sa.Text),  # the mail server's last words
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("doubts", sa.Integer, nullable=False, server_default="0"),  # attempts that may have sent it, or not
     sa.Column("held", JSONB),  # the letter itself while it waits for a digest
     sa.Column("digest", sa.Text),  # the key of the digest that it went out in
     _moment("updated_at"),

@@ -101,6 +101,7 @@ def _extend_logs() -> None:
         sa.Column("locale", sa.Text()),
         sa.Column("reply", sa.Text()),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("doubts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("held", JSONB()),
         sa.Column("digest", sa.Text()),
         sa.Column("updated_at", sa.DateTime(timezone=True)),

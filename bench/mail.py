@@ -1,0 +1,196 @@
+"""Letters from the queue to a mail server, rendered, built, sent and logged: ours against a Celery prefork worker.
+
+    message ─► row of the log ─► templates ─► MIME ─► SMTP ─► row says sent ─► acknowledged
+
+python -m bench.mail fill 5000      messages for our consumer
+
+The mail server is the sink of `bench.smtp`, which throws letters away and counts them.
+"""
+
+import asyncio
+import smtplib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from rich.table import Table
+
+from bench import memory, programs, smtp, table
+from bench.memory import MB
+from bench.programs import Worker, module
+from bench.rounds import Contender, Sample, alternate
+from bench.servers import Say, Servers, Wrong
+from pocketwatch import settings
+from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.cli import running
+from schemas.envelope import Envelope
+from schemas.mail import MailRequested
+
+CONCURRENCY, PREFETCH = 2, 50  # of the peer: a process for each core
+TARGET = 2.0
+WARM_UP = 200
+LOOK_EVERY, PAUSE = 0.05, 0.5  # seconds
+WITHIN = 1_200.0
+IN_FLIGHT = 100
+SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the letters, after which memory is looked at
+MOST_ADDED = 0.1  # of the resident memory, from the first look to the last
+PEER = "bench.peers.mail_app"
+CELERY = ("celery", "-A", PEER, "worker", "--without-gossip", "--without-mingle", "--pool", "prefork")
+SENT = "SELECT count(*) FROM moderation_notification_logs WHERE status = 'sent'"
+LETTER = {
+    "name": "ad_needs_edit",
+    "ad_id": 4711,
+    "ad_title": "Toyota Camry 2019, перший власник",
+    "reasons": ["У тексті є номер телефону", "Ціна 1 USD не схожа на справжню"],
+    "attempts_left": 2,
+    "link": "https://cars.example/ads/4711",
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """How a contender is started, and how its queue is filled."""
+
+    name: str
+    does: str
+    worker: Sequence[str]
+    fill: str
+    ours: bool = False
+
+
+SIDES = (
+    Side(
+        "Pocketwatch",
+        "`pocketwatch consume mail`, one process: shared transactions, claim and run log too; kept connections",
+        ("pocketwatch", "consume", "mail"),
+        fill="bench.mail",
+        ours=True,
+    ),
+    Side(
+        f"Celery, {CONCURRENCY} processes",
+        "prefork, acks_late; the same templates, EmailMessage, a smtplib connection each, psycopg",
+        (*CELERY, "--concurrency", str(CONCURRENCY)),
+        fill=PEER,
+    ),
+)
+
+
+def letter(number: int) -> dict[str, Any]:
+    """A usual letter to an owner, as JSON."""
+    return {**LETTER, "ad_id": number, "occurred_at": datetime.now(UTC).isoformat()}
+
+
+def address(number: int) -> str:
+    return f"reader{number}@example.com"
+
+
+def run(servers: Servers, say: Say, *, quick: bool) -> Table:
+    """Until the last row of the log says `sent`."""
+    count = 500 if quick else 4_000
+    with smtp.sink() as port:
+        contenders = [
+            Contender(side.name, side.does, lambda side=side: _measure(servers, side, port, count), ours=side.ours)
+            for side in SIDES
+        ]
+        results = alternate(contenders, rounds=2 if quick else 3, warm_up=False, say=say)
+    caption = f"{table.versions('celery', 'psycopg', 'jinja2')}; {servers.versions()}; {WARM_UP} to warm up"
+    title = f"mail: {count:,} letters from the queue to a local sink, until the last is logged as sent"
+    return table.compare(title, results, caption=[caption], count=count, target=TARGET)
+
+
+def _measure(servers: Servers, side: Side, port: int, count: int) -> Sample:
+    with _at_work(servers, side, port, count) as (worker, connection):
+        idle, began = memory.resident(worker.pid), time.perf_counter()
+        _until(worker, connection, WARM_UP + count)
+        return Sample(time.perf_counter() - began, peak=memory.peak(worker.pid), idle=idle)
+
+
+def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
+    """Ours only: resident memory while letters go out by the hundred thousand."""
+    count = 2_000 if quick else 100_000
+    found = table.blank(f"mail-memory: {count:,} letters, one process")
+    for column in ("letters", "resident MB", "letters/s"):
+        found.add_column(column, justify="right")
+    seen = []
+    with smtp.sink() as port, _at_work(servers, SIDES[0], port, count) as (worker, connection):
+        began = time.perf_counter()
+        for share in SHARES:
+            _until(worker, connection, WARM_UP + int(share * count))
+            seen.append(memory.resident(worker.pid))
+            rate = share * count / (time.perf_counter() - began)
+            found.add_row(f"{share * count:,.0f}", f"{seen[-1] / MB:.1f}", f"{rate:,.0f}")
+            say(f"  {share:.0%}: {seen[-1] / MB:.1f} MB")
+    added = seen[-1] / seen[0] - 1
+    verdict = "met" if added <= MOST_ADDED else "MISSED"
+    found.caption = f"{table.machine()}\ntarget: at most {MOST_ADDED:.0%} more at the end: {verdict} ({added:+.1%})"
+    return found
+
+
+@contextmanager
+def _at_work(servers: Servers, side: Side, port: int, count: int) -> Iterator[tuple[Worker, psycopg.Connection]]:
+    """A warm worker with so many messages on its queue, on its own vhost and database; checked at the end."""
+    with servers.vhost() as broker, servers.database() as database:
+        url = servers.url(database)
+        mail = {"SMTP_URL": f"smtp://127.0.0.1:{port}", "POCKETWATCH_MAIL_FROM": "Bench <noreply@bench.example>"}
+        environment = servers.environment(**broker, **mail, DATABASE_URL=url)
+        programs.run(module(side.fill, "fill", str(WARM_UP)), environment)
+        _taken(port)
+        with programs.working(module(*side.worker), environment) as worker, psycopg.connect(url) as connection:
+            _until(worker, connection, WARM_UP)
+            time.sleep(PAUSE)
+            with worker.held():
+                programs.run(module(side.fill, "fill", str(count)), environment)
+                servers.settle(database)
+                memory.forget_peak(worker.pid)
+            yield worker, connection
+        if (taken := _taken(port)) != WARM_UP + count:
+            raise Wrong(f"{side.name}: the sink has taken {taken} letters, should be {WARM_UP + count}")
+
+
+def _until(worker: Worker, connection: psycopg.Connection, count: int) -> None:
+    def all_are_sent() -> bool:
+        time.sleep(LOOK_EVERY)  # counting costs the machine something, too
+        found = connection.execute(SENT).fetchone()
+        connection.rollback()
+        return found is not None and found[0] >= count
+
+    worker.until(all_are_sent, within=WITHIN)
+
+
+def _taken(port: int) -> int:
+    """How many letters the sink has taken since it was asked last."""
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="bench") as client:
+        return int(client.docmd("COUNT")[1].split()[0])
+
+
+async def fill(count: int) -> None:
+    """Ask for numbered letters."""
+    loaded = settings.load()
+    async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY) as publisher:
+        numbers = iter(range(count))
+        await asyncio.gather(*(_ask(publisher, numbers) for _ in range(IN_FLIGHT)))
+
+
+async def _ask(publisher: Publisher, numbers: Iterable[int]) -> None:
+    exchange, routing_key = MailRequested.exchange, MailRequested.routing_key
+    for number in numbers:
+        name = str(uuid4())
+        envelope = Envelope(message_id=name, correlation_id=name, exchange=exchange, routing_key=routing_key)
+        body = {"to": address(number), "locale": "uk", "letter": letter(number)}
+        await publisher.publish(message_of(envelope, body), exchange=exchange, routing_key=routing_key)
+
+
+def main(verb: str, count: int) -> None:
+    assert verb == "fill", verb
+    running.run(fill(count))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

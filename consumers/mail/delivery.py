@@ -1,0 +1,133 @@
+"""Letters: what is asked for is sent once, and the notification log says what became of it.
+
+    asked ─► taken, with all that are taken at the same time ─► rendered, sent ─► logged ─► claimed
+
+The letter cannot be rolled back, so its row of the log is its claim (`ledger`), not the inbox. A letter that the server
+puts off comes back through the broker's waits for three days, or as long as it is worth sending; it is never a dead
+letter. Preferences, suppressions and quiet hours are looked at here, and not when it was asked for.
+"""
+
+import json
+import re
+from datetime import timedelta
+
+from faststream.rabbit import RabbitRouter
+from loguru import logger
+
+from consumers.mail.desk import Desk, open_desk
+from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled
+from consumers.mail.replies import Fate
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import MAIL_DELIVERY
+from pocketwatch.errors import TryLater
+from pocketwatch.storage.work import Errand
+from schemas.letters import ManagerDigest
+from schemas.mail import MailRequested
+
+OUR_FAULT = "MAIL SERVER REFUSES US"
+# After the first attempt, the second, the third and all later ones.
+WAITS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
+WAIT_FOR_US = timedelta(minutes=30)  # until somebody has put our settings right
+WAIT_IN_DOUBT = timedelta(minutes=5)
+LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
+
+router = RabbitRouter()
+
+
+@consumer(router, MAIL_DELIVERY, needs=open_desk)
+async def deliver_letter(wish: MailRequested, work: Errand) -> None:
+    """Send the letter, unless its reader does not want it, it is late, or it goes into a digest."""
+    desk: Desk = work.resource
+    claim = claim_of(wish, work.message_id, desk)
+    async with desk.room:
+        verdict = await work.together(desk.ledger.take, claim)
+        work.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
+        if verdict.act == "wait":
+            raise TryLater(verdict.reason, after=verdict.after)
+        if verdict.act != "send":
+            return work.skip(verdict.reason)
+        fate, doubts = await desk.finish(send_and_log(wish, claim, desk, work))
+    work.record(letter_status=STATUSES[fate.outcome])
+    return conclude(fate, work, attempt=verdict.attempt, doubts=doubts)
+
+
+def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
+    """What the log has to know of a letter."""
+    letter, key = wish.letter, wish.key or f"{message_id}:{wish.to}:email"
+    is_digested = letter.name in DIGESTED
+    return Claim(
+        key=key,
+        recipient=wish.to,
+        letter=letter.name,
+        locale=wish.locale,
+        external_id=desk.message_id(key),
+        user_id=wish.user_id,
+        notification_id=wish.notification_id,
+        expires_at=wish.expires_at or letter.keeps_until,
+        subscribed=letter.subscribed,
+        critical=letter.critical,
+        is_digest=isinstance(letter, ManagerDigest),
+        held=json.dumps({"letter": letter.model_dump(mode="json"), "user_id": wish.user_id}) if is_digested else None,
+    )
+
+
+async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> tuple[Fate, int]:
+    """What became of the letter, and how many attempts may have sent it without anybody knowing."""
+    desk.in_hand.add(claim.key)
+    try:
+        fate = await desk.send(wish, claim.external_id)
+        doubts = await work.together(desk.ledger.settle, settled(fate, claim))
+    except Exception as error:
+        unsent = Settled(claim.key, "pending", "", f"{type(error).__name__}: {error}"[:500])
+        await work.together(desk.ledger.settle, unsent)
+        raise
+    finally:
+        desk.in_hand.discard(claim.key)
+    return fate, doubts
+
+
+STATUSES: dict[str, Outcome] = {
+    "sent": "sent",
+    "later": "pending",
+    "ours": "pending",
+    "refused": "failed",
+    "bad_address": "failed",
+    "unknown": "unknown",
+}
+
+
+def settled(fate: Fate, claim: Claim) -> Settled:
+    """What the log says of this fate."""
+    return Settled(
+        claim.key,
+        STATUSES[fate.outcome],
+        fate.reply,
+        error="" if fate.outcome == "sent" else fate.reply,
+        is_doubt=fate.outcome == "unknown",
+        bad_address=claim.recipient if fate.outcome == "bad_address" else None,
+        is_digest=claim.is_digest,
+    )
+
+
+def conclude(fate: Fate, work: Errand, *, attempt: int, doubts: int) -> None:
+    """What becomes of the message.
+
+    Raises:
+        TryLater: when the letter is to be sent again.
+    """
+    said = without_names(fate.reply)
+    match fate.outcome:
+        case "later":
+            raise TryLater(said, after=WAITS[min(attempt, len(WAITS)) - 1])
+        case "ours":
+            logger.bind(reply=said).error(OUR_FAULT)
+            raise TryLater(said, after=WAIT_FOR_US)
+        case "unknown" if doubts < DOUBTS:
+            raise TryLater(f"nobody knows whether it was sent: {said}", after=WAIT_IN_DOUBT)
+        case "unknown" | "refused" | "bad_address":
+            work.partial(said)
+
+
+def without_names(reply: str) -> str:
+    """A server's reply fit for logs that many read: without the part of addresses that names a person."""
+    return LOCAL_PART.sub("…", reply)

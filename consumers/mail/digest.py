@@ -1,0 +1,77 @@
+"""Digests: letters that were held back from a manager go out as one, when the oldest has waited for the whole window.
+
+    held by `delivery` ─► one letter a reader, asked for like any other ─► its fate is theirs, too
+
+What is released and what is asked for commit together, so nothing is lost or doubled however a run ends.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from faststream.rabbit import RabbitRouter
+
+from consumers.mail import queries
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import MAIL, MAIL_DIGEST
+from pocketwatch.storage.work import Transaction
+from schemas.mail import MailRequested, SendDigests
+
+READERS = 1_000  # in one run; the next one is soon
+ITEMS = 100  # in one digest; what is more is counted
+
+router = RabbitRouter()
+
+
+@consumer(router, MAIL_DIGEST)
+async def send_digests(tick: SendDigests, work: Transaction) -> None:  # noqa: ARG001  it has nothing to say
+    """Nothing is held for longer than the window and a few minutes, and each letter goes out in one digest only."""
+    readers = await queries.ripe(work.session, window=work.settings.mail.digest_window, limit=READERS)
+    letters = 0
+    for reader in readers:
+        held = await queries.held(work.session, reader)
+        if held:
+            wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader)
+            work.send(MAIL.name, MailRequested.routing_key, wish)
+            await queries.release(work.session, [row["id"] for row in held], digest=wish["key"])
+            letters += len(held)
+    work.record(digests=len(readers), letters=letters)
+
+
+def alone(row: sa.RowMapping, reader: str) -> dict[str, Any]:
+    """One letter that was held goes out as itself."""
+    return {
+        "to": reader,
+        "key": row["key"],
+        "locale": row["locale"],
+        "notification_id": row["notification_id"],
+        **row["held"],
+    }
+
+
+def digest(rows: Sequence[sa.RowMapping], reader: str) -> dict[str, Any]:
+    """Several go out as one, in the language of the latest."""
+    letters = [row["held"]["letter"] for row in rows]
+    return {
+        "to": reader,
+        "key": f"digest:{rows[0]['id']}",
+        "locale": rows[-1]["locale"],
+        "user_id": rows[-1]["held"]["user_id"],
+        "letter": {
+            "name": "manager_digest",
+            "occurred_at": letters[-1]["occurred_at"],
+            "items": [item(letter) for letter in letters[:ITEMS]],
+            "left_out": max(len(letters) - ITEMS, 0),
+        },
+    }
+
+
+def item(letter: dict[str, Any]) -> dict[str, Any]:
+    """What the digest says of a letter; of one that an older version has held, as much as it knows."""
+    return {
+        "kind": letter["name"],
+        "ad_id": letter["ad_id"],
+        "title": letter["ad_title"],
+        "at": letter["occurred_at"],
+        "url": letter.get("link"),
+    }
