@@ -12,5 +12,4 @@ pytest_plugins = [
     "tests.fixtures.letters",
     "tests.fixtures.moderation",
     "tests.fixtures.mail",
-    "tests.fixtures.letters",
 ]
