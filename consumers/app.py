@@ -6,6 +6,7 @@ from faststream.rabbit import RabbitRouter
 
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.maintenance import archive_ads, purge_logs, vacuum
+from consumers.moderation import manager_notices, user_notices
 from consumers.rates import cleanup as rates_cleanup
 from consumers.rates import update as rates_update
 from pocketwatch.errors import SettingsError
@@ -14,6 +15,7 @@ GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
+    "moderation": (user_notices.router, manager_notices.router),
 }
 
 

@@ -62,6 +62,47 @@ class AdMaxAttempts(AdLetter):
     max_attempts: Annotated[int, Field(ge=1)] = 3
 
 
+class AdStatusChanged(AdLetter):
+    """To the owner: the ad has another status."""
+
+    name: Literal["ad_status_changed"] = "ad_status_changed"
+    status: str
+
+
+class ManagerLetter(AdLetter):
+    """To a manager."""
+
+    for_managers: ClassVar[bool] = True
+    keeps_for: ClassVar[timedelta] = timedelta(days=7)
+
+
+class ManagerReviewRequired(ManagerLetter):
+    """A person must look at the ad."""
+
+    name: Literal["manager_review_required"] = "manager_review_required"
+
+
+class ManagerAdFlagged(ManagerLetter):
+    """Something about the ad was noticed."""
+
+    name: Literal["manager_ad_flagged"] = "manager_ad_flagged"
+
+
+class ManagerMaxAttempts(ManagerLetter):
+    """The ad was refused, because it was changed too often in vain."""
+
+    critical: ClassVar[bool] = True
+
+    name: Literal["manager_max_attempts"] = "manager_max_attempts"
+
+
+class ManagerAdEvent(ManagerLetter):
+    """Something else happened to the ad."""
+
+    name: Literal["manager_ad_event"] = "manager_ad_event"
+    action: str
+
+
 class Plain(LetterBase):
     """Words of somebody else, one paragraph after the other."""
 
@@ -71,6 +112,15 @@ class Plain(LetterBase):
 
 
 Letter = Annotated[
-    AdApproved | AdRejected | AdNeedsEdit | AdMaxAttempts | Plain,
+    AdApproved
+    | AdRejected
+    | AdNeedsEdit
+    | AdMaxAttempts
+    | AdStatusChanged
+    | ManagerReviewRequired
+    | ManagerAdFlagged
+    | ManagerMaxAttempts
+    | ManagerAdEvent
+    | Plain,
     Field(discriminator="name"),
 ]

@@ -7,5 +7,6 @@ pytest_plugins = [
     "tests.fixtures.sessions",
     "tests.fixtures.banks",
     "tests.fixtures.ads",
+    "tests.fixtures.people",
     "tests.fixtures.smtp",
 ]
