@@ -19,15 +19,15 @@ OWNER = Lookup(
     """coalesce(preferences.channels @> '"info_table"', true) AS reads_info_table FROM auth_user AS owner """
     "LEFT JOIN notification_preferences AS preferences ON preferences.user_id = owner.id WHERE owner.id = ANY(:keys)"
 )
-# One row for all of them, under a constant key, so that a group asks once.
+# One row for all of them, under a constant key, so that a group asks once; as text, which `_managers` reads once.
 MANAGERS = Lookup("""
 SELECT key, (
-  SELECT coalesce(jsonb_agg(jsonb_build_object(
+  SELECT CAST(coalesce(jsonb_agg(jsonb_build_object(
       'id', manager.id, 'settings_id', settings.id, 'own_address', manager.email, 'override', settings.email_address,
       'email_enabled', settings.email_enabled, 'info_table_enabled', settings.info_table_enabled,
       'actions', settings.notify_for_actions, 'locale', preferences.locale,
       'reads_info_table', coalesce(preferences.channels @> '"info_table"', true)
-    ) ORDER BY manager.id, settings.id), '[]')
+    ) ORDER BY manager.id, settings.id), '[]') AS text)
   FROM moderation_manager_notification_settings AS settings
   JOIN auth_user AS manager ON manager.id = settings.manager_id
   LEFT JOIN notification_preferences AS preferences ON preferences.user_id = manager.id
