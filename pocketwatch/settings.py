@@ -141,6 +141,7 @@ class Servers(Group):
     rabbitmq_management_url: HttpUrl | None = Field(None, alias="RABBITMQ_MANAGEMENT_URL")
     database_url: Annotated[str, _url("postgresql", "postgres")] | None = Field(None, alias="DATABASE_URL")
     redis_url: Annotated[str, _url("redis", "rediss")] | None = Field(None, alias="REDIS_URL")
+    smtp_url: Annotated[str, _url("smtp", "smtps", "smtp+starttls")] | None = Field(None, alias="SMTP_URL")
     patience: Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")
 
 

@@ -85,8 +85,9 @@ class AdSubmitted(Message):
 class NoticeData(BaseModel):
     """What happened to an ad: `action`, and the `status` that it has since `timestamp` (UTC where no zone is said).
 
-    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason` and, for a change of many ads at
-    once, `affected_ads`. `attempts_count` of `max_attempts` edits are used up.
+    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason`, `reasons`, for a change of many ads
+    at once `affected_ads`, and `awaits_moderator` where the owner has nothing to do. `attempts_count` of `max_attempts`
+    edits are used up.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")

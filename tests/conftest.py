@@ -9,4 +9,6 @@ pytest_plugins = [
     "tests.fixtures.ads",
     "tests.fixtures.people",
     "tests.fixtures.smtp",
+    "tests.fixtures.celery",
+    "tests.fixtures.letters",
 ]

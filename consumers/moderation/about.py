@@ -16,9 +16,10 @@ from schemas.moderation import LARGEST_ID, NoticeData
 MOST_ADS = 50  # of a change of many at once that are listed; the rest is counted
 MOST_LINES = 20  # of a letter
 LONGEST_LINE = 500
+LONGEST_WORD = 100
 LONGEST_TITLE = 80  # of an ad in a list
 DIGITS = re.compile(r"[0-9]{1,19}")
-UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,17 @@ class About:
         new = [line for line in given if not listed or not all(each in line for each in listed)]
         return [shortened(line, LONGEST_LINE) for line in dict.fromkeys([*new, *listed])][:MOST_LINES]
 
-    def remarks(self, locale: Locale) -> Iterator[str]:
-        """Of what kind the reasons are, and what could be done."""
-        details = self.data.details or {}
-        if categories := list(_words(details.get("categories"))):
-            yield shortened(texts.CATEGORIES[locale].format(words=", ".join(categories)), LONGEST_LINE)
-        for words in list(_words(details.get("suggestions")))[:MOST_LINES]:
-            yield shortened(texts.SUGGESTION[locale].format(words=words), LONGEST_LINE)
+    @property
+    def categories(self) -> list[str]:
+        """Of what kind the reasons are."""
+        found = _words((self.data.details or {}).get("categories"))
+        return [shortened(word, LONGEST_WORD) for word in found][:MOST_LINES]
+
+    @property
+    def suggestions(self) -> list[str]:
+        """What could be done about them."""
+        found = _words((self.data.details or {}).get("suggestions"))
+        return [shortened(line, LONGEST_LINE) for line in found][:MOST_LINES]
 
     def listed(self, locale: Locale) -> Iterator[str]:
         """Which ads, when they are many."""
@@ -107,10 +112,6 @@ class About:
             labels = [self.ads.label(ad_id) for ad_id in ids[:MOST_ADS]]
             more = [texts.AND_MORE[locale].format(count=len(ids) - MOST_ADS)] if len(ids) > MOST_ADS else []
             yield from packed(texts.ADS[locale].format(count=len(ids)), [*labels, *more])
-
-    def lines(self, locale: Locale) -> tuple[str, ...]:
-        """All that a letter says of it."""
-        return tuple([*self.listed(locale), *self.reasons, *self.remarks(locale)][:MOST_LINES])
 
 
 async def ads_of(data: NoticeData, work: Work) -> Ads:

@@ -2,8 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
-from schemas.moderation import Action, NoticeData
+from schemas.letters import OtherStatus
+from schemas.moderation import Action, AdStatus, NoticeData
+
+# What an owner hears: a decision, or a status that no decision stands for.
+Decided = Literal["approved", "rejected", "needs_edit", "max_attempts", "user_banned", "content_violation"]
+News = Decided | OtherStatus
 
 SYNONYMS: Mapping[str, Action] = MappingProxyType(
     {
@@ -24,7 +30,7 @@ STORED: Mapping[str, str] = MappingProxyType(
 TO_BE_SEEN: frozenset[Action] = frozenset({"needs_review", "flagged", "max_attempts_reached", "content_violation"})
 
 # What an owner hears after each action; where it is missing, the new status says it.
-NEWS_OF_ACTION: Mapping[Action, str] = MappingProxyType(
+NEWS_OF_ACTION: Mapping[Action, News] = MappingProxyType(
     {
         "auto_approved": "approved",
         "manually_approved": "approved",
@@ -36,8 +42,18 @@ NEWS_OF_ACTION: Mapping[Action, str] = MappingProxyType(
         "user_banned": "user_banned",
     }
 )
-NEWS_OF_STATUS: Mapping[str, str] = MappingProxyType(
-    {"active": "approved", "rejected": "rejected", "needs_review": "needs_edit"}
+NEWS_OF_STATUS: Mapping[AdStatus, News] = MappingProxyType(
+    {
+        "active": "approved",
+        "rejected": "rejected",
+        "needs_review": "needs_edit",
+        "draft": "draft",
+        "pending": "pending",
+        "blocked": "blocked",
+        "sold": "sold",
+        "archived": "archived",
+        "inactive": "inactive",
+    }
 )
 
 
@@ -52,12 +68,14 @@ def stored(action: Action) -> str:
     return STORED.get(action, action)
 
 
-def news_of(data: NoticeData) -> str | None:
-    """What is news for the owner: `approved`, `rejected`, `needs_edit`, …, or another status; None when nothing is."""
+def news_of(data: NoticeData) -> News | None:
+    """What is news for the owner; None when nothing is."""
     if data.action == "created":
         return None
+    if data.action == "needs_review" and (data.details or {}).get("awaits_moderator") is True:
+        return "needs_review"
     if (known := NEWS_OF_ACTION.get(data.action)) is not None:
         return known
     if data.status is not None:
-        return NEWS_OF_STATUS.get(data.status, data.status)
+        return NEWS_OF_STATUS[data.status]
     return "content_violation" if data.action == "content_violation" else None

@@ -3,7 +3,7 @@
 An ad that somebody must look at, and of which no manager wants to hear, makes its run `partial`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
@@ -15,15 +15,26 @@ from consumers.moderation.queries import people
 from consumers.moderation.queries.people import Manager
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
+from pocketwatch.settings import Settings, Site
 from pocketwatch.storage.work import Work
+from schemas.letters import Letter
 from schemas.mail import Locale
 from schemas.moderation import Channel, ManagerNotice
 
-router = RabbitRouter()
+
+def router(settings: Settings) -> RabbitRouter:
+    """The router of managers' notices; letters link to the site of the settings."""
+    made = RabbitRouter()
+
+    @consumer(made, MODERATION_MANAGER_NOTICES)
+    async def tell_managers(notice: ManagerNotice, work: Work) -> None:
+        """Tell each who wants to hear of it, on the site and by letter."""
+        await tell(notice, work, settings.site)
+
+    return made
 
 
-@consumer(router, MODERATION_MANAGER_NOTICES)
-async def tell_managers(notice: ManagerNotice, work: Work) -> None:
+async def tell(notice: ManagerNotice, work: Work, site: Site) -> None:
     """One row a manager, and one letter an address, even where two managers have the same."""
     data = notice.data
     named = addressed(notice, await people.managers(work))
@@ -34,35 +45,59 @@ async def tell_managers(notice: ManagerNotice, work: Work) -> None:
     about = About(data, ads, data.user_id or ads.owner_id, moment_of(data, work.now))
     if malformed := [manager.settings_id for manager in wanting if manager.is_malformed]:
         work.record(settings_without_list_of_actions=malformed)
-    return await tell(wanting, notice, about, work)
+    return await tell_each(wanting, notice, about, work, site)
 
 
-async def tell(managers: Sequence[Manager], notice: ManagerNotice, about: About, work: Work) -> None:
+async def tell_each(managers: Sequence[Manager], notice: ManagerNotice, about: About, work: Work, site: Site) -> None:
     """Tell each of them through the channels that he wants."""
     noted = {manager.id: manager for manager in managers if "info_table" in channels(notice, manager)}
-    ids = dict(zip(noted, await people.notification_ids(work, len(noted)), strict=False))
+    numbers = dict(zip(noted, await people.notification_ids(work, len(noted)), strict=False))
+    posts = posts_to(managers, notice, about, numbers)
+    for manager in noted.values():
+        posting.note(posts[manager.settings_id], work)
+    mailed = one_an_address(manager for manager in managers if "email" in channels(notice, manager))
+    sent = ask_for_letters({manager.address: posts[manager.settings_id] for manager in mailed}, work, site)
+    work.record(managers=len({manager.id for manager in managers}), notifications=len(noted), letters=sent)
+    if not noted and not sent:
+        work.partial("no manager could be told: none has an address that letters could go to")
+
+
+def posts_to(
+    managers: Sequence[Manager], notice: ManagerNotice, about: About, numbers: Mapping[int, int]
+) -> dict[int, Post]:
+    """What each is told, by the id of his settings, in the words of his language."""
     words = {
         locale: wording.to_manager(about, locale, title=notice.title, message=notice.message)
         for locale in {locale_of(manager) for manager in managers}
     }
+    return {
+        manager.settings_id: Post(
+            about=about,
+            audience="manager",
+            priority=notice.priority,
+            reader_id=manager.id,
+            reader=manager.own_address,
+            locale=locale_of(manager),
+            words=words[locale_of(manager)],
+            notification_id=numbers.get(manager.id),
+        )
+        for manager in managers
+    }
 
-    def post(manager: Manager) -> Post:
-        locale, number = locale_of(manager), ids.get(manager.id)
-        return Post(about, "manager", notice.priority, manager.id, manager.own_address, locale, words[locale], number)
 
-    for manager in noted.values():
-        posting.note(post(manager), work)
-    written = {locale: letters.to_manager(about, words[locale], locale) for locale in words}
+def ask_for_letters(posts: Mapping[str, Post], work: Work, site: Site) -> int:
+    """Ask for a letter to each of these addresses; returns how many can be sent. They are alike in each language."""
+    written: dict[Locale, Letter] = {}
     sent = 0
-    for manager in one_an_address(manager for manager in managers if "email" in channels(notice, manager)):
-        if (address := posting.usable(manager.address)) is None:
-            posting.regret(post(manager), work, address=manager.address)
-        else:
-            posting.ask_for(written[locale_of(manager)], post(manager), work, to=address)
-            sent += 1
-    work.record(managers=len({manager.id for manager in managers}), notifications=len(noted), letters=sent)
-    if not noted and not sent:
-        work.partial("no manager could be told: none has an address that letters could go to")
+    for address, post in posts.items():
+        if (to := posting.usable(address)) is None:
+            posting.regret(post, work, address=address)
+            continue
+        if post.locale not in written:
+            written[post.locale] = letters.to_manager(post.about, post.words, post.locale, site)
+        posting.ask_for(written[post.locale], post, work, to=to)
+        sent += 1
+    return sent
 
 
 def addressed(notice: ManagerNotice, managers: Sequence[Manager]) -> list[Manager]:

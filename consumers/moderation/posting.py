@@ -86,7 +86,7 @@ def ask_for(letter: Letter, post: Post, work: Work, *, to: str) -> None:
         key=_key(entry, work),
         user_id=post.reader_id,
         notification_id=post.notification_id,
-        expires_at=post.about.moment + letter.keeps_for,
+        expires_at=letter.keeps_until,
     )
     _log(entry, post, work)
     work.send(wish.exchange, wish.routing_key, wish)

@@ -1,7 +1,5 @@
 """The words of the info table, in three languages. Those of letters stand in their templates."""
 
-# ruff: noqa: RUF001  Ukrainian and Russian words of letters that look like Latin ones
-
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -26,6 +24,7 @@ OWNER_TITLES: Texts = MappingProxyType(
             "content_violation": "❗ Порушення правил: оголошення {ad}",
             "draft": "Оголошення {ad} переведено в чернетки",
             "pending": "Оголошення {ad} очікує на перевірку",
+            "needs_review": "Оголошення {ad} чекає на модератора",
             "blocked": "⛔ Оголошення {ad} заблоковано",
             "sold": "Оголошення {ad} позначено як продане",
             "archived": "Оголошення {ad} переміщено до архіву",
@@ -40,6 +39,7 @@ OWNER_TITLES: Texts = MappingProxyType(
             "content_violation": "❗ Your ad {ad} breaks the rules",
             "draft": "Your ad {ad} is a draft again",
             "pending": "Your ad {ad} waits to be checked",
+            "needs_review": "Your ad {ad} waits for a moderator",
             "blocked": "⛔ Your ad {ad} is blocked",
             "sold": "Your ad {ad} is marked as sold",
             "archived": "Your ad {ad} is in the archive",
@@ -54,6 +54,7 @@ OWNER_TITLES: Texts = MappingProxyType(
             "content_violation": "❗ Нарушение правил: объявление {ad}",
             "draft": "Объявление {ad} переведено в черновики",
             "pending": "Объявление {ad} ожидает проверки",
+            "needs_review": "Объявление {ad} ждёт модератора",
             "blocked": "⛔ Объявление {ad} заблокировано",
             "sold": "Объявление {ad} отмечено как проданное",
             "archived": "Объявление {ad} перемещено в архив",
@@ -120,6 +121,7 @@ OWNER_SENTENCES: Texts = MappingProxyType(
             "content_violation": "Ваше оголошення порушує правила сайту.",
             "draft": "Ваше оголошення переведено в статус чернетки.",
             "pending": "Ваше оголошення очікує на перевірку.",
+            "needs_review": "Ваше оголошення перевірить модератор. Поки що нічого робити не потрібно.",
             "blocked": "Ваше оголошення заблоковано.",
             "sold": "Ваше оголошення позначено як продане.",
             "archived": "Ваше оголошення переміщено до архіву.",
@@ -134,6 +136,7 @@ OWNER_SENTENCES: Texts = MappingProxyType(
             "content_violation": "Your ad breaks the rules of the site.",
             "draft": "Your ad is a draft again.",
             "pending": "Your ad waits to be checked.",
+            "needs_review": "A moderator will check your ad. There is nothing for you to do now.",
             "blocked": "Your ad is blocked.",
             "sold": "Your ad is marked as sold.",
             "archived": "Your ad is in the archive.",
@@ -148,6 +151,7 @@ OWNER_SENTENCES: Texts = MappingProxyType(
             "content_violation": "Ваше объявление нарушает правила сайта.",
             "draft": "Ваше объявление переведено в статус черновика.",
             "pending": "Ваше объявление ожидает проверки.",
+            "needs_review": "Ваше объявление проверит модератор. Пока ничего делать не нужно.",
             "blocked": "Ваше объявление заблокировано.",
             "sold": "Ваше объявление отмечено как проданное.",
             "archived": "Ваше объявление перемещено в архив.",

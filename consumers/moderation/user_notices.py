@@ -14,18 +14,28 @@ from consumers.moderation.posting import Post
 from consumers.moderation.queries import people
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
+from pocketwatch.settings import Settings, Site
 from pocketwatch.storage.work import Found, Work
 from schemas.mail import Locale
 from schemas.moderation import UserNotice
 
 PRIORITY = 5
 
-router = RabbitRouter()
+
+def router(settings: Settings) -> RabbitRouter:
+    """The router of owners' notices; letters link to the site of the settings."""
+    made = RabbitRouter()
+
+    @consumer(made, MODERATION_USER_NOTICES)
+    async def tell_owner(notice: UserNotice, work: Work) -> None:
+        """Tell the one whom the notice names, or the owner of its ad."""
+        await tell(notice, work, settings.site)
+
+    return made
 
 
-@consumer(router, MODERATION_USER_NOTICES)
-async def tell_owner(notice: UserNotice, work: Work) -> None:
-    """The one whom the notice names, or the owner of its ad. Who cannot be told is no error: it is said in the log."""
+async def tell(notice: UserNotice, work: Work, site: Site) -> None:
+    """Who cannot be told is no error: the log says so."""
     data = notice.data
     if (news := news_of(data)) is None:
         return work.skip(f"nothing to tell the owner: {data.action}")
@@ -36,25 +46,19 @@ async def tell_owner(notice: UserNotice, work: Work) -> None:
     if owner is None or not owner.is_active:
         return work.skip(f"user {owner_id} is not active" if owner else f"there is no user {owner_id}")
     about = About(data, ads.of(owner_id), owner_id, moment_of(data, work.now))
-    return await tell(about, news, owner, work)
-
-
-async def tell(about: About, news: str, owner: Found, work: Work) -> None:
-    """On the site, if he reads there, and by letter, if he has an address."""
-    locale = locale_of(about.data.details, owner)
+    locale = locale_of(data.details, owner)
     ids = await people.notification_ids(work, 1 if owner.reads_info_table else 0)
     words = wording.to_owner(about, news, locale)
     post = Post(about, "owner", PRIORITY, owner.id, owner.email, locale, words, next(iter(ids), None))
+    work.record(notifications=len(ids), locale=locale)
     if ids:
         posting.note(post, work)
-    if (address := posting.usable(owner.email)) is not None:
-        letter = letters.to_owner(about, news, words, locale)
-        posting.ask_for(letter, post, work, to=address)
-        work.record(letters=1, letter=letter.name)
-    else:
+    if (address := posting.usable(owner.email)) is None:
         posting.regret(post, work, address=owner.email)
-        work.partial(f"user {owner.id} has no address that letters could go to")
-    work.record(notifications=len(ids), locale=locale)
+        return work.partial(f"user {owner.id} has no address that letters could go to")
+    letter = letters.to_owner(about, news, words, locale, site)
+    posting.ask_for(letter, post, work, to=address)
+    return work.record(letters=1, letter=letter.name)
 
 
 def locale_of(details: dict[str, Any] | None, reader: Found) -> Locale:

@@ -1,5 +1,6 @@
 """`doctor`: what is wrong with this installation, in one list."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from pocketwatch.cli.running import database, quickly, read_settings, run
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Rates, Settings
+from pocketwatch.stack import probes
 from pocketwatch.storage import outbox, schema
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
@@ -56,7 +58,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
-    for part in (_settings, _schedule, _folders, _database, _redis, _broker):
+    for part in (_settings, _schedule, _folders, _database, _redis, _mail, _broker):
         try:
             found += [finding async for finding in part(settings)]
         except PocketwatchError as error:
@@ -158,6 +160,16 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
     async with connected(url) as client:
         version = str((await client.info("server"))["redis_version"]).split(".")
     yield _version("Redis", (int(version[0]), int(version[1])), OLDEST_REDIS)
+
+
+async def _mail(settings: Settings) -> AsyncIterator[Finding]:
+    url = settings.servers.smtp_url
+    if url is None:
+        yield Finding("mail", "warning", "SMTP_URL is not set, so letters cannot be sent")
+        return
+    answers = await asyncio.to_thread(probes.is_reachable, url)
+    detail = f"{probes.address(url)} {'answers' if answers else 'does not answer; letters wait'}"
+    yield Finding("mail", "ok" if answers else "problem", detail)
 
 
 async def _rates(opened: Database, wanted: Rates) -> AsyncIterator[Finding]:

@@ -18,7 +18,7 @@ from pocketwatch.stack.urls import LABELS
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="The servers on this machine: RabbitMQ, PostgreSQL and Redis, found or started.",
+    help="The servers on this machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.",
 )
 Folder = Annotated[Path, typer.Option("--folder", help="Where data, logs and passwords are kept.")]
 DEFAULT_FOLDER = settings.LOCAL_STACK.parent
@@ -33,7 +33,7 @@ def up(folder: Folder = DEFAULT_FOLDER) -> None:
 
     Example: pocketwatch stack up
     """
-    stack = _stack(folder)
+    stack = open_stack(folder)
     stack.up()
     Console().print(_table(stack.status()))
 
@@ -47,7 +47,7 @@ def down(
 
     Example: pocketwatch stack down --wipe
     """
-    _stack(folder).down(wipe=wipe)
+    open_stack(folder).down(wipe=wipe)
     _say("the servers are stopped" + (", their data are deleted" if wipe else ""))
 
 
@@ -60,7 +60,7 @@ def status(
 
     Example: pocketwatch stack status --json
     """
-    servers = _stack(folder).status()
+    servers = open_stack(folder).status()
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(server) for server in servers], indent=2))
     else:
@@ -75,11 +75,12 @@ def env(folder: Folder = DEFAULT_FOLDER) -> None:
 
     Example: export $(pocketwatch stack env)
     """
-    for name, value in _stack(folder).env().items():
+    for name, value in open_stack(folder).env().items():
         typer.echo(f"{name}={value}")
 
 
-def _stack(folder: Path) -> Stack:
+def open_stack(folder: Path) -> Stack:
+    """The stack of a folder, as commands see it."""
     return Stack(folder, given=_given(), say=_say)
 
 

@@ -15,13 +15,21 @@ from pocketwatch.stack.state import State
 FILE = "compose.yaml"
 DETECTION_PATIENCE = 5.0  # seconds
 PATIENCE = 900.0  # seconds; images may have to be downloaded
-PORTS = {"rabbitmq": ("amqp", "management"), "postgres": ("postgres",), "redis": ("redis",)}
+PORTS = {
+    "rabbitmq": ("amqp", "management"),
+    "postgres": ("postgres",),
+    "redis": ("redis",),
+    "mail": ("mail", "mailpit"),
+}
+SERVICES = {"mail": "mailpit"}  # what the compose file calls them, where that is something else
 # Variables of the compose file.
 PORT_VARIABLES = {
     "amqp": "RABBITMQ_PORT",
     "management": "RABBITMQ_MANAGEMENT_PORT",
     "postgres": "POSTGRES_PORT",
     "redis": "REDIS_PORT",
+    "mail": "MAILPIT_SMTP_PORT",
+    "mailpit": "MAILPIT_PORT",
 }
 PASSWORD_VARIABLES = {"rabbitmq": "RABBITMQ_PASSWORD", "postgres": "POSTGRES_PASSWORD", "redis": "REDIS_PASSWORD"}
 
@@ -64,11 +72,11 @@ class Compose:
         running = (
             set(self._run("ps", "--services", "--status", "running").split()) if self._variables.exists() else set()
         )
-        for name in set(names) - running:
+        for name in (name for name in names if _service(name) not in running):
             ports.reassign(self._state.ports, PORTS[name], folder=self._folder)
         self._state.write()
         self._write_variables()
-        self._run("up", "--detach", "--wait", *names)
+        self._run("up", "--detach", "--wait", *map(_service, names))
 
     def stop(self, names: Iterable[str]) -> None:
         """Stop these services; when none is left, the whole project."""
@@ -78,7 +86,7 @@ class Compose:
         if set(stopped) >= set(PORTS):
             self._run("down")
         elif stopped:
-            self._run("stop", *stopped)
+            self._run("stop", *map(_service, stopped))
 
     def wipe(self) -> None:
         """Remove the containers and their data."""
@@ -92,7 +100,7 @@ class Compose:
 
     def is_ready(self, name: str) -> bool:
         """True when it does its work."""
-        return self.is_running(name) and probes.READY[name](self._state.ports, self._passwords[name])
+        return self.is_running(name) and probes.READY[name](self._state.ports, self._passwords.get(name, ""))
 
     def pid(self, name: str) -> int | None:  # noqa: ARG002  the same shape as the private servers
         """None: the process is Docker's."""
@@ -125,6 +133,10 @@ class Compose:
         return {
             name: value for name, value in os.environ.items() if name not in ours and not name.startswith("COMPOSE_")
         }
+
+
+def _service(name: str) -> str:
+    return SERVICES.get(name, name)
 
 
 def _last_words(text: str, lines: int = 8) -> str:

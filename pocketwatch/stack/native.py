@@ -12,6 +12,7 @@ from pathlib import Path
 from pocketwatch.errors import StackError
 from pocketwatch.stack import ports
 from pocketwatch.stack.files import last_lines, set_aside_long_log, size
+from pocketwatch.stack.mail import MODULE, MailCatcher
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.postgres import ELSEWHERE, Postgres
 from pocketwatch.stack.processes import Process, end, launch, strays
@@ -27,7 +28,7 @@ GIVE_UP_PATIENCE = 5.0  # seconds; a server that is killed while it starts loses
 POLL = 0.05  # seconds
 # Names of the programs while they run, and while they are starting.
 PROGRAMS = frozenset(
-    {"beam.smp", "epmd", "erlexec", "initdb", "postgres", "rabbitmq-server", "redis-server", "valkey-server"}
+    {"beam.smp", "epmd", "erlexec", "initdb", "postgres", "rabbitmq-server", "redis-server", "valkey-server", MODULE}
 )
 
 
@@ -40,7 +41,13 @@ class Native:
         self._say = say
         self._postgres = Postgres(place)
         # In the order of their start. RabbitMQ takes longest; while it starts, PostgreSQL's data are made.
-        self._servers: tuple[Server, ...] = (Epmd(place), RabbitMQ(place), Redis(place), self._postgres)
+        self._servers: tuple[Server, ...] = (
+            Epmd(place),
+            RabbitMQ(place),
+            Redis(place),
+            MailCatcher(place),
+            self._postgres,
+        )
 
     def up(self, names: list[str]) -> None:
         """Bring these servers up.
@@ -50,7 +57,7 @@ class Native:
         """
         if sys.platform != "linux":
             raise StackError(
-                "private servers need Linux; start Docker, or set RABBITMQ_URL, DATABASE_URL and REDIS_URL"
+                "private servers need Linux; start Docker, or set RABBITMQ_URL, DATABASE_URL, REDIS_URL and SMTP_URL"
             )
         self._place.programs.provide(names, log=self._place.folder / "install.log", say=self._say)
         servers = [server for server in self._servers if server.part_of in names]
@@ -166,7 +173,7 @@ class Native:
 
     def _clear_strays(self) -> None:
         """A record was lost, or we were killed between a start and its record."""
-        homes = [self._place.folder / name for name in ("rabbitmq", "redis", "postgres", "postgres.new")]
+        homes = [self._place.folder / name for name in ("rabbitmq", "redis", "mail", "postgres", "postgres.new")]
         elsewhere = ELSEWHERE / digest(self._place.folder)
         homes += [elsewhere, elsewhere.with_name(f"{elsewhere.name}.new")]
         known = self._state.processes.values()

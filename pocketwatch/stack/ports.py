@@ -13,7 +13,17 @@ LOOPBACK = "127.0.0.1"
 LOWEST, HIGHEST = 12_000, 32_768
 KERNEL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # A port's place in the folder's block. The last eight are for the RabbitMQ command line tools: they take any free one.
-PLACES = {"amqp": 0, "management": 1, "distribution": 2, "epmd": 3, "postgres": 4, "redis": 5, "tools": 8}
+PLACES = {
+    "amqp": 0,
+    "management": 1,
+    "distribution": 2,
+    "epmd": 3,
+    "postgres": 4,
+    "redis": 5,
+    "mail": 6,
+    "mailpit": 7,
+    "tools": 8,
+}
 BLOCK = 16
 TOOLS = 8
 PATIENCE = 1.0  # seconds

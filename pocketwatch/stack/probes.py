@@ -6,7 +6,9 @@ They speak a few bytes of each protocol, so that no client library has to agree 
 import base64
 import http.client
 import json
+import smtplib
 import socket
+import ssl
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,10 +17,21 @@ from urllib.parse import parse_qs, urlsplit
 from pocketwatch.stack.ports import LOOPBACK
 
 TIMEOUT = 2.0  # seconds
-BUSY_TIMEOUT = 5.0  # seconds: the management API answers late on a busy machine
+BUSY_TIMEOUT = 5.0  # seconds: the management API answers late on a busy machine, mail servers let strangers wait
 USER = "pocketwatch"
 PROTOCOL_3 = 196_608
-DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671, "postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379}
+SMTP_DONE = 250
+DEFAULT_PORTS = {
+    "amqp": 5672,
+    "amqps": 5671,
+    "postgresql": 5432,
+    "postgres": 5432,
+    "redis": 6379,
+    "rediss": 6379,
+    "smtp": 25,
+    "smtp+starttls": 587,
+    "smtps": 465,
+}
 
 
 def is_open(port: int) -> bool:
@@ -59,7 +72,19 @@ def redis_is_ready(ports: Mapping[str, int], password: str) -> bool:
     return _talk(ports["redis"], f"AUTH {password}\r\nPING\r\n".encode(), lines=2).startswith(b"+OK\r\n+PONG")
 
 
-READY = {"rabbitmq": rabbitmq_is_ready, "postgres": postgres_is_ready, "redis": redis_is_ready}
+def mail_is_ready(ports: Mapping[str, int], password: str = "") -> bool:  # noqa: ARG001  it has none
+    """True when it greets us and says what it can do."""
+    with suppress(OSError), _greeted_by("smtp", LOOPBACK, ports["mail"]) as server:
+        return server.ehlo()[0] == SMTP_DONE
+    return False
+
+
+READY = {
+    "rabbitmq": rabbitmq_is_ready,
+    "postgres": postgres_is_ready,
+    "redis": redis_is_ready,
+    "mail": mail_is_ready,
+}
 
 
 def address(url: str) -> str:
@@ -68,7 +93,7 @@ def address(url: str) -> str:
 
 
 def is_reachable(url: str) -> bool:
-    """True when something listens at the URL, or at one of several, separated by commas."""
+    """True when something listens at the URL, or at one of several, separated by commas; a mail server must greet."""
     return any(_connects(part) for part in _parts(url))
 
 
@@ -98,7 +123,24 @@ def _connects(url: str) -> bool:
         if host.startswith("/"):  # PostgreSQL's socket, named by its folder
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(f"{host}/.s.PGSQL.{port}")
+        elif "smtp" in parts.scheme:
+            with _greeted_by(parts.scheme, host, port):
+                pass
         else:
             socket.create_connection((host, port), TIMEOUT).close()
         return True
     return False
+
+
+def _greeted_by(scheme: str, host: str, port: int) -> smtplib.SMTP:
+    """A conversation with a mail server that has welcomed us; nothing secret is ever said in it.
+
+    Raises:
+        OSError: when it does not.
+    """
+    if scheme != "smtps":
+        return smtplib.SMTP(host, port, local_hostname="localhost", timeout=BUSY_TIMEOUT)
+    anybody = ssl.create_default_context()
+    anybody.check_hostname = False
+    anybody.verify_mode = ssl.CERT_NONE  # whether we may trust it is for those to ask who send letters
+    return smtplib.SMTP_SSL(host, port, local_hostname="localhost", timeout=BUSY_TIMEOUT, context=anybody)

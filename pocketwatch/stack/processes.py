@@ -146,7 +146,7 @@ def strays(*, programs: frozenset[str], homes: Iterable[Path], known: Iterable[P
     """Servers that run in one of our folders and that no record names.
 
     Args:
-        programs: names as in /proc/PID/comm.
+        programs: names as in /proc/PID/comm; of one that Python runs (`-m`), its module's.
         homes: their working folder lies in one of these.
         known: not these, nor their children.
     """
@@ -155,7 +155,7 @@ def strays(*, programs: frozenset[str], homes: Iterable[Path], known: Iterable[P
     for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         with suppress(OSError):
             _, parent, ticks = _stat(pid)
-            program = _comm(pid)
+            program = _module(pid) or _comm(pid)
             if program in programs and not recorded & {pid, parent} and _lives_in(pid, program, homes):
                 found.append(Process(pid, ticks))
     return found
@@ -174,6 +174,12 @@ def _has_no_threads(pid: int) -> bool:
 
 def _comm(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+
+
+def _module(pid: int) -> str | None:
+    """What Python runs there, when it was told to run a module."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return os.fsdecode(words[2]) if words[1:2] == [b"-m"] and len(words) > 2 else None  # noqa: PLR2004  python -m name
 
 
 def _lives_in(pid: int, program: str, homes: Iterable[Path]) -> bool:

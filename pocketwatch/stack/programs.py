@@ -52,9 +52,9 @@ class Programs:
         return self.which("redis-server") or self.which("valkey-server")
 
     def missing(self, servers: Iterable[str]) -> list[str]:
-        """Debian packages that are needed for these servers and are not here."""
+        """Debian packages that are needed for these servers and are not here; the mail catcher needs none."""
         found = {"rabbitmq": self._rabbitmq_and_epmd, "postgres": self.postgres, "redis": self.redis}
-        return [PACKAGES[server] for server in servers if found[server]() is None]
+        return [PACKAGES[server] for server in servers if server in found and found[server]() is None]
 
     def _rabbitmq_and_epmd(self) -> Path | None:
         return self.rabbitmq() if self.which("epmd") else None

@@ -39,7 +39,7 @@ class Server(Protocol):
 
     @property
     def part_of(self) -> str:
-        """The server that it belongs to: rabbitmq, postgres or redis."""
+        """The server that it belongs to: rabbitmq, postgres, redis or mail."""
 
     @property
     def ports(self) -> tuple[str, ...]:

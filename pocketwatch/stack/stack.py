@@ -1,4 +1,4 @@
-"""The servers on one machine: RabbitMQ, PostgreSQL and Redis, found or started.
+"""The servers on one machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.
 
 Each is taken from the first of these that has it: its URL is given; Docker runs here, and there is a compose.yaml in
 the current folder; programs installed on this machine, as private instances with their data below one folder. Where
@@ -70,14 +70,14 @@ class Stack:
         """Bring the servers up; those that run already are left as they are.
 
         Returns:
-            The environment: RABBITMQ_URL, RABBITMQ_MANAGEMENT_URL, DATABASE_URL and REDIS_URL. What is not given is
-            also written to the file `env` in the folder; no value needs quotes.
+            The environment: RABBITMQ_URL, RABBITMQ_MANAGEMENT_URL, DATABASE_URL, REDIS_URL and SMTP_URL. What is not
+            given is also written to the file `env` in the folder; no value needs quotes.
 
         Raises:
             StackError: when one does not start, with the end of its log.
         """
         with locked(self.folder, say=self._say):
-            given = self._given.by_server(Identity.read(self.folder))
+            given = self._given.by_server(Identity.read(self.folder), State.read(self.folder).ports)
             for server, url in given.items():
                 self._say(f"{LABELS[server]} at {probes.address(url)}: given by {VARIABLES[server]}, left alone")
             urls = self._start([server for server in SERVERS if server not in given])
@@ -122,8 +122,17 @@ class Stack:
         return now.urls() | self._given.environment(now.given)
 
     def pid(self, name: str) -> int | None:
-        """The process of a private instance: rabbitmq, postgres or redis."""
+        """The process of a private instance: rabbitmq, postgres, redis or mail."""
         return self._look().source.pid(name)
+
+    def letters_elsewhere(self) -> str | None:
+        """Where letters go, unless this folder's own catcher keeps them (see `stack.letters`)."""
+        now = self._look()
+        if "mail" in now.given:
+            return f"{probes.address(now.given['mail'])}, which is given by {VARIABLES['mail']}"
+        if now.identity.source == "docker" and (port := now.state.ports.get("mailpit")):
+            return f"Mailpit, http://{LOOPBACK}:{port}"
+        return None
 
     @contextmanager
     def guarded(self) -> Iterator[dict[str, str]]:
@@ -213,7 +222,7 @@ class Stack:
         else:
             place = Place(self.folder, identity.node, identity.passwords, state.ports, self._programs, self._durable)
             source = Native(place, state, say=self._say)
-        return _Now(identity, state, source, self._given.by_server(identity))
+        return _Now(identity, state, source, self._given.by_server(identity, state.ports))
 
     def _compose_file(self) -> Path | None:
         file = Path(FILE).resolve()

@@ -17,7 +17,8 @@ from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Process
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-SERVERS = ("rabbitmq", "postgres", "redis")
+PROTECTED = ("rabbitmq", "postgres", "redis")  # by a password each
+SERVERS = (*PROTECTED, "mail")
 LOGS = {*SERVERS, "epmd", "install", "guard"}
 FILES = (*SERVERS, "postgres.new", "env", "compose.env", "state.json", "identity.json", "lock")
 
@@ -41,7 +42,7 @@ class Identity:
         return cls(
             source="native" if compose is None else "docker",
             node=f"pocketwatch_{digest(folder)}@localhost",
-            passwords={server: secrets.token_hex(16) for server in SERVERS},
+            passwords={server: secrets.token_hex(16) for server in PROTECTED},
             compose=None if compose is None else str(compose),
         )
 
@@ -54,7 +55,7 @@ class Identity:
             StackError: when it is another user's.
         """
         path = folder / "identity.json"
-        if not path.exists() and not any((folder / server).exists() for server in SERVERS):
+        if not path.exists() and not any((folder / server).exists() for server in PROTECTED):
             return None
         try:
             return cls(**_load(path))

@@ -13,7 +13,7 @@ from pocketwatch.stack.urls import VARIABLES, main_port
 class ServerStatus:
     """How one server is."""
 
-    name: str  # rabbitmq, postgres or redis
+    name: str  # rabbitmq, postgres, redis or mail
     source: str  # given, docker or native
     ready: bool
     pid: int | None  # of a private instance

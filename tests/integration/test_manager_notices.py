@@ -9,6 +9,7 @@ from consumers.moderation import manager_notices
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
+from pocketwatch.settings import Settings
 from tests.fixtures.people import People, Platform, Row
 from tests.fixtures.suite import Consume, Runs
 from tests.support.waiting import eventually
@@ -18,8 +19,8 @@ KEYS = {"needs_review": "review_required", "flagged": "flagged", "max_attempts_r
 
 
 @pytest.fixture
-async def consuming(consume: Consume, people: People) -> AsyncIterator[None]:
-    async with consume(manager_notices.router):
+async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
+    async with consume(manager_notices.router(settings)):
         yield
 
 
@@ -64,7 +65,9 @@ async def test_a_manager_is_told_on_the_site_and_by_letter(tell, people: People)
     (letter,) = people.letters()
     assert (letter["to"], letter["locale"], letter["user_id"]) == ("boss@example.com", "uk", manager)
     assert (letter["letter"]["name"], letter["letter"]["ad_title"]) == ("manager_ad_flagged", "Таврія, 1994")
-    assert letter["letter"]["reasons"] == ["Схоже на шахрайство", "Категорії: scam"]
+    assert letter["letter"]["reasons"] == ["Схоже на шахрайство"]
+    assert (letter["letter"]["categories"], letter["letter"]["user_id"]) == (["scam"], owner)
+    assert letter["letter"]["link"] == f"http://localhost:3000/admin/ads/carad/{ad}/change/"
     (shown,), (mailed,) = people.log("info_table"), people.log("email")
     assert (shown["status"], mailed["status"]) == ("sent", "pending")
     assert shown["notification_id"] == mailed["notification_id"] == letter["notification_id"] == notice["id"]
@@ -247,6 +250,8 @@ async def test_what_is_about_no_ad_is_told_in_plain_words(tell, people: People):
         "name": "plain",
         "subject": f"⛔ User #{banned} is blocked",
         "paragraphs": [f"Owner: #{banned}.", "Status: blocked.", "Reason: Spam"],
+        "occurred_at": "2026-11-20T14:05:00.123456Z",
+        "link": None,
     }
 
 
@@ -296,7 +301,7 @@ async def test_a_message_without_an_id_is_told_as_well(consuming: None, platform
 
 
 async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
-    platform: Platform, consume: Consume, publisher: Publisher, people: People, runs: Runs
+    platform: Platform, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
 ):
     people.manager()
     data = {**FLAGGED, "ad_id": people.ad(people.user())}
@@ -314,7 +319,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
         await platform.managers(message_id=f"good-{name}", data=data)
         await platform.managers(message_id=name, data=data | wrong, **restricted)
 
-    async with consume(manager_notices.router):
+    async with consume(manager_notices.router(settings)):
         for name in poison:
             assert (await runs.over(name))["status"] == "rejected"
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
@@ -324,14 +329,16 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
     assert len(people.notices()) == len(people.letters()) == len(poison)
 
 
-async def test_hundreds_at_once_share_transactions(platform: Platform, consume: Consume, people: People):
+async def test_hundreds_at_once_share_transactions(
+    platform: Platform, consume: Consume, settings: Settings, people: People
+):
     for _ in range(3):
         people.manager()
     ads = [people.ad(people.user()) for _ in range(10)]
     for number in range(300):
         await platform.managers(message_id=f"n{number}", data={**FLAGGED, "ad_id": ads[number % 10]})
 
-    async with consume(manager_notices.router):
+    async with consume(manager_notices.router(settings)):
 
         async def all_told() -> bool:
             return len(people.notices()) == 900

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from pocketwatch.errors import StackError
+from pocketwatch.stack.letters import letters
 from pocketwatch.stack.stack import Stack
 from tests.support.machine import is_alive, listener, listening_addresses, processes_of
 from tests.support.stacks import (
@@ -23,12 +24,13 @@ from tests.support.stacks import (
     pids,
     quiet_stack,
     record,
+    send,
     store,
     stored,
     temporary_folder,
 )
 
-SERVERS = ("rabbitmq", "postgres", "redis")
+SERVERS = ("rabbitmq", "postgres", "redis", "mail")
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 
 
@@ -50,12 +52,14 @@ def moved_to(name: str, stack: Stack) -> Stack:
     return quiet_stack(stack.folder.rename(stack.folder.with_name(name)))
 
 
-async def test_up_gives_three_servers_that_work(stack: Stack) -> None:
+async def test_up_gives_four_servers_that_work(stack: Stack) -> None:
     environment = stack.env()
 
     await store(environment, "at work")
+    send(environment["SMTP_URL"], "at work")
 
     assert await stored(environment) == {"at work"}
+    assert letters(stack.folder)[-1].subject == "at work"
     assert [(server.name, server.source, server.ready) for server in stack.status()] == [
         (server, "native", True) for server in SERVERS
     ]
@@ -99,7 +103,7 @@ def test_only_this_machine_reaches_the_servers(stack: Stack) -> None:
 
     found = listening_addresses(ports)
 
-    assert len(found) == 6
+    assert len(found) == 7
     assert set().union(*found.values()) <= LOOPBACK
 
 
@@ -111,6 +115,7 @@ def test_an_exported_environment_of_the_stack_does_not_count_as_given(stack: Sta
 
 async def test_what_was_stored_survives_the_kill_of_every_server(stack: Stack) -> None:
     await store(stack.env(), "before the kill")
+    send(stack.env()["SMTP_URL"], "before the kill")
     before = stack.env()
     kill(stack, *SERVERS)
 
@@ -118,6 +123,7 @@ async def test_what_was_stored_survives_the_kill_of_every_server(stack: Stack) -
 
     assert after == before
     assert await stored(after) == {"before the kill"}
+    assert letters(stack.folder)[-1].subject == "before the kill"
 
 
 def test_up_starts_only_what_has_died(stack: Stack) -> None:
@@ -136,7 +142,7 @@ def test_status_and_env_tell_which_server_is_down(stack: Stack) -> None:
 
     ready = {server.name: server.ready for server in stack.status()}
 
-    assert ready == {"rabbitmq": True, "postgres": True, "redis": False}
+    assert ready == {"rabbitmq": True, "postgres": True, "redis": False, "mail": True}
     with pytest.raises(StackError, match=r"not running: Redis; .*stack up"):
         stack.env()
 
@@ -195,7 +201,7 @@ async def test_down_leaves_nothing_running_and_the_data_may_move(stack: Stack, f
     assert processes_of(folder) == []
     assert listening_addresses(ports) == {}
     assert not (folder / "env").exists()
-    with pytest.raises(StackError, match="not running: RabbitMQ, PostgreSQL, Redis"):
+    with pytest.raises(StackError, match="not running: RabbitMQ, PostgreSQL, Redis, Mail"):
         stack.env()
 
     moved = moved_to("elsewhere", stack)

@@ -10,6 +10,7 @@ from consumers.moderation import user_notices
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
+from pocketwatch.settings import Settings
 from schemas.mail import MailRequested
 from tests.fixtures.people import People, Platform, Row
 from tests.fixtures.suite import Consume, Runs
@@ -28,8 +29,8 @@ KEYS = {
 
 
 @pytest.fixture
-async def consuming(consume: Consume, people: People) -> AsyncIterator[None]:
-    async with consume(user_notices.router):
+async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
+    async with consume(user_notices.router(settings)):
         yield
 
 
@@ -68,7 +69,6 @@ async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
     assert notice["message"].splitlines() == [
         "Ваше оголошення потребує додаткової перевірки.",
         "Причина: У тексті є номер телефону",
-        "Категорії: contacts",
         "Порада: Заберіть номер",
         "Залишилося спроб: 2 із 3.",
     ]
@@ -83,8 +83,8 @@ async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
         "ad_title": "Таврія, 1994",
         "occurred_at": "2026-11-20T14:05:00.123456Z",
         "reason": None,
-        "reasons": ["У тексті є номер телефону", "Категорії: contacts", "Порада: Заберіть номер"],
-        "link": None,
+        "reasons": ["У тексті є номер телефону", "Порада: Заберіть номер"],
+        "link": f"http://localhost:3000/ads/{ad}",
         "attempts_left": 2,
         "max_attempts": 3,
     }
@@ -336,7 +336,7 @@ async def test_what_a_letter_cannot_hold_is_cut_and_cleaned(tell, people: People
 
     (letter,) = people.letters()
     assert letter["letter"]["ad_title"] == "Bad Bcc: all@example.com title [0m"
-    assert letter["letter"]["reasons"][:4] == ["x" * 499 + "…", "a b", "7", "Категорії: spam"]
+    assert letter["letter"]["reasons"][:4] == ["x" * 499 + "…", "a b", "7", "Порада: s"]
     assert len(letter["letter"]["reasons"]) == 20
     assert len(people.notices()[0]["title"]) <= 200
 
@@ -353,6 +353,25 @@ async def test_what_the_listed_reasons_say_is_not_said_twice(tell, people: Peopl
     )
 
     assert people.letters()[0]["letter"]["reasons"] == ["Є телефон.", "Є лайка."]
+
+
+async def test_who_has_only_to_wait_for_a_moderator_is_not_asked_to_change_anything(tell, people: People):
+    owner = people.user()
+    ad = people.ad(owner, "Lanos")
+
+    await tell(ad_id=ad, user_id=owner, action="needs_review", details={"awaits_moderator": True})
+
+    assert people.notices()[0]["title"] == f"Оголошення #{ad} «Lanos» чекає на модератора"
+    letter = people.letters()[0]["letter"]
+    assert (letter["name"], letter["status"]) == ("ad_status_changed", "needs_review")
+
+
+async def test_categories_are_told_to_an_owner_when_nothing_else_is_said(tell, people: People):
+    owner = people.user()
+
+    await tell(ad_id=people.ad(owner), user_id=owner, action="flagged", details={"categories": ["scam", "contacts"]})
+
+    assert people.letters()[0]["letter"]["reasons"] == ["Категорії: scam, contacts"]
 
 
 async def test_attempts_that_are_left_are_never_fewer_than_none(tell, people: People):
@@ -390,7 +409,7 @@ UNKNOWN: Row = {"user_id": 999_999}
 
 
 async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
-    platform: Platform, consume: Consume, publisher: Publisher, people: People, runs: Runs
+    platform: Platform, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
 ):
     owner = people.user()
     ad = people.ad(owner)
@@ -401,7 +420,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
     await platform.publish("user_notifications", "user.ad.approved", b"no JSON at all", "no-json")
     await platform.publish("user_notifications", "user.ad.approved", {"data": {}}, "nothing-said")
 
-    async with consume(user_notices.router):
+    async with consume(user_notices.router(settings)):
         for name in [*POISON, "no-json", "nothing-said"]:
             assert (await runs.over(name))["status"] == "rejected"
         assert (await runs.over("unknown-owner"))["status"] == "skipped"
@@ -413,14 +432,16 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
     assert len(people.notices()) == len(people.letters()) == len(POISON)
 
 
-async def test_hundreds_at_once_share_transactions(platform: Platform, consume: Consume, people: People, runs: Runs):
+async def test_hundreds_at_once_share_transactions(
+    platform: Platform, consume: Consume, settings: Settings, people: People
+):
     owners = [people.user() for _ in range(10)]
     ads = [people.ad(owner) for owner in owners]
     for number in range(300):
         which = number % 10
         await platform.owner(message_id=f"n{number}", ad_id=ads[which], user_id=owners[which])
 
-    async with consume(user_notices.router):
+    async with consume(user_notices.router(settings)):
 
         async def all_told() -> bool:
             return len(people.notices()) == 300

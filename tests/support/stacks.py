@@ -5,10 +5,13 @@ import contextlib
 import json
 import os
 import signal
+import smtplib
 import tempfile
 from collections.abc import Iterator, Mapping
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import asyncpg
@@ -18,7 +21,7 @@ from pocketwatch.stack.stack import Stack
 from tests.support.machine import eventually, listener
 
 QUEUE = "kept"
-SERVERS = ("rabbitmq", "postgres", "redis")
+SERVERS = ("rabbitmq", "postgres", "redis", "mail")
 
 
 @contextlib.contextmanager
@@ -97,7 +100,7 @@ async def store(environment: Mapping[str, str], text: str) -> None:
 
 
 async def stored(environment: Mapping[str, str]) -> set[Any]:
-    """What the three servers have kept; one text when all are well."""
+    """What RabbitMQ, PostgreSQL and Redis have kept; one text when all are well."""
     async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
         queue = await channel.declare_queue(QUEUE, passive=True)
         message = await queue.get()
@@ -108,3 +111,13 @@ async def stored(environment: Mapping[str, str]) -> set[Any]:
     async with Redis.from_url(environment["REDIS_URL"], decode_responses=True) as redis:
         key = await redis.get("kept")
     return {message.body.decode(), row, key}
+
+
+def send(url: str, subject: str) -> None:
+    """A letter, by SMTP."""
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Subject"] = "shop@site.test", "olena@site.test", subject
+    letter.set_content("Hello")
+    server = urlsplit(url)
+    with smtplib.SMTP(server.hostname or "", server.port or 0, local_hostname="localhost", timeout=10) as smtp:
+        smtp.send_message(letter)

@@ -14,7 +14,7 @@ from pocketwatch.stack import compose, ports
 from pocketwatch.stack.compose import Compose, Docker
 from pocketwatch.stack.programs import Programs
 from pocketwatch.stack.stack import Stack
-from pocketwatch.stack.state import State
+from pocketwatch.stack.state import SERVERS, State
 from tests.support.machine import listener
 
 PROJECT = Path(__file__).parents[2]
@@ -148,20 +148,21 @@ def servers(tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_up_starts_the_servers_and_waits_for_them(servers: Compose, docker: Docker, tmp_path: Path) -> None:
-    servers.up(["rabbitmq", "postgres", "redis"])
+    servers.up([*SERVERS])
 
     project = f"pocketwatch-{ports.digest(tmp_path)}"
     expected = f"compose --project-name {project} --file {PROJECT}/compose.yaml --env-file {tmp_path}/compose.env"
-    assert calls(docker) == [f"{expected} up --detach --wait rabbitmq postgres redis"]
+    assert calls(docker) == [f"{expected} up --detach --wait rabbitmq postgres redis mailpit"]
 
 
 def test_the_variables_are_private_and_those_of_the_file(servers: Compose, tmp_path: Path) -> None:
-    servers.up(["rabbitmq", "postgres", "redis"])
+    servers.up([*SERVERS])
 
     file = tmp_path / "compose.env"
     names = {line.partition("=")[0] for line in file.read_text().splitlines()}
     assert file.stat().st_mode & 0o777 == 0o600
     assert PASSWORDS <= names <= VARIABLES
+    assert {name for name in VARIABLES if name.endswith("_PORT")} <= names
 
 
 def test_a_second_up_leaves_the_port_of_a_running_service_alone(servers: Compose, tmp_path: Path) -> None:
@@ -174,10 +175,55 @@ def test_a_second_up_leaves_the_port_of_a_running_service_alone(servers: Compose
     assert State.read(tmp_path).ports == before
 
 
+def test_a_second_up_leaves_the_ports_of_a_running_mail_catcher_alone(
+    servers: Compose, docker: Docker, tmp_path: Path
+) -> None:
+    servers.up(["mail"])
+    before = State.read(tmp_path).ports
+    Path(docker.program).write_text(FAKE.replace("echo redis", "echo mailpit"))
+
+    with listener(before["mail"]):
+        servers.up(["mail"])
+
+    assert State.read(tmp_path).ports == before
+
+
+def test_the_mail_catcher_in_docker_is_the_server_mail(servers: Compose, docker: Docker, tmp_path: Path) -> None:
+    servers.up(["mail"])
+    ports = State.read(tmp_path).ports
+
+    servers.stop(["mail"])
+
+    service = SERVICES["mailpit"]["ports"]
+    assert service == ["127.0.0.1:${MAILPIT_SMTP_PORT:-1025}:1025", "127.0.0.1:${MAILPIT_PORT:-8025}:8025"]
+    variables = (tmp_path / "compose.env").read_text().splitlines()
+    assert {f"MAILPIT_SMTP_PORT={ports['mail']}", f"MAILPIT_PORT={ports['mailpit']}"} <= set(variables)
+    assert calls(docker)[-1].endswith("stop mailpit")
+    assert (servers.is_running("mail"), servers.is_ready("mail"), servers.pid("mail")) == (False, False, None)
+
+
+def test_letters_of_our_processes_go_to_the_mail_catcher_unless_another_server_is_named() -> None:
+    assert {service["environment"]["SMTP_URL"] for service in OURS.values()} == {"${SMTP_URL:-smtp://mailpit:1025}"}
+
+
+def test_letters_in_docker_are_said_to_be_there(
+    tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compose.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    stack = Stack(tmp_path / "stack", docker=docker, say=lambda _: None)
+
+    urls = stack.up()
+
+    ports = State.read(stack.folder).ports
+    assert urls["SMTP_URL"] == f"smtp://127.0.0.1:{ports['mail']}"
+    assert stack.letters_elsewhere() == f"Mailpit, http://127.0.0.1:{ports['mailpit']}"
+
+
 def test_down_removes_the_containers_and_wipe_their_data(servers: Compose, docker: Docker, tmp_path: Path) -> None:
     servers.up(["redis"])
 
-    servers.stop(["rabbitmq", "postgres", "redis"])
+    servers.stop(SERVERS)
     servers.wipe()
 
     assert [call.partition("compose.env ")[2] for call in calls(docker)[-2:]] == [

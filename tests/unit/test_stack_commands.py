@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from pocketwatch.cli.stack import app
 from pocketwatch.errors import StackError
+from tests.support.greeter import greeter
 from tests.support.machine import listener
 
 NAMES = ("RABBITMQ_URL", "DATABASE_URL", "REDIS_URL")
@@ -17,24 +18,25 @@ NAMES = ("RABBITMQ_URL", "DATABASE_URL", "REDIS_URL")
 @pytest.fixture
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     monkeypatch.chdir(tmp_path)
-    for name in (*NAMES, "RABBITMQ_MANAGEMENT_URL"):
+    for name in (*NAMES, "SMTP_URL", "RABBITMQ_MANAGEMENT_URL"):
         monkeypatch.delenv(name, raising=False)
     return CliRunner()
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    with listener() as port:
+def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    with listener() as port, greeter() as mail:
         for name, scheme in zip(NAMES, ("amqp", "postgresql", "redis"), strict=True):
             monkeypatch.setenv(name, f"{scheme}://somebody:secret@127.0.0.1:{port}/x")
-        yield port
+        monkeypatch.setenv("SMTP_URL", f"smtp+starttls://somebody:secret@127.0.0.1:{mail}")
+        yield [port, port, port, mail]
 
 
-def test_status_ends_with_0_when_every_server_is_ready(command_line: CliRunner, given: int) -> None:
+def test_status_ends_with_0_when_every_server_is_ready(command_line: CliRunner, given: list[int]) -> None:
     result = command_line.invoke(app, ["status", "--json"])
 
     assert result.exit_code == 0
-    assert [server["address"] for server in json.loads(result.stdout)] == [f"127.0.0.1:{given}"] * 3
+    assert [server["address"] for server in json.loads(result.stdout)] == [f"127.0.0.1:{port}" for port in given]
     assert "secret" not in result.stdout
 
 
@@ -64,10 +66,10 @@ def test_the_servers_of_another_stack_are_not_given(command_line: CliRunner, tmp
     assert json.loads(result.stdout)[2]["source"] != "given"
 
 
-def test_env_prints_nothing_but_settings(command_line: CliRunner, given: int) -> None:
+def test_env_prints_nothing_but_settings(command_line: CliRunner, given: list[int]) -> None:
     result = command_line.invoke(app, ["env"])
 
-    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://somebody:secret@127.0.0.1:{given}/x"
+    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://somebody:secret@127.0.0.1:{given[2]}/x"
     assert all("=" in line for line in result.stdout.splitlines())
 
 

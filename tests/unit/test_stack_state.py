@@ -8,7 +8,7 @@ import pytest
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack.processes import Process, started
-from pocketwatch.stack.state import SERVERS, Identity, State, forget
+from pocketwatch.stack.state import PROTECTED, Identity, State, forget
 
 OURSELVES = Process(os.getpid(), started(os.getpid()) or 0)
 
@@ -70,7 +70,7 @@ def test_passwords_are_new_for_each_folder_and_server_and_need_no_quotes(tmp_pat
 
     passwords = [*one.passwords.values(), *other.passwords.values()]
 
-    assert len(set(passwords)) == 2 * len(SERVERS)
+    assert len(set(passwords)) == 2 * len(PROTECTED)
     assert all(password.isalnum() for password in passwords)
     assert one.passwords["redis"] not in repr(one)
 

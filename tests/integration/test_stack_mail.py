@@ -1,0 +1,237 @@
+"""The mail catcher as a server of the stack. The other servers are given, as ports that take connections."""
+
+import json
+import os
+import shutil
+import signal
+import smtplib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pocketwatch.errors import StackError
+from pocketwatch.stack.letters import forget, letters
+from pocketwatch.stack.stack import Stack
+from tests.fixtures.servers import Servers
+from tests.fixtures.suite import Program
+from tests.support.greeter import greeter
+from tests.support.machine import is_alive, listener, listening_addresses, processes_of
+from tests.support.stacks import kill, pid, pids, quiet_stack, record, send, temporary_folder
+
+OTHERS = {
+    "RABBITMQ_URL": "amqp://somebody:secret@127.0.0.1:1/",
+    "DATABASE_URL": "postgresql://somebody:secret@127.0.0.1:1/theirs",
+    "REDIS_URL": "redis://:secret@127.0.0.1:1/0",
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def stack(folder: Path) -> Stack:
+    return quiet_stack(folder, given=OTHERS)
+
+
+def subjects(stack: Stack) -> list[str]:
+    return [letter.subject for letter in letters(stack.folder)]
+
+
+def test_what_is_sent_to_the_url_is_kept_over_restarts_and_kills(stack: Stack):
+    url = stack.up()["SMTP_URL"]
+    send(url, "at first")
+
+    stack.down()
+    assert processes_of(stack.folder) == []
+    assert subjects(stack) == ["at first"]
+
+    assert stack.up()["SMTP_URL"] == url
+    send(url, "after a stop")
+    kill(stack, "mail")
+    assert stack.up()["SMTP_URL"] == url
+    send(url, "after a kill")
+
+    assert subjects(stack) == ["at first", "after a stop", "after a kill"]
+    assert [letter.number for letter in letters(stack.folder)] == [1, 2, 3]
+
+
+def test_down_stops_it_with_clients_on_the_line_and_wipe_deletes_the_letters(stack: Stack):
+    url = stack.up()["SMTP_URL"]
+    send(url, "to be deleted")
+    process = pid(stack, "mail")
+    port = record(stack)["ports"]["mail"]
+
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="localhost", timeout=20):
+        stack.down()
+
+        assert not is_alive(process)
+    assert listening_addresses({port}) == {}
+    stack.down(wipe=True)
+    assert not stack.folder.exists()
+
+
+def test_status_and_env_show_it(stack: Stack):
+    environment = stack.up()
+
+    port = record(stack)["ports"]["mail"]
+    mail = stack.status()[-1]
+    assert (mail.name, mail.source, mail.ready, mail.detail) == ("mail", "native", True, "ready")
+    assert (mail.address, mail.pid) == (f"127.0.0.1:{port}", stack.pid("mail"))
+    assert environment["SMTP_URL"] == stack.env()["SMTP_URL"] == f"smtp://127.0.0.1:{port}"
+    assert (stack.folder / "env").read_text() == f"SMTP_URL=smtp://127.0.0.1:{port}\n"
+    assert stack.letters_elsewhere() is None
+
+
+def test_one_that_hangs_is_not_ready(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pocketwatch.stack.probes.BUSY_TIMEOUT", 0.2)
+    stack.up()
+
+    os.kill(pid(stack, "mail"), signal.SIGSTOP)
+
+    mail = stack.status()[-1]
+    assert (mail.ready, mail.detail) == (False, "does not answer")
+
+
+def test_its_exported_url_does_not_count_as_given(stack: Stack):
+    environment = stack.up()
+
+    again = quiet_stack(stack.folder, given=environment)
+
+    assert [server.source for server in again.status()] == ["given", "given", "given", "native"]
+    again.up()
+    assert again.letters_elsewhere() is None
+
+
+def test_a_port_that_somebody_took_is_left_to_them(stack: Stack):
+    stack.up()
+    before = record(stack)["ports"]["mail"]
+    kill(stack, "mail")
+
+    with listener(before):
+        environment = stack.up()
+
+    assert environment["SMTP_URL"] == f"smtp://127.0.0.1:{record(stack)['ports']['mail']}"
+    assert record(stack)["ports"]["mail"] != before
+
+
+def test_a_lost_record_costs_a_restart_but_no_letters(stack: Stack):
+    send(stack.up()["SMTP_URL"], "before the loss")
+    before = pid(stack, "mail")
+    (stack.folder / "state.json").unlink()
+
+    stack.up()
+
+    assert not is_alive(before)
+    assert subjects(stack) == ["before the loss"]
+
+
+def test_one_whose_folder_was_deleted_is_found_and_stopped(stack: Stack):
+    stack.up()
+    process = pid(stack, "mail")
+    shutil.rmtree(stack.folder)
+
+    stack.down()
+
+    assert not is_alive(process)
+
+
+def test_somebody_elses_python_in_the_folder_is_left_alone(stack: Stack):
+
+    stack.up()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(
+        command, cwd=stack.folder / "mail", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as stranger:
+        (stack.folder / "state.json").unlink()
+
+        stack.up()
+
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_letters_that_were_forgotten_do_not_disturb_it(stack: Stack):
+    url = stack.up()["SMTP_URL"]
+    send(url, "one")
+
+    forget(stack.folder)
+    send(url, "two")
+
+    assert subjects(stack) == ["two"]
+
+
+def test_the_folder_of_a_version_without_it_gets_one(folder: Path):
+    with listener() as broker:
+        others = {"RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{broker}/"}
+        older = quiet_stack(folder, given=others | {"SMTP_URL": "smtp://127.0.0.1:1"})
+        older.up()
+        before = pids(older, "postgres", "redis")
+        assert "mail" not in (folder / "state.json").read_text() + (folder / "identity.json").read_text()
+        newer = quiet_stack(folder, given=others)
+
+        assert newer.status()[-1].detail == "not running"
+        with pytest.raises(StackError, match=r"not running: Mail; .*stack up"):
+            newer.env()
+        environment = newer.up()
+
+        assert pids(newer, "postgres", "redis") == before
+        assert all(server.ready for server in newer.status())
+        send(environment["SMTP_URL"], "welcome")
+        assert subjects(newer) == ["welcome"]
+
+
+def test_a_mail_server_that_is_given_is_left_alone(folder: Path):
+    with greeter() as port:
+        url = f"smtp+starttls://somebody:secret@127.0.0.1:{port}"
+        stack = quiet_stack(folder, given=OTHERS | {"SMTP_URL": url})
+
+        assert stack.up()["SMTP_URL"] == stack.env()["SMTP_URL"] == url
+        assert (stack.status()[-1].source, stack.status()[-1].ready) == ("given", True)
+        assert stack.status()[-1].detail == "given by SMTP_URL, reachable"
+        assert stack.letters_elsewhere() == f"127.0.0.1:{port}, which is given by SMTP_URL"
+        assert "secret" not in str(stack.status())
+        assert not (folder / "mail").exists()
+
+    assert stack.status()[-1].detail == "given by SMTP_URL, not reachable"
+
+
+def test_one_that_cannot_start_is_named_with_the_end_of_its_log(stack: Stack):
+    stack.folder.mkdir()
+    (stack.folder / "mail").mkdir()
+    (stack.folder / "mail/letter.new").mkdir()  # where it writes its letters
+
+    with pytest.raises(StackError) as error:
+        stack.up()
+
+    assert str(error.value).startswith("Mail did not start")
+    assert "letter.new" in str(error.value)
+    assert processes_of(stack.folder) == []
+
+
+def test_the_command_shows_what_the_suites_catcher_holds(pocketwatch: Program, servers: Servers):
+    send(servers.urls["SMTP_URL"], "a letter of the tests")
+
+    done = pocketwatch("mail", "caught", "--json", "--limit", "1", "--folder", str(servers.stack.folder))
+
+    assert done.returncode == 0, done.stderr
+    assert [letter["subject"] for letter in json.loads(done.stdout)] == ["a letter of the tests"]
+
+
+def test_the_doctor_says_whether_letters_can_be_sent(pocketwatch: Program, servers: Servers):
+    def of(**changes: str) -> tuple[str, str]:
+        findings = json.loads(pocketwatch("doctor", "--json", **changes).stdout)
+        return next((finding["result"], finding["detail"]) for finding in findings if finding["subject"] == "mail")
+
+    port = servers.urls["SMTP_URL"].rpartition(":")[2]
+    assert of() == ("ok", f"127.0.0.1:{port} answers")
+    assert of(SMTP_URL="smtp+starttls://me:secret@127.0.0.1:1") == (
+        "problem",
+        "127.0.0.1:1 does not answer; letters wait",
+    )
+    assert of(SMTP_URL="") == ("warning", "SMTP_URL is not set, so letters cannot be sent")

@@ -1,0 +1,30 @@
+"""Somebody else's mail server, as far as a probe sees it."""
+
+import contextlib
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        greeting: bytes = self.server.greeting  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            self.wfile.write(greeting + b"\r\n")
+            for line in self.rfile:
+                self.wfile.write(b"221 bye\r\n" if line.upper().startswith(b"QUIT") else b"250 fine\r\n")
+
+
+@contextlib.contextmanager
+def greeter(greeting: str = "220 hello", *, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A port of this machine that greets whoever comes, and agrees to everything."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Conversation) as server:
+        server.greeting = greeting.encode()  # type: ignore[attr-defined]
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield int(server.server_address[1])
+        server.shutdown()
+        thread.join()
