@@ -8,21 +8,21 @@ from consumers.bridge import celery
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.mail import delivery, digest, unsubscribe
 from consumers.maintenance import archive_ads, purge_logs, vacuum
-from consumers.moderation import review
+from consumers.moderation import manager_notices, review, user_notices
 from consumers.rates import cleanup as rates_cleanup
 from consumers.rates import update as rates_update
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Settings
 
-Router = RabbitRouter | Callable[[Settings], RabbitRouter]  # a function, where a setting names the queue
+Router = RabbitRouter | Callable[[Settings], RabbitRouter]  # a function, where handlers need settings
 
 GROUPS: Mapping[str, tuple[Router, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
-    "bridge": (celery.router,),
-    "moderation": (review.router,),
+    "moderation": (review.router, user_notices.router, manager_notices.router),
     "mail": (delivery.router, digest.router, unsubscribe.router),
+    "bridge": (celery.router,),
 }
 
 

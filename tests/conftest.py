@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.fixtures.sessions",
     "tests.fixtures.banks",
     "tests.fixtures.ads",
+    "tests.fixtures.people",
     "tests.fixtures.smtp",
     "tests.fixtures.celery",
     "tests.fixtures.letters",
