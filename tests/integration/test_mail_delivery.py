@@ -11,6 +11,7 @@ from consumers.mail.ledger import LEASE
 from consumers.mail.pace import Pace
 from consumers.mail.transport import Transport
 from pocketwatch.settings import Settings
+from schemas.letters import Plain
 from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.fixtures.mail import READER, Post, Serving, approved, flagged, urgent, wish
