@@ -1,6 +1,6 @@
 """Letters as their readers see them."""
 
-# ruff: noqa: RUF001  Cyrillic letters look like Latin ones, and are meant
+
 
 from datetime import UTC, datetime
 
