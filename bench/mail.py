@@ -36,7 +36,7 @@ from schemas.mail import MailRequested
 CONCURRENCY, PREFETCH = 2, 50  # of the peer: a process for each core
 TARGET = 2.0
 WARM_UP = 200
-LOOK_EVERY, PAUSE = 0.05, 0.5  # seconds
+LOOK_EVERY, LOOK_SELDOM, PAUSE = 0.05, 2.0, 0.5  # seconds
 WITHIN = 1_200.0
 IN_FLIGHT = 100
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the letters, after which memory is looked at
@@ -122,7 +122,7 @@ def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
     with smtp.sink() as port, _at_work(servers, SIDES[0], port, count) as (worker, connection):
         began = time.perf_counter()
         for share in SHARES:
-            _until(worker, connection, WARM_UP + int(share * count))
+            _until(worker, connection, WARM_UP + int(share * count), every=LOOK_SELDOM)
             seen.append(memory.resident(worker.pid))
             rate = share * count / (time.perf_counter() - began)
             found.add_row(f"{share * count:,.0f}", f"{seen[-1] / MB:.1f}", f"{rate:,.0f}")
@@ -154,9 +154,9 @@ def _at_work(servers: Servers, side: Side, port: int, count: int) -> Iterator[tu
             raise Wrong(f"{side.name}: the sink has taken {taken} letters, should be {WARM_UP + count}")
 
 
-def _until(worker: Worker, connection: psycopg.Connection, count: int) -> None:
+def _until(worker: Worker, connection: psycopg.Connection, count: int, *, every: float = LOOK_EVERY) -> None:
     def all_are_sent() -> bool:
-        time.sleep(LOOK_EVERY)  # counting costs the machine something, too
+        time.sleep(every)  # counting costs the machine something, too; the more, the more there is to count
         found = connection.execute(SENT).fetchone()
         connection.rollback()
         return found is not None and found[0] >= count

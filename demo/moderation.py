@@ -41,9 +41,9 @@ VALUES (now(), now(), %s, %s, %s, 'USD', '{"year": 2012}', true, '{}', 'pending'
 """
 FIND = "SELECT id, status FROM car_ads WHERE title = ANY(%s) ORDER BY id"
 USED_UP = """
-INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
-  SELECT %s, 'needs_edit', 'pending', 'needs_review', 'contact details in the text', 'rules', now() - interval '1 day'
-  FROM generate_series(1, 3)
+INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, content_hash, decided_at)
+  SELECT %s, 'needs_edit', 'pending', 'needs_review', 'contact details', 'rules', 'text ' || n, now() - interval '1 day'
+  FROM generate_series(1, 3) AS n
 """
 
 

@@ -12,6 +12,9 @@ from pocketwatch.storage.tables.suite import mail_suppressions, notification_log
 
 LONGEST_MESSAGE_ID = 100  # the platform's column
 
+# A plan that was made while the log was small reads it from end to end, and is kept until somebody analyses the table:
+# thousands of letters later half the speed is gone.
+PLAN_ANEW = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
 # Sorted by key, so that two replicas that hold the same letters wait for each other instead of deadlocking.
 ADD = sa.text("""
     INSERT INTO moderation_notification_logs AS log (
@@ -141,6 +144,7 @@ class Crowd:
 
 async def lock(connection: AsyncConnection, asked: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
     """The rows of these letters, by key, locked; made where they are missing. Each key once."""
+    await connection.execute(PLAN_ANEW)
     columns = {name: [each[name] for each in asked] for name in ("key", "recipient", "letter", "locale")}
     shared = {"keys": columns["key"], "recipients": columns["recipient"]}
     await connection.execute(
@@ -188,6 +192,7 @@ async def settle(connection: AsyncConnection, settled: Mapping[str, tuple[str, s
     Returns:
         The doubts of each since; what was sent already is missing.
     """
+    await connection.execute(PLAN_ANEW)
     columns = [list(column) for column in zip(*settled.values(), strict=True)]
     values = dict(zip(("statuses", "replies", "errors", "doubts"), columns, strict=True))
     found = await connection.execute(SETTLE, {"keys": list(settled), **values})
