@@ -1,5 +1,6 @@
 """Letters that are asked for, and people who want no more of them."""
 
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 from email_validator import EmailNotValidError, validate_email
@@ -13,6 +14,7 @@ LONGEST_ADDRESS = 254
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 
+@lru_cache(maxsize=10_000)  # the check takes longer than all the rest of a letter's, and managers get many
 def _address(text: str) -> str:
     try:
         return validate_email(text, check_deliverability=False, allow_smtputf8=False).normalized

@@ -1,7 +1,6 @@
 """Posting: what one reader is told, as a row of the info table, a letter that is asked for, and a log row of each."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -98,7 +97,6 @@ def regret(post: Post, work: Work, *, address: str) -> None:
     _log(Entry("email", address, address[:LONGEST_ADDRESS], "failed", error=error), post, work)
 
 
-@lru_cache(maxsize=10_000)  # managers get many letters, and checking an address takes as long as all the rest
 def usable(address: str) -> str | None:
     """The address as letters name it; None when none can be sent to it."""
     try:

@@ -72,6 +72,7 @@ def _data(
         "categories": list(judgement.categories),
         "reasons": reasons,
         "suggestions": [],
+        "awaits_moderator": decision.action == "review",
     }
     return NoticeData(
         ad_id=ad.id,

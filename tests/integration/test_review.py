@@ -54,7 +54,7 @@ async def test_an_ad_that_no_rule_objects_to_becomes_active_and_its_owner_hears_
         "reason": None,
         "attempts_count": 0,
         "max_attempts": 3,
-        "details": {"locale": "uk", "categories": [], "reasons": [], "suggestions": []},
+        "details": {"locale": "uk", "categories": [], "reasons": [], "suggestions": [], "awaits_moderator": False},
         "timestamp": None,
     }
     assert sent["ad.moderated"] == {
