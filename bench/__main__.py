@@ -30,8 +30,9 @@ BENCHES = {
     "mail": mail.run,
     "mail-memory": mail.run_memory,
 }
-# On servers of their own: how a job grows, and the way to a mail server. Also as `python -m bench.smtp 5000`.
-GROWTH = ("sessions", "rates", "purge_logs", "smtp")
+# On servers of their own, or none: how a job grows, the way to a mail server, how well the rules judge. Also as
+# `python -m bench.sessions 200000 1000000`.
+GROWTH = ("sessions", "rates", "purge_logs", "smtp", "moderation")
 NAMES = (*BENCHES, *GROWTH)
 
 

@@ -1,25 +1,32 @@
 """Which routers make up which process: a group is a process, or several in one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
+from consumers.bridge import celery
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.mail import delivery, digest, unsubscribe
 from consumers.maintenance import archive_ads, purge_logs, vacuum
+from consumers.moderation import manager_notices, review, user_notices
 from consumers.rates import cleanup as rates_cleanup
 from consumers.rates import update as rates_update
 from pocketwatch.errors import SettingsError
+from pocketwatch.settings import Settings
 
-GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
+Router = RabbitRouter | Callable[[Settings], RabbitRouter]  # a function, where handlers need settings
+
+GROUPS: Mapping[str, tuple[Router, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
+    "moderation": (review.router, user_notices.router, manager_notices.router),
     "mail": (delivery.router, digest.router, unsubscribe.router),
+    "bridge": (celery.router,),
 }
 
 
-def routers(groups: Sequence[str]) -> list[RabbitRouter]:
+def routers(groups: Sequence[str], settings: Settings) -> list[RabbitRouter]:
     """The routers of these groups; of all, when none is named.
 
     Raises:
@@ -28,4 +35,5 @@ def routers(groups: Sequence[str]) -> list[RabbitRouter]:
     for name in groups:
         if name not in GROUPS:
             raise SettingsError(f'there is no group "{name}"; known are {", ".join(GROUPS)}')
-    return [router for name in (groups or GROUPS) for router in GROUPS[name]]
+    wanted = [router for name in (groups or GROUPS) for router in GROUPS[name]]
+    return [router if isinstance(router, RabbitRouter) else router(settings) for router in wanted]

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from demo import ads
+from demo import ads, moderation
 
 DAY = 24 * 3600  # seconds
 LONG_AGO, LATELY = 60, 1  # days; what is so old is past every retention, or none
@@ -63,7 +63,7 @@ class Content:
 LEFT = Content(
     tokens=200 + 140,
     blacklisted_tokens=80 + 20,
-    ads=30,
+    ads=30 + len(moderation.ADS),
     rates=4 + 2,
     pictures=NEW_PICTURES,
     static_files=2 * STYLES + 1,
@@ -79,6 +79,7 @@ def seed(environment: Mapping[str, str]) -> Content:
         ads.prepare(environment["DATABASE_URL"])
         for (status, days), count in ADS.items():
             ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=count)
+        moderation.seed(environment["DATABASE_URL"])
     for name, fill in (("MEDIA", _paint), ("STATIC", _release), ("LOG", _rotate)):
         root = Path(environment[f"POCKETWATCH_{name}_ROOT"])
         if not root.exists():

@@ -1,4 +1,4 @@
-"""The tour: every job by hand as a dry run, by its schedule, and by hand for good; then the run log."""
+"""The tour: every job by hand as a dry run, by its schedule and for good; every path of moderation; then the logs."""
 
 import asyncio
 import re
@@ -15,12 +15,13 @@ from loguru import logger
 from rich.console import Console
 from rich.table import Table
 
-from demo import seeding
+from demo import moderation, seeding
 from demo.seeding import Content
 from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.stack.letters import letters
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.database import Database
 from publishers import schedule, trigger
@@ -34,7 +35,16 @@ AHEAD = timedelta(seconds=8)  # until the entries are due: what is done by hand 
 PATIENCE = 60.0  # seconds for a batch of runs
 LOG = FOLDER / "suite.log"
 OVER = "SELECT {key}, status FROM update_logs WHERE {key} = ANY(%s) AND status NOT IN ('running', 'failed')"
-LONGEST_LOG = 100  # runs
+LOGS = (
+    ("runs", "--limit", "200"),
+    ("notices", "--limit", "200"),
+    ("mail", "caught", "--limit", "200", "--folder", str(FOLDER)),
+)
+LETTERS = """
+SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND available_at <= now())
+    + (SELECT count(*) FROM moderation_notification_logs WHERE status IN ('pending', 'sending')),
+  (SELECT count(*) FROM moderation_notification_logs WHERE status = 'sent' AND method = 'email')
+"""
 
 
 def tour(console: Console) -> bool:
@@ -59,11 +69,35 @@ def tour(console: Console) -> bool:
             right.append(_by_schedule(environment, entries))
             console.print(f"[bold]by hand[/]\n  {', '.join(jobs)}")
             right.append(_by_hand(environment, jobs))
+            console.print("[bold]moderation[/], as the platform asks for it: ads, notices, a letter, a call of Celery")
+            right.append(_moderation(environment))
         console.print("[bold]what happened[/]")
-        subprocess.run(command("runs", "--limit", str(LONGEST_LOG)), env=environment, cwd=PROJECT, check=True)
+        for arguments in LOGS:
+            subprocess.run(command(*arguments), env=environment, cwd=PROJECT, check=True)
         after = seeding.content(environment)
         console.print(_comparison(before, after))
     return all(right) and after == seeding.LEFT
+
+
+def _moderation(environment: dict[str, str]) -> bool:
+    """Walk every path and wait for the letters; whether each ad became what it should, and each letter was sent."""
+    is_over = _wait_for(environment, "message_id", moderation.run(environment))
+    sent = _wait_for_letters(environment["DATABASE_URL"])
+    caught = len(letters(FOLDER))
+    became = list(moderation.statuses(environment["DATABASE_URL"]).values())
+    return is_over and sent == caught > 0 and became == [ad.becomes for ad in moderation.ADS]
+
+
+def _wait_for_letters(database_url: str) -> int:
+    """How many letters were sent, when none is on its way any more."""
+    end = time.monotonic() + PATIENCE
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while time.monotonic() < end:
+            under_way, sent = connection.execute(LETTERS).fetchall()[0]
+            if not under_way:
+                return int(sent)
+            time.sleep(0.1)
+    raise PocketwatchError(f"some letters are not sent within {PATIENCE:.0f} s; the suite's log is {LOG}")
 
 
 def _once(due: datetime) -> Path:

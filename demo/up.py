@@ -16,7 +16,7 @@ from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack.stack import Stack
 
 PROJECT = Path(__file__).parents[1]
-SERVER_SETTINGS = {"RABBITMQ_URL", "DATABASE_URL", "REDIS_URL"}
+SERVER_SETTINGS = {"RABBITMQ_URL", "DATABASE_URL", "REDIS_URL", "SMTP_URL"}
 ROOTS = ("media", "static", "log")
 
 

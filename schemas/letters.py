@@ -71,23 +71,24 @@ class AnyLetter(_Facts):
 
     `subscribed`: mail that one can unsubscribe from, by List-Unsubscribe.
     `critical`: neither preferences nor a digest hold it back; a short list that grows only with a reason.
-    `keeps_for`: how long after `occurred_at` it is worth sending.
+    `keeps_for`: how long after `occurred_at`, or else after it was asked for, it is worth sending.
     """
 
     subscribed: ClassVar[bool] = False
     critical: ClassVar[bool] = False
     keeps_for: ClassVar[timedelta] = timedelta(days=7)
 
-    occurred_at: AwareDatetime
+    occurred_at: AwareDatetime | None = None
     link: Link | None = None
 
     @property
-    def keeps_until(self) -> datetime:
-        """The moment after which it is not sent any more."""
-        return self.occurred_at + self.keeps_for
+    def keeps_until(self) -> datetime | None:
+        """The moment after which it is not sent any more; None: that depends on when it was asked for."""
+        return None if self.occurred_at is None else self.occurred_at + self.keeps_for
 
 
 class _AboutAnAd(AnyLetter):
+    occurred_at: AwareDatetime
     ad_id: Id
     ad_title: Title
     reason: Reason | None = None

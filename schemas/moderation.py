@@ -4,6 +4,7 @@ Notices have the form in which the platform publishes them today (`data` with th
 that it need not change a line. Fields that it adds are ignored.
 """
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,6 +30,7 @@ AdStatus = Literal["draft", "pending", "needs_review", "active", "rejected", "bl
 Channel = Literal["email", "info_table"]
 
 LARGEST_ID = 2**63 - 1
+LARGEST_DETAILS = 100_000  # characters
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 
 
@@ -40,11 +42,34 @@ def _no_nul(text: str) -> str:
 
 def _in_utc(moment: datetime) -> datetime:
     """The platform's moments are naive, and mean UTC."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("must be a moment that is within the years 1 to 9999 in UTC, too") from None
+
+
+def _storable(details: dict[str, Any]) -> dict[str, Any]:
+    """What the database can hold, and not so much of it that a row for each manager is a burden."""
+    left, room = [*details.keys(), *details.values()], LARGEST_DETAILS
+    while left:
+        value = left.pop()
+        room -= 8 + (len(value) if isinstance(value, str) else 0)
+        if room < 0:
+            raise ValueError(f"must not be larger than about {LARGEST_DETAILS} characters")
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str):
+            _no_nul(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("must not contain infinite numbers, which the database cannot store")
+    return details
 
 
 Text = Annotated[str, AfterValidator(_no_nul), Field(max_length=10_000)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Details = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
 class AdSubmitted(Message):
@@ -60,8 +85,9 @@ class AdSubmitted(Message):
 class NoticeData(BaseModel):
     """What happened to an ad: `action`, and the `status` that it has since `timestamp` (UTC where no zone is said).
 
-    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason` and, for a change of many ads at
-    once, `affected_ads`. `attempts_count` of `max_attempts` edits are used up.
+    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason`, `reasons`, for a change of many ads
+    at once `affected_ads`, and `awaits_moderator` where the owner has nothing to do. `attempts_count` of `max_attempts`
+    edits are used up.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -74,7 +100,7 @@ class NoticeData(BaseModel):
     reason: Text | None = None
     attempts_count: Annotated[int, Field(ge=0, le=1_000)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=1_000)] | None = 3
-    details: dict[str, Any] | None = None
+    details: Details | None = None
     timestamp: Moment | None = None  # null: when it is handled
 
 

@@ -7,7 +7,10 @@ pytest_plugins = [
     "tests.fixtures.sessions",
     "tests.fixtures.banks",
     "tests.fixtures.ads",
+    "tests.fixtures.people",
     "tests.fixtures.smtp",
-    "tests.fixtures.mail",
+    "tests.fixtures.celery",
     "tests.fixtures.letters",
+    "tests.fixtures.moderation",
+    "tests.fixtures.mail",
 ]

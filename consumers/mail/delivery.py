@@ -64,6 +64,7 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
         user_id=wish.user_id,
         notification_id=wish.notification_id,
         expires_at=wish.expires_at or letter.keeps_until,
+        keeps_for=letter.keeps_for,
         subscribed=letter.subscribed,
         critical=letter.critical,
         is_digest=isinstance(letter, ManagerDigest),

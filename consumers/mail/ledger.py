@@ -39,7 +39,7 @@ class Claim:
     """A letter that somebody wants to send now.
 
     Args:
-        expires_at: when it is not worth sending any more.
+        expires_at: when it is not worth sending any more; None: `keeps_for` after it was asked for.
         held: the letter itself, as JSON, where it may go into a digest; else None.
     """
 
@@ -48,7 +48,8 @@ class Claim:
     letter: str
     locale: str
     external_id: str
-    expires_at: datetime
+    expires_at: datetime | None
+    keeps_for: timedelta
     user_id: int | None = None
     notification_id: int | None = None
     subscribed: bool = False
@@ -203,7 +204,7 @@ def _unwanted(claim: Claim, row: Row) -> Verdict | None:
 
 
 def _too_late(claim: Claim, row: Row) -> Verdict | None:
-    if row.now >= claim.expires_at:
+    if row.now >= (claim.expires_at or row.asked_at + claim.keeps_for):
         return _stop(row, "expired", "not worth sending any more")
     if row.attempts and row.now >= row.asked_at + TRIED_FOR:
         return _stop(row, "failed", f"given up after {row.attempts} attempts in {TRIED_FOR.days} days")

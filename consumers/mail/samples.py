@@ -1,7 +1,5 @@
 """One letter of each kind, as one that somebody could get: for the preview."""
 
-# ruff: noqa: RUF001  Cyrillic letters look like Latin ones, and are meant
-
 from datetime import UTC, datetime, timedelta
 
 from consumers.mail.rendering import Site

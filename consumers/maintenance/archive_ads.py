@@ -11,11 +11,12 @@ from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.maintenance.queries import archiving, locks
+from consumers.maintenance.queries import archiving
 from consumers.maintenance.queries.archiving import Candidate
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
 from pocketwatch.errors import TryLater
+from pocketwatch.storage import locks
 from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.database import sqlstate
 from pocketwatch.storage.work import Transaction

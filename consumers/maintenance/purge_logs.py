@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
-from consumers.maintenance.queries import locks, purging
+from consumers.maintenance.queries import purging
 from consumers.maintenance.rules import RULES, Rule
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
 from pocketwatch.errors import GiveUp
+from pocketwatch.storage import locks
 from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.database import sqlstate
 from pocketwatch.storage.work import Transaction

@@ -16,6 +16,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from pocketwatch.errors import SettingsError
+
 # Only guards against a message that kills its consumer each time: every other failure is counted by us, in x-attempt.
 DELIVERY_LIMIT = 20
 # Looking into a dead-letter queue returns its messages, which must never count against them.
@@ -233,5 +235,11 @@ TOPOLOGY = Topology(
 
 
 def with_celery(queue: str) -> Topology:
-    """The topology of consumers: with the queue of this name, from which the bridge takes Celery's tasks."""
+    """The topology of consumers: with the queue of this name, from which the bridge takes Celery's tasks.
+
+    Raises:
+        SettingsError: when one of ours has this name.
+    """
+    if any(known.name == queue for known in TOPOLOGY.all_queues):
+        raise SettingsError(f'POCKETWATCH_CELERY_QUEUE is "{queue}", which is ours; it must be one of Celery')
     return replace(TOPOLOGY, queues=(*TOPOLOGY.queues, celery_queue(queue)))

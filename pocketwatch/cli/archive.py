@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from consumers.maintenance.queries import archiving, locks
+from consumers.maintenance.queries import archiving
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.running import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
+from pocketwatch.storage import locks
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Ads that were archived, and bringing one back.")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pocketwatch.cli.letters_preview import preview
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.stack import DEFAULT_FOLDER, Folder, open_stack
 from pocketwatch.cli.suppressions import forget, suppressed
@@ -13,6 +14,8 @@ from pocketwatch.stack import letters
 from pocketwatch.stack.letters import Letter
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+app.command("preview")(preview)
 
 COLUMNS = ("number", "caught_at", "to", "subject")
 

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "dead": "pocketwatch.cli.dead:app",
     "archive": "pocketwatch.cli.archive:app",
     "mail": "pocketwatch.cli.mail:app",
+    "moderation": "pocketwatch.cli.moderation:app",
     "doctor": "pocketwatch.cli.doctor:doctor",
 }
 # What others' errors mean to an operator: SQLSTATEs, and names of classes whose import would cost every command.

@@ -29,7 +29,7 @@ def consume(
     Example: pocketwatch consume cleanup
     """
     settings = read_settings(quiet=False)
-    wanted = routers(groups or [])
+    wanted = routers(groups or [], settings)
     run(serve([Consuming(settings, wanted, role=" ".join(groups or ["all"]))], settings))
 
 
@@ -39,4 +39,4 @@ def run_all() -> None:
     Example: pocketwatch run
     """
     settings = read_settings(quiet=False)
-    run(serve([Consuming(settings, routers([]), role="all"), Publishing(settings)], settings))
+    run(serve([Consuming(settings, routers([], settings), role="all"), Publishing(settings)], settings))

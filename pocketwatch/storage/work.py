@@ -86,10 +86,21 @@ class Work:
         )
         self.rows.append(outbox.of(child, _body(payload)))
 
-    def forward(self, message: Message, *, at: datetime | None = None) -> None:
-        """Publish, under our own id and trigger, what this message stands for; not before the moment `at`."""
-        same = replace(self.envelope, exchange=message.exchange, routing_key=message.routing_key, attempt=1)
-        self.rows.append(outbox.of(same, _body(message), at=at))
+    def forward(self, *messages: Message, at: datetime | None = None) -> None:
+        """Publish, under our own trigger, what this message stands for; not before the moment `at`.
+
+        A single one has our own id, too; of several, each has one that follows from it.
+        """
+        for message in messages:
+            same = replace(
+                self.envelope,
+                message_id=self.message_id if len(messages) == 1 else self._next_id(),
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                attempt=1,
+                attempts_before=0,
+            )
+            self.rows.append(outbox.of(same, _body(message), at=at))
 
     def record(self, **statistics: Any) -> None:
         """Say in the log row what was done; figures that JSON can hold."""

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from consumers.maintenance import archive_ads as job
-from consumers.maintenance.queries import locks
 from pocketwatch.broker.publishing import Publisher, message_of
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
+from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
 from publishers import trigger
 from schemas.ticks import ArchiveAds

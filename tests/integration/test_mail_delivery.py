@@ -11,6 +11,7 @@ from consumers.mail.ledger import LEASE
 from consumers.mail.pace import Pace
 from consumers.mail.transport import Transport
 from pocketwatch.settings import Settings
+from schemas.letters import Plain
 from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.fixtures.mail import READER, Post, Serving, approved, flagged, urgent, wish
@@ -255,6 +256,22 @@ async def test_what_the_server_has_put_off_for_three_days_has_failed(post: Post,
 
     assert (row["status"], row["error_message"]) == ("failed", "given up after 1 attempts in 3 days")
     assert row["reply"] == "452 4.3.1 insufficient system storage"
+
+
+async def test_a_letter_that_says_no_moment_is_worth_sending_from_when_it_was_asked_for(
+    post: Post, serving: Serving, smtp: SmtpServer
+):
+    smtp.is_full()
+    undated = wish(letter=Plain(subject="Hello", paragraphs=["by hand"]))
+
+    async with serving():
+        asked = await post.ask(undated)
+        await post.put_off(asked, "wait.5m")
+        post.passes(Plain.keeps_for)
+        await post.ask(undated, id_=asked.message_id)
+        row = await post.logged(asked)
+
+    assert row["status"] == "expired"
 
 
 async def test_a_bad_address_is_suppressed(post: Post, serving: Serving, smtp: SmtpServer):

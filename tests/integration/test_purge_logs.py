@@ -11,11 +11,12 @@ import psycopg
 import pytest
 
 from consumers.maintenance import purge_logs as job
-from consumers.maintenance.queries import locks, purging
+from consumers.maintenance.queries import purging
 from consumers.maintenance.rules import RULES
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
+from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
 from publishers import trigger
 from schemas.ticks import PurgeLogs

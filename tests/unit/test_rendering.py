@@ -1,7 +1,5 @@
 """Letters as their readers see them."""
 
-
-
 from datetime import UTC, datetime
 
 import pytest

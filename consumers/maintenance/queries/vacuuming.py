@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from consumers.maintenance.queries.locks import LOCK_TIMEOUT, milliseconds
+from pocketwatch.storage.locks import LOCK_TIMEOUT, milliseconds
 
 TABLES = (
     "SELECT relname AS name, format('%I.%I', schemaname, relname) AS quoted, relid, n_dead_tup AS dead, "

@@ -4,6 +4,7 @@
 """
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = sa.MetaData()
 
@@ -24,6 +25,23 @@ blacklisted_tokens = sa.Table(
     sa.Column("token_id", sa.ForeignKey(outstanding_tokens.c.id), nullable=False),
 )
 
+users = sa.Table(
+    "auth_user",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("email", sa.String(254), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("is_staff", sa.Boolean, nullable=False),
+    sa.Column("is_superuser", sa.Boolean, nullable=False),
+)
+
+accounts = sa.Table(
+    "add_accounts",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+)
+
 ads = sa.Table(
     "car_ads",
     metadata,
@@ -31,4 +49,18 @@ ads = sa.Table(
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True)),
     sa.Column("updated_at", sa.DateTime(timezone=True)),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("title", sa.String(255), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("price", sa.Numeric(15, 2)),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("dynamic_fields", JSONB, nullable=False),
+    sa.Column("moderated_at", sa.DateTime(timezone=True)),
+    sa.Column("moderated_by_id", sa.BigInteger),
+    sa.Column("moderation_reason", sa.Text, nullable=False),
+    sa.Column("auto_moderation_attempts", sa.Integer, nullable=False),
+    sa.Column("needs_manual_review", sa.Boolean, nullable=False),
+    sa.Column("manual_review_requested_at", sa.DateTime(timezone=True)),
 )
+
+WRITTEN = (outstanding_tokens, blacklisted_tokens, ads)  # the others are only read

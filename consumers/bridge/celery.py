@@ -1,0 +1,59 @@
+"""The bridge: a task that the platform calls through Celery becomes our event, under the id that Celery gave it."""
+
+import asyncio
+from datetime import datetime
+
+from faststream.rabbit import RabbitRouter
+
+from consumers.bridge import queries
+from consumers.bridge.calling import call
+from consumers.bridge.notices import ForOwners
+from consumers.bridge.wire import CeleryReader
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import celery_queue
+from pocketwatch.settings import Settings
+from pocketwatch.storage.work import Work
+from schemas.celery import CeleryTask
+from schemas.message import Message
+
+
+def router(settings: Settings) -> RabbitRouter:
+    """The router of the queue that the settings name."""
+    made = RabbitRouter()
+    consumer(made, celery_queue(settings.bridge.celery_queue), reader=CeleryReader())(bridge_task)
+    return made
+
+
+async def bridge_task(task: CeleryTask, work: Work) -> None:
+    """Its event leaves now, or at its `eta`; when it expires before, it is skipped."""
+    starts_at = max(task.eta or work.now, work.now)
+    made = call(task, now=starts_at)
+    work.record(task=task.task)
+    if task.expires is not None and task.expires <= starts_at:
+        return work.skip(_too_late(task.expires, starts_at, work.now))
+    messages = await _for_owners(made, work) if isinstance(made, ForOwners) else _all(made)
+    if not messages:
+        return work.skip("none of these ads exists, so nobody is to be told")
+    work.forward(*messages, at=None if starts_at == work.now else starts_at)
+    return work.record(becomes=sorted({message.routing_key for message in messages}))
+
+
+def _too_late(expires: datetime, starts_at: datetime, now: datetime) -> str:
+    when = "now" if starts_at == now else f"its eta, {starts_at.isoformat()}"
+    return f"it expired at {expires.isoformat()}, before {when}"
+
+
+def _all(made: Message | tuple[Message, ...]) -> tuple[Message, ...]:
+    return made if isinstance(made, tuple) else (made,)
+
+
+async def _for_owners(wanted: ForOwners, work: Work) -> tuple[Message, ...]:
+    """A notice for each owner, in the order in which their ads were named."""
+    rows = await asyncio.gather(*(work.get(queries.OWNER, ad_id) for ad_id in wanted.ad_ids))
+    ads_of: dict[int, list[int]] = {}
+    for row in rows:
+        if row is not None:
+            ads_of.setdefault(row.user_id, []).append(row.id)
+    if missing := rows.count(None):
+        work.record(unknown_ads=missing)
+    return tuple(wanted.notice(owner, ads) for owner, ads in ads_of.items())

@@ -1,0 +1,98 @@
+"""Whose queue it is: Celery's and the suite's declarations of it never meet in a refusal."""
+
+import aio_pika
+import pytest
+
+from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.publishing import Publisher
+from tests.fixtures.celery import Platform
+from tests.fixtures.suite import Consume, Program, Row, Runs
+from tests.support.waiting import eventually
+
+MEDIA = "clean_generated_media"
+PRIORITIES = {"task_queue_max_priority": 10}
+
+
+@pytest.fixture(params=["celery", "platform.tasks"])
+def queue(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], queue: str) -> dict[str, str]:
+    return environment | {"POCKETWATCH_CELERY_QUEUE": queue}
+
+
+async def over(runs: Runs, task_id: str) -> Row:
+    async def cleaned() -> Row | None:
+        rows = [row for row in await runs.of(task_id) if row["job"] == "cleanup.media" and row["finished_at"]]
+        return rows[-1] if rows else None
+
+    return await eventually(cleaned)
+
+
+@pytest.mark.parametrize("changes", [{}, PRIORITIES], ids=["as Celery makes it", "with priorities"])
+async def test_a_queue_that_celery_made_before_us_is_consumed(
+    platform: Platform, consume: Consume, relay: None, runs: Runs, queue: str, changes: dict[str, int]
+):
+    conf = {"task_default_queue": queue, **changes}
+    before = platform("delay", MEDIA, settings=conf)
+
+    async with consume():
+        assert (await over(runs, before))["status"] == "succeeded"
+        after = platform("delay", MEDIA, settings=conf)
+        assert (await over(runs, after))["trigger"] == "celery"
+
+
+async def test_a_queue_that_we_made_before_celery_is_as_celery_wants_it(
+    platform: Platform, consume: Consume, relay: None, runs: Runs, queue: str
+):
+    async with consume():
+        task_id = platform("delay", MEDIA, settings={"task_default_queue": queue})
+
+        row = await over(runs, task_id)
+
+    assert (row["status"], row["trigger"]) == ("succeeded", "celery")
+
+
+async def test_the_whole_suite_starts_as_programs_and_dead_letters_are_listed(
+    platform: Platform, pocketwatch: Program, publisher: Publisher, runs: Runs, queue: str
+):
+    assert pocketwatch("migrate").returncode == 0
+    consumers, publishers = pocketwatch.start("consume", "bridge", "cleanup"), pocketwatch.start("publish")
+    consumers.until("consuming")
+
+    good = platform("delay", MEDIA, settings={"task_default_queue": queue})
+    bad = platform("send_task", "clean_everything", settings={"task_default_queue": queue})
+
+    assert (await over(runs, good))["status"] == "succeeded"
+
+    async def dead() -> bool:
+        return await look_at(publisher.connection, f"{queue}.dead") == (1, 0)
+
+    await eventually(dead)
+    (letter,) = pocketwatch.json("dead", "list", "--queue", queue)
+    assert (letter["message_id"], letter["queue"]) == (bad, queue)
+    assert 'the nearest known one is "clean_generated_media"' in letter["error"]
+    assert [consumers.stop(), publishers.stop()] == [0, 0]
+
+
+async def test_a_name_that_is_ours_is_refused(pocketwatch: Program, queue: str):
+    done = pocketwatch("consume", "bridge", POCKETWATCH_CELERY_QUEUE="cleanup.media.dead")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        'pocketwatch: POCKETWATCH_CELERY_QUEUE is "cleanup.media.dead", which is ours; it must be one of Celery\n'
+    )
+
+
+async def test_a_queue_with_arguments_keeps_them(publisher: Publisher, consume: Consume, queue: str):
+    arguments = {"x-max-priority": 10, "x-message-ttl": 3_600_000}
+    async with publisher.connection.channel() as channel:
+        await channel.declare_queue(queue, durable=True, arguments=arguments)
+
+    async with consume(), publisher.connection.channel() as channel:
+        declared: aio_pika.abc.AbstractQueue = await channel.declare_queue(queue, durable=True, arguments=arguments)
+
+    assert declared.name == queue

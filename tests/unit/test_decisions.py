@@ -1,0 +1,189 @@
+"""What becomes of an ad: decisions without a database."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from consumers.moderation.ad import LONGEST_JUDGED, Ad, Owner, Past, Words, whole
+from consumers.moderation.decisions import (
+    AWAITING,
+    COUNTED,
+    MAX_ATTEMPTS,
+    STATUS_AFTER,
+    TRANSITIONS,
+    Judgement,
+    decide,
+    is_over_limit,
+    refuse,
+    was_judged_by_person,
+    why_not,
+)
+from consumers.moderation.replaying import differs
+from consumers.moderation.rules.model import Verdict
+from consumers.moderation.words import PERSON_LOOKS, too_many_edits
+
+WORDS = Words("Таврія", "Один власник", Decimal(1200), "USD", "1994", "120")
+AD = Ad(id=7, status="pending", needs_manual_review=False, by_person=False, owner_id=3, words=WORDS)
+NEVER = Past(None, None, None, None, attempts=0, is_counted=False)
+OWNER = Owner(may_bypass=None, locale="uk")
+
+
+def judgement(verdict: Verdict) -> Judgement:
+    return Judgement(verdict=verdict, actor="rules 1", reason="why", rules="1")
+
+
+def test_from_every_status_that_awaits_a_decision_each_decision_is_a_transition_of_the_platforms():
+    for status in AWAITING:
+        for after in STATUS_AFTER.values():
+            assert after == status or after in TRANSITIONS[status]
+
+
+def test_nothing_that_is_sold_archived_or_blocked_awaits_a_decision():
+    assert {"draft", "pending", "needs_review", "rejected"} == AWAITING
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "attempts"),
+    [
+        ("approve", "active", 1),
+        ("needs_edit", "needs_review", 2),
+        ("reject", "rejected", 2),
+        ("review", "needs_review", 1),
+    ],
+)
+def test_a_verdict_says_the_status_and_whether_an_attempt_is_used_up(verdict: Verdict, status: str, attempts: int):
+    decision = decide(judgement(verdict), replace(NEVER, attempts=1))
+
+    assert (decision.to_status, decision.attempts, decision.verdict) == (status, attempts, verdict)
+
+
+@pytest.mark.parametrize("verdict", COUNTED)
+def test_a_text_counts_once(verdict: Verdict):
+    assert decide(judgement(verdict), replace(NEVER, attempts=2, is_counted=True)).attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("attempts", "is_counted", "over"), [(MAX_ATTEMPTS - 1, False, False), (MAX_ATTEMPTS, False, True)]
+)
+def test_the_limit_is_three_texts(attempts: int, *, is_counted: bool, over: bool):
+    assert is_over_limit(replace(NEVER, attempts=attempts, is_counted=is_counted)) is over
+
+
+def test_a_text_that_was_sent_back_before_is_not_one_more():
+    assert not is_over_limit(replace(NEVER, attempts=MAX_ATTEMPTS, is_counted=True))
+
+
+def test_a_refusal_is_new_only_the_first_time():
+    first = refuse(OWNER, replace(NEVER, attempts=3))
+    second = refuse(OWNER, replace(NEVER, attempts=3, action="max_attempts_reached"))
+
+    assert (first.is_new, second.is_new) == (True, False)
+    assert first.verdict == second.verdict == "reject"
+
+
+def decided(action: str, status: str, rules: str | None = "1") -> Past:
+    return Past(action, status, WORDS.hash, rules, attempts=1, is_counted=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "past", "why"),
+    [
+        ("pending", NEVER, None),
+        ("active", NEVER, "it is active already"),
+        ("sold", NEVER, 'its status is "sold", which waits for no decision'),
+        ("a new one", NEVER, 'its status is "a new one", which waits for no decision'),
+        ("needs_review", decided("needs_edit", "needs_review"), "the same text was decided upon already"),
+        ("needs_review", decided("needs_edit", "needs_review", rules="older"), None),
+        ("pending", decided("needs_edit", "needs_review"), None),
+        ("needs_review", replace(decided("needs_edit", "needs_review"), content_hash="another"), None),
+    ],
+)
+def test_why_there_is_nothing_to_decide(status: str, past: Past, why: str | None):
+    assert why_not(replace(AD, status=status), past, rules="1") == why
+
+
+@pytest.mark.parametrize(
+    ("by_person", "content_hash", "known"),
+    [(True, WORDS.hash, True), (False, WORDS.hash, False), (True, "another", False), (True, None, False)],
+)
+def test_a_person_has_judged_a_text_when_we_know_that_it_was_this_one(
+    content_hash: str | None, *, by_person: bool, known: bool
+):
+    past = replace(NEVER, content_hash=content_hash)
+
+    assert was_judged_by_person(replace(AD, by_person=by_person), past) is known
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(WORDS, title="Таврія!"),
+        replace(WORDS, description="Два власники"),
+        replace(WORDS, price=None),
+        replace(WORDS, currency="EUR"),
+        replace(WORDS, year="1995"),
+        replace(WORDS, mileage=None),
+        replace(WORDS, title="Таврія Один", description="власник"),
+    ],
+)
+def test_other_words_have_another_hash(other: Words):
+    assert other.hash != WORDS.hash
+    assert replace(other).hash == other.hash
+
+
+def test_the_hash_of_words_stays_over_versions_of_the_suite():
+    assert WORDS.hash == "b6ec9b830e3b58e757b1e40bbb53ce242d62ed6b535ebcc46764ed50853154e7"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1994", 1994),
+        (" 1994 ", 1994),
+        ("1994.0", 1994),
+        ("0", 0),
+        ("", None),
+        (None, None),
+        ("1994 рік", None),
+        ("19,94", None),
+        ("-1", None),
+        ("1e3", None),
+        ("١٩٩٤", None),
+        ("²", None),
+        ("1" * 10, None),
+        ("true", None),
+    ],
+)
+def test_a_year_is_a_whole_number_or_none(text: str | None, number: int | None):
+    assert whole(text) == number
+
+
+@pytest.mark.parametrize(("length", "too_long"), [(LONGEST_JUDGED, False), (LONGEST_JUDGED + 1, True)])
+def test_a_text_has_a_length_up_to_which_a_program_judges_it(length: int, *, too_long: bool):
+    assert replace(WORDS, description="x" * length).is_too_long is too_long
+
+
+@pytest.mark.parametrize("locale", ["uk", "en", "ru"])
+def test_owners_are_told_in_each_language(locale: str):
+    assert PERSON_LOOKS[locale]
+    assert "3" in too_many_edits(locale, 3, 30)
+    assert "30" in too_many_edits(locale, 3, 30)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "other"),
+    [
+        ("approve", "approve", False),
+        ("approve", "review", True),
+        ("review", "approve", True),
+        (None, "approve", False),
+        (None, "needs_edit", True),
+        ("doubt", "approve", False),
+        ("doubt", "reject", True),
+        ("max_attempts_reached", "approve", False),
+        ("bypass", "reject", False),
+    ],
+)
+def test_a_replay_shows_what_would_fare_otherwise(before: str | None, now: Verdict, *, other: bool):
+    assert differs(before, now) is other
