@@ -10,7 +10,7 @@ from pocketwatch.broker import dead_letters
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
 from pocketwatch.settings import Settings
-from tests.fixtures.people import People, Platform, Row
+from tests.fixtures.people import Market, People, Row
 from tests.fixtures.suite import Consume, Runs
 from tests.support.waiting import eventually
 
@@ -25,11 +25,11 @@ async def consuming(consume: Consume, people: People, settings: Settings) -> Asy
 
 
 @pytest.fixture
-def tell(platform: Platform, consuming: None, runs: Runs):
+def tell(market: Market, consuming: None, runs: Runs):
     async def told(data: Row = FLAGGED, **restricted: Any) -> Row:
         """Publish a notice, and return its row of the run log."""
         name = f"notice-{len(await runs.newest(limit=100))}"
-        await platform.managers(KEYS.get(data["action"], "unknown"), message_id=name, data=data, **restricted)
+        await market.managers(KEYS.get(data["action"], "unknown"), message_id=name, data=data, **restricted)
         return await runs.over(name)
 
     return told
@@ -277,22 +277,22 @@ async def test_each_action_of_the_platform_has_its_letter_and_its_row(tell, peop
     assert found == list(expected.values())
 
 
-async def test_the_same_message_twice_tells_once(tell, platform: Platform, people: People, runs: Runs):
+async def test_the_same_message_twice_tells_once(tell, market: Market, people: People, runs: Runs):
     people.manager()
     data = {**FLAGGED, "ad_id": people.ad(people.user())}
     first = await tell(data)
 
-    await platform.managers(message_id=first["message_id"], data=data)
-    await platform.managers(message_id="later", data=data)
+    await market.managers(message_id=first["message_id"], data=data)
+    await market.managers(message_id="later", data=data)
     await runs.over("later")
 
     assert len(people.notices()) == len(people.letters()) == len(people.log()) == 2  # the first, and the later one
 
 
-async def test_a_message_without_an_id_is_told_as_well(consuming: None, platform: Platform, people: People):
+async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: Market, people: People):
     people.manager()
 
-    await platform.managers(data={**FLAGGED, "ad_id": people.ad(people.user())})
+    await market.managers(data={**FLAGGED, "ad_id": people.ad(people.user())})
 
     async def told() -> bool:
         return len(people.letters()) == 1
@@ -301,7 +301,7 @@ async def test_a_message_without_an_id_is_told_as_well(consuming: None, platform
 
 
 async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
-    platform: Platform, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
+    market: Market, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
 ):
     people.manager()
     data = {**FLAGGED, "ad_id": people.ad(people.user())}
@@ -316,8 +316,8 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
         "too-long": ({}, {"title": "x" * 201}),
     }
     for name, (wrong, restricted) in poison.items():
-        await platform.managers(message_id=f"good-{name}", data=data)
-        await platform.managers(message_id=name, data=data | wrong, **restricted)
+        await market.managers(message_id=f"good-{name}", data=data)
+        await market.managers(message_id=name, data=data | wrong, **restricted)
 
     async with consume(manager_notices.router(settings)):
         for name in poison:
@@ -330,13 +330,13 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
 
 
 async def test_hundreds_at_once_share_transactions(
-    platform: Platform, consume: Consume, settings: Settings, people: People
+    market: Market, consume: Consume, settings: Settings, people: People
 ):
     for _ in range(3):
         people.manager()
     ads = [people.ad(people.user()) for _ in range(10)]
     for number in range(300):
-        await platform.managers(message_id=f"n{number}", data={**FLAGGED, "ad_id": ads[number % 10]})
+        await market.managers(message_id=f"n{number}", data={**FLAGGED, "ad_id": ads[number % 10]})
 
     async with consume(manager_notices.router(settings)):
 

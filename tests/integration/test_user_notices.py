@@ -12,7 +12,7 @@ from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
 from pocketwatch.settings import Settings
 from schemas.mail import MailRequested
-from tests.fixtures.people import People, Platform, Row
+from tests.fixtures.people import Market, People, Row
 from tests.fixtures.suite import Consume, Runs
 from tests.support.waiting import eventually
 
@@ -35,12 +35,12 @@ async def consuming(consume: Consume, people: People, settings: Settings) -> Asy
 
 
 @pytest.fixture
-def tell(platform: Platform, consuming: None, runs: Runs):
+def tell(market: Market, consuming: None, runs: Runs):
     async def told(**data: Any) -> Row:
         """Publish a notice, and return its row of the run log."""
         name = f"notice-{len(await runs.newest(limit=100))}"
         key = KEYS.get(data.get("action", "auto_approved"), "unknown")
-        await platform.owner(key, message_id=name, **data)
+        await market.owner(key, message_id=name, **data)
         return await runs.over(name)
 
     return told
@@ -294,23 +294,23 @@ async def test_of_very_many_ads_the_first_are_named_and_the_rest_counted(tell, p
     assert max(map(len, lines)) <= 500
 
 
-async def test_the_same_message_twice_tells_once(tell, platform: Platform, people: People, runs: Runs):
+async def test_the_same_message_twice_tells_once(tell, market: Market, people: People, runs: Runs):
     owner = people.user()
     ad = people.ad(owner)
     first = await tell(ad_id=ad, user_id=owner)
 
-    await platform.owner(message_id=first["message_id"], ad_id=ad, user_id=owner)
-    await platform.owner(message_id="later", ad_id=ad, user_id=owner)
+    await market.owner(message_id=first["message_id"], ad_id=ad, user_id=owner)
+    await market.owner(message_id="later", ad_id=ad, user_id=owner)
     await runs.over("later")
 
     assert len(people.notices()) == len(people.letters()) == len(people.log()) == 2  # the first, and the later one
     assert len(await runs.of(first["message_id"])) == 1
 
 
-async def test_a_message_without_an_id_is_told_as_well(consuming: None, platform: Platform, people: People):
+async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: Market, people: People):
     owner = people.user()
 
-    await platform.owner(ad_id=people.ad(owner), user_id=owner)
+    await market.owner(ad_id=people.ad(owner), user_id=owner)
 
     async def told() -> bool:
         return len(people.letters()) == 1
@@ -409,16 +409,16 @@ UNKNOWN: Row = {"user_id": 999_999}
 
 
 async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
-    platform: Platform, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
+    market: Market, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
 ):
     owner = people.user()
     ad = people.ad(owner)
     for name, data in POISON.items():
-        await platform.owner(message_id=f"good-{name}", ad_id=ad, user_id=owner)
-        await platform.owner(message_id=name, **({"ad_id": ad, "user_id": owner} | data))
-    await platform.owner(message_id="unknown-owner", ad_id=ad, **UNKNOWN)
-    await platform.publish("user_notifications", "user.ad.approved", b"no JSON at all", "no-json")
-    await platform.publish("user_notifications", "user.ad.approved", {"data": {}}, "nothing-said")
+        await market.owner(message_id=f"good-{name}", ad_id=ad, user_id=owner)
+        await market.owner(message_id=name, **({"ad_id": ad, "user_id": owner} | data))
+    await market.owner(message_id="unknown-owner", ad_id=ad, **UNKNOWN)
+    await market.publish("user_notifications", "user.ad.approved", b"no JSON at all", "no-json")
+    await market.publish("user_notifications", "user.ad.approved", {"data": {}}, "nothing-said")
 
     async with consume(user_notices.router(settings)):
         for name in [*POISON, "no-json", "nothing-said"]:
@@ -433,13 +433,13 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
 
 
 async def test_hundreds_at_once_share_transactions(
-    platform: Platform, consume: Consume, settings: Settings, people: People
+    market: Market, consume: Consume, settings: Settings, people: People
 ):
     owners = [people.user() for _ in range(10)]
     ads = [people.ad(owner) for owner in owners]
     for number in range(300):
         which = number % 10
-        await platform.owner(message_id=f"n{number}", ad_id=ads[which], user_id=owners[which])
+        await market.owner(message_id=f"n{number}", ad_id=ads[which], user_id=owners[which])
 
     async with consume(user_notices.router(settings)):
 
