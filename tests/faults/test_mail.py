@@ -115,7 +115,7 @@ async def test_a_letter_that_was_sent_while_the_broker_was_lost_is_not_sent_agai
     await consuming(consumer)
     proxy.hold_upward()  # no acknowledgement arrives
     asked = await post.ask(wish())
-    await post.logged(asked, "sent")
+    await asyncio.to_thread(consumer.until, "message handled")
     await proxy.cut()
     proxy.thaw()
     await proxy.open()

@@ -24,9 +24,9 @@ def test_all_benches_run_when_none_is_named():
 
 def test_an_unknown_bench_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        arguments(["moderation"])
+        arguments(["weather"])
 
-    assert 'no bench "moderation"; known are tokens' in capsys.readouterr().err
+    assert 'no bench "weather"; known are tokens' in capsys.readouterr().err
 
 
 def test_the_ratio_compares_medians_with_the_best_peer():
