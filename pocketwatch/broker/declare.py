@@ -24,22 +24,21 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
     """
     await preflight(connection, topology)
     try:
-        await _make(connection, topology)
+        await _bind(connection, topology)
     except aiormq.exceptions.ChannelAccessRefused as error:
         raise NotPermitted(f"the broker refuses a binding: {error}; {RIGHTS}") from error
 
 
-async def _make(connection: AbstractConnection, topology: Topology) -> None:
+async def _bind(connection: AbstractConnection, topology: Topology) -> None:
+    """Exchanges and queues are there: the preflight has made what was missing."""
     async with connection.channel() as channel:
-        exchanges = {exchange: await _exchange(channel, exchange) for exchange in topology.all_exchanges}
         for source, destination, pattern in topology.links:
-            await exchanges[destination].bind(exchanges[source], pattern, timeout=DECLARE_WITHIN)
+            target = await channel.get_exchange(destination.name, ensure=False)
+            await target.bind(source.name, pattern, timeout=DECLARE_WITHIN)
         for queue in topology.all_queues:
-            if queue.foreign:
-                continue  # the preflight has made it where it was missing
-            declared = await _queue(channel, queue)
+            bound = await channel.get_queue(queue.name, ensure=False)
             for exchange, pattern in queue.bindings:
-                await declared.bind(exchanges[exchange], pattern, timeout=DECLARE_WITHIN)
+                await bound.bind(exchange.name, pattern, timeout=DECLARE_WITHIN)
 
 
 async def preflight(connection: AbstractConnection, topology: Topology) -> None:

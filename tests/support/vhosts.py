@@ -1,0 +1,91 @@
+"""Vhosts that are used again: to make all queues anew for each test would take most of the time of the tests."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+import httpx
+
+from pocketwatch.broker.topology import Topology, with_celery
+
+EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
+LOOKS = 20  # at what a test that is over has left behind; its connections end within moments
+PAUSE = 0.1  # seconds between two of them
+WITHIN = 10.0  # seconds
+
+
+@dataclass
+class Vhosts:
+    """Those of one broker.
+
+    A test whose topology is declared for it gets one that another test has left as it found it; any other a new one.
+    """
+
+    api: httpx.Client
+    url: str
+    _free: list[str] = field(default_factory=list)
+
+    def take(self, *, declared: bool) -> str:
+        """A vhost without a message; `declared`: exchanges and queues may be there already."""
+        if declared and self._free:
+            return self._free.pop()
+        name = f"test-{uuid4().hex[:12]}"
+        self.api.put(f"/vhosts/{name}").raise_for_status()
+        user = urlsplit(self.url).username
+        self.api.put(f"/permissions/{name}/{user}", json=EVERYTHING).raise_for_status()
+        return name
+
+    def give_back(self, name: str) -> None:
+        """Keep it for another test, emptied, if it is as it was made; else delete it."""
+        if self._is_as_made(name, with_celery("celery")) and self._empty(name):
+            self._free.append(name)
+        else:
+            self.api.delete(f"/vhosts/{name}").raise_for_status()
+
+    def _is_as_made(self, name: str, topology: Topology) -> bool:
+        queues = {queue["name"]: queue["arguments"] for queue in self._all(f"queues/{name}", "name,arguments")}
+        wanted = {queue.name: dict(queue.arguments) for queue in topology.all_queues}
+        bound = {(b["source"], b["destination"], b["routing_key"]) for b in self._all(f"bindings/{name}")}
+        bindings = {(source.name, to.name, key) for source, to, key in topology.links} | {
+            (exchange.name, queue.name, key) for queue in topology.all_queues for exchange, key in queue.bindings
+        }
+        exchanges = {found["name"] for found in self._all(f"exchanges/{name}", "name")}
+        return (
+            queues == wanted
+            and {exchange for exchange in exchanges if exchange and not exchange.startswith("amq.")}
+            == {exchange.name for exchange in topology.all_exchanges}
+            and {binding for binding in bound if binding[0]} == bindings
+        )
+
+    def _all(self, path: str, columns: str = "source,destination,routing_key") -> list[dict[str, str]]:
+        found: list[dict[str, str]] = self.api.get(f"/{path}", params={"columns": columns}).raise_for_status().json()
+        return found
+
+    def _empty(self, name: str) -> bool:
+        """Whether nobody consumes any more, and every message is gone; in a thread, as a test's loop may be open."""
+        result: list[bool] = []
+        thread = threading.Thread(target=lambda: result.append(asyncio.run(self._purge(name))))
+        thread.start()
+        thread.join()
+        return result == [True]
+
+    async def _purge(self, name: str) -> bool:
+        async with await aio_pika.connect(self.url.rpartition("/")[0] + f"/{name}", timeout=WITHIN) as connection:
+            channel = await connection.channel()
+            left = [queue.name for queue in with_celery("celery").all_queues]
+            for _ in range(LOOKS):
+                for queue in left:
+                    await (await channel.get_queue(queue, ensure=False)).purge(timeout=WITHIN)
+                found = [await channel.declare_queue(queue, passive=True, timeout=WITHIN) for queue in left]
+                left = [
+                    queue.name
+                    for queue in found
+                    if queue.declaration_result.message_count or queue.declaration_result.consumer_count
+                ]
+                if not left:
+                    return True
+                await asyncio.sleep(PAUSE)
+        return False
