@@ -103,7 +103,11 @@ def messages(ads: list[int]) -> list[tuple[str, str, dict[str, Any]]]:
         (owner, "user.ad.unknown", envelope("user_moderation", ads[1], "manual_status_change", "archived", en)),
         (manager, "manager.ad.review_required", envelope("manager_moderation", ads[1], "needs_review", "pending", en)),
         (manager, "manager.ad.flagged", envelope("manager_moderation", ads[2], "flagged", "needs_review", ru)),
-        (manager, "manager.ad.max_attempts", envelope("manager_moderation", ads[4], "max_attempts_reached", "rejected", uk)),
+        (
+            manager,
+            "manager.ad.max_attempts",
+            envelope("manager_moderation", ads[4], "max_attempts_reached", "rejected", uk),
+        ),
         ("mail", "mail.requested", {"to": "somebody@example.com", "locale": "en", "letter": letter}),
     ]
 

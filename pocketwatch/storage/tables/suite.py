@@ -313,3 +313,43 @@ mail_suppressions = sa.Table(
     _one_of("scope", ("all", "subscribed")),
     sa.CheckConstraint("address = lower(address)", name="address"),
 )
+
+# What the analytics jobs have found, for anyone who reads: newest last, and gone after `expires_at`.
+analytics_snapshots = sa.Table(
+    "analytics_snapshots",
+    metadata,
+    _id(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("locale", sa.Text),  # null: nothing in it is for people of one language
+    sa.Column("period", sa.Text, nullable=False),  # the moment or the day that it is of, ISO 8601
+    sa.Column("payload", JSONB, nullable=False),
+    _moment("generated_at", now=True),
+    _moment("expires_at"),  # null: never
+    _one_of("kind", ("quick_stats", "platform", "daily_report")),
+    # One result a period, however often it is asked for.
+    sa.Index("analytics_snapshots_key", "kind", sa.text("coalesce(locale, '')"), "period", unique=True),
+    sa.Index("analytics_snapshots_newest_idx", "kind", sa.text("generated_at DESC")),
+)
+
+# The roll-up: one row a day of the business time zone, replaced as a whole while rows of that day may still come.
+daily_activity = sa.Table(
+    "daily_activity",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("views", sa.BigInteger, nullable=False),
+    sa.Column("new_ads", sa.BigInteger, nullable=False),
+    sa.Column("new_users", sa.BigInteger, nullable=False),
+    sa.Column("activity", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),  # decisions, letters, runs
+    _moment("rolled_up_at", now=True),
+    sa.CheckConstraint("views >= 0 AND new_ads >= 0 AND new_users >= 0", name="counts"),
+)
+
+# Views by ranges of their ids, because their table has no index on time: a range that is full is read once.
+view_counts = sa.Table(
+    "view_counts",
+    metadata,
+    sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),  # id / size of a segment
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("views", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("views > 0", name="views"),
+)
