@@ -28,8 +28,8 @@ BENCHES = {
     "events-row": events.run_row,
     "publish": publish.run,
 }
-# Ours only, on servers of their own: how a job grows. Also as `python -m bench.sessions 200000 1000000`.
-GROWTH = ("sessions", "rates", "purge_logs")
+# On servers of their own: how a job grows, and the way to a mail server. Also as `python -m bench.smtp 5000`.
+GROWTH = ("sessions", "rates", "purge_logs", "smtp")
 NAMES = (*BENCHES, *GROWTH)
 
 

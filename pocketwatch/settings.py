@@ -123,6 +123,7 @@ AdPath = Annotated[str, AfterValidator(_ad_path)]
 Zone = Annotated[str, AfterValidator(_zone)]
 AmqpUrl = Annotated[str, _url("amqp", "amqps")]
 HttpUrl = Annotated[str, _url("http", "https")]
+HttpsUrl = Annotated[str, _url("https")]
 CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 KeyPattern = Annotated[str, AfterValidator(_narrow)]
 
@@ -205,12 +206,12 @@ class Mail(Group):
         "AutoMarket <noreply@localhost.localdomain>", alias="POCKETWATCH_MAIL_FROM"
     )
     connections: Annotated[int, Field(ge=1, le=50)] = Field(8, alias="POCKETWATCH_MAIL_CONNECTIONS")
-    per_second: Annotated[float, Field(gt=0)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_SECOND")
-    per_connection: Annotated[float, Field(gt=0)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_CONNECTION")
+    per_second: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_SECOND")
+    per_connection: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_CONNECTION")
     timeout: Duration = Field(timedelta(seconds=30), alias="POCKETWATCH_MAIL_TIMEOUT", gt=timedelta(0))
     digest_above: Annotated[int, Field(ge=1)] = Field(10, alias="POCKETWATCH_DIGEST_ABOVE")
     digest_window: Duration = Field(timedelta(hours=1), alias="POCKETWATCH_DIGEST_WINDOW", gt=timedelta(0))
-    unsubscribe_url: HttpUrl | None = Field(None, alias="POCKETWATCH_UNSUBSCRIBE_URL")
+    unsubscribe_url: HttpsUrl | None = Field(None, alias="POCKETWATCH_UNSUBSCRIBE_URL")
     token_secret: SecretStr | None = Field(None, alias="POCKETWATCH_WEB_TOKEN_SECRET", min_length=32)
 
 
