@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fixtures.sessions",
     "tests.fixtures.banks",
     "tests.fixtures.ads",
+    "tests.fixtures.activity",
 ]
