@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.fixtures.banks",
     "tests.fixtures.ads",
     "tests.fixtures.smtp",
+    "tests.fixtures.activity",
 ]

@@ -83,7 +83,9 @@ def _region(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
 
 
 def _price(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
-    texts = [format_currency(price, MONEY, "#,##0 ¤", locale=locale) for price in row["quartiles"]]
+    texts = [
+        format_currency(price, MONEY, "#,##0 ¤", locale=locale, currency_digits=False) for price in row["quartiles"]
+    ]
     short = [format_compact_currency(price, MONEY, locale=locale) for price in row["quartiles"]]
     return {**row, "currency": MONEY, "texts": texts, "short": short}
 

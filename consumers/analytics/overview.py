@@ -22,19 +22,21 @@ ADS = sa.text("SELECT mark_id, region_id, status, count(*) AS ads FROM car_ads G
 MAKES = sa.text("SELECT id, name FROM ads_carmake WHERE id = ANY(:ids)")
 REGIONS = sa.text("SELECT id, name FROM ads_region WHERE id = ANY(:ids)")
 # The newest rate of each currency, whichever bank gave it; where two are of the same day, the NBU's.
-RATES = sa.text(
-    "SELECT DISTINCT ON (target_currency) target_currency AS currency, rate, source, "
-    "coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date FROM currency_rates "
-    "WHERE base_currency = 'UAH' AND is_active "
-    "ORDER BY target_currency, coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) DESC, source = 'NBU' DESC, id DESC"
-)
-# The platform writes currencies in any case, and one of its defaults is longer than a code.
-PRICES = sa.text(
-    "SELECT mark_id, count(*) AS ads, percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS float8[])) "
-    "WITHIN GROUP (ORDER BY price::float8 * rate) AS quartiles "
-    "FROM car_ads JOIN unnest(CAST(:currencies AS text[]), CAST(:rates AS float8[])) AS r (currency, rate) "
-    "ON upper(left(car_ads.currency, 3)) = r.currency WHERE status = 'active' AND price > 0 GROUP BY mark_id"
-)
+RATES = sa.text("""
+    SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM (
+        SELECT target_currency AS currency, rate, source, id,
+            coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date
+        FROM currency_rates WHERE base_currency = 'UAH' AND is_active) AS known
+    ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
+""")
+# The platform writes currencies in any case.
+PRICES = sa.text("""
+    SELECT mark_id, count(*) AS ads, percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS float8[]))
+        WITHIN GROUP (ORDER BY price::float8 * known.rate) AS quartiles
+    FROM car_ads JOIN unnest(CAST(:currencies AS text[]), CAST(:rates AS float8[])) AS known (currency, rate)
+        ON upper(car_ads.currency) = known.currency
+    WHERE status = 'active' AND price > 0 GROUP BY mark_id
+""")
 LATELY = sa.text(
     "SELECT (created_at AT TIME ZONE :zone)::date AS day, status, seller_type, count(*) AS ads FROM car_ads "
     "WHERE created_at >= :since AND created_at < :until GROUP BY 1, 2, 3"
@@ -140,7 +142,7 @@ async def _regions(connection: AsyncConnection, counts: Mapping[int, int]) -> li
 
 
 async def _prices(connection: AsyncConnection, makes: Mapping[int, str], rates: Sequence[Rate]) -> list[dict[str, Any]]:
-    """Quartiles of what active ads ask for, make by make; most ads first. Where a rate is missing, its ads are not in."""
+    """Quartiles of what active ads ask for, make by make, most ads first; without those whose rate is not known."""
     known = {HRYVNIA: Decimal(1)} | {rate.currency: rate.rate for rate in rates}
     values = {"currencies": list(known), "rates": [float(rate) for rate in known.values()]}
     rows = (await connection.execute(PRICES, values)).all()

@@ -11,20 +11,21 @@ from pocketwatch.cli.running import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="What the analytics jobs have found.")
+app = typer.Typer(no_args_is_help=True)
 
 KINDS = ("quick_stats", "platform", "daily_report")
 LOCALES = ("uk", "en", "ru")
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 10  # rows of a table that are shown to people
-NEWEST = sa.text(
-    "SELECT kind, locale, period, payload, generated_at, expires_at FROM analytics_snapshots WHERE kind = :kind "
-    "AND (CAST(:locale AS text) IS NULL OR locale IS NULL OR locale = :locale) ORDER BY period DESC, generated_at DESC LIMIT 1"
-)
-HISTORY = sa.text(
-    "SELECT payload FROM analytics_snapshots WHERE kind = :kind AND (CAST(:locale AS text) IS NULL OR locale = :locale "
-    "OR locale IS NULL) ORDER BY period DESC LIMIT 48"
-)
+NEWEST = sa.text("""
+    SELECT kind, locale, period, payload, generated_at, expires_at FROM analytics_snapshots
+    WHERE kind = :kind AND (locale IS NULL OR locale = :locale) ORDER BY period DESC, generated_at DESC LIMIT 48
+""")
+
+
+@app.callback()
+def analytics() -> None:
+    """What the analytics jobs have found, and whether their roll-ups are true."""
 
 
 @app.command("show")
@@ -41,9 +42,10 @@ def show(
         raise PocketwatchError(f'there is no kind "{kind}"; known are {", ".join(KINDS)}')
     if locale not in LOCALES:
         raise PocketwatchError(f'there is no language "{locale}"; known are {", ".join(LOCALES)}')
-    snapshot, history = run(_newest(read_settings(), kind, locale))
-    if snapshot is None:
+    snapshots = run(_newest(read_settings(), kind, locale))
+    if not snapshots:
         raise PocketwatchError(f"there is no snapshot yet; run: pocketwatch trigger analytics.{kind} --wait")
+    snapshot, history = snapshots[0], [past["payload"] for past in reversed(snapshots)]
     if as_json:
         print_json(snapshot)
         return
@@ -52,12 +54,11 @@ def show(
         print_table(title, columns, rows)
 
 
-async def _newest(settings: Settings, kind: str, locale: str) -> tuple[dict[str, Any] | None, list[Mapping[str, Any]]]:
-    values = {"kind": kind, "locale": locale}
+async def _newest(settings: Settings, kind: str, locale: str) -> list[dict[str, Any]]:
+    """Newest first."""
     async with database(settings, "analytics") as opened, opened.begin() as connection:
-        row = (await connection.execute(NEWEST, values)).mappings().first()
-        history = [dict(found.payload) for found in await connection.execute(HISTORY, values)]
-    return (None if row is None else dict(row)), history[::-1]
+        found = await connection.execute(NEWEST, {"kind": kind, "locale": locale})
+        return [dict(row) for row in found.mappings()]
 
 
 Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "runs": "pocketwatch.cli.runs:runs",
     "dead": "pocketwatch.cli.dead:app",
     "archive": "pocketwatch.cli.archive:app",
+    "analytics": "pocketwatch.cli.analytics:app",
     "doctor": "pocketwatch.cli.doctor:doctor",
 }
 # What others' errors mean to an operator: SQLSTATEs, and names of classes whose import would cost every command.

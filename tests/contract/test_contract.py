@@ -41,6 +41,7 @@ SCHEDULE = {
     "purge-logs-daily": ("30 4 * * *", "maintenance.purge_logs", {"retention_days": 90}),
     "archive-ads-daily": ("45 4 * * *", "maintenance.archive_ads", {"inactive_days": 180}),
     "vacuum-weekly": ("0 5 * * SUN", "maintenance.vacuum", {}),
+    "generate-quick-stats-every-15min": ("*/15 * * * *", "analytics.quick_stats", {}),
 }
 RUN_LOG = [
     "job",

@@ -32,3 +32,25 @@ ads = sa.Table(
     sa.Column("created_at", sa.DateTime(timezone=True)),
     sa.Column("updated_at", sa.DateTime(timezone=True)),
 )
+
+ad_views = sa.Table(
+    "ad_views",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+
+users = sa.Table(
+    "auth_user",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+
+accounts = sa.Table(
+    "add_accounts",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("account_type", sa.String(16), nullable=False),
+)

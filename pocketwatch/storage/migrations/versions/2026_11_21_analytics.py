@@ -51,3 +51,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("segment", "day", name="view_counts_pkey"),
         sa.CheckConstraint("views > 0", name="view_counts_views_check"),
     )
+    op.create_table(
+        "roll_up_state",
+        sa.Column("single", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("zone", sa.Text(), nullable=False),
+        sa.Column("segment_size", sa.Integer(), nullable=False),
+        sa.Column("views_mark", sa.Text()),
+        sa.Column("compare_from", sa.BigInteger()),
+        sa.Column("recheck_next", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("days_mark", sa.Text()),
+        sa.Column("recount_from", sa.Date()),
+        sa.PrimaryKeyConstraint("single", name="roll_up_state_pkey"),
+        sa.CheckConstraint("single", name="roll_up_state_single_check"),
+    )
+    # Rows of these tables come in the order of their time, which costs such an index next to nothing.
+    for table, column in (
+        ("update_logs", "started_at"),
+        ("moderation_decisions", "decided_at"),
+        ("moderation_notification_logs", "sent_at"),
+    ):
+        op.create_index(f"{table}_{column}_idx", table, [column], postgresql_using="brin")
