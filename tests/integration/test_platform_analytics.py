@@ -34,8 +34,10 @@ VALUES (%(created)s, now(), 'Таврія', '', %(currency)s, %(price)s, '{}', t
 QUARTILES = """
 SELECT mark_id, count(*) AS ads, percentile_cont(0.25) WITHIN GROUP (ORDER BY uah) AS lower,
   percentile_cont(0.5) WITHIN GROUP (ORDER BY uah) AS median, percentile_cont(0.75) WITHIN GROUP (ORDER BY uah) AS upper
-FROM (SELECT mark_id,
-  (price * CASE upper(currency) WHEN 'UAH' THEN 1 WHEN 'USD' THEN 44 WHEN 'EUR' THEN 51.5 END)::float8 AS uah FROM car_ads WHERE status = 'active' AND price > 0) AS asked WHERE uah IS NOT NULL GROUP BY mark_id
+FROM (SELECT mark_id, status, price,
+    (price * CASE upper(currency) WHEN 'UAH' THEN 1 WHEN 'USD' THEN 44 WHEN 'EUR' THEN 51.5 END)::float8 AS uah
+  FROM car_ads) AS asked
+WHERE status = 'active' AND price > 0 AND uah IS NOT NULL GROUP BY mark_id
 """
 
 
