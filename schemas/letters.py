@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """Letters: what each of them has to say, as facts without any formatting."""
 
 from datetime import timedelta
@@ -37,10 +38,118 @@ class AdLetter(LetterBase):
 
 class AdApproved(AdLetter):
     """To the owner: the ad is on the site."""
+=======
+"""Letters: what the suite writes to people, each with the facts that its templates print.
+
+    owners      ad_approved  ad_rejected  ad_needs_edit  ad_max_attempts  ad_status_changed
+    managers    manager_review_required  manager_ad_flagged  manager_max_attempts  manager_ad_event  manager_digest
+    anybody     plain
+
+Facts are typed and unformatted: dates, numbers and plurals take the reader's form in the templates.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, ClassVar, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+# Controls, line and paragraph separators, and marks that turn the direction of the text that follows them.
+NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOT_IN_A_LINK = re.compile(r"[\x00-\x20\x7f-\xa0\"<>\\^`{|}\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOT_IN_A_PARAGRAPH = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(NOT_IN_A_LINE.sub(" ", text).split())
+
+
+def _is_one_line(text: str) -> str:
+    if NOT_IN_A_LINE.search(text) or not text.strip():
+        raise ValueError("must be one line of printable text")
+    return text.strip()
+
+
+def _paragraph(text: str) -> str:
+    return NOT_IN_A_PARAGRAPH.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or NOT_IN_A_LINK.search(text):
+        raise ValueError(f'"{text}" must be an absolute address that begins with http:// or https://')
+    return text
+
+
+# What people typed arrives as it is; in a letter it is one line, whatever they typed.
+Title = Annotated[str, Field(max_length=255), AfterValidator(_one_line)]
+Reason = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
+Word = Annotated[str, Field(max_length=100), AfterValidator(_one_line)]
+# What we are asked to send as it is, is refused instead.
+Subject = Annotated[str, Field(max_length=200), AfterValidator(_is_one_line)]
+Paragraph = Annotated[str, Field(max_length=10_000), AfterValidator(_paragraph)]
+Link = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
+Id = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+Status = Literal["active", "draft", "pending", "needs_review", "rejected", "blocked", "sold", "archived", "inactive"]
+OtherStatus = Literal["draft", "pending", "needs_review", "blocked", "sold", "archived", "inactive"]
+Noticed = Literal["manager_review_required", "manager_ad_flagged", "manager_max_attempts", "manager_ad_event"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class AnyLetter(_Facts):
+    """What every letter has.
+
+    `subscribed`: mail that one can unsubscribe from, by List-Unsubscribe.
+    `critical`: neither preferences nor a digest hold it back; a short list that grows only with a reason.
+    `keeps_for`: how long after `occurred_at` it is worth sending.
+    """
+
+    subscribed: ClassVar[bool] = False
+    critical: ClassVar[bool] = False
+    keeps_for: ClassVar[timedelta] = timedelta(days=7)
+
+    occurred_at: AwareDatetime
+    link: Link | None = None
+
+    @property
+    def keeps_until(self) -> datetime:
+        """The moment after which it is not sent any more."""
+        return self.occurred_at + self.keeps_for
+
+
+class _AboutAnAd(AnyLetter):
+    ad_id: Id
+    ad_title: Title
+    reason: Reason | None = None
+    reasons: Annotated[list[Reason], Field(max_length=20)] = []
+
+    @property
+    def why(self) -> list[str]:
+        """All reasons, each once: those of the rules, and what a person has added."""
+        return list(dict.fromkeys(reason for reason in (*self.reasons, self.reason) if reason))
+
+
+class AdApproved(_AboutAnAd):
+    """The ad is on the site. Two days later its owner has seen that himself."""
+
+    keeps_for: ClassVar[timedelta] = timedelta(days=2)
+>>>>>>> letters
 
     name: Literal["ad_approved"] = "ad_approved"
 
 
+<<<<<<< HEAD
 class AdRejected(AdLetter):
     """To the owner: the ad is refused."""
 
@@ -74,3 +183,128 @@ Letter = Annotated[
     AdApproved | AdRejected | AdNeedsEdit | AdMaxAttempts | Plain,
     Field(discriminator="name"),
 ]
+=======
+class AdRejected(_AboutAnAd):
+    """The ad is not shown; `attempts_left` is how often it may still be submitted (None: nothing is said)."""
+
+    name: Literal["ad_rejected"] = "ad_rejected"
+    attempts_left: Count | None = None
+    max_attempts: Count = 3
+
+
+class AdNeedsEdit(_AboutAnAd):
+    """The ad is not shown until its owner has changed it; `attempts_left` as in `AdRejected`."""
+
+    name: Literal["ad_needs_edit"] = "ad_needs_edit"
+    attempts_left: Count | None = None
+    max_attempts: Count = 3
+
+
+class AdMaxAttempts(_AboutAnAd):
+    """The ad is rejected after all attempts. Critical: the last word about it, told once."""
+
+    critical: ClassVar[bool] = True
+
+    name: Literal["ad_max_attempts"] = "ad_max_attempts"
+    max_attempts: Count = 3
+
+
+class AdStatusChanged(_AboutAnAd):
+    """The ad has a status that no other letter tells of."""
+
+    name: Literal["ad_status_changed"] = "ad_status_changed"
+    status: OtherStatus
+
+
+class _ForManagers(_AboutAnAd):
+    """`user_id` is the ad's owner; `categories` are what the checks have put it under."""
+
+    user_id: Id | None = None
+    categories: Annotated[list[Word], Field(max_length=20)] = []
+
+
+class ManagerReviewRequired(_ForManagers):
+    """A person must look at the ad."""
+
+    name: Literal["manager_review_required"] = "manager_review_required"
+
+
+class ManagerAdFlagged(_ForManagers):
+    """The checks found something; `suggestions` are what its owner could change."""
+
+    name: Literal["manager_ad_flagged"] = "manager_ad_flagged"
+    suggestions: Annotated[list[Reason], Field(max_length=20)] = []
+
+
+class ManagerMaxAttempts(_ForManagers):
+    """An owner has used all attempts. Critical: the ad stays rejected until a manager acts."""
+
+    critical: ClassVar[bool] = True
+
+    name: Literal["manager_max_attempts"] = "manager_max_attempts"
+    attempts: Count | None = None
+    max_attempts: Count = 3
+
+
+class ManagerAdEvent(_ForManagers):
+    """Anything else that happened to an ad; an `action` without words of its own is printed as it is."""
+
+    name: Literal["manager_ad_event"] = "manager_ad_event"
+    action: Word
+    status: Status | None = None
+    moderated_by: Word | None = None
+
+
+class DigestItem(_Facts):
+    """One notice that went into a digest instead of a letter of its own."""
+
+    kind: Noticed
+    ad_id: Id
+    title: Title
+    at: AwareDatetime
+    url: Link | None = None
+
+
+class ManagerDigest(AnyLetter):
+    """Many notices in one letter; `left_out` counts those that it does not list. The next one comes soon enough."""
+
+    subscribed: ClassVar[bool] = True
+    keeps_for: ClassVar[timedelta] = timedelta(days=2)
+
+    name: Literal["manager_digest"] = "manager_digest"
+    items: Annotated[list[DigestItem], Field(min_length=1, max_length=100)]
+    left_out: Count = 0
+
+    @property
+    def total(self) -> int:
+        """How many notices it stands for."""
+        return len(self.items) + self.left_out
+
+
+class Plain(AnyLetter):
+    """A letter in somebody's own words: one line of subject, and paragraphs that may hold line breaks."""
+
+    name: Literal["plain"] = "plain"
+    subject: Subject
+    paragraphs: Annotated[list[Paragraph], Field(min_length=1, max_length=50)]
+
+
+Letter = Annotated[
+    AdApproved
+    | AdRejected
+    | AdNeedsEdit
+    | AdMaxAttempts
+    | AdStatusChanged
+    | ManagerReviewRequired
+    | ManagerAdFlagged
+    | ManagerMaxAttempts
+    | ManagerAdEvent
+    | ManagerDigest
+    | Plain,
+    Field(discriminator="name"),
+]
+
+LETTERS: Mapping[str, type[AnyLetter]] = {
+    model.model_fields["name"].default: model for model in get_args(get_args(Letter)[0])
+}
+>>>>>>> letters

@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.fixtures.ads",
     "tests.fixtures.smtp",
     "tests.fixtures.activity",
+    "tests.fixtures.letters",
 ]
