@@ -46,9 +46,9 @@ bench: $(INSTALLED) ## side-by-side tables against the peers
 
 lock: ## renew the lock files from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check pip-tools
-	@$(COMPILE) --output-file=requirements.lock pyproject.toml
-	@$(COMPILE) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
-	@$(COMPILE) --extra=dev --extra=bench --constraint=requirements-dev.lock --output-file=requirements-bench.lock pyproject.toml
+	@$(COMPILE) --extra=dev --extra=bench --output-file=requirements-bench.lock pyproject.toml
+	@$(COMPILE) --extra=dev --constraint=requirements-bench.lock --output-file=requirements-dev.lock pyproject.toml
+	@$(COMPILE) --constraint=requirements-dev.lock --output-file=requirements.lock pyproject.toml
 	@rm -rf .venv-lock
 
 clean: ## stop what runs here and remove everything that was made

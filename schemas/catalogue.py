@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from schemas.facts import AdModerated, RatesUpdated, RunFailed
+from schemas.facts import AdModerated, RatesUpdated, ReportReady, RunFailed
 from schemas.mail import MailRequested, MailUnsubscribed, SendDigests
 from schemas.message import Message
 from schemas.moderation import (
@@ -67,6 +67,7 @@ CATALOGUE: Mapping[str, type[Message]] = {
         SendDigests,
         RatesUpdated,
         AdModerated,
+        ReportReady,
         RunFailed,
     )
 }

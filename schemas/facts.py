@@ -52,3 +52,17 @@ class RatesUpdated(Fact):
     source: Literal["NBU", "PRIVATBANK"]
     fallback_for: Literal["NBU"] | None
     rates: list[Rate]
+
+
+class ReportReady(Fact):
+    """A result of the analytics jobs is stored, as the row `snapshot_id` of `analytics_snapshots`.
+
+    `period` is the moment or the day that it is of (ISO 8601); no `locale`: it is not for readers of one language.
+    """
+
+    routing_key: ClassVar[str] = "report.ready"
+
+    kind: Literal["quick_stats", "platform", "daily_report"]
+    locale: Literal["uk", "en", "ru"] | None
+    period: str
+    snapshot_id: int

@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.fixtures.letters",
     "tests.fixtures.moderation",
     "tests.fixtures.mail",
+    "tests.fixtures.activity",
 ]

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "archive": "pocketwatch.cli.archive:app",
     "mail": "pocketwatch.cli.mail:app",
     "moderation": "pocketwatch.cli.moderation:app",
+    "analytics": "pocketwatch.cli.analytics:app",
     "doctor": "pocketwatch.cli.doctor:doctor",
 }
 # What others' errors mean to an operator: SQLSTATEs, and names of classes whose import would cost every command.

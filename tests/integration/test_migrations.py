@@ -31,6 +31,7 @@ async def test_from_nothing_to_the_newest_and_again(empty: Database):
         "2026_11_21_suite_tables",
         "2026_11_21_rates_and_decisions",
         "2026_11_21_moderation_and_mail",
+        "2026_11_21_analytics",
     ]
     assert await schema.migrate(empty) == []
 

@@ -33,6 +33,7 @@ users = sa.Table(
     sa.Column("is_active", sa.Boolean, nullable=False),
     sa.Column("is_staff", sa.Boolean, nullable=False),
     sa.Column("is_superuser", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
 )
 
 accounts = sa.Table(
@@ -40,6 +41,7 @@ accounts = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("account_type", sa.String(16), nullable=False),
 )
 
 ads = sa.Table(
@@ -61,6 +63,13 @@ ads = sa.Table(
     sa.Column("auto_moderation_attempts", sa.Integer, nullable=False),
     sa.Column("needs_manual_review", sa.Boolean, nullable=False),
     sa.Column("manual_review_requested_at", sa.DateTime(timezone=True)),
+)
+
+views = sa.Table(
+    "ad_views",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
 )
 
 WRITTEN = (outstanding_tokens, blacklisted_tokens, ads)  # the others are only read

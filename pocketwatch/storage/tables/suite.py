@@ -61,6 +61,7 @@ update_logs = sa.Table(
     # A redelivered attempt takes up its own row again, so that a killed worker leaves none that runs for ever.
     sa.UniqueConstraint("job", "message_id", "attempt"),
     sa.Index(None, "job", "id"),  # `runs --job`
+    sa.Index("update_logs_started_at_idx", "started_at", postgresql_using="brin"),  # the runs of a day
     sa.Index("update_logs_running_idx", "job", postgresql_where=sa.text("status = 'running'")),
 )
 
@@ -205,6 +206,7 @@ moderation_decisions = sa.Table(
     sa.Column("rules_version", sa.Text),
     sa.Column("scores", JSONB),
     sa.Index(None, "ad_id", "id"),
+    sa.Index("moderation_decisions_decided_at_idx", "decided_at", postgresql_using="brin"),  # those of a day
 )
 
 # Made by Django on sites that had it before; as its model has it, but for what is marked as ours. No foreign key to the
@@ -281,6 +283,7 @@ notification_logs = sa.Table(
     # A letter is the same letter however often it is asked for.
     sa.Index("moderation_notification_logs_key", "key", unique=True),
     sa.Index("moderation_notification_logs_recipient_idx", "recipient", "sent_at"),
+    sa.Index("moderation_notification_logs_sent_at_idx", "sent_at", postgresql_using="brin"),  # those of a day
     sa.Index("moderation_notification_logs_held_idx", "recipient", "id", postgresql_where=sa.text("held IS NOT NULL")),
     sa.Index("moderation_notification_logs_digest_idx", "digest", postgresql_where=sa.text("digest IS NOT NULL")),
     sa.Index("moderation_notification_logs_notification_id_idx", "notification_id"),
@@ -313,4 +316,59 @@ mail_suppressions = sa.Table(
     _moment("suppressed_at", now=True),
     _one_of("scope", ("all", "subscribed")),
     sa.CheckConstraint("address = lower(address)", name="address"),
+)
+
+# What the analytics jobs have found, for anyone who reads: newest last, and gone after `expires_at`.
+analytics_snapshots = sa.Table(
+    "analytics_snapshots",
+    metadata,
+    _id(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("locale", sa.Text),  # null: nothing in it is for people of one language
+    sa.Column("period", sa.Text, nullable=False),  # the moment or the day that it is of, ISO 8601
+    sa.Column("payload", JSONB, nullable=False),
+    _moment("generated_at", now=True),
+    _moment("expires_at"),  # null: never
+    _one_of("kind", ("quick_stats", "platform", "daily_report")),
+    # One result a period, however often it is asked for.
+    sa.Index("analytics_snapshots_key", "kind", sa.text("coalesce(locale, '')"), "period", unique=True),
+    sa.Index("analytics_snapshots_newest_idx", "kind", sa.text("generated_at DESC")),
+)
+
+# The roll-up: one row a day of the business time zone, replaced as a whole while rows of that day may still come.
+daily_activity = sa.Table(
+    "daily_activity",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("views", sa.BigInteger, nullable=False),
+    sa.Column("new_ads", sa.BigInteger, nullable=False),
+    sa.Column("new_users", sa.BigInteger, nullable=False),
+    sa.Column("activity", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),  # decisions, letters, runs
+    _moment("rolled_up_at", now=True),
+    sa.CheckConstraint("views >= 0 AND new_ads >= 0 AND new_users >= 0", name="counts"),
+)
+
+# Views by ranges of their ids, because their table has no index on time: a range that is full is read once.
+view_counts = sa.Table(
+    "view_counts",
+    metadata,
+    sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),  # id / size of a segment
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("views", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("views > 0", name="views"),
+)
+
+# How far the roll-ups are, and under which settings they were made.
+roll_up_state = sa.Table(
+    "roll_up_state",
+    metadata,
+    sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("zone", sa.Text, nullable=False),  # whose days are counted
+    sa.Column("segment_size", sa.Integer, nullable=False),  # ids
+    sa.Column("views_mark", sa.Text),  # changes when views are deleted
+    sa.Column("compare_from", sa.BigInteger),  # the first segment that is not compared since then; null: all are
+    sa.Column("recheck_next", sa.BigInteger, nullable=False, server_default="0"),  # segment, in rotation
+    sa.Column("days_mark", sa.Text),  # changes when ads or users are deleted
+    sa.Column("recount_from", sa.Date),  # the first day that is not counted anew since then; null: all are
+    sa.CheckConstraint("single", name="single"),  # one row
 )

@@ -1,0 +1,70 @@
+"""The overview of the whole marketplace: once an hour, counted once, kept for readers of each language."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from faststream.rabbit import RabbitRouter
+from loguru import logger
+
+from consumers.analytics import overview, queries, quick_stats, rollup, snapshots
+from consumers.analytics.limits import polite, snapshot
+from consumers.analytics.locales import present
+from consumers.analytics.overview import Window
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import ANALYTICS_PLATFORM
+from pocketwatch.storage.work import Transaction
+from schemas.ticks import Locale, PlatformAnalytics
+
+KEPT_FOR = timedelta(days=7)
+NOT_PRESENTED = "figures could not be presented in a language"
+
+router = RabbitRouter()
+
+
+@consumer(router, ANALYTICS_PLATFORM)
+async def survey_platform(tick: PlatformAnalytics, work: Transaction) -> None:
+    """One language that fails does not cost the others theirs: the run is `partial` then, and names it."""
+    with polite():
+        if not await rollup.bring_up_to_date(work):
+            return work.hand_on(tick)
+        figures = await _figures(work)
+        failed = [locale for locale in tick.locales if not await _keep(work, figures, locale)]
+    work.record(locales=len(tick.locales) - len(failed), locales_failed=len(failed))
+    if failed:
+        work.partial(f"could not be presented in: {', '.join(failed)}")
+    return None
+
+
+async def _figures(work: Transaction) -> dict[str, Any]:
+    """All figures, as of one moment."""
+    zone = work.settings.site.timezone
+    async with snapshot(work.batch) as connection:
+        window = Window(ZoneInfo(zone), until=work.now)
+        front_page = await quick_stats.figures(connection, window.today, zone=zone)
+        found = await overview.collect(connection, window)
+        by_day = await queries.views_by_day(connection, window.days[0], zone=zone)
+    views, ads = front_page.total_views, front_page.total_ads
+    lately = sum(by_day.values())
+    return found | {
+        "overview": asdict(front_page),
+        "views_per_ad": {
+            "all_time": round(views / ads, 2) if ads else None,
+            "lately": round(lately / ads, 2) if ads else None,
+        },
+        "lately": found["lately"]
+        | {"views": lately, "views_by_day": [{"day": str(day), "views": by_day.get(day, 0)} for day in window.days]},
+    }
+
+
+async def _keep(work: Transaction, figures: dict[str, Any], locale: Locale) -> bool:
+    """Whether this language's snapshot is stored."""
+    try:
+        payload = present(figures, locale)
+    except Exception as error:  # noqa: BLE001  whatever it is, the other languages have nothing to do with it
+        logger.bind(locale=locale, error=repr(error)[:200]).opt(exception=error).error(NOT_PRESENTED)
+        return False
+    period = snapshots.moment(work.now)
+    await snapshots.store(work, kind="platform", locale=locale, period=period, payload=payload, keep=KEPT_FOR)
+    return True

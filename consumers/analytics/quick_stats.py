@@ -1,0 +1,80 @@
+"""Quick stats: every quarter of an hour, the figures of the front page, all of one moment."""
+
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from faststream.rabbit import RabbitRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.analytics import queries, rollup, snapshots
+from consumers.analytics.limits import polite, snapshot
+from pocketwatch.broker.delivery import consumer
+from pocketwatch.broker.topology import ANALYTICS_QUICK_STATS
+from pocketwatch.storage.work import Transaction
+from schemas.ticks import QuickStats
+
+KEPT_FOR = timedelta(days=2)
+
+router = RabbitRouter()
+
+
+@consumer(router, ANALYTICS_QUICK_STATS)
+async def quick_stats(tick: QuickStats, work: Transaction) -> None:
+    """What has never been rolled up comes first; while that takes, the figures before it stay."""
+    with polite():
+        if not await rollup.bring_up_to_date(work):
+            return work.hand_on(tick)
+        figures = await count(work)
+        work.record(**asdict(figures))
+        period = snapshots.moment(work.now)
+        await snapshots.store(
+            work, kind="quick_stats", locale=None, period=period, payload=asdict(figures), keep=KEPT_FOR
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The payload. Today is the day of the business time zone; what has no moment of its own is in the totals only."""
+
+    total_ads: int
+    active_ads: int
+    total_users: int
+    active_users: int
+    premium_accounts: int
+    total_views: int
+    today_ads: int
+    today_views: int
+    new_users_today: int
+
+
+async def count(work: Transaction) -> Figures:
+    """All figures, as of one moment."""
+    zone = work.settings.site.timezone
+    today = day_of(work.now, zone)
+    async with snapshot(work.batch) as connection:
+        return await figures(connection, today, zone=zone)
+
+
+async def figures(connection: AsyncConnection, today: date, *, zone: str) -> Figures:
+    """All figures, as of the connection's moment."""
+    ads = await queries.ads(connection, today, zone=zone)
+    users = await queries.users(connection, today, zone=zone)
+    views = await queries.views(connection, today, zone=zone)
+    return Figures(
+        total_ads=ads.total,
+        active_ads=ads.active,
+        total_users=users.total,
+        active_users=users.active,
+        premium_accounts=await queries.premium_accounts(connection),
+        total_views=views.total,
+        today_ads=ads.of_day,
+        today_views=views.of_day,
+        new_users_today=users.of_day,
+    )
+
+
+def day_of(moment: datetime, zone: str) -> date:
+    """The date that a clock in the zone shows at this moment."""
+    return moment.astimezone(ZoneInfo(zone)).date()

@@ -1,0 +1,252 @@
+"""The roll-ups: brought up to date before anything is read from them, so that a run costs what is new.
+
+    ad_views ─► view_counts (by segment and day) ─► daily_activity ◄─ car_ads, auth_user, the suite's logs
+
+Everything is done in short transactions, each of which replaces what it is about together with the state that says so:
+any of them can be done again, by anyone, with the same result. What is not rolled up yet is known, and is never missing
+from a figure: `bring_up_to_date` says when the time was not enough.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.analytics import days, segments, state
+from consumers.analytics.days import Days
+from consumers.analytics.limits import Begin, brief
+from consumers.analytics.segments import Segments
+from consumers.analytics.state import State
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.work import Transaction
+
+COUNTED_AT_ONCE = 10  # segments that one short transaction reads the rows of
+COMPARED_AT_ONCE = 50  # the same, by the primary key alone
+RECHECKED = 1  # segments that each run counts again in rotation, whatever the marks say
+DAYS_AT_ONCE = 92
+REFRESHED_EVERY = timedelta(hours=1)  # the days that may still change
+WRITERS_MAY_TAKE = 3.0  # seconds, until the next run tries again
+LOOK_EVERY = 0.05  # seconds
+
+STATISTICS = ("segments_sealed", "segments_corrected", "days_rolled_up", "days_corrected")
+
+Progress = Callable[[float], Awaitable[None]]
+
+
+async def bring_up_to_date(work: Transaction) -> bool:
+    """Roll up what is new and correct what has changed; False when the time was up before the end.
+
+    What was done is recorded in the run log. Safe to run at any time, also several times at once.
+    """
+    done = Counter(dict.fromkeys(STATISTICS, 0))
+
+    async def progress(share: float) -> None:
+        await work.progress(share, **done)
+
+    rolling = RollUp(work.batch, work.settings.site.timezone, work.now, work.time_is_up, progress, done)
+    is_over = await rolling.run()
+    work.record(**done)
+    return is_over
+
+
+async def rebuild(database: Database, settings: Settings, *, progress: Progress) -> dict[str, int]:
+    """Forget the roll-ups and count everything anew, but for what the logs no longer tell of past days.
+
+    Returns:
+        What was done, as the run log has it.
+    """
+    done = Counter(dict.fromkeys(STATISTICS, 0))
+    async with database.begin() as connection:
+        now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
+    rolling = RollUp(database.begin, settings.site.timezone, now, lambda: False, progress, done)
+    await rolling.forget()
+    await rolling.run()
+    return dict(done)
+
+
+@dataclass
+class RollUp:
+    """One run.
+
+    Args:
+        begin: one short transaction.
+        zone: whose days are counted.
+        now: the database's clock at the start of the run.
+        time_is_up: whether to stop after what is in hand.
+        progress: told the share of the segments that is counted, now and then.
+        done: figures for the run log.
+    """
+
+    begin: Begin
+    zone: str
+    now: datetime
+    time_is_up: Callable[[], bool]
+    progress: Progress
+    done: "Counter[str]"
+    closed: date = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.closed = days.last_closed(self.now, self.zone)
+
+    async def run(self) -> bool:
+        """False when the time was up before the end."""
+        await self._look_for_deletions()
+        for step in (self._compare, self._seal, self._recheck, self._roll_up_days, self._recount_days):
+            if not await step():
+                return False
+        return True
+
+    async def forget(self) -> None:
+        """Begin from nothing."""
+        async with self._alone() as connection:
+            await self._start(connection)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[AsyncConnection]:
+        """One short transaction, while nobody else rolls up."""
+        async with brief(self.begin) as connection:
+            await state.alone(connection)
+            yield connection
+
+    async def _start(self, connection: AsyncConnection) -> None:
+        await segments.forget_from(connection, 0)
+        await state.begin(connection, zone=self.zone, recount_from=self._long_ago)
+
+    @property
+    def _long_ago(self) -> date:
+        return self.closed - days.LONGEST_HISTORY
+
+    async def _state(self, connection: AsyncConnection) -> State:
+        known = await state.load(connection, zone=self.zone)
+        if known is None:  # the first run; or another zone is set, whose days are others
+            await self._start(connection)
+            known = await state.load(connection, zone=self.zone)
+        assert known is not None  # noqa: S101  it was written a moment ago
+        return known
+
+    async def _look_for_deletions(self) -> None:
+        """The mark is read before rows are compared: what is deleted meanwhile changes it again."""
+        async with self._alone() as connection:
+            known, now = await self._state(connection), await state.marks(connection)
+            emptied = await segments.forget_from(connection, await segments.full(connection))
+            if emptied or now.views != known.views_mark:
+                await state.save(connection, views_mark=now.views, compare_from=0)
+
+    async def _compare(self) -> bool:
+        """Count those segments again that have lost rows, if any has."""
+        while True:
+            async with self._alone() as connection:
+                first = (await self._state(connection)).compare_from
+                if first is None:
+                    return True
+                sealed = await segments.sealed(connection)
+                part = Segments(first, min(first + COMPARED_AT_ONCE, sealed))
+                for segment in await segments.differing(connection, part):
+                    await segments.count(connection, Segments(segment, segment + 1), zone=self.zone)
+                    self.done["segments_corrected"] += 1
+                await state.save(connection, compare_from=part.until if part.until < sealed else None)
+            await self.progress(min(part.until / max(sealed, 1), 1))
+            if self.time_is_up():
+                return False
+
+    async def _seal(self) -> bool:
+        """Count the segments that have become full, unless somebody may still insert into them."""
+        async with brief(self.begin) as connection:
+            full = await segments.full(connection)
+            is_new = await segments.next_open(connection, until=full) is not None
+        if not is_new or not await self._writers_are_done():
+            return True
+        while True:
+            async with self._alone() as connection:
+                first = await segments.next_open(connection, until=full)
+                if first is None:
+                    return True
+                part = Segments(first, min(first + COUNTED_AT_ONCE, full))
+                await segments.count(connection, part, zone=self.zone)
+            self.done["segments_sealed"] += part.count
+            await self.progress(part.until / full)
+            if self.time_is_up():
+                return False
+
+    async def _writers_are_done(self) -> bool:
+        """Whoever was inserting a moment ago has ended; that of one who takes longer is left for another run."""
+        async with brief(self.begin) as connection:
+            awaited = await segments.writers(connection)
+        end = time.monotonic() + WRITERS_MAY_TAKE
+        while awaited and time.monotonic() < end and not self.time_is_up():
+            await asyncio.sleep(LOOK_EVERY)
+            async with brief(self.begin) as connection:
+                awaited &= await segments.writers(connection)
+        return not awaited
+
+    async def _recheck(self) -> bool:
+        """Count a few segments again in rotation: nothing that goes unnoticed stays wrong for ever."""
+        async with self._alone() as connection:
+            first, sealed = (await self._state(connection)).recheck_next, await segments.sealed(connection)
+            first = first if first < sealed else 0
+            part = Segments(first, min(first + RECHECKED, sealed))
+            before = await segments.known(connection, part)
+            await segments.count(connection, part, zone=self.zone)
+            self.done["segments_corrected"] += before != await segments.known(connection, part)
+            await state.save(connection, recheck_next=part.until)
+        return True
+
+    async def _roll_up_days(self) -> bool:
+        """Days that have closed since; and, now and then, those whose rows may still come."""
+        async with brief(self.begin) as connection:
+            newest, refreshed = await days.rolled_up(connection, closed=self.closed)
+            late_from = self.closed - days.LATE + timedelta(days=1)
+            if newest is None:
+                left = Days(await days.first(connection, closed=self.closed, zone=self.zone), self.closed)
+            elif newest < self.closed or refreshed is None or refreshed < self.now - REFRESHED_EVERY:
+                left = Days(min(newest + timedelta(days=1), late_from), self.closed)
+            else:
+                return await self._correct_days()
+        while left.count:
+            part = left.head(DAYS_AT_ONCE)
+            async with self._alone() as connection:
+                await days.replace(connection, part, zone=self.zone)
+            self.done["days_rolled_up"] += part.count
+            left = Days(part.after, left.last)
+            if left.count and self.time_is_up():
+                return False
+        return await self._look_for_deleted_rows()
+
+    async def _correct_days(self) -> bool:
+        """What the segments have learned of days long past belongs to the days, too."""
+        if self.done["segments_sealed"] or self.done["segments_corrected"]:
+            async with self._alone() as connection:
+                self.done["days_corrected"] += await days.correct_views(connection, zone=self.zone)
+        return True
+
+    async def _look_for_deleted_rows(self) -> bool:
+        async with self._alone() as connection:
+            known, now = await self._state(connection), await state.marks(connection)
+            if now.days != known.days_mark:
+                is_first = known.days_mark is None and known.recount_from is None
+                start = known.recount_from if is_first else self._long_ago
+                await state.save(connection, days_mark=now.days, recount_from=start)
+        return await self._correct_days()
+
+    async def _recount_days(self) -> bool:
+        """Days long past, when ads or users were deleted, or everything begins anew."""
+        while True:
+            async with self._alone() as connection:
+                first = (await self._state(connection)).recount_from
+                if first is None:
+                    return True
+                newest, _ = await days.rolled_up(connection, closed=self.closed)
+                earliest = await days.first(connection, closed=self.closed, zone=self.zone)
+                part = Days(max(first, earliest), newest or self.closed).head(DAYS_AT_ONCE)
+                self.done["days_corrected"] += await days.correct(connection, part, zone=self.zone)
+                is_over = part.last >= (newest or self.closed)
+                await state.save(connection, recount_from=None if is_over else part.after)
+            if not is_over and self.time_is_up():
+                return False

@@ -1,0 +1,123 @@
+"""Snapshots: what the analytics jobs have found, kept in a table, and in Redis for the web tier.
+
+A key of Redis holds the newest period of its kind and locale, and goes by itself when no run has renewed it:
+
+    pocketwatch:analytics:<kind>[:<locale>]    {"kind", "locale", "period", "generated_at", "payload"}
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from loguru import logger
+from redis.exceptions import RedisError
+from sqlalchemy.dialects.postgresql import insert
+
+from pocketwatch.errors import ServerUnreachable
+from pocketwatch.storage.redis import connected
+from pocketwatch.storage.tables.suite import analytics_snapshots
+from pocketwatch.storage.work import Transaction
+from schemas.facts import ReportReady
+
+Kind = Literal["quick_stats", "platform", "daily_report"]
+Locale = Literal["uk", "en", "ru"]
+
+PREFIX = "pocketwatch:analytics:"
+# Several times the distance between two runs: one that fails is bridged, several are not passed off as the present.
+CACHED_FOR: Mapping[Kind, timedelta] = {
+    "quick_stats": timedelta(hours=1),
+    "platform": timedelta(hours=4),
+    "daily_report": timedelta(hours=49),
+}
+NOT_CACHED = "snapshot not cached"
+
+# The report of a day long past must not take the place of yesterday's.
+SET_IF_NEWEST = """
+local found = redis.pcall('GET', KEYS[1])
+if type(found) == 'string' then
+  local readable, before = pcall(cjson.decode, found)
+  if readable and type(before) == 'table' and type(before.period) == 'string' and before.period > ARGV[1] then
+    return 0
+  end
+end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a snapshot is: its row, and whether Redis has taken it (or a newer one) as well."""
+
+    id: int
+    generated_at: datetime
+    cached: bool
+
+
+def key_of(kind: Kind, locale: Locale | None) -> str:
+    """The key of Redis under which the web tier finds the newest snapshot."""
+    return f"{PREFIX}{kind}" if locale is None else f"{PREFIX}{kind}:{locale}"
+
+
+def moment(when: datetime) -> str:
+    """A period that is a moment: ISO 8601 in UTC, so that later ones are also greater as text."""
+    return when.astimezone(UTC).isoformat(timespec="seconds")
+
+
+async def store(
+    work: Transaction, *, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
+) -> Stored:
+    """Keep this result in place of an earlier one of the same period, and tell `report.ready` with the commit.
+
+    Redis is a copy: that it is away, or not there at all, is recorded (`cached`) and is no failure.
+
+    Args:
+        period: the moment (see `moment`) or the day that the result is of, ISO 8601.
+        payload: what JSON can hold.
+        keep: how long the row stays at least.
+    """
+    row = await _upsert(work, kind, locale, period, payload, keep)
+    work.send(
+        "facts", ReportReady.routing_key, ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id)
+    )
+    cached = await _cache(work.settings.servers.redis_url, kind, locale, period, payload, row.generated_at)
+    work.record(cached=cached and work.statistics.get("cached", True))
+    return Stored(row.id, row.generated_at, cached)
+
+
+async def _upsert(
+    work: Transaction, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
+) -> sa.Row[tuple[int, datetime]]:
+    now: Any = sa.func.clock_timestamp()
+    table = analytics_snapshots.c
+    statement = insert(analytics_snapshots).values(
+        kind=kind, locale=locale, period=period, payload=dict(payload), generated_at=now, expires_at=now + keep
+    )
+    new = statement.excluded
+    stored = await work.session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.kind, sa.text("coalesce(locale, '')"), table.period],
+            set_={"payload": new.payload, "generated_at": new.generated_at, "expires_at": new.expires_at},
+        ).returning(table.id, table.generated_at)
+    )
+    return stored.one()
+
+
+async def _cache(
+    url: str | None, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], generated_at: datetime
+) -> bool:
+    if url is None:
+        return False
+    value = {"kind": kind, "locale": locale, "period": period, "generated_at": generated_at.isoformat()}
+    text = json.dumps(value | {"payload": dict(payload)}, ensure_ascii=False)
+    lasting = int(CACHED_FOR[kind].total_seconds())
+    try:
+        async with connected(url) as client:
+            await client.eval(SET_IF_NEWEST, 1, key_of(kind, locale), period, text, lasting)
+    except (ServerUnreachable, RedisError) as error:
+        logger.bind(kind=kind, locale=locale, error=str(error)[:200]).warning(NOT_CACHED)
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""`analytics`: what the analytics jobs have found, and whether their roll-ups are true."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from pocketwatch.cli.output import AsJson, console, print_json, print_table
+from pocketwatch.cli.running import database, read_settings, run
+from pocketwatch.errors import PocketwatchError
+from pocketwatch.settings import Settings
+
+app = typer.Typer(no_args_is_help=True)
+
+KINDS = ("quick_stats", "platform", "daily_report")
+LOCALES = ("uk", "en", "ru")
+BARS = "▁▂▃▄▅▆▇█"
+SHOWN = 10  # rows of a table that are shown to people
+NEWEST = sa.text("""
+    SELECT kind, locale, period, payload, generated_at, expires_at FROM analytics_snapshots
+    WHERE kind = :kind AND (locale IS NULL OR locale = :locale) ORDER BY period DESC, generated_at DESC LIMIT 48
+""")
+
+
+@app.callback()
+def analytics() -> None:
+    """What the analytics jobs have found, and whether their roll-ups are true."""
+
+
+@app.command("show")
+def show(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")] = "quick_stats",
+    locale: Annotated[str, typer.Option(help=f"The language: {', '.join(LOCALES)}.")] = "uk",
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest snapshot of a kind.
+
+    Example: pocketwatch analytics show platform --locale en
+    """
+    if kind not in KINDS:
+        raise PocketwatchError(f'there is no kind "{kind}"; known are {", ".join(KINDS)}')
+    if locale not in LOCALES:
+        raise PocketwatchError(f'there is no language "{locale}"; known are {", ".join(LOCALES)}')
+    snapshots = run(_newest(read_settings(), kind, locale))
+    if not snapshots:
+        raise PocketwatchError(f"there is no snapshot yet; run: pocketwatch trigger analytics.{kind} --wait")
+    snapshot, history = snapshots[0], [past["payload"] for past in reversed(snapshots)]
+    if as_json:
+        print_json(snapshot)
+        return
+    console.print(f"[bold]{kind}[/] of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
+    for title, columns, rows in _tables(kind, snapshot["payload"], history):
+        print_table(title, columns, rows)
+
+
+async def _newest(settings: Settings, kind: str, locale: str) -> list[dict[str, Any]]:
+    """Newest first."""
+    async with database(settings, "analytics") as opened, opened.begin() as connection:
+        found = await connection.execute(NEWEST, {"kind": kind, "locale": locale})
+        return [dict(row) for row in found.mappings()]
+
+
+Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]
+
+
+def _tables(kind: str, payload: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Tables:
+    if kind == "quick_stats":
+        yield (
+            "figures",
+            ("figure", "now", "lately"),
+            [[name, value, sparkline([past.get(name) for past in history])] for name, value in payload.items()],
+        )
+    elif kind == "platform":
+        yield from _platform(payload)
+    else:
+        yield from _report(payload)
+
+
+def _platform(payload: Mapping[str, Any]) -> Tables:
+    yield "overview", ("figure", "value"), [[name, cell["text"]] for name, cell in payload["overview"].items()]
+    yield "makes", ("make", "active ads"), [[row["make"], row["text"]] for row in payload["top_makes"][:SHOWN]]
+    yield "regions", ("region", "active ads"), [[row["name"], row["text"]] for row in payload["regions"][:SHOWN]]
+    yield (
+        "prices",
+        ("make", "ads", "lower quartile", "median", "upper quartile"),
+        [[row["make"], row["ads"], *row["texts"]] for row in payload["prices"][:SHOWN]],
+    )
+    lately = payload["lately"]
+    counts = [day["ads"] for day in lately["by_day"]]
+    yield f"new ads since {lately['since']}", ("ads", "by day"), [[lately["text"], sparkline(counts)]]
+    yield "by status", ("status", "ads"), [[row["label"], row["text"]] for row in payload["ads_by_status"]]
+    funnel = payload["funnel"]
+    yield (
+        "from submitted to active",
+        ("submitted", "decided", "active", "median time"),
+        [[*(funnel[name]["text"] for name in ("submitted", "decided", "active")), funnel["median_time"]["text"]]],
+    )
+    yield (
+        "rates",
+        ("currency", "UAH", "of", "source"),
+        [[row["currency"], row["text"], row["rate_date"], row["source"]] for row in payload["rates"]],
+    )
+
+
+def _report(payload: Mapping[str, Any]) -> Tables:
+    yield (
+        "figures",
+        ("figure", "the day", "the day before", "same weekday, mean of 4"),
+        [[row["name"], row["value"], row["day_before"], row["weekday_mean"]] for row in payload["figures"]],
+    )
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """The course of some numbers as small bars; where one is missing, a blank."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, span = min(known), (max(known) - min(known)) or 1
+    return "".join(" " if value is None else BARS[int((value - low) / span * (len(BARS) - 1))] for value in values)

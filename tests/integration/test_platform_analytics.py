@@ -1,0 +1,239 @@
+"""analytics.platform: every figure against a plain count of the rows, and the same figures in three languages."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from consumers.analytics import platform
+from schemas.ticks import PlatformAnalytics
+from tests.fixtures.activity import Activity
+from tests.fixtures.banks import StoredRates
+from tests.fixtures.suite import Deliver, Program
+
+KYIV = ZoneInfo("Europe/Kyiv")
+MAKES = {1: "ZAZ", 2: "Škoda", 3: "Mazda"}
+REGIONS = {1: "Полтавська", 2: "Київ", 3: "Одеська область", 4: "Нова"}
+PLACES = """
+INSERT INTO ads_carmake (id, name, is_popular, vehicle_type_id) VALUES (2, 'Škoda', true, 1), (3, 'Mazda', true, 1);
+INSERT INTO ads_region (id, name, code, country, is_active) VALUES (2, 'Київ', 'K', 'Ukraine', true),
+  (3, 'Одеська область', 'O', 'Ukraine', true), (4, 'Нова', 'N', 'Ukraine', true);
+"""
+AD = """
+INSERT INTO car_ads (created_at, updated_at, title, description, currency, price, dynamic_fields, is_validated,
+  validation_errors, status, moderated_at, moderation_reason, auto_moderation_attempts, needs_manual_review, model,
+  seller_type, geocode, is_favorite, use_profile_contacts, account_id, mark_id, city_id, region_id)
+VALUES (%(created)s, now(), 'Таврія', '', %(currency)s, %(price)s, '{}', true, '{}', %(status)s, %(moderated)s, '', 0,
+  false, '1102', %(seller)s, '', false, true, 1, %(make)s, 1, %(region)s) RETURNING id
+"""
+QUARTILES = """
+SELECT mark_id, count(*) AS ads, percentile_cont(0.25) WITHIN GROUP (ORDER BY uah) AS lower,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY uah) AS median, percentile_cont(0.75) WITHIN GROUP (ORDER BY uah) AS upper
+FROM (SELECT mark_id, status, price,
+    (price * CASE upper(currency) WHEN 'UAH' THEN 1 WHEN 'USD' THEN 44 WHEN 'EUR' THEN 51.5 END)::float8 AS uah
+  FROM car_ads) AS asked
+WHERE status = 'active' AND price > 0 AND uah IS NOT NULL GROUP BY mark_id
+"""
+
+
+class Market:
+    """Ads of every kind."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.rows(PLACES)
+
+    def ad(self, **values: Any) -> int:
+        usual: dict[str, Any] = {
+            "created": datetime.now(UTC) - timedelta(days=2),
+            "currency": "USD",
+            "price": 5000,
+            "status": "active",
+            "moderated": None,
+            "seller": "private",
+            "make": 1,
+            "region": 1,
+        }
+        return int(self.rows(AD, usual | values)[0]["id"])
+
+    def rows(self, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        with psycopg.connect(self.url, row_factory=dict_row) as connection:
+            cursor = connection.execute(sql.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def payload(self, locale: str) -> Any:
+        (row,) = self.rows(
+            "SELECT payload FROM analytics_snapshots WHERE kind = 'platform' AND locale = %(l)s", {"l": locale}
+        )
+        return row["payload"]
+
+
+@pytest.fixture
+def market(activity: Activity) -> Market:
+    return Market(activity.database_url)
+
+
+def fill(market: Market) -> None:
+    """Ads that differ in everything that is counted."""
+    statuses = ("active", "active", "active", "sold", "pending", "rejected", "draft", "archived")
+    for number in range(120):
+        market.ad(
+            created=datetime.now(UTC) - timedelta(days=number % 50, hours=number % 7),
+            currency=("USD", "usd", "EUR", "UAH", "PLN")[number % 5],
+            price=(None, 0, 1000 + 137 * number)[min(number % 9, 2)],
+            status=statuses[number % len(statuses)],
+            seller=("private", "dealer", "salon")[number % 3],
+            make=1 + number % 3,
+            region=1 + number % 4,
+        )
+
+
+async def test_every_figure_is_that_of_a_plain_count(market: Market, rates: StoredRates, deliver: Deliver):
+    fill(market)
+    rates.add("USD", "43", days_old=3)
+    rates.add("USD", "44", days_old=1)
+    rates.add("USD", "45", source="PRIVATBANK", days_old=1)
+    rates.add("EUR", "51.5", source="PRIVATBANK", days_old=2)
+
+    row = await deliver(PlatformAnalytics())
+
+    assert (row["status"], row["statistics"]["locales"]) == ("succeeded", 3)
+    payload = market.payload("uk")
+    count = market.rows(
+        "SELECT mark_id, count(*) AS ads FROM car_ads WHERE status = 'active' GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    assert [(row["make_id"], row["ads"]) for row in payload["top_makes"]] == [(r["mark_id"], r["ads"]) for r in count]
+    assert {row["make_id"]: row["make"] for row in payload["top_makes"]} == MAKES
+    count = market.rows("SELECT region_id, count(*) AS ads FROM car_ads WHERE status = 'active' GROUP BY 1")
+    assert {r["region_id"]: r["ads"] for r in payload["regions"]} == {r["region_id"]: r["ads"] for r in count}
+    count = market.rows("SELECT status, count(*) AS ads FROM car_ads GROUP BY 1")
+    assert {r["name"]: r["value"] for r in payload["ads_by_status"]} == {r["status"]: r["ads"] for r in count}
+    plain = {r["mark_id"]: r for r in market.rows(QUARTILES)}
+    assert {r["make_id"]: r["ads"] for r in payload["prices"]} == {make: r["ads"] for make, r in plain.items()}
+    for found in payload["prices"]:
+        expected = plain[found["make_id"]]
+        assert found["quartiles"] == pytest.approx([expected["lower"], expected["median"], expected["upper"]], abs=0.01)
+    assert {(r["currency"], Decimal(r["rate"]), r["source"]) for r in payload["rates"]} == {
+        ("USD", Decimal(44), "NBU"),
+        ("EUR", Decimal("51.5"), "PRIVATBANK"),
+    }
+    today = datetime.now(KYIV).date()
+    assert {r["rate_date"] for r in payload["rates"]} == {
+        str(today - timedelta(days=1)),
+        str(today - timedelta(days=2)),
+    }
+
+
+async def test_the_last_thirty_days_are_those_of_the_business(market: Market, deliver: Deliver):
+    midnight = datetime.combine(datetime.now(KYIV).date() - timedelta(days=29), datetime.min.time(), tzinfo=KYIV)
+    market.ad(created=midnight - timedelta(seconds=1))
+    market.ad(created=midnight, status="sold", seller="dealer")
+    market.ad(created=datetime.now(UTC) - timedelta(seconds=1))
+
+    await deliver(PlatformAnalytics(locales=("en",)))
+
+    lately = market.payload("en")["lately"]
+    assert (lately["ads"], lately["since"], len(lately["by_day"])) == (2, str(midnight.date()), 30)
+    assert lately["by_day"][0] == {"day": str(midnight.date()), "ads": 1}
+    assert {row["name"]: row["value"] for row in lately["by_status"]} == {"active": 1, "sold": 1}
+    assert {row["label"] for row in lately["by_seller_type"]} == {"private seller", "dealer"}
+
+
+async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(market: Market, deliver: Deliver):
+    created = datetime.now(UTC) - timedelta(days=5)
+    for minutes in (10, 20, 90):
+        market.ad(created=created, moderated=created + timedelta(minutes=minutes))
+    decided = market.ad(created=created, status="needs_review")
+    market.rows(
+        "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at) "
+        "VALUES (%(ad)s, 'review', 'pending', 'needs_review', '', 'rules', %(at)s)",
+        {"ad": decided, "at": created + timedelta(hours=1)},
+    )
+    market.ad(created=created, status="pending")
+    market.ad(created=created, status="draft")
+
+    await deliver(PlatformAnalytics(locales=("en", "uk")))
+
+    funnel = market.payload("en")["funnel"]
+    assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [5, 4, 3]
+    assert funnel["median_time"] == {"value": 1200, "text": "20 minutes"}
+    assert market.payload("uk")["funnel"]["median_time"]["text"] == "20 хвилин"
+
+
+async def test_each_language_has_its_numbers_and_names(market: Market, rates: StoredRates, deliver: Deliver):
+    for _ in range(2):
+        market.ad(region=3, price=1_234_567, currency="UAH")
+    market.ad(region=4, price=1_234_567, currency="UAH")
+    rates.add("USD", "44.6395")
+
+    await deliver(PlatformAnalytics())
+
+    found = {locale: market.payload(locale) for locale in ("uk", "en", "ru")}
+    assert [row["name"] for row in found["uk"]["regions"]] == ["Одеська область", "Нова"]
+    assert [row["name"] for row in found["en"]["regions"]] == ["Odesa", "Нова"]
+    assert [row["name"] for row in found["ru"]["regions"]] == ["Одесская", "Нова"]
+    prices = {locale: payload["prices"][0]["texts"][1] for locale, payload in found.items()}
+    assert {locale: "".join(text.split()) for locale, text in prices.items()} == {
+        "uk": "1234567₴",
+        "en": "1,234,567UAH",
+        "ru": "1234567₴",
+    }
+    assert {payload["prices"][0]["quartiles"][1] for payload in found.values()} == {1_234_567}
+    assert found["uk"]["rates"][0]["text"] == "44,6395"
+
+
+async def test_one_language_that_fails_does_not_cost_the_others_theirs(
+    market: Market, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+):
+    market.ad()
+    present = platform.present
+
+    def refusing(figures: Any, locale: str) -> Any:
+        if locale == "en":
+            raise ValueError("no words for this")
+        return present(figures, locale)
+
+    monkeypatch.setattr(platform, "present", refusing)
+
+    row = await deliver(PlatformAnalytics())
+
+    assert (row["status"], row["error"]) == ("partial", "could not be presented in: en")
+    assert (row["statistics"]["locales"], row["statistics"]["locales_failed"]) == (2, 1)
+    kept = market.rows("SELECT locale FROM analytics_snapshots ORDER BY locale")
+    assert [row["locale"] for row in kept] == ["ru", "uk"]
+
+
+async def test_an_empty_platform_has_an_overview_too(market: Market, deliver: Deliver):
+    row = await deliver(PlatformAnalytics(locales=("uk",)))
+
+    assert row["status"] == "succeeded"
+    payload = market.payload("uk")
+    assert (payload["top_makes"], payload["prices"], payload["ads_by_status"]) == ([], [], [])
+    assert payload["views_per_ad"]["all_time"] == {"value": None, "text": None}
+    assert payload["funnel"]["median_time"] == {"value": None, "text": None}
+
+
+async def test_people_and_programs_can_look_at_it(market: Market, deliver: Deliver, pocketwatch: Program):
+    market.ad()
+    missing = pocketwatch("analytics", "show", "platform")
+    await deliver(PlatformAnalytics(locales=("en",)))
+
+    shown = pocketwatch("analytics", "show", "platform", "--locale", "en")
+    read = pocketwatch("analytics", "show", "platform", "--locale", "en", "--json")
+
+    assert missing.stderr == (
+        "pocketwatch: there is no snapshot yet; run: pocketwatch trigger analytics.platform --wait\n"
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "private seller" not in shown.stdout
+    assert "ZAZ" in shown.stdout
+    assert "Poltava" in shown.stdout
+    assert json.loads(read.stdout)["payload"]["overview"]["total_ads"] == {"value": 1, "text": "1"}
+    assert pocketwatch("analytics", "show", "plattform").stderr == (
+        'pocketwatch: there is no kind "plattform"; known are quick_stats, platform, daily_report\n'
+    )
