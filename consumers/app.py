@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
+from consumers.analytics import cleanup as analytics_cleanup
 from consumers.analytics import quick_stats
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.maintenance import archive_ads, purge_logs, vacuum
@@ -15,7 +16,7 @@ GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
-    "analytics": (quick_stats.router,),
+    "analytics": (quick_stats.router, analytics_cleanup.router),
 }
 
 

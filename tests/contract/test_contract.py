@@ -42,6 +42,7 @@ SCHEDULE = {
     "archive-ads-daily": ("45 4 * * *", "maintenance.archive_ads", {"inactive_days": 180}),
     "vacuum-weekly": ("0 5 * * SUN", "maintenance.vacuum", {}),
     "generate-quick-stats-every-15min": ("*/15 * * * *", "analytics.quick_stats", {}),
+    "cleanup-analytics-cache-daily": ("0 1 * * *", "analytics.cleanup", {}),
 }
 RUN_LOG = [
     "job",

@@ -1,28 +1,21 @@
 """analytics.quick_stats: every figure against a plain count of the rows, all of one moment."""
 
-import asyncio
-import json
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from consumers.analytics import quick_stats as job
-from consumers.analytics import rollup, segments, snapshots
+from consumers.analytics import rollup, snapshots
 from consumers.analytics.quick_stats import Figures, day_of
-from pocketwatch.broker.publishing import Publisher, message_of
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.work import Transaction
-from publishers import trigger
 from schemas.ticks import QuickStats
-from tests.fixtures.activity import ZONE, Activity, at
+from tests.fixtures.activity import ZONE, Activity
 from tests.fixtures.sessions import Sessions
-from tests.fixtures.suite import Consume, Deliver, Program, Runs
+from tests.fixtures.suite import Deliver
 from tests.support.alone import transaction
-from tests.support.waiting import eventually
 
 JOB = "analytics.quick_stats"
 KEYS = tuple(Figures.__dataclass_fields__)
