@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import events, media, publish, tokens
+from bench import analytics, events, media, publish, tokens
 from bench.servers import Wrong, started
 from pocketwatch.errors import PocketwatchError
 
@@ -27,6 +27,7 @@ BENCHES = {
     "events": events.run,
     "events-row": events.run_row,
     "publish": publish.run,
+    "analytics": analytics.run,
 }
 # Ours only, on servers of their own: how a job grows. Also as `python -m bench.sessions 200000 1000000`.
 GROWTH = ("sessions", "rates", "purge_logs")

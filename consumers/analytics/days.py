@@ -46,14 +46,17 @@ def _by_word(table: str, moment: str, word: str, which: str) -> str:
     """
 
 
-REPLACE = f"""
-    INSERT INTO daily_activity (day, views, new_ads, new_users, rolled_up_at)
-    SELECT day, coalesce(views.views, 0), coalesce(ads.n, 0), coalesce(users.n, 0), clock_timestamp()
+COUNTED = f"""
+    SELECT day, coalesce(views.views, 0) AS views, coalesce(ads.n, 0) AS new_ads, coalesce(users.n, 0) AS new_users
     FROM (SELECT CAST(:first AS date) + n AS day
         FROM generate_series(0, CAST(:last AS date) - CAST(:first AS date)) AS n) AS days
     LEFT JOIN ({VIEWS}) AS views USING (day)
     LEFT JOIN ({_by_day("car_ads")}) AS ads USING (day)
     LEFT JOIN ({_by_day("auth_user")}) AS users USING (day)
+"""
+REPLACE = f"""
+    INSERT INTO daily_activity (day, views, new_ads, new_users, rolled_up_at)
+    SELECT day, views, new_ads, new_users, clock_timestamp() FROM ({COUNTED}) AS counted
     ON CONFLICT (day) DO UPDATE SET views = excluded.views, new_ads = excluded.new_ads,
         new_users = excluded.new_users, rolled_up_at = excluded.rolled_up_at
 """
@@ -105,6 +108,10 @@ class Days:
     def head(self, longest: int) -> "Days":
         """The first ones of them."""
         return Days(self.first, min(self.last, self.first + timedelta(days=longest - 1)))
+
+    def all(self) -> list[date]:
+        """Each of them."""
+        return [self.first + timedelta(days=n) for n in range(self.count)]
 
     @property
     def after(self) -> date:
