@@ -6,23 +6,20 @@
 Both work on the same database, which is alive: before each run of ours some more views have come.
 """
 
-import os
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench import jobs, marketplace_rows, memory, table
+from bench import jobs, marketplace_rows, memory, programs, table
 from bench.marketplace_rows import Marketplace
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Servers, Wrong, started
-from consumers.analytics.days import last_closed
 from schemas.ticks import QuickStats
 
 TARGET = 20  # times as fast as the counts
@@ -31,18 +28,6 @@ DATABASE = "bench_analytics"
 ZONE = "Europe/Kyiv"
 NEW_VIEWS = 1000  # before each run: some hours of a site with ten million in two years
 
-TODAY = "created_at >= %(today)s::timestamp AT TIME ZONE %(zone)s"
-# One statement each, one after the other, as the old task asked; with what was wrong about them put right.
-COUNTS = {
-    "total_ads": "SELECT count(*) FROM car_ads",
-    "active_ads": "SELECT count(*) FROM car_ads WHERE status = 'active'",
-    "total_users": "SELECT count(*) FROM auth_user",
-    "active_users": "SELECT count(*) FROM auth_user WHERE is_active",
-    "premium_accounts": "SELECT count(*) FROM add_accounts WHERE account_type = 'PREMIUM'",
-    "total_views": "SELECT count(*) FROM ad_views",
-    "today_ads": f"SELECT count(*) FROM car_ads WHERE {TODAY}",
-    "today_views": f"SELECT count(*) FROM ad_views WHERE {TODAY}",
-}
 MORE_VIEWS = """
 INSERT INTO ad_views (created_at, updated_at, ip_address, user_agent, ad_id)
 SELECT now(), now(), '192.0.2.1', 'Mozilla/5.0', 1 FROM generate_series(1, %(count)s)
@@ -112,21 +97,11 @@ def _ours(servers: Servers) -> Sample:
     return done.sample
 
 
-def _counted(servers: Servers) -> tuple[Sample, dict[str, Any]]:
-    idle = memory.resident(os.getpid())
-    with psycopg.connect(servers.url(DATABASE)) as connection:
-        values = {"today": today(), "zone": ZONE}
-        began = time.perf_counter()
-        figures = {
-            name: (connection.execute(sql.encode(), values).fetchone() or (0,))[0] for name, sql in COUNTS.items()
-        }
-        seconds = time.perf_counter() - began
-    return Sample(seconds, peak=memory.resident(os.getpid()), idle=idle), figures
-
-
-def today() -> date:
-    """The day that it is in Kyiv."""
-    return last_closed(datetime.now(UTC), ZONE) + timedelta(days=1)
+def _counted(servers: Servers) -> tuple[Sample, dict[str, int]]:
+    environment = servers.environment(DATABASE_URL=servers.url(DATABASE))
+    done = programs.run(programs.module("bench.peers.counts", ZONE), environment)
+    found = json.loads(done.output)
+    return Sample(found["seconds"], peak=done.peak, wall=done.seconds), found["figures"]
 
 
 def _delete_an_ad(servers: Servers) -> int:
