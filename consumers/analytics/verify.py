@@ -106,7 +106,7 @@ async def _segments(connection: AsyncConnection, chosen: Sequence[int], *, zone:
 
 
 async def _days(connection: AsyncConnection, days: Days, *, zone: str) -> list[Difference]:
-    found = await connection.execute(DAYS, {"first": days.first, "last": days.last, "zone": zone})
+    found = await connection.execute(DAYS, days.values(zone))
     return [difference for row in found for difference in _differences(row)]
 
 
