@@ -155,7 +155,7 @@ async def correct(connection: AsyncConnection, days: Days, *, zone: str) -> int:
 
     What the suite's own logs say stays as it was counted when the days were young.
     """
-    return (await connection.execute(sa.text(CORRECT), {"first": days.first, "last": days.last, "zone": zone})).rowcount
+    return (await connection.execute(sa.text(CORRECT), days.values(zone))).rowcount
 
 
 async def correct_views(connection: AsyncConnection, *, zone: str) -> int:
