@@ -24,6 +24,25 @@ blacklisted_tokens = sa.Table(
     sa.Column("token_id", sa.ForeignKey(outstanding_tokens.c.id), nullable=False),
 )
 
+users = sa.Table(
+    "auth_user",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("email", sa.String(254), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("is_staff", sa.Boolean, nullable=False),
+    sa.Column("is_superuser", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True)),
+)
+
+accounts = sa.Table(
+    "add_accounts",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("account_type", sa.String(16), nullable=False),
+)
+
 ads = sa.Table(
     "car_ads",
     metadata,
@@ -33,24 +52,12 @@ ads = sa.Table(
     sa.Column("updated_at", sa.DateTime(timezone=True)),
 )
 
-ad_views = sa.Table(
+views = sa.Table(
     "ad_views",
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("created_at", sa.DateTime(timezone=True)),
+    sa.Column("ad_id", sa.BigInteger, nullable=False),
 )
 
-users = sa.Table(
-    "auth_user",
-    metadata,
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True)),
-)
-
-accounts = sa.Table(
-    "add_accounts",
-    metadata,
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("account_type", sa.String(16), nullable=False),
-)
+WRITTEN = (outstanding_tokens, blacklisted_tokens, ads)  # the others are only read
