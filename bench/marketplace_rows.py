@@ -1,6 +1,7 @@
 """A marketplace in bulk, by COPY: ads of two years with their views, as a site that has grown so far has them.
 
-Views come in the order of their time, as a site writes them, some of them late.
+Views come in the order of their time, as a site writes them, some of them late; an ad has its own soon after it was
+made.
 """
 
 import random
@@ -24,6 +25,7 @@ AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:132.0) Gecko/20100101 Firefox/132.0 (marketplace)",
 )
 USERS_PER_AD = 0.2
+SEEN_FOR = 1 / 12  # of the span: an ad is looked at in the two months after it was made, mostly in the first weeks
 
 PARENTS = f"""
 INSERT INTO ads_vehicletype (id, name, slug, is_popular, is_active, sort_order) VALUES (1, 'car', 'car', true, true, 0);
@@ -114,7 +116,7 @@ def ads(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[str
 
 def views(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[str]:
     for n, moment in moments(size.views, now, late=chance):
-        ad = 1 + int(chance.random() ** 2 * size.ads)
+        ad = max(1, int(n / size.views * size.ads) - int(chance.random() ** 2 * size.ads * SEEN_FOR))
         address = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
         yield line(n, moment, moment, address, AGENTS[n % len(AGENTS)], f"{n:032x}", ad)
 
