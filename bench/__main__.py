@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import events, mail, media, publish, tokens
+from bench import analytics, events, mail, media, publish, tokens
 from bench.servers import Wrong, started
 from pocketwatch.errors import PocketwatchError
 
@@ -29,6 +29,7 @@ BENCHES = {
     "publish": publish.run,
     "mail": mail.run,
     "mail-memory": mail.run_memory,
+    "analytics": analytics.run,
 }
 # On servers of their own, or none: how a job grows, the way to a mail server, how well the rules judge. Also as
 # `python -m bench.sessions 200000 1000000`.

@@ -1,4 +1,4 @@
-"""A clean-up job the whole way through: a consumer process, a message, and what the run log says of it."""
+"""A job the whole way through: a consumer process, a message, and what the run log says of it."""
 
 import asyncio
 import time
@@ -31,7 +31,8 @@ class Run:
 
 def measure(message: Message, environment: Mapping[str, str]) -> Run:
     """Send a job to a consumer that has just started and waits."""
-    with programs.working(programs.module("pocketwatch", "consume", "cleanup"), environment) as consumer:
+    group = message.routing_key.partition(".")[0]
+    with programs.working(programs.module("pocketwatch", "consume", group), environment) as consumer:
         consumer.until(lambda: CONSUMING in consumer.log.read_text(), within=30)
         memory.forget_peak(consumer.pid)
         idle = memory.resident(consumer.pid)

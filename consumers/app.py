@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
+from consumers.analytics import cleanup as analytics_cleanup
 from consumers.analytics import platform as analytics_platform
 from consumers.analytics import quick_stats
 from consumers.bridge import celery
@@ -22,7 +23,7 @@ GROUPS: Mapping[str, tuple[Router, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
-    "analytics": (quick_stats.router, analytics_platform.router),
+    "analytics": (quick_stats.router, analytics_platform.router, analytics_cleanup.router),
     "moderation": (review.router, user_notices.router, manager_notices.router),
     "mail": (delivery.router, digest.router, unsubscribe.router),
     "bridge": (celery.router,),

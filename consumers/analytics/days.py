@@ -4,7 +4,7 @@ A day of 23 or 25 hours is a day like any other: a row belongs to the date that 
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,11 +18,9 @@ LONGEST_HISTORY = timedelta(days=3660)
 # Decisions of the moderation; what operators and the archive change is none.
 DECISIONS = ("approve", "needs_edit", "reject", "review", "max_attempts")
 
-# An index finds the rows of these days and of a few hours around them; whose day it is, the date decides.
-NEAR = (
-    "{column} >= CAST(:first AS timestamp) AT TIME ZONE :zone - interval '1 day' "
-    "AND {column} < CAST(:last AS timestamp) AT TIME ZONE :zone + interval '2 days'"
-)
+# An index finds the rows of these days and of some hours around them; whose day it is, the date decides.
+NEAR = "{column} >= :after AND {column} < :before"
+FURTHEST = timedelta(hours=26)  # that a clock in any zone is from that of UTC, and more
 VIEWS = f"""
     SELECT day, sum(views)::bigint AS views FROM (
         SELECT day, views FROM view_counts
@@ -46,14 +44,17 @@ def _by_word(table: str, moment: str, word: str, which: str) -> str:
     """
 
 
-REPLACE = f"""
-    INSERT INTO daily_activity (day, views, new_ads, new_users, rolled_up_at)
-    SELECT day, coalesce(views.views, 0), coalesce(ads.n, 0), coalesce(users.n, 0), clock_timestamp()
+COUNTED = f"""
+    SELECT day, coalesce(views.views, 0) AS views, coalesce(ads.n, 0) AS new_ads, coalesce(users.n, 0) AS new_users
     FROM (SELECT CAST(:first AS date) + n AS day
         FROM generate_series(0, CAST(:last AS date) - CAST(:first AS date)) AS n) AS days
     LEFT JOIN ({VIEWS}) AS views USING (day)
     LEFT JOIN ({_by_day("car_ads")}) AS ads USING (day)
     LEFT JOIN ({_by_day("auth_user")}) AS users USING (day)
+"""
+REPLACE = f"""
+    INSERT INTO daily_activity (day, views, new_ads, new_users, rolled_up_at)
+    SELECT day, views, new_ads, new_users, clock_timestamp() FROM ({COUNTED}) AS counted
     ON CONFLICT (day) DO UPDATE SET views = excluded.views, new_ads = excluded.new_ads,
         new_users = excluded.new_users, rolled_up_at = excluded.rolled_up_at
 """
@@ -106,10 +107,23 @@ class Days:
         """The first ones of them."""
         return Days(self.first, min(self.last, self.first + timedelta(days=longest - 1)))
 
+    def all(self) -> list[date]:
+        """Each of them."""
+        return [self.first + timedelta(days=n) for n in range(self.count)]
+
     @property
-    def after(self) -> date:
+    def next(self) -> date:
         """The day that follows."""
         return self.last + timedelta(days=1)
+
+    def near(self) -> dict[str, datetime]:
+        """Moments before the first of these days has begun anywhere, and after the last is over everywhere."""
+        begin, end = (datetime.combine(day, time.min, UTC) for day in (self.first, self.next))
+        return {"after": begin - FURTHEST, "before": end + FURTHEST}
+
+    def values(self, zone: str) -> dict[str, Any]:
+        """As statements take them."""
+        return {"first": self.first, "last": self.last, "zone": zone, **self.near()}
 
 
 def last_closed(now: datetime, zone: str) -> date:
@@ -131,7 +145,7 @@ async def first(connection: AsyncConnection, *, closed: date, zone: str) -> date
 
 async def replace(connection: AsyncConnection, days: Days, *, zone: str) -> None:
     """Count these days, in place of what is known of them."""
-    values: dict[str, Any] = {"first": days.first, "last": days.last, "zone": zone}
+    values = days.values(zone)
     await connection.execute(sa.text(REPLACE), values)
     await connection.execute(sa.text(REPLACE_ACTIVITY), {**values, "decisions": list(DECISIONS)})
 
@@ -141,7 +155,7 @@ async def correct(connection: AsyncConnection, days: Days, *, zone: str) -> int:
 
     What the suite's own logs say stays as it was counted when the days were young.
     """
-    return (await connection.execute(sa.text(CORRECT), {"first": days.first, "last": days.last, "zone": zone})).rowcount
+    return (await connection.execute(sa.text(CORRECT), days.values(zone))).rowcount
 
 
 async def correct_views(connection: AsyncConnection, *, zone: str) -> int:

@@ -8,24 +8,22 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.analytics import segments
+from consumers.analytics.days import NEAR, Days
 from consumers.analytics.segments import Segments
 
 LIVE_AT_ONCE = 25  # segments that one statement reads the rows of
 
-OF_DAY = "(created_at AT TIME ZONE :zone)::date = :day"
-# By indexes alone: all of one, and a part of another, which together are less than the rows.
-ADS = sa.text("SELECT count(*) FROM car_ads")
-ACTIVE_ADS = sa.text("SELECT count(*) FROM car_ads WHERE status = 'active'")
-ADS_OF_DAY = sa.text(f"""
-    SELECT count(*) FROM car_ads WHERE {OF_DAY}
-        AND created_at >= CAST(:day AS timestamp) AT TIME ZONE :zone - interval '1 day'
-        AND created_at < CAST(:day AS timestamp) AT TIME ZONE :zone + interval '2 days'
-""")
+# Whose day it is, the date decides; moments that are not near need not be asked for theirs.
+OF_DAY = f"{NEAR.format(column='created_at')} AND (created_at AT TIME ZONE :zone)::date = :first"
+# An index holds the status, so the rows are not read.
+ADS = sa.text("SELECT count(*) AS total, count(*) FILTER (WHERE status = 'active') AS active FROM car_ads")
+ADS_OF_DAY = sa.text(f"SELECT count(*) FROM car_ads WHERE {OF_DAY}")
 USERS = sa.text(f"""
     SELECT count(*) AS total, count(*) FILTER (WHERE is_active) AS active, count(*) FILTER (WHERE {OF_DAY}) AS of_day
     FROM auth_user
 """)
-PREMIUM = sa.text("SELECT count(*) FROM add_accounts WHERE upper(account_type) = 'PREMIUM'")
+# Letter by letter, as all of them are ASCII: in the database's own collation it takes four times as long.
+PREMIUM = sa.text("SELECT count(*) FROM add_accounts WHERE upper(account_type COLLATE \"C\") = 'PREMIUM'")
 ROLLED_UP = sa.text("""
     SELECT coalesce(sum(views), 0)::bigint AS total, coalesce(sum(views) FILTER (WHERE day = :day), 0)::bigint AS of_day
     FROM view_counts
@@ -44,15 +42,14 @@ class Counts:
 
 async def ads(connection: AsyncConnection, day: date, *, zone: str) -> Counts:
     """Ads, and those that were created on this day."""
-    total: int = (await connection.execute(ADS)).scalar_one()
-    active: int = (await connection.execute(ACTIVE_ADS)).scalar_one()
-    of_day: int = (await connection.execute(ADS_OF_DAY, {"day": day, "zone": zone})).scalar_one()
-    return Counts(total, active, of_day)
+    found = (await connection.execute(ADS)).one()
+    of_day: int = (await connection.execute(ADS_OF_DAY, Days(day, day).values(zone))).scalar_one()
+    return Counts(found.total, found.active, of_day)
 
 
 async def users(connection: AsyncConnection, day: date, *, zone: str) -> Counts:
     """Users, and those that were created on this day."""
-    return Counts(*(await connection.execute(USERS, {"day": day, "zone": zone})).one())
+    return Counts(*(await connection.execute(USERS, Days(day, day).values(zone))).one())
 
 
 async def premium_accounts(connection: AsyncConnection) -> int:

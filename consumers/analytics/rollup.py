@@ -71,6 +71,21 @@ async def rebuild(database: Database, settings: Settings, *, progress: Progress)
     return dict(done)
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What there is to do for a run.
+
+    Args:
+        compare: views have gone since the segments were last known to be right.
+        full: how many segments are full, when some of them are not counted yet; else none.
+        recount: days long past are to be counted anew.
+    """
+
+    compare: bool
+    full: int
+    recount: bool
+
+
 @dataclass
 class RollUp:
     """One run.
@@ -91,17 +106,21 @@ class RollUp:
     progress: Progress
     done: "Counter[str]"
     closed: date = field(init=False)
+    _is_recount_asked: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.closed = days.last_closed(self.now, self.zone)
 
     async def run(self) -> bool:
         """False when the time was up before the end."""
-        await self._look_for_deletions()
-        for step in (self._compare, self._seal, self._recheck, self._roll_up_days, self._recount_days):
-            if not await step():
-                return False
-        return True
+        open_ = await self._look()
+        return (
+            (not open_.compare or await self._compare())
+            and (not open_.full or await self._seal(open_.full))
+            and await self._recheck()
+            and await self._roll_up_days()
+            and (not (open_.recount or self._is_recount_asked) or await self._recount_days())
+        )
 
     async def forget(self) -> None:
         """Begin from nothing."""
@@ -131,13 +150,21 @@ class RollUp:
         assert known is not None  # noqa: S101  it was written a moment ago
         return known
 
-    async def _look_for_deletions(self) -> None:
+    async def _look(self) -> "Open":
         """The mark is read before rows are compared: what is deleted meanwhile changes it again."""
         async with self._alone() as connection:
             known, now = await self._state(connection), await state.marks(connection)
-            emptied = await segments.forget_from(connection, await segments.full(connection))
-            if emptied or now.views != known.views_mark:
+            full = await segments.full(connection)
+            emptied = await segments.forget_from(connection, full)
+            is_marked = emptied > 0 or now.views != known.views_mark
+            if is_marked:
                 await state.save(connection, views_mark=now.views, compare_from=0)
+            is_new = await segments.next_open(connection, until=full) is not None
+        return Open(
+            compare=is_marked or known.compare_from is not None,
+            full=full if is_new else 0,
+            recount=known.recount_from is not None,
+        )
 
     async def _compare(self) -> bool:
         """Count those segments again that have lost rows, if any has."""
@@ -156,12 +183,9 @@ class RollUp:
             if self.time_is_up():
                 return False
 
-    async def _seal(self) -> bool:
+    async def _seal(self, full: int) -> bool:
         """Count the segments that have become full, unless somebody may still insert into them."""
-        async with brief(self.begin) as connection:
-            full = await segments.full(connection)
-            is_new = await segments.next_open(connection, until=full) is not None
-        if not is_new or not await self._writers_are_done():
+        if not await self._writers_are_done():
             return True
         while True:
             async with self._alone() as connection:
@@ -214,7 +238,7 @@ class RollUp:
             async with self._alone() as connection:
                 await days.replace(connection, part, zone=self.zone)
             self.done["days_rolled_up"] += part.count
-            left = Days(part.after, left.last)
+            left = Days(part.next, left.last)
             if left.count and self.time_is_up():
                 return False
         return await self._look_for_deleted_rows()
@@ -233,6 +257,7 @@ class RollUp:
                 is_first = known.days_mark is None and known.recount_from is None
                 start = known.recount_from if is_first else self._long_ago
                 await state.save(connection, days_mark=now.days, recount_from=start)
+                self._is_recount_asked = start is not None
         return await self._correct_days()
 
     async def _recount_days(self) -> bool:
@@ -247,6 +272,6 @@ class RollUp:
                 part = Days(max(first, earliest), newest or self.closed).head(DAYS_AT_ONCE)
                 self.done["days_corrected"] += await days.correct(connection, part, zone=self.zone)
                 is_over = part.last >= (newest or self.closed)
-                await state.save(connection, recount_from=None if is_over else part.after)
+                await state.save(connection, recount_from=None if is_over else part.next)
             if not is_over and self.time_is_up():
                 return False

@@ -91,7 +91,7 @@ async def store(
 async def _upsert(
     work: Transaction, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
 ) -> sa.Row[tuple[int, datetime]]:
-    now: Any = sa.func.clock_timestamp()
+    now: Any = sa.func.statement_timestamp()
     table = analytics_snapshots.c
     statement = insert(analytics_snapshots).values(
         kind=kind, locale=locale, period=period, payload=dict(payload), generated_at=now, expires_at=now + keep

@@ -43,6 +43,7 @@ SCHEDULE = {
     "vacuum-weekly": ("0 5 * * SUN", "maintenance.vacuum", {}),
     "send-manager-digests": ("*/5 * * * *", "mail.digest", {}),
     "generate-quick-stats-every-15min": ("*/15 * * * *", "analytics.quick_stats", {}),
+    "cleanup-analytics-cache-daily": ("0 1 * * *", "analytics.cleanup", {}),
 }
 RUN_LOG = [
     "job",

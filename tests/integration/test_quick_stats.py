@@ -1,21 +1,29 @@
 """analytics.quick_stats: every figure against a plain count of the rows, all of one moment."""
 
+import asyncio
+import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+from consumers.analytics import limits, rollup, segments, snapshots
 from consumers.analytics import quick_stats as job
-from consumers.analytics import rollup, snapshots
 from consumers.analytics.quick_stats import Figures, day_of
+from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.errors import TryLater
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.work import Transaction
+from publishers import trigger
 from schemas.ticks import QuickStats
-from tests.fixtures.activity import ZONE, Activity
+from tests.fixtures.activity import ZONE, Activity, at
 from tests.fixtures.sessions import Sessions
-from tests.fixtures.suite import Deliver
+from tests.fixtures.suite import Consume, Deliver, Program, Runs
 from tests.support.alone import transaction
+from tests.support.waiting import eventually
 
 JOB = "analytics.quick_stats"
 KEYS = tuple(Figures.__dataclass_fields__)
@@ -84,9 +92,8 @@ async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: 
     assert counted["premium_accounts"] == 2
 
 
-async def test_the_result_is_a_row_a_key_of_redis_and_a_fact(deliver: Deliver, activity: Activity, sessions: Sessions):
+async def test_the_result_is_a_row_and_a_fact(deliver: Deliver, activity: Activity):
     everything(activity, datetime.now(UTC))
-    cache = snapshots.key_of("quick_stats", None)
 
     row = await deliver(QuickStats())
 
@@ -103,4 +110,292 @@ async def test_the_result_is_a_row_a_key_of_redis_and_a_fact(deliver: Deliver, a
         "snapshot_id": stored["id"],
     }
     assert row["statistics"]["cached"] is True
-    assert cache == "pocketwatch:analytics:quick_stats"
+
+
+async def test_the_web_tier_reads_the_same_from_redis_until_it_is_too_old(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    everything(activity, datetime.now(UTC))
+
+    await run_at(datetime.now(UTC), database, settings_with(settings, redis_url=sessions.url))
+
+    value = json.loads(sessions.redis.get("pocketwatch:analytics:quick_stats") or "{}")
+    (row,) = activity.rows("SELECT period, payload, generated_at FROM analytics_snapshots")
+    assert value == {
+        "kind": "quick_stats",
+        "locale": None,
+        "period": row["period"],
+        "generated_at": value["generated_at"],
+        "payload": row["payload"],
+    }
+    assert datetime.fromisoformat(value["generated_at"]) == row["generated_at"]
+    assert 3500 < sessions.redis.ttl("pocketwatch:analytics:quick_stats") <= 3600
+
+
+def settings_with(settings: Settings, *, redis_url: str | None) -> Settings:
+    servers = settings.servers.model_copy(update={"redis_url": redis_url})
+    return settings.model_copy(update={"servers": servers})
+
+
+@pytest.mark.parametrize("redis_url", [None, "redis://127.0.0.1:1/0"])
+async def test_a_run_without_redis_succeeds_and_says_that_nothing_is_cached(
+    database: Database, settings: Settings, activity: Activity, redis_url: str | None
+):
+    work = transaction(JOB, database, settings_with(settings, redis_url=redis_url))
+    async with work.session:
+        await job.quick_stats(QuickStats(), work)
+        await work.session.commit()
+
+    assert work.status == "succeeded"
+    assert work.statistics["cached"] is False
+    assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
+
+
+async def test_a_snapshot_of_an_earlier_period_does_not_take_the_place_of_a_later_one_in_redis(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    with_redis = settings_with(settings, redis_url=sessions.url)
+
+    for day in ("2026-03-28", "2026-03-29", "2025-01-01"):
+        work = transaction(JOB, database, with_redis)
+        async with work.session:
+            await snapshots.store(
+                work,
+                kind="daily_report",
+                locale="uk",
+                period=day,
+                payload={"day": day},
+                keep=timedelta(days=400),
+            )
+            await work.session.commit()
+
+    value = json.loads(sessions.redis.get("pocketwatch:analytics:daily_report:uk") or "{}")
+    assert value["period"] == "2026-03-29"
+    assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 3
+
+
+async def test_the_same_period_asked_for_twice_is_one_row(database: Database, settings: Settings, activity: Activity):
+    now = datetime.now(UTC)
+    first = await run_at(now, database, settings)
+    activity.views(now, count=3)
+
+    second = await run_at(now, database, settings)
+
+    (row,) = activity.rows("SELECT payload FROM analytics_snapshots")
+    assert (first["total_views"], second["total_views"]) == (0, 3)
+    assert row["payload"] == second
+
+
+async def test_the_same_message_twice_counts_once(
+    consume: Consume, publisher: Publisher, runs: Runs, activity: Activity, log_lines: list[dict[str, Any]]
+):
+    async with consume():
+        sent = await trigger.publish(publisher, QuickStats())
+        row = await runs.over(sent.message_id)
+        await publisher.publish(message_of(sent, {}), exchange=sent.exchange, routing_key=sent.routing_key)
+        await eventually(lambda: repeated(log_lines))
+
+    assert await runs.of(sent.message_id) == [row]
+    assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
+
+
+async def repeated(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "repeated" for line in log_lines)
+
+
+async def test_an_empty_platform_has_figures_of_nothing(deliver: Deliver, activity: Activity):
+    activity.run("DELETE FROM add_accounts; DELETE FROM auth_user")
+
+    row = await deliver(QuickStats())
+
+    assert row["status"] == "succeeded"
+    assert {key: row["statistics"][key] for key in CONTRACT} == dict.fromkeys(CONTRACT, 0)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        ("2026-03-29T00:00+02:00", "2026-03-30T00:00+03:00"),  # 23 hours
+        ("2026-10-25T00:00+03:00", "2026-10-26T00:00+02:00"),  # 25 hours
+        ("2026-06-01T00:00+03:00", "2026-06-02T00:00+03:00"),
+    ],
+)
+async def test_today_begins_and_ends_at_midnight_in_kyiv(
+    database: Database, settings: Settings, activity: Activity, begins: str, ends: str
+):
+    instant = timedelta(microseconds=1)
+    first, after = at(begins), at(ends)
+    for make in (activity.ads, activity.users, activity.views):
+        make(first - instant, first, after - instant, after)
+
+    at_dawn = await run_at(first, database, settings)
+    at_night = await run_at(after - instant, database, settings)
+    next_day = await run_at(after, database, settings)
+
+    for figures_, moment in ((at_dawn, first), (at_night, after - instant), (next_day, after)):
+        assert figures_ == activity.counts(today(moment))
+    assert [at_night[key] for key in ("today_ads", "today_views", "new_users_today")] == [2, 2, 2]
+    assert [next_day[key] for key in ("today_ads", "today_views", "new_users_today")] == [1, 1, 1]
+
+
+async def test_the_figures_are_right_when_most_views_are_rolled_up(
+    database: Database, settings: Settings, activity: Activity
+):
+    now = datetime.now(UTC)
+    activity.views(now, now - timedelta(days=1), None, count=10_000)
+    everything(activity, now)
+    first = await run_at(now, database, settings)
+    activity.views(now, now - timedelta(days=30), count=11_000)
+
+    second = await run_at(now, database, settings)
+
+    assert [segment for segment, _, _ in activity.segments()][-1] == 1
+    assert first["total_views"] == 30_028
+    assert second == activity.counts(today(now))
+
+
+async def test_views_that_went_with_their_ad_are_not_counted_any_more(
+    database: Database, settings: Settings, activity: Activity
+):
+    now = datetime.now(UTC)
+    (doomed,) = activity.ads(now)
+    activity.views(now, now - timedelta(days=1), count=9_000, ad=doomed)
+    activity.views(now, count=9_000)
+    before = await run_at(now, database, settings)
+    activity.delete_ad(doomed)
+
+    after = await run_at(now, database, settings)
+
+    assert (before["total_views"], after["total_views"]) == (27_000, 9_000)
+    assert after == activity.counts(today(now))
+
+
+async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment(
+    database: Database, settings: Settings, activity: Activity
+):
+    """Each writer commits an ad and a view together: in any one snapshot there are as many of both."""
+    (first_ad,) = activity.ads(datetime.now(UTC))
+    activity.views(datetime.now(UTC), ad=first_ad)
+    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {segments.SEGMENT - 300})")
+    stop = threading.Event()
+    writers = [threading.Thread(target=insert_pairs, args=(activity.database_url, first_ad, stop)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+
+    found = []
+    try:
+        while len(found) < 12 or not activity.segments():
+            found.append(await run_at(datetime.now(UTC), database, settings))
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    at_rest = await run_at(datetime.now(UTC), database, settings)
+
+    assert [figures_["total_views"] for figures_ in found] == [figures_["total_ads"] for figures_ in found]
+    assert [figures_["today_views"] for figures_ in found] == [figures_["today_ads"] for figures_ in found]
+    assert found[0]["total_views"] < found[-1]["total_views"]
+    assert at_rest == activity.counts(today())
+
+
+def insert_pairs(url: str, like: int, stop: threading.Event) -> None:
+    """Ads like this one, each with a view; in one transaction the view comes first, in another the ad."""
+    columns = (
+        "created_at, title, description, currency, dynamic_fields, is_validated, validation_errors, status, "
+        "moderation_reason, auto_moderation_attempts, needs_manual_review, model, seller_type, geocode, is_favorite, "
+        "use_profile_contacts, account_id, mark_id, city_id, region_id"
+    )
+    ad = f"INSERT INTO car_ads ({columns}) SELECT {columns} FROM car_ads WHERE id = {like}"
+    view = f"INSERT INTO ad_views (created_at, ip_address, ad_id) VALUES (now(), '192.0.2.1', {like})"
+    with psycopg.connect(url) as connection:
+        while not stop.is_set():
+            for first, second in ((ad, view), (view, ad)):
+                connection.execute(first.encode())
+                connection.execute(second.encode())
+                connection.commit()
+
+
+async def test_two_runs_at_once_find_the_same(database: Database, settings: Settings, activity: Activity):
+    now = datetime.now(UTC)
+    activity.views(now, None, count=25_000)
+
+    first, second = await asyncio.gather(
+        run_at(now, database, settings), run_at(now + timedelta(seconds=1), database, settings)
+    )
+
+    assert first == second == activity.counts(today(now))
+    assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 2
+
+
+async def test_a_platform_that_was_never_counted_is_rolled_up_in_parts_and_shown_when_that_is_done(
+    consume: Consume,
+    relay: None,
+    publisher: Publisher,
+    runs: Runs,
+    activity: Activity,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(rollup, "DAYS_AT_ONCE", 10_000)
+    activity.views(datetime.now(UTC), count=110_000)
+
+    async with consume(time_budget=timedelta(0)):
+        first = await trigger.publish(publisher, QuickStats())
+
+        async def end() -> list[dict[str, Any]] | None:
+            rows = await runs.newest(job=JOB)
+            over = rows and rows[0]["status"] != "running" and "continued_by" not in rows[0]["statistics"]
+            return rows[::-1] if over else None
+
+        rows = await eventually(end, within=30)
+
+    assert rows[0]["message_id"] == first.message_id
+    assert sum(row["statistics"]["segments_sealed"] for row in rows) == 5
+    assert len([row for row in rows if row["statistics"]["segments_sealed"]]) == 3
+    assert ["total_views" in row["statistics"] for row in rows] == [False] * (len(rows) - 1) + [True]
+    assert rows[-1]["statistics"]["total_views"] == 110_000
+    assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
+
+
+async def test_a_table_that_somebody_has_locked_is_asked_again_later(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(limits, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+
+    with psycopg.connect(activity.database_url) as migration:
+        migration.execute("LOCK TABLE ad_views IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TryLater, match="a table is locked by somebody else"):
+            await run_at(datetime.now(UTC), database, settings)
+
+    assert activity.rows("SELECT * FROM analytics_snapshots") == []
+
+
+async def test_a_statement_that_takes_too_long_is_ended_and_asked_again_later(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+):
+    activity.views(datetime.now(UTC), count=90_000)
+    monkeypatch.setattr(limits, "STATEMENT_TIMEOUT", timedelta(milliseconds=1))
+
+    with pytest.raises(TryLater, match="a statement took longer than its limit"):
+        await run_at(datetime.now(UTC), database, settings)
+
+
+async def test_a_consumer_killed_in_the_middle_is_taken_over(
+    pocketwatch: Program, publisher: Publisher, runs: Runs, activity: Activity
+):
+    activity.views(datetime.now(UTC), count=400_000)
+    consumer = pocketwatch.start("consume", "analytics")
+    await asyncio.to_thread(consumer.until, "consuming")
+
+    sent = await trigger.publish(publisher, QuickStats())
+    await eventually(lambda: begun(activity), within=20)
+    consumer.kill()
+    pocketwatch.start("consume", "analytics")
+
+    row = await runs.over(sent.message_id, within=40)
+    assert (row["status"], row["attempt"]) == ("succeeded", 1)
+    assert row["statistics"]["total_views"] == 400_000
+    assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
+
+
+async def begun(activity: Activity) -> bool:
+    return bool(activity.segments())

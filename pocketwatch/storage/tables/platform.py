@@ -70,6 +70,7 @@ views = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("created_at", sa.DateTime(timezone=True)),
+    sa.Column("ad_id", sa.BigInteger, nullable=False),
 )
 
 WRITTEN = (outstanding_tokens, blacklisted_tokens, ads)  # the others are only read

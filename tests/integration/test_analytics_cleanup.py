@@ -1,0 +1,215 @@
+"""analytics.cleanup: what is expired goes from the table and from Redis, what is current stays."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from consumers.analytics import cleanup as job
+from consumers.analytics.snapshots import PREFIX
+from pocketwatch.errors import GiveUp
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from schemas.ticks import CleanAnalytics
+from tests.fixtures.activity import Activity
+from tests.fixtures.sessions import Sessions
+from tests.fixtures.suite import Deliver
+from tests.support.alone import transaction
+
+JOB = "analytics.cleanup"
+NOTHING = dict.fromkeys(job.STATISTICS, 0)
+ADD = """
+INSERT INTO analytics_snapshots (kind, locale, period, payload, generated_at, expires_at)
+SELECT %(kind)s, %(locale)s,
+  coalesce(%(period)s, to_char(now() - make_interval(days => %(age)s), 'YYYY-MM-DD"T"HH24:MI')), '{}',
+  now() - make_interval(days => %(age)s), now() + make_interval(days => %(left)s) RETURNING id
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings, redis_url: str) -> Settings:
+    servers = settings.servers.model_copy(update={"redis_url": redis_url})
+    return settings.model_copy(update={"servers": servers})
+
+
+def add(
+    activity: Activity,
+    *,
+    age: int,
+    left: int | None,
+    kind: str = "quick_stats",
+    locale: str | None = None,
+    period: str | None = None,
+) -> int:
+    """A snapshot that was made so many days ago, and expires in so many (None: never)."""
+    (id_,) = activity.ids(ADD, kind=kind, locale=locale, age=age, left=left, period=period)
+    return id_
+
+
+def ids(activity: Activity) -> set[int]:
+    return {row["id"] for row in activity.rows("SELECT id FROM analytics_snapshots")}
+
+
+def cached(kind: str, *, hours: float, now: datetime | None = None) -> str:
+    """The value of a key that was written so many hours ago."""
+    made = (now or datetime.now(UTC)) - timedelta(hours=hours)
+    return json.dumps({"kind": kind, "locale": None, "period": "p", "generated_at": made.isoformat(), "payload": {}})
+
+
+async def test_expired_snapshots_go_and_others_stay(deliver: Deliver, activity: Activity):
+    add(activity, age=5, left=-3)
+    add(activity, age=4, left=-2)
+    kept = {add(activity, age=1, left=1), add(activity, age=3, left=None)}
+
+    row = await deliver(CleanAnalytics())
+
+    assert row["status"] == "succeeded"
+    assert row["statistics"]["snapshots_deleted"] == 2
+    assert ids(activity) == kept
+
+
+async def test_the_newest_of_each_kind_and_locale_stays_however_old(deliver: Deliver, activity: Activity):
+    add(activity, age=30, left=-20)
+    kept = {add(activity, age=20, left=-10)}
+    add(activity, age=30, left=-20, kind="platform", locale="uk")
+    kept |= {add(activity, age=20, left=-10, kind="platform", locale=locale) for locale in ("uk", "en", "ru")}
+
+    row = await deliver(CleanAnalytics())
+
+    assert ids(activity) == kept
+    assert row["statistics"]["snapshots_deleted"] == 2
+    assert row["statistics"]["snapshots_kept_as_newest"] == 4
+
+
+async def test_the_newest_period_stays_though_that_of_an_older_one_was_made_later(deliver: Deliver, activity: Activity):
+    newest = add(activity, age=20, left=-10, kind="daily_report", period="2026-03-28")
+    add(activity, age=19, left=-10, kind="daily_report", period="2026-03-27")
+    made_last = add(activity, age=18, left=-10, kind="daily_report", period="2025-01-01")
+
+    await deliver(CleanAnalytics())
+
+    assert ids(activity) == {newest, made_last}
+
+
+async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "PAGE", 2)
+    for age in range(5, 12):
+        add(activity, age=age, left=-1)
+    sessions.redis.set(f"{PREFIX}daily_report_2025-01-01", "old")
+    sessions.redis.set(f"{PREFIX}platform", cached("platform", hours=1))
+    before, keys = ids(activity), sessions.everything()
+
+    dry, real = (transaction(JOB, database, settings) for _ in range(2))
+    await job.clean_analytics(CleanAnalytics(dry_run=True), dry)
+    unchanged = ids(activity) == before and sessions.everything() == keys
+    await job.clean_analytics(CleanAnalytics(), real)
+
+    assert unchanged
+    assert dry.statistics == real.statistics
+    assert real.statistics == NOTHING | {
+        "snapshots_deleted": 6,
+        "snapshots_kept_as_newest": 1,
+        "cache_keys_scanned": 2,
+        "cache_keys_deleted": 1,
+        "cache_keys_given_an_end": 1,
+    }
+
+
+async def test_keys_without_an_end_go_unless_they_are_current_and_then_they_get_one(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    current, old = f"{PREFIX}quick_stats", f"{PREFIX}platform:uk"
+    sessions.redis.set(current, cached("quick_stats", hours=0.5))
+    sessions.redis.set(old, cached("platform", hours=5))
+    sessions.redis.set(f"{PREFIX}daily_report_2025-01-01", "{not json")
+    sessions.redis.rpush(f"{PREFIX}a_list", "x")
+
+    work = transaction(JOB, database, settings)
+    await job.clean_analytics(CleanAnalytics(), work)
+
+    assert sessions.keys() == {current.encode()}
+    assert 1700 < sessions.redis.ttl(current) <= 1800
+    assert work.statistics["cache_keys_deleted"] == 3
+
+
+async def test_a_key_with_an_end_stays_until_then_unless_what_it_says_is_out_of_date(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    sessions.redis.set(f"{PREFIX}quick_stats", cached("quick_stats", hours=0.5), ex=100)
+    sessions.redis.set(f"{PREFIX}somebodys", "a value", ex=100)
+    sessions.redis.set(f"{PREFIX}platform:en", cached("platform", hours=9), ex=100_000)
+
+    await job.clean_analytics(CleanAnalytics(), transaction(JOB, database, settings))
+
+    assert sessions.keys() == {f"{PREFIX}quick_stats".encode(), f"{PREFIX}somebodys".encode()}
+
+
+async def test_keys_of_others_are_never_touched(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    for key in ("pocketwatch:other", "analytics:quick_stats", "user:session:1", "pocketwatch:analytic"):
+        sessions.redis.set(key, cached("quick_stats", hours=500))
+    before = sessions.everything()
+
+    await job.clean_analytics(CleanAnalytics(), transaction(JOB, database, settings))
+
+    assert sessions.everything() == before
+
+
+async def test_a_roll_up_is_never_cleaned(deliver: Deliver, activity: Activity):
+    activity.run("INSERT INTO daily_activity (day, views, new_ads, new_users) VALUES ('2001-01-01', 1, 2, 3)")
+    activity.run("INSERT INTO view_counts VALUES (0, '2001-01-01', 5)")
+
+    await deliver(CleanAnalytics())
+
+    assert len(activity.rows("SELECT * FROM daily_activity")) == 1
+    assert activity.segments() == [(0, "2001-01-01", 5)]
+
+
+async def test_the_same_run_twice_finds_nothing_the_second_time(deliver: Deliver, activity: Activity):
+    add(activity, age=5, left=-3)
+    add(activity, age=1, left=1)
+
+    first, second = await deliver(CleanAnalytics()), await deliver(CleanAnalytics())
+
+    assert [row["statistics"]["snapshots_deleted"] for row in (first, second)] == [1, 0]
+
+
+async def test_redis_that_is_away_is_told_and_keeps_no_row_from_going(
+    database: Database, settings: Settings, activity: Activity
+):
+    add(activity, age=5, left=-3)
+    kept = add(activity, age=1, left=1)
+    servers = settings.servers.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+
+    work = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    await job.clean_analytics(CleanAnalytics(), work)
+
+    assert work.status == "partial"
+    assert work.reason
+    assert work.reason.startswith("the cache was not looked at: Redis at 127.0.0.1:1/0 does not answer")
+    assert ids(activity) == {kept}
+
+
+async def test_without_redis_only_the_table_is_cleaned(database: Database, settings: Settings, activity: Activity):
+    add(activity, age=5, left=-3)
+    kept = add(activity, age=1, left=1)
+    servers = settings.servers.model_copy(update={"redis_url": None})
+
+    work = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    await job.clean_analytics(CleanAnalytics(), work)
+
+    assert (work.status, ids(activity)) == ("succeeded", {kept})
+
+
+async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, activity: Activity):
+    expired = {add(activity, age=5, left=-3), add(activity, age=1, left=1)}
+
+    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+        await job.clean_analytics(
+            CleanAnalytics(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+        )
+
+    assert ids(activity) == expired
