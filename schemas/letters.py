@@ -1,44 +1,3 @@
-<<<<<<< HEAD
-"""Letters: what each of them has to say, as facts without any formatting."""
-
-from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-
-Line = Annotated[str, Field(min_length=1, max_length=500)]
-Title = Annotated[str, Field(max_length=255)]
-
-
-class LetterBase(BaseModel):
-    """A letter: frozen, strict, and refused with a name when a field is not its own.
-
-    `subscribed` letters can be unsubscribed from; `critical` ones are sent whatever their reader prefers, and never in
-    a digest; after `keeps_for` a letter is not worth sending any more.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    subscribed: ClassVar[bool] = False
-    critical: ClassVar[bool] = False
-    for_managers: ClassVar[bool] = False
-    keeps_for: ClassVar[timedelta] = timedelta(days=2)
-
-
-class AdLetter(LetterBase):
-    """About one ad. `occurred_at` is when it happened; `link` is where the reader can see the ad."""
-
-    ad_id: int
-    ad_title: Title
-    occurred_at: AwareDatetime
-    reason: Annotated[str, Field(max_length=2_000)] | None = None
-    reasons: Annotated[tuple[Line, ...], Field(max_length=20)] = ()
-    link: str | None = None
-
-
-class AdApproved(AdLetter):
-    """To the owner: the ad is on the site."""
-=======
 """Letters: what the suite writes to people, each with the facts that its templates print.
 
     owners      ad_approved  ad_rejected  ad_needs_edit  ad_max_attempts  ad_status_changed
@@ -144,46 +103,10 @@ class AdApproved(_AboutAnAd):
     """The ad is on the site. Two days later its owner has seen that himself."""
 
     keeps_for: ClassVar[timedelta] = timedelta(days=2)
->>>>>>> letters
 
     name: Literal["ad_approved"] = "ad_approved"
 
 
-<<<<<<< HEAD
-class AdRejected(AdLetter):
-    """To the owner: the ad is refused."""
-
-    name: Literal["ad_rejected"] = "ad_rejected"
-
-
-class AdNeedsEdit(AdLetter):
-    """To the owner: the ad must be changed; so many attempts are left."""
-
-    name: Literal["ad_needs_edit"] = "ad_needs_edit"
-    attempts_left: Annotated[int, Field(ge=0)] | None = None
-    max_attempts: Annotated[int, Field(ge=1)] = 3
-
-
-class AdMaxAttempts(AdLetter):
-    """To the owner: the ad is refused, because it was changed too often in vain."""
-
-    name: Literal["ad_max_attempts"] = "ad_max_attempts"
-    max_attempts: Annotated[int, Field(ge=1)] = 3
-
-
-class Plain(LetterBase):
-    """Words of somebody else, one paragraph after the other."""
-
-    name: Literal["plain"] = "plain"
-    subject: Annotated[str, Field(min_length=1, max_length=200)]
-    paragraphs: Annotated[tuple[Annotated[str, Field(max_length=5_000)], ...], Field(min_length=1, max_length=200)]
-
-
-Letter = Annotated[
-    AdApproved | AdRejected | AdNeedsEdit | AdMaxAttempts | Plain,
-    Field(discriminator="name"),
-]
-=======
 class AdRejected(_AboutAnAd):
     """The ad is not shown; `attempts_left` is how often it may still be submitted (None: nothing is said)."""
 
@@ -307,4 +230,3 @@ Letter = Annotated[
 LETTERS: Mapping[str, type[AnyLetter]] = {
     model.model_fields["name"].default: model for model in get_args(get_args(Letter)[0])
 }
->>>>>>> letters
