@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from faststream.rabbit import RabbitRouter
 
+from consumers.analytics import daily_report, quick_stats
 from consumers.analytics import platform as analytics_platform
-from consumers.analytics import quick_stats
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.maintenance import archive_ads, purge_logs, vacuum
 from consumers.rates import cleanup as rates_cleanup
@@ -16,7 +16,7 @@ GROUPS: Mapping[str, tuple[RabbitRouter, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
-    "analytics": (quick_stats.router, analytics_platform.router),
+    "analytics": (quick_stats.router, analytics_platform.router, daily_report.router),
 }
 
 

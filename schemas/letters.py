@@ -313,10 +313,14 @@ class DailyReport(AnyLetter):
     missing: Annotated[list[ReportGap], Field(max_length=20)] = []
     charts: Annotated[list[ReportChart], Field(max_length=4)] = []
 
+    def count(self, name: FigureName) -> int | None:
+        """One of the figures of the day."""
+        return next((figure.value for figure in self.figures if figure.name == name), None)
+
     @property
-    def views(self) -> int | None:
-        """How many there were."""
-        return next((figure.value for figure in self.figures if figure.name == "views"), None)
+    def trouble(self) -> list[ReportRun]:
+        """The jobs that failed in the night, whatever became of them later."""
+        return [run for run in self.runs or () if run.failed or run.dead]
 
 
 def _share(value: float | None, base: float | None) -> float | None:

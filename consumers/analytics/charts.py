@@ -28,6 +28,7 @@ TITLE, TEXT = 11, 10  # points
 DARK, MIDDLE, PALE, INK = "#1a5fb4", "#5f7fa8", "#b9cbe2", "#3a3f46"
 ROOM = 1.18  # above what is highest, for its number
 WEEK = 7
+BESIDE = 5  # bars that a number is as wide as
 
 Draw = Callable[["Axes"], None]
 
@@ -50,7 +51,7 @@ def _views(report: Report, locale: Locale) -> ReportChart | None:
         if counts[-1] is not None:
             axes.annotate(
                 _number(counts[-1], locale),
-                (len(counts) - 1, counts[-1]),
+                (len(counts) - 1, max(_known(counts[-BESIDE:]))),
                 ha="right",
                 va="bottom",
                 xytext=(4, 1),
@@ -81,7 +82,7 @@ def _people(report: Report, locale: Locale) -> ReportChart | None:
             axes.plot(known, dashes, color=colour, linewidth=2, label=label)
             axes.plot(len(known) - 1, known[-1], "o", color=colour, markersize=5)
         _scale(axes, report.lately, max(_known([*ads, *users])), locale)
-        axes.legend(loc="upper left", fontsize=TEXT, frameon=False, ncols=2, borderaxespad=0, handlelength=1.8)
+        axes.legend(loc="upper left", fontsize=TEXT, frameon=False, ncols=2, labelcolor=INK, borderaxespad=0)
 
     return _chart("people", words.people, _alt(report.lately, ("new_ads", "new_users"), locale), lines)
 
@@ -164,14 +165,14 @@ def _png(title: str, draw_into: Draw) -> bytes:
     draw_into(axes)
     figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE, color=INK, weight="bold")
     canvas.draw()
-    return _compressed(canvas.buffer_rgba())
+    return _compressed(canvas.buffer_rgba(), canvas.get_width_height())
 
 
-def _compressed(pixels: Any) -> bytes:
+def _compressed(pixels: Any, size: tuple[int, int]) -> bytes:
     """As a palette image."""
     from PIL import Image  # noqa: PLC0415  Matplotlib needs it, too
 
-    image = Image.fromarray(pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image = Image.frombuffer("RGBA", size, pixels).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -42,6 +42,8 @@ SCHEDULE = {
     "archive-ads-daily": ("45 4 * * *", "maintenance.archive_ads", {"inactive_days": 180}),
     "vacuum-weekly": ("0 5 * * SUN", "maintenance.vacuum", {}),
     "generate-quick-stats-every-15min": ("*/15 * * * *", "analytics.quick_stats", {}),
+    "generate-platform-analytics-hourly": ("0 * * * *", "analytics.platform", {}),
+    "generate-daily-report": ("0 9 * * *", "analytics.daily_report", {}),
 }
 RUN_LOG = [
     "job",
