@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.fixtures.smtp",
     "tests.fixtures.activity",
     "tests.fixtures.letters",
+    "tests.fixtures.reports",
 ]

@@ -133,16 +133,17 @@ def usable(address: str) -> tuple[str, str]:
 
 async def write(found: Report, locales: Iterable[Locale]) -> Mapping[Locale, letters.DailyReport]:
     """The letter in each of these languages. The charts take a while, and so a thread."""
-    written = {}
-    for locale in sorted(locales):
-        drawn = await asyncio.to_thread(charts.draw, found, locale)
-        written[locale] = letters.DailyReport(
-            occurred_at=found.made_at,
-            day=found.day,
-            figures=found.figures,
-            rates=found.rates,
-            runs=found.runs,
-            missing=found.missing,
-            charts=drawn,
-        )
-    return written
+    return {locale: await asyncio.to_thread(letter_of, found, locale) for locale in sorted(locales)}
+
+
+def letter_of(found: Report, locale: Locale) -> letters.DailyReport:
+    """The letter, whose charts are in this language."""
+    return letters.DailyReport(
+        occurred_at=found.made_at,
+        day=found.day,
+        figures=found.figures,
+        rates=found.rates,
+        runs=found.runs,
+        missing=found.missing,
+        charts=charts.draw(found, locale),
+    )
