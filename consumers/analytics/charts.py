@@ -21,14 +21,14 @@ from schemas.ticks import Locale
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 5.6, 2.1  # inches, of a hundred CSS pixels each
+WIDTH, HEIGHT = 5.6, 2.6  # inches, of a hundred CSS pixels each
 DOTS_PER_INCH = 200  # two for each CSS pixel
 COLOURS = 32  # enough for two tones and their edges, in a third of the bytes
-TITLE, TEXT = 11, 10  # points
+TITLE, TEXT = 14, 13  # points; a telephone shows them at half their size
 DARK, MIDDLE, PALE, INK = "#1a5fb4", "#5f7fa8", "#b9cbe2", "#3a3f46"
 ROOM = 1.18  # above what is highest, for its number
 WEEK = 7
-BESIDE = 5  # bars that a number is as wide as
+BESIDE = 7  # bars that a number is as wide as
 
 Draw = Callable[["Axes"], None]
 
@@ -75,8 +75,8 @@ def _people(report: Report, locale: Locale) -> ReportChart | None:
 
     def lines(axes: "Axes") -> None:
         for label, counts, dashes, colour in (
-            (words.figures["new_ads"], ads, "-", DARK),
-            (words.figures["new_users"], users, "--", MIDDLE),
+            (words.lines[0], ads, "-", DARK),
+            (words.lines[1], users, "--", MIDDLE),
         ):
             known = [float("nan") if count is None else count for count in counts]
             axes.plot(known, dashes, color=colour, linewidth=2, label=label)

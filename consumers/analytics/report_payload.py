@@ -10,7 +10,7 @@ from schemas.letters import ReportFigure, ReportGap, ReportRate
 from schemas.ticks import Locale
 
 RATE = "#,##0.0000"
-CHANGE = "+#,##0.0%;-#,##0.0%"
+CHANGE, NO_CHANGE = "+#,##0.0%;\u2212#,##0.0%", "0.0%"  # of percents, in tenths
 
 
 def payload(report: Report, locale: Locale) -> dict[str, Any]:
@@ -63,7 +63,10 @@ def _text(value: float | None, form: str | None, locale: Locale) -> str | None:
 
 
 def _change(share: float | None, locale: Locale) -> str | None:
-    return None if share is None else format_percent(share, CHANGE, locale=locale)
+    if share is None:
+        return None
+    tenths = round(share, 3) or 0.0  # without the sign of a nothing
+    return format_percent(tenths, CHANGE if tenths else NO_CHANGE, locale=locale)
 
 
 def _rounded(share: float | None) -> float | None:

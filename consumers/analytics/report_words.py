@@ -14,6 +14,7 @@ class Words:
     Args:
         figures: their names, as rows of a table have them.
         views, people, decisions: titles of the charts.
+        lines: what the two lines of the second are.
         alt_day: of a chart over days; what, the day, its number, the least and the most.
         nobody_knows: instead of a number.
         gaps: what is missing.
@@ -22,6 +23,7 @@ class Words:
     figures: Mapping[FigureName, str]
     views: str
     people: str
+    lines: tuple[str, str]
     decisions: str
     alt_day: str
     nobody_knows: str
@@ -43,6 +45,7 @@ ENGLISH = Words(
     },
     views="Views, last 28 days",
     people="New ads and new users, last 28 days",
+    lines=("Ads", "Users"),
     decisions="Decisions of the day",
     alt_day="{what}: {value} on {day}; least {least}, most {most} in 28 days",
     nobody_knows="unknown",
@@ -72,6 +75,7 @@ UKRAINIAN = Words(
     },
     views="Перегляди за останні 28 днів",
     people="Нові оголошення й користувачі за 28 днів",
+    lines=("Оголошення", "Користувачі"),
     decisions="Рішення модерації за день",
     alt_day="{what}: {value} ({day}); за 28 днів найменше {least}, найбільше {most}",
     nobody_knows="невідомо",
@@ -101,6 +105,7 @@ RUSSIAN = Words(
     },
     views="Просмотры за последние 28 дней",
     people="Новые объявления и пользователи за 28 дней",
+    lines=("Объявления", "Пользователи"),
     decisions="Решения модерации за день",
     alt_day="{what}: {value} ({day}); за 28 дней меньше всего {least}, больше всего {most}",
     nobody_knows="неизвестно",

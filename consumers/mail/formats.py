@@ -45,7 +45,8 @@ def filters(locale: str, timezone: str) -> dict[str, Filter]:
         return format_decimal(value, "#,##0.0000", locale=spoken)
 
     def change(share: float) -> str:
-        return format_percent(share, "+#,##0.0%;\u2212#,##0.0%", locale=spoken)
+        tenths = round(share, 3) or 0.0  # without the sign of a nothing
+        return format_percent(tenths, "+#,##0.0%;\u2212#,##0.0%" if tenths else "0.0%", locale=spoken)
 
     def span(seconds: float) -> str:
         return format_timedelta(timedelta(seconds=round(seconds)), format="short", locale=spoken)
