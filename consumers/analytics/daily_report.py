@@ -94,7 +94,9 @@ async def keep(found: Report, work: Transaction) -> None:
 
 async def mail(found: Report, readers: Sequence[Reader], work: Transaction) -> None:
     """Ask for the letters that nobody has asked for before. Its row in the log is what makes a letter the same."""
-    entries = {entry.key: (entry, reader) for entry, reader in asked(found.day, readers)}
+    entries: dict[str, tuple[Entry, Reader]] = {}
+    for entry, reader in asked(found.day, readers):
+        entries.setdefault(entry.key, (entry, reader))
     new = await queries_report.claim(work.session, [entry for entry, _ in entries.values()])
     wanted = [(entry, reader) for key, (entry, reader) in entries.items() if key in new and entry.status == "pending"]
     written = await write(found, {reader.locale for _, reader in wanted})
@@ -112,8 +114,8 @@ async def mail(found: Report, readers: Sequence[Reader], work: Transaction) -> N
 
 
 def asked(day: date, readers: Iterable[Reader]) -> Iterable[tuple[Entry, Reader]]:
-    """The row of each reader's letter; the later of two with the same address comes first, so that the earlier wins."""
-    for reader in sorted(readers, key=lambda reader: reader.id, reverse=True):
+    """The row of each reader's letter; those with the same address have the same key."""
+    for reader in readers:
         address, error = usable(reader.address)
         key = f"daily_report:{day}:{address.lower()}"
         status = "failed" if error else "pending"
