@@ -26,7 +26,7 @@ def image_of(chart) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(chart.png)))
 
 
-def with_day(report, **values):
+def with_day(report, **values: int | None):
     """The report with other figures of its day."""
     last = report.lately[-1]
     lately = [*report.lately[:-1], Past(last.day, {**last.values, **values})]
