@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from faststream.rabbit import RabbitRouter
 
 from consumers.analytics import cleanup as analytics_cleanup
+from consumers.analytics import daily_report, quick_stats
 from consumers.analytics import platform as analytics_platform
-from consumers.analytics import quick_stats
 from consumers.bridge import celery
 from consumers.cleanup import log_files, media, sessions, static_files, tokens
 from consumers.mail import delivery, digest, unsubscribe
@@ -23,7 +23,7 @@ GROUPS: Mapping[str, tuple[Router, ...]] = {
     "cleanup": (tokens.router, media.router, static_files.router, log_files.router, sessions.router),
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
-    "analytics": (quick_stats.router, analytics_platform.router, analytics_cleanup.router),
+    "analytics": (quick_stats.router, analytics_platform.router, daily_report.router, analytics_cleanup.router),
     "moderation": (review.router, user_notices.router, manager_notices.router),
     "mail": (delivery.router, digest.router, unsubscribe.router),
     "bridge": (celery.router,),

@@ -2,14 +2,18 @@
 
     owners      ad_approved  ad_rejected  ad_needs_edit  ad_max_attempts  ad_status_changed
     managers    manager_review_required  manager_ad_flagged  manager_max_attempts  manager_ad_event  manager_digest
+                daily_report
     anybody     plain
 
 Facts are typed and unformatted: dates, numbers and plurals take the reader's form in the templates.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -46,6 +50,16 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _png(text: str) -> str:
+    try:
+        is_png = base64.b64decode(text, validate=True).startswith(b"\x89PNG\r\n\x1a\n")
+    except binascii.Error:
+        is_png = False
+    if not is_png:
+        raise ValueError("must be a PNG image in base64")
+    return text
+
+
 # What people typed arrives as it is; in a letter it is one line, whatever they typed.
 Title = Annotated[str, Field(max_length=255), AfterValidator(_one_line)]
 Reason = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
@@ -56,6 +70,8 @@ Paragraph = Annotated[str, Field(max_length=10_000), AfterValidator(_paragraph)]
 Link = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+Png = Annotated[str, Field(max_length=60_000), AfterValidator(_png)]
 
 Status = Literal["active", "draft", "pending", "needs_review", "rejected", "blocked", "sold", "archived", "inactive"]
 OtherStatus = Literal["draft", "pending", "needs_review", "blocked", "sold", "archived", "inactive"]
@@ -205,6 +221,113 @@ class ManagerDigest(AnyLetter):
         return len(self.items) + self.left_out
 
 
+FigureName = Literal[
+    "views",
+    "new_ads",
+    "new_users",
+    "decisions_approve",
+    "decisions_needs_edit",
+    "decisions_reject",
+    "decisions_review",
+    "decisions_max_attempts",
+    "letters_sent",
+    "letters_failed",
+]
+Gap = Literal["day", "decisions", "letters", "comparison", "rates", "old_rates", "runs", "no_runs"]
+
+
+class ReportFigure(_Facts):
+    """One count of a day; null where nobody knows. `weekday_mean`: of the same weekday in the four weeks before."""
+
+    name: FigureName
+    value: Id | None
+    day_before: Id | None = None
+    weekday_mean: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    @property
+    def change(self) -> float | None:
+        """The difference to the day before, as a share of it."""
+        return _share(self.value, self.day_before)
+
+    @property
+    def change_to_usual(self) -> float | None:
+        """The same to what is usual on this weekday."""
+        return _share(self.value, self.weekday_mean)
+
+
+class ReportRate(_Facts):
+    """UAH for one unit of `currency`, as it was in force; `before` is that of the day before, of the same source."""
+
+    currency: Word
+    rate: Annotated[Decimal, Field(gt=0)]
+    source: Word
+    rate_date: date
+    before: Annotated[Decimal, Field(gt=0)] | None = None
+
+    @property
+    def change(self) -> float | None:
+        """The difference to the day before, as a share of it."""
+        return None if self.before is None else float(self.rate / self.before - 1)
+
+
+class ReportRun(_Facts):
+    """What a job did in the night. `failed` counts attempts, `dead` what was given up, `seconds` all that it took."""
+
+    job: Word
+    runs: Count
+    partial: Count = 0
+    failed: Count = 0
+    dead: Count = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+
+
+class ReportGap(_Facts):
+    """Something that is not known, and so is missing. `since` is the first day that a log still knows of."""
+
+    what: Gap
+    names: Annotated[list[Word], Field(max_length=100)] = []
+    since: date | None = None
+
+
+class ReportChart(_Facts):
+    """A picture that the HTML shows as `cid:<content_id>`; `alt` says its numbers in the reader's language."""
+
+    content_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+    alt: Annotated[str, Field(max_length=500), AfterValidator(_is_one_line)]
+    png: Png
+
+
+class DailyReport(AnyLetter):
+    """One day of the marketplace; the next report comes soon enough. Its charts are in the reader's language.
+
+    `runs`: null where no log knows of them; those that failed come first.
+    """
+
+    subscribed: ClassVar[bool] = True
+    keeps_for: ClassVar[timedelta] = timedelta(days=2)
+
+    name: Literal["daily_report"] = "daily_report"
+    day: date
+    figures: Annotated[list[ReportFigure], Field(max_length=20)]
+    rates: Annotated[list[ReportRate], Field(max_length=100)] = []
+    runs: Annotated[list[ReportRun], Field(max_length=100)] | None = None
+    missing: Annotated[list[ReportGap], Field(max_length=20)] = []
+    charts: Annotated[list[ReportChart], Field(max_length=4)] = []
+
+    def count(self, name: FigureName) -> int | None:
+        """One of the figures of the day."""
+        return next((figure.value for figure in self.figures if figure.name == name), None)
+
+    @property
+    def trouble(self) -> list[ReportRun]:
+        """The jobs that failed in the night, whatever became of them later."""
+        return [run for run in self.runs or () if run.failed or run.dead]
+
+
+def _share(value: float | None, base: float | None) -> float | None:
+    return None if value is None or not base else value / base - 1
+
+
 class Plain(AnyLetter):
     """A letter in somebody's own words: one line of subject, and paragraphs that may hold line breaks."""
 
@@ -224,6 +347,7 @@ Letter = Annotated[
     | ManagerMaxAttempts
     | ManagerAdEvent
     | ManagerDigest
+    | DailyReport
     | Plain,
     Field(discriminator="name"),
 ]

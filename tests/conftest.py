@@ -14,4 +14,5 @@ pytest_plugins = [
     "tests.fixtures.moderation",
     "tests.fixtures.mail",
     "tests.fixtures.activity",
+    "tests.fixtures.reports",
 ]

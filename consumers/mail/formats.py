@@ -3,13 +3,14 @@
 import functools
 import unicodedata
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_time
-from babel.numbers import format_decimal
+from babel.dates import format_date, format_time, format_timedelta
+from babel.numbers import format_decimal, format_percent
 
 LONGEST_SUBJECT = 60  # characters; telephones show about forty of them
 WORD_WITHIN = 12  # a cut moves back to the end of a word if one is as near as this
@@ -20,7 +21,7 @@ Filter = Callable[..., str]
 
 
 def filters(locale: str, timezone: str) -> dict[str, Filter]:
-    """`datetime`, `number` and `with_title`, for templates."""
+    """`datetime`, `date`, `number`, `rate`, `change`, `span` and `with_title`, for templates."""
     spoken, zone = Locale.parse(locale), ZoneInfo(timezone)
 
     # Babel takes 30 µs for one of these; there are few days and 1 440 minutes.
@@ -33,14 +34,32 @@ def filters(locale: str, timezone: str) -> dict[str, Filter]:
         return format_time(time(hour, minutes), "short", locale=spoken)
 
     @functools.lru_cache(maxsize=512)
-    def number(value: int) -> str:
+    def number(value: float) -> str:
         return format_decimal(value, locale=spoken)
 
     def moment(value: datetime) -> str:
         local = value.astimezone(zone)
         return f"{day(local.date())}, {minute(local.hour, local.minute)}"
 
-    return {"datetime": moment, "number": number, "with_title": with_title}
+    def rate(value: Decimal) -> str:
+        return format_decimal(value, "#,##0.0000", locale=spoken)
+
+    def change(share: float) -> str:
+        tenths = round(share, 3) or 0.0  # without the sign of a nothing
+        return format_percent(tenths, "+#,##0.0%;\u2212#,##0.0%" if tenths else "0.0%", locale=spoken)
+
+    def span(seconds: float) -> str:
+        return format_timedelta(timedelta(seconds=round(seconds)), format="short", locale=spoken)
+
+    return {
+        "datetime": moment,
+        "date": day,
+        "number": number,
+        "rate": rate,
+        "change": change,
+        "span": span,
+        "with_title": with_title,
+    }
 
 
 def with_title(news: Any, title: str) -> str:

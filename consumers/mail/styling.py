@@ -1,7 +1,8 @@
 """Templates as they are on disk, with the style sheet written into the HTML ones when they are loaded.
 
 Programs that show letters drop style sheets, so each element needs its own `style`. Done to a template once, that costs
-nothing per letter. What is between the braces of Jinja is hidden from the HTML parser meanwhile.
+nothing per letter. What is between the braces of Jinja is hidden from the HTML parser meanwhile: as a word, or as a
+comment where a statement has a line of its own, because the parser moves words out of a table, from between its rows.
 """
 
 import re
@@ -13,7 +14,8 @@ from jinja2 import BaseLoader, Environment, PackageLoader
 STYLES = "_base/letter.css"
 COMMENT = re.compile(r"{#.*?#}\n?", re.DOTALL)
 CODE = re.compile(r"{%-?\s*trans\b.*?\bendtrans\s*-?%}|{%.*?%}|{{.*?}}", re.DOTALL)
-HIDDEN = re.compile(r"jinja-(\d+)-code")
+OWN_LINE = re.compile(r"^[ \t]*({%(?!-?\s*trans\b)[^\n]*?%})[ \t]*$", re.MULTILINE)
+HIDDEN = re.compile(r"<!--jinja-(\d+)-code-->|jinja-(\d+)-code")
 
 Source = tuple[str, str | None, Callable[[], bool] | None]
 
@@ -48,7 +50,10 @@ def styled(source: str, styles: str) -> str:
         code.append(match[0])
         return f"jinja-{len(code) - 1}-code"
 
-    html = CODE.sub(hide, COMMENT.sub("", source))
+    def hide_line(match: re.Match[str]) -> str:
+        return match[0] if match[1].count("%}") > 1 else f"<!--{hide(match)}-->"
+
+    html = CODE.sub(hide, OWN_LINE.sub(hide_line, COMMENT.sub("", source)))
     if html.startswith("<!DOCTYPE"):
         inliner = css_inline.CSSInliner(
             extra_css=styles, inline_style_tags=False, keep_style_tags=True, load_remote_stylesheets=False
@@ -56,4 +61,4 @@ def styled(source: str, styles: str) -> str:
         html = inliner.inline(html)
     else:
         html = css_inline.inline_fragment(html, styles, load_remote_stylesheets=False)
-    return HIDDEN.sub(lambda match: code[int(match[1])], html)
+    return HIDDEN.sub(lambda match: code[int(match[1] or match[2])], html)

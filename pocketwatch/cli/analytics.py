@@ -104,11 +104,44 @@ def _platform(payload: Mapping[str, Any]) -> Tables:
 
 
 def _report(payload: Mapping[str, Any]) -> Tables:
+    """What nobody knows is a question mark."""
+    lately = {name: [day[name] for day in payload["lately"]] for name in (row["name"] for row in payload["figures"])}
     yield (
-        "figures",
-        ("figure", "the day", "the day before", "same weekday, mean of 4"),
-        [[row["name"], row["value"], row["day_before"], row["weekday_mean"]] for row in payload["figures"]],
+        f"figures of {payload['day']}",
+        ("figure", "the day", "the day before", "", "same weekday, mean of 4", "", "28 days"),
+        [
+            [row["label"], *(_known(row["texts"][name]) for name in COLUMNS), sparkline(lately[row["name"]])]
+            for row in payload["figures"]
+        ],
     )
+    yield (
+        "rates",
+        ("currency", "UAH", "change", "of", "source"),
+        [
+            [row["currency"], row["texts"]["rate"], _known(row["texts"]["change"]), row["rate_date"], row["source"]]
+            for row in payload["rates"]
+        ],
+    )
+    yield (
+        "the night's runs",
+        ("job", "runs", "partial", "failed", "given up", "seconds"),
+        [
+            [row[name] for name in ("job", "runs", "partial", "failed", "dead", "seconds")]
+            for row in payload["runs"] or ()
+        ],
+    )
+    yield (
+        "missing",
+        ("what", "which", "known since"),
+        [[gap["label"], ", ".join(gap["names"]), gap["since"] or ""] for gap in payload["missing"]],
+    )
+
+
+COLUMNS = ("value", "day_before", "change", "weekday_mean", "change_to_usual")
+
+
+def _known(text: str | None) -> str:
+    return "?" if text is None else text
 
 
 def sparkline(values: Sequence[float | None]) -> str:

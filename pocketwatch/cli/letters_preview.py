@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from jinja2 import Environment, PackageLoader
 
-from consumers.mail import mime, samples
+from consumers.mail import mime, pictures, samples
 from consumers.mail.catalogues import LOCALES
 from consumers.mail.headers import message_id
 from consumers.mail.rendering import Letters, Rendered
@@ -40,12 +40,12 @@ def _write(folder: Path, letters: Letters, letter: Letter, locale: str) -> dict[
     rendered = letters.render(letter, locale, unsubscribe_url=unsubscribe_url)
     stem = f"{letter.name}.{locale}"
     (folder / f"{stem}.txt").write_text(f"{rendered.subject}\n\n{rendered.text}", encoding="utf-8")
-    (folder / f"{stem}.html").write_text(rendered.html, encoding="utf-8")
-    (folder / f"{stem}.eml").write_bytes(_message(rendered, stem, unsubscribe_url))
+    (folder / f"{stem}.html").write_text(pictures.inlined(rendered.html, letter), encoding="utf-8")
+    (folder / f"{stem}.eml").write_bytes(_message(letter, rendered, stem, unsubscribe_url))
     return {"name": letter.name, "locale": locale, "stem": stem, "subject": rendered.subject}
 
 
-def _message(rendered: Rendered, stem: str, unsubscribe_url: str | None) -> bytes:
+def _message(letter: Letter, rendered: Rendered, stem: str, unsubscribe_url: str | None) -> bytes:
     return mime.build(
         rendered,
         sender=samples.SITE.sender,
@@ -53,6 +53,7 @@ def _message(rendered: Rendered, stem: str, unsubscribe_url: str | None) -> byte
         message_id=message_id(stem, "cars.example"),
         date=samples.AT,
         unsubscribe_url=unsubscribe_url,
+        attachments=pictures.of(letter),
     )
 
 

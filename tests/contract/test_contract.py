@@ -44,6 +44,8 @@ SCHEDULE = {
     "send-manager-digests": ("*/5 * * * *", "mail.digest", {}),
     "generate-quick-stats-every-15min": ("*/15 * * * *", "analytics.quick_stats", {}),
     "cleanup-analytics-cache-daily": ("0 1 * * *", "analytics.cleanup", {}),
+    "generate-platform-analytics-hourly": ("0 * * * *", "analytics.platform", {}),
+    "generate-daily-report": ("0 9 * * *", "analytics.daily_report", {}),
 }
 RUN_LOG = [
     "job",

@@ -90,8 +90,8 @@ def test_the_list_of_critical_letters_is_short():
     assert [name for name, letter in LETTERS.items() if letter.critical] == ["ad_max_attempts", "manager_max_attempts"]
 
 
-def test_only_digests_can_be_unsubscribed_from():
-    assert [name for name, letter in LETTERS.items() if letter.subscribed] == ["manager_digest"]
+def test_only_digests_and_reports_can_be_unsubscribed_from():
+    assert [name for name, letter in LETTERS.items() if letter.subscribed] == ["manager_digest", "daily_report"]
 
 
 def test_news_of_an_approval_are_stale_after_two_days_and_of_a_refusal_after_seven(sample):

@@ -95,16 +95,17 @@ def test_no_template_says_that_its_text_is_safe():
 
 @pytest.mark.parametrize("locale", LOCALES)
 @pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
-def test_a_letter_loads_nothing_and_runs_nothing(letters, letter, locale):
+def test_a_letter_loads_nothing_but_what_comes_with_it_and_runs_nothing(letters, letter, locale):
     html = letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html
 
     page = Page(html)
 
-    assert not {"img", "script", "link", "iframe", "object", "form", "video", "svg"} & set(page.tags)
+    assert not {"script", "link", "iframe", "object", "form", "video", "svg"} & set(page.tags)
     assert not re.search(r"url\(|@import|@font-face|expression\(", html)
     for tag, name, value in page.attributes:
         assert not name.startswith("on")
-        assert name not in {"src", "srcset", "background", "ping"}
+        assert name not in {"srcset", "background", "ping"}
+        assert name != "src" or (tag == "img" and value.startswith("cid:"))
         if "://" in value:
             assert (tag, name) == ("a", "href")
 
@@ -125,7 +126,7 @@ def test_a_subject_has_at_most_sixty_characters(letters, letter, locale):
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("name", [name for name in LETTERS if name not in {"manager_digest", "plain"}])
+@pytest.mark.parametrize("name", [name for name in LETTERS if name not in {"manager_digest", "daily_report", "plain"}])
 def test_a_long_title_is_cut_and_never_the_news(letters, sample, name, locale):
     usual = letters.render(sample(name, ad_id=12_345_678, ad_title="?"), locale).subject
 

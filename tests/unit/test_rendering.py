@@ -19,8 +19,13 @@ def test_a_letter_in_ukrainian_reads_like_this(letters, as_read, pinned, letter)
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])
-def test_a_letter_in_another_language_reads_like_this(letters, as_read, pinned, sample, locale):
-    assert as_read(letters.render(sample("ad_needs_edit"), locale)) == pinned("ad_needs_edit", locale)
+@pytest.mark.parametrize("name", ["ad_needs_edit", "daily_report"])
+def test_a_letter_in_another_language_reads_like_this(letters, as_read, pinned, sample, name, locale):
+    letter = sample(name)
+
+    rendered = letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE if letter.subscribed else None)
+
+    assert as_read(rendered) == pinned(name, locale)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""A report as it is stored for readers of one language: each number beside its text."""
+
+from typing import Any
+
+from babel.numbers import format_decimal, format_percent
+
+from consumers.analytics.report import Past, Report
+from consumers.analytics.report_words import WORDS
+from schemas.letters import ReportFigure, ReportGap, ReportRate
+from schemas.ticks import Locale
+
+RATE = "#,##0.0000"
+CHANGE, NO_CHANGE = "+#,##0.0%;\u2212#,##0.0%", "0.0%"  # of percents, in tenths
+
+
+def payload(report: Report, locale: Locale) -> dict[str, Any]:
+    """What JSON can hold; null is unknown."""
+    return {
+        "locale": locale,
+        "day": report.day.isoformat(),
+        "complete": not report.missing,
+        "missing": [_gap(gap, locale) for gap in report.missing],
+        "figures": [_figure(figure, locale) for figure in report.figures],
+        "rates": [_rate(rate, locale) for rate in report.rates],
+        "runs": None if report.runs is None else [run.model_dump(mode="json") for run in report.runs],
+        "lately": [_past(past) for past in report.lately],
+    }
+
+
+def _gap(gap: ReportGap, locale: Locale) -> dict[str, Any]:
+    return {**gap.model_dump(mode="json"), "label": WORDS[locale].gaps[gap.what]}
+
+
+def _figure(figure: ReportFigure, locale: Locale) -> dict[str, Any]:
+    """`change` and `change_to_usual` are shares of the day before and of the mean."""
+    texts = {
+        "value": _text(figure.value, None, locale),
+        "day_before": _text(figure.day_before, None, locale),
+        "weekday_mean": _text(figure.weekday_mean, None, locale),
+        "change": _change(figure.change, locale),
+        "change_to_usual": _change(figure.change_to_usual, locale),
+    }
+    return {
+        **figure.model_dump(mode="json"),
+        "change": _rounded(figure.change),
+        "change_to_usual": _rounded(figure.change_to_usual),
+        "label": WORDS[locale].figures[figure.name],
+        "texts": texts,
+    }
+
+
+def _rate(rate: ReportRate, locale: Locale) -> dict[str, Any]:
+    texts = {"rate": _text(float(rate.rate), RATE, locale), "change": _change(rate.change, locale)}
+    return {**rate.model_dump(mode="json"), "change": _rounded(rate.change), "texts": texts}
+
+
+def _past(past: Past) -> dict[str, Any]:
+    return {"day": past.day.isoformat()} | {name: past.values[name] for name in past.values}
+
+
+def _text(value: float | None, form: str | None, locale: Locale) -> str | None:
+    return None if value is None else format_decimal(value, form, locale=locale)
+
+
+def _change(share: float | None, locale: Locale) -> str | None:
+    if share is None:
+        return None
+    tenths = round(share, 3) or 0.0  # without the sign of a nothing
+    return format_percent(tenths, CHANGE if tenths else NO_CHANGE, locale=locale)
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)

@@ -1,0 +1,148 @@
+"""The report's letter in a browser: on a telephone and on a desk, in three languages."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from consumers.analytics.daily_report import letter_of
+from consumers.analytics.report import Report
+from consumers.mail import pictures
+from consumers.mail.catalogues import LOCALES
+from consumers.mail.rendering import Letters
+from consumers.mail.samples import UNSUBSCRIBE
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+WIDTHS = (360, 800)
+HEIGHT = 2600
+DARK, PALE = (26, 95, 180), (185, 203, 226)  # the tones of the bars
+# A window of chromium is never narrower than 500 pixels, so the letter is measured in a frame of the wanted width.
+PAGE = """<!DOCTYPE html><meta charset="utf-8"><body style="margin:0"><pre id="found"></pre>
+<iframe id="letter" src="letter.html" style="border:0;width:{width}px;height:{height}px"></iframe>
+<script>
+window.onload = () => {{
+  const page = document.getElementById("letter").contentDocument;
+  const right = [...page.querySelectorAll("body *")].map(one => Math.ceil(one.getBoundingClientRect().right));
+  const images = [...page.images].map(one => [one.alt, one.complete ? one.naturalWidth : 0, one.clientWidth]);
+  const found = {{width: page.documentElement.clientWidth, scroll: page.documentElement.scrollWidth,
+    right: Math.max(...right), images: images, text: page.body.innerText}};
+  document.getElementById("found").textContent = JSON.stringify(found);
+}};
+</script>"""
+
+
+@dataclass
+class Browser:
+    """A browser that shows a letter, and says what it made of it."""
+
+    folder: Path
+
+    def opens(self, html: str, width: int) -> dict[str, Any]:
+        """How wide the letter is in a window so wide, its images and its text."""
+        (self.folder / "letter.html").write_text(html, encoding="utf-8")
+        page = self.folder / "page.html"
+        page.write_text(PAGE.format(width=width, height=HEIGHT), encoding="utf-8")
+        dom = self._run("--virtual-time-budget=10000", "--dump-dom", page.as_uri())
+        found = re.search(r'<pre id="found">(.+?)</pre>', dom, re.DOTALL)
+        assert found, dom[:2000]
+        return json.loads(unescape(found[1]))
+
+    def photographs(self, html: str, width: int) -> Image.Image:
+        """The letter as an image."""
+        (self.folder / "letter.html").write_text(html, encoding="utf-8")
+        file = self.folder / "letter.png"
+        size = f"--window-size={width},{HEIGHT}"
+        self._run(size, f"--screenshot={file}", (self.folder / "letter.html").as_uri())
+        with Image.open(file) as image:
+            return image.convert("RGB")
+
+    def _run(self, *arguments: str) -> str:
+        found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+        assert found, f"a browser is needed, one of {', '.join(PROGRAMS)}; install it: apt-get install chromium"
+        options = (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--allow-file-access-from-files",
+        )
+        command = [found, *options, f"--user-data-dir={self.folder / 'profile'}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+        return done.stdout
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    """There is no test without one."""
+    return Browser(tmp_path)
+
+
+Written = Callable[[Report, str], str]
+
+
+@pytest.fixture
+def written(letters: Letters) -> Written:
+    """The HTML of a report's letter, with its images in it."""
+
+    def write(report: Report, locale: str) -> str:
+        letter = letter_of(report, locale)
+        return pictures.inlined(letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html, letter)
+
+    return write
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_letter_fits_its_window_and_shows_all_its_charts(browser, written, busy_report, locale, width):
+    found = browser.opens(written(busy_report, locale), width)
+
+    assert found["width"] == width
+    assert found["scroll"] <= width
+    assert found["right"] <= width
+    assert [natural for _, natural, _ in found["images"]] == [1120, 1120, 1120]
+    assert all(alt and width / 2 < shown <= 560 for alt, _, shown in found["images"])
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("uk", ["Звіт за 19 листопада 2026", "Чого бракує", "Нові оголошення", "Без успіху", "44,6395", "Відписатися"]),
+        ("en", ["Report for November 19, 2026", "What is missing", "New ads", "Given up", "44.6395", "Unsubscribe"]),
+        (
+            "ru",
+            ["Отчёт за 19 ноября 2026", "Чего не хватает", "Новые объявления", "Без успеха", "44,6395", "Отписаться"],
+        ),
+    ],
+)
+def test_its_words_are_there_to_be_read(browser, written, busy_report, locale, words):
+    text = browser.opens(written(busy_report, locale), 800)["text"]
+
+    assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_charts_are_in_the_picture(browser, written, busy_report, locale):
+    image = browser.photographs(written(busy_report, locale), 800)
+
+    tones = Counter(image.get_flattened_data())
+    assert image.width == 800
+    assert tones[DARK] > 5000
+    assert tones[PALE] > 5000
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_report_that_knows_nothing_says_so_and_shows_no_empty_chart(browser, written, unknown_report, locale):
+    found = browser.opens(written(unknown_report, locale), 360)
+
+    assert found["images"] == []
+    assert found["scroll"] <= 360
+    assert "?" not in found["text"]
