@@ -7,6 +7,11 @@ INSTALLED := .venv/.installed
 VENV_PACKAGE = { apt-get -qq update && apt-get -qq -y --no-install-recommends install python3-venv; } >/dev/null 2>&1 \
 	|| { echo "$(PYTHON) cannot make a virtual environment; install it: apt-get install python3-venv" >&2; exit 1; }
 
+# The tests look at letters in a real browser
+CHROMIUM = command -v chromium >/dev/null \
+	|| { apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core; } >/dev/null 2>&1 \
+	|| { echo "the tests need Chromium; install it: apt-get install chromium" >&2; exit 1; }
+
 # Hashes pin the files; where they are downloaded from is the business of the machine's own pip
 COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
@@ -29,6 +34,7 @@ demo: $(INSTALLED) ## servers, a small marketplace, every job once, and a table 
 	@$(BIN)/python -m demo
 
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
+	@$(CHROMIUM)
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 up: $(INSTALLED) ## servers, publishers and consumers in the foreground, until Ctrl-C

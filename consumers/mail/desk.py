@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from consumers.mail import headers, mime, queries, unsubscribe
+from consumers.mail import headers, mime, pictures, queries, unsubscribe
 from consumers.mail.ledger import LEASE, Ledger
 from consumers.mail.pace import Pace
 from consumers.mail.rendering import Letters, Site
@@ -60,6 +60,7 @@ class Desk:
                 message_id=message_id,
                 date=utc_now(),
                 unsubscribe_url=unsubscribe_url,
+                attachments=pictures.of(wish.letter),
             )
         except ValueError as error:  # what no header can hold
             return unfit("refused", "mail", str(error))

@@ -1,11 +1,16 @@
 """`analytics`: what the analytics jobs have found, and whether their roll-ups are true."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
+from rich.progress import Progress
 
+from consumers.analytics import rollup
+from consumers.analytics import verify as verifying
+from consumers.analytics.verify import Verified
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.running import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
@@ -59,6 +64,54 @@ async def _newest(settings: Settings, kind: str, locale: str) -> list[dict[str, 
     async with database(settings, "analytics") as opened, opened.begin() as connection:
         found = await connection.execute(NEWEST, {"kind": kind, "locale": locale})
         return [dict(row) for row in found.mappings()]
+
+
+@app.command("verify")
+def verify(
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="How many segments, and how many days.")] = 50,
+    every: Annotated[bool, typer.Option("--all", help="Everything, not a sample.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the roll-ups with the rows that they were counted from; exit code 1 when they differ.
+
+    Example: pocketwatch analytics verify --sample 200
+    """
+    found = run(_verify(read_settings(), None if every else sample))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        console.print(f"{found.segments} segments and {found.days} days compared, {len(found.differences)} differences")
+        if found.differences:
+            rows = [[each.what, each.where, each.rolled_up, each.there] for each in found.differences]
+            print_table("differences", ("figure", "where", "rolled up", "there"), rows)
+    if found.differences:
+        raise typer.Exit(1)
+
+
+async def _verify(settings: Settings, sample: int | None) -> Verified:
+    async with database(settings, "analytics") as opened:
+        return await verifying.verify(opened, settings, sample=sample)
+
+
+@app.command("rebuild")
+def rebuild() -> None:
+    """Forget the roll-ups and count everything anew; the jobs may go on meanwhile.
+
+    Example: pocketwatch analytics rebuild
+    """
+    done = run(_rebuild(read_settings()))
+    console.print(" ".join(f"{name}={count}" for name, count in done.items()))
+
+
+async def _rebuild(settings: Settings) -> dict[str, int]:
+    async with database(settings, "analytics") as opened:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("counting", total=1.0)
+
+            async def show_progress(share: float) -> None:
+                bar.update(task, completed=share)
+
+            return await rollup.rebuild(opened, settings, progress=show_progress)
 
 
 Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]
