@@ -15,16 +15,18 @@ from tests.support.waiting import eventually
 async def test_everything_is_there_after_one_declaration_and_a_second_changes_nothing(
     publisher: Publisher, servers: Servers, vhost: str
 ):
-    await declare(publisher.connection, TOPOLOGY)
+    topology = with_celery("celery")
+    await declare(publisher.connection, topology)
+    await declare(publisher.connection, topology)
 
     with servers.management as api:
         queues = {queue["name"]: queue for queue in api.get(f"/queues/{vhost}").json()}
         exchanges = {exchange["name"]: exchange for exchange in api.get(f"/exchanges/{vhost}").json()}
-    assert set(queues) == {queue.name for queue in TOPOLOGY.all_queues}
-    for queue in TOPOLOGY.all_queues:
+    assert set(queues) == {queue.name for queue in topology.all_queues}
+    for queue in topology.all_queues:
         assert queues[queue.name]["arguments"] == dict(queue.arguments)
         assert queues[queue.name]["durable"]
-        assert queues[queue.name]["type"] == "quorum"
+        assert queues[queue.name]["type"] == ("classic" if queue.foreign else "quorum")
     for exchange in TOPOLOGY.all_exchanges:
         assert (exchanges[exchange.name]["type"], exchanges[exchange.name]["durable"]) == ("topic", True)
 
