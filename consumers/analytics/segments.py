@@ -33,14 +33,16 @@ WRITERS = sa.text("""
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareUpdateExclusiveLock', 'ShareLock')
 """)
-NEXT = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= {OPEN_FROM} AND id < :until * {SEGMENT}")
-NEXT_AFTER = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= :first * {SEGMENT}")
+NEXT = sa.text(
+    f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= {OPEN_FROM} AND id < CAST(:until AS bigint) * {SEGMENT}"
+)
+NEXT_AFTER = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= CAST(:first AS bigint) * {SEGMENT}")
 FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until")
 FORGET_FROM = sa.text("DELETE FROM view_counts WHERE segment >= :first")
 COUNT = sa.text(f"""
     INSERT INTO view_counts (segment, day, views)
     SELECT id / {SEGMENT}, {DAY}, count(*) FROM ad_views
-    WHERE id >= :first * {SEGMENT} AND id < :until * {SEGMENT} GROUP BY 1, 2
+    WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1, 2
 """)
 KNOWN = sa.text("SELECT segment, day, views FROM view_counts WHERE segment >= :first AND segment < :until")
 SEALED = sa.text("SELECT coalesce(max(segment) + 1, 0) FROM view_counts")
@@ -48,7 +50,7 @@ SEALED = sa.text("SELECT coalesce(max(segment) + 1, 0) FROM view_counts")
 DIFFERING = sa.text(f"""
     SELECT segment FROM (
         SELECT id / {SEGMENT} AS segment, count(*) AS views FROM ad_views
-        WHERE id >= :first * {SEGMENT} AND id < :until * {SEGMENT} GROUP BY 1
+        WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1
     ) AS there FULL JOIN (
         SELECT segment, sum(views) AS views FROM view_counts
         WHERE segment >= :first AND segment < :until GROUP BY 1
@@ -56,7 +58,7 @@ DIFFERING = sa.text(f"""
 """)
 LIVE = sa.text(f"""
     SELECT {DAY} AS day, count(*) AS views FROM ad_views
-    WHERE id >= :first * {SEGMENT} AND id < :until * {SEGMENT} GROUP BY 1
+    WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1
 """)
 
 
