@@ -154,8 +154,10 @@ class RollUp:
         async with self._alone() as connection:
             known, now = await self._state(connection), await state.marks(connection)
             full = await segments.full(connection)
-            emptied = await segments.forget_from(connection, full)
-            is_marked = emptied > 0 or now.views != known.views_mark
+            kept = 0 if now.is_of_other_file(known.views_mark) else full
+            forgotten = await segments.forget_from(connection, kept)
+            self.done["segments_corrected"] += forgotten
+            is_marked = forgotten > 0 or now.views != known.views_mark
             if is_marked:
                 await state.save(connection, views_mark=now.views, compare_from=0)
             is_new = await segments.next_open(connection, until=full) is not None

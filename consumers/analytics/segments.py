@@ -38,7 +38,10 @@ NEXT = sa.text(
 )
 NEXT_AFTER = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= CAST(:first AS bigint) * {SEGMENT}")
 FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until")
-FORGET_FROM = sa.text("DELETE FROM view_counts WHERE segment >= :first")
+FORGET_FROM = sa.text("""
+    WITH gone AS (DELETE FROM view_counts WHERE segment >= :first RETURNING segment)
+    SELECT count(DISTINCT segment) FROM gone
+""")
 COUNT = sa.text(f"""
     INSERT INTO view_counts (segment, day, views)
     SELECT id / {SEGMENT}, {DAY}, count(*) FROM ad_views
@@ -113,8 +116,8 @@ async def count(connection: AsyncConnection, segments: Segments, *, zone: str) -
 
 
 async def forget_from(connection: AsyncConnection, first: int) -> int:
-    """Forget this segment and those after it; how many rows that were."""
-    return (await connection.execute(FORGET_FROM, {"first": first})).rowcount
+    """Forget this segment and those after it; how many had been counted."""
+    return int((await connection.execute(FORGET_FROM, {"first": first})).scalar_one())
 
 
 async def known(connection: AsyncConnection, segments: Segments) -> set[tuple[int, date, int]]:

@@ -214,17 +214,19 @@ async def test_segments_beyond_two_thousand_million_ids_are_counted(
     assert found.differences == []
 
 
+@pytest.mark.parametrize("refilled", [0, 1, 3])
 async def test_a_table_that_was_emptied_is_counted_from_its_beginning(
-    database: Database, settings: Settings, activity: Activity
+    database: Database, settings: Settings, activity: Activity, refilled: int
 ):
     views_in_segments(activity, 3)
     await run(database, settings)
     activity.run("TRUNCATE ad_views RESTART IDENTITY")
-    views_in_segments(activity, 1)
+    views_in_segments(activity, refilled, day=AUTUMN)
 
     await run(database, settings)
 
-    assert activity.segments() == raw_segments(activity, before=1)
+    assert activity.segments() == raw_segments(activity, before=refilled)
+    assert (await verify(database, settings)).differences == []
 
 
 async def test_another_zone_begins_anew(database: Database, settings: Settings, activity: Activity):
