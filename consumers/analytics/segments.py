@@ -49,15 +49,20 @@ COUNT = sa.text(f"""
 """)
 KNOWN = sa.text("SELECT segment, day, views FROM view_counts WHERE segment >= :first AND segment < :until")
 SEALED = sa.text("SELECT coalesce(max(segment) + 1, 0) FROM view_counts")
-# By the primary key alone, without a look at the rows where the table was vacuumed.
+# By the primary key alone, without a look at the rows where the table was vacuumed; one count a segment takes half the
+# time of one grouped by segments.
 DIFFERING = sa.text(f"""
-    SELECT segment FROM (
-        SELECT id / {SEGMENT} AS segment, count(*) AS views FROM ad_views
-        WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1
-    ) AS there FULL JOIN (
+    SELECT segments.segment
+    FROM generate_series(CAST(:first AS bigint), CAST(:until AS bigint) - 1) AS segments (segment)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS views FROM ad_views
+        WHERE id >= segments.segment * {SEGMENT} AND id < (segments.segment + 1) * {SEGMENT}
+    ) AS there
+    LEFT JOIN (
         SELECT segment, sum(views) AS views FROM view_counts
         WHERE segment >= :first AND segment < :until GROUP BY 1
-    ) AS known USING (segment) WHERE there.views IS DISTINCT FROM known.views ORDER BY segment
+    ) AS known ON known.segment = segments.segment
+    WHERE there.views <> coalesce(known.views, 0) ORDER BY 1
 """)
 LIVE = sa.text(f"""
     SELECT {DAY} AS day, count(*) AS views FROM ad_views
