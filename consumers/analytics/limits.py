@@ -21,6 +21,8 @@ SET_TIMEOUTS = sa.text(
 )
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 EXPORT = sa.text("SELECT pg_export_snapshot()")
+# What works side by side needs no helpers of its own: they cost more than they bring, and the site needs its cores.
+NO_WORKERS = sa.text("SET LOCAL max_parallel_workers_per_gather = 0")
 
 BUSY = {"55P03": "a table is locked by somebody else", "57014": "a statement took longer than its limit"}
 AGAIN = timedelta(minutes=5)
@@ -51,6 +53,8 @@ async def two_of_one_snapshot(begin: Begin) -> AsyncIterator[tuple[AsyncConnecti
         await second.execute(ONE_SNAPSHOT)
         await second.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{name}'")  # it takes no parameters
         await _set_timeouts(second)
+        for connection in (first, second):
+            await connection.execute(NO_WORKERS)
         yield first, second
 
 
