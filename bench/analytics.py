@@ -28,10 +28,13 @@ DATABASE = "bench_analytics"
 ZONE = "Europe/Kyiv"
 NEW_VIEWS = 1000  # before each run: some hours of a site with ten million in two years
 
+# Of the same size as the others: shorter ones would fill the gaps that are left in the pages of the whole table.
 MORE_VIEWS = """
-INSERT INTO ad_views (created_at, updated_at, ip_address, user_agent, ad_id)
-SELECT now(), now(), '192.0.2.1', 'Mozilla/5.0', 1 FROM generate_series(1, %(count)s)
+INSERT INTO ad_views (created_at, updated_at, ip_address, user_agent, session_key, ad_id)
+SELECT now(), now(), ip_address, user_agent, session_key, ad_id FROM ad_views
+WHERE id > (SELECT max(id) FROM ad_views) - %(count)s
 """
+AN_HOUR_LATER = "UPDATE daily_activity SET rolled_up_at = now() - interval '2 hours'"
 OF_AN_AD = "SELECT ad_id FROM ad_views GROUP BY ad_id ORDER BY count(*) DESC LIMIT 1"
 DELETE = ("DELETE FROM ad_views WHERE ad_id = %(ad)s", "DELETE FROM car_ads WHERE id = %(ad)s")
 
@@ -51,16 +54,18 @@ def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
             Contender("eight counts", THEIRS, lambda: _counted(servers)[0]),
         )
         results = alternate(contenders, rounds=5, warm_up=True, say=say)
+        servers.ask(AN_HOUR_LATER, DATABASE)
+        refreshed = _ours(servers)
         gone = _delete_an_ad(servers)
         corrected = _ours(servers)
-    peak = max(sample.peak for sample in (first, corrected, *results[0].samples))
+    peak = max(sample.peak for sample in (first, refreshed, corrected, *results[0].samples))
     verdict = "met" if peak <= MOST else "MISSED"
-    others = f"nothing rolled up yet: {first.seconds:.2f} s; after an ad has gone with {gone:,} views"
+    others = f"with the last days, once an hour: {refreshed.seconds:.2f} s; after an ad has gone with {gone:,} views"
     return table.compare(
         f"analytics: quick_stats with {size.ads:,} ads, {size.users:,} users and {size.views:,} views",
         results,
         caption=[
-            f"first run, {others}: {corrected.seconds:.2f} s",
+            f"first run: {first.seconds:.2f} s; {others}: {corrected.seconds:.2f} s",
             f"target: at most {MOST // memory.MB} MB: {verdict} ({peak / memory.MB:.0f})",
             f"figures equal in every run; {servers.versions()}",
         ],
@@ -68,7 +73,10 @@ def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
     )
 
 
-OURS = "roll-up of what is new, one snapshot of nine figures, a row, a key, a fact; s: its run-log row"
+OURS = (
+    "in a consumer that has done it before: roll-up of what is new, one snapshot of nine figures, a row, a key, a fact;"
+    " s: its run-log row"
+)
 THEIRS = "one statement each, on one connection; s: the statements alone"
 
 
@@ -86,11 +94,11 @@ def filled(servers: Servers, say: Say, size: Marketplace) -> Iterator[str]:
 def _grown(servers: Servers) -> Sample:
     with psycopg.connect(servers.url(DATABASE)) as connection:
         connection.execute(MORE_VIEWS.encode(), {"count": NEW_VIEWS})
-    return _ours(servers)
+    return _ours(servers, warm=True)
 
 
-def _ours(servers: Servers) -> Sample:
-    done = jobs.measure(QuickStats(), servers.environment(DATABASE_URL=servers.url(DATABASE)))
+def _ours(servers: Servers, *, warm: bool = False) -> Sample:
+    done = jobs.measure(QuickStats(), servers.environment(DATABASE_URL=servers.url(DATABASE)), warm=warm)
     _, figures = _counted(servers)
     if (found := {name: done.statistics.get(name) for name in figures}) != figures:
         raise Wrong(f"quick_stats says {found}, should be {figures}")

@@ -29,11 +29,13 @@ class Run:
     statistics: dict[str, Any]
 
 
-def measure(message: Message, environment: Mapping[str, str]) -> Run:
-    """Send a job to a consumer that has just started and waits."""
+def measure(message: Message, environment: Mapping[str, str], *, warm: bool = False) -> Run:
+    """Send a job to a consumer that waits: one that has just started, or (`warm`) one that has done the job before."""
     group = message.routing_key.partition(".")[0]
     with programs.working(programs.module("pocketwatch", "consume", group), environment) as consumer:
         consumer.until(lambda: CONSUMING in consumer.log.read_text(), within=30)
+        if warm:
+            running.run(_follow(settings.load(environment), message))
         memory.forget_peak(consumer.pid)
         idle = memory.resident(consumer.pid)
         row, wall = running.run(_follow(settings.load(environment), message))

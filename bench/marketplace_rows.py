@@ -116,7 +116,8 @@ def ads(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[str
 
 def views(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[str]:
     for n, moment in moments(size.views, now, late=chance):
-        ad = max(1, int(n / size.views * size.ads) - int(chance.random() ** 2 * size.ads * SEEN_FOR))
+        newest = 1 + (n - 1) * size.ads // size.views
+        ad = newest - int(chance.random() ** 2 * min(newest, size.ads * SEEN_FOR))
         address = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
         yield line(n, moment, moment, address, AGENTS[n % len(AGENTS)], f"{n:032x}", ad)
 

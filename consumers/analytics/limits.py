@@ -20,6 +20,9 @@ SET_TIMEOUTS = sa.text(
     "SELECT set_config('statement_timeout', :statement, true), set_config('lock_timeout', :lock, true)"
 )
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+EXPORT = sa.text("SELECT pg_export_snapshot()")
+# What works side by side needs no helpers of its own: they cost more than they bring, and the site needs its cores.
+NO_WORKERS = sa.text("SET LOCAL max_parallel_workers_per_gather = 0")
 
 BUSY = {"55P03": "a table is locked by somebody else", "57014": "a statement took longer than its limit"}
 AGAIN = timedelta(minutes=5)
@@ -40,6 +43,19 @@ async def snapshot(begin: Begin) -> AsyncIterator[AsyncConnection]:
         await connection.execute(ONE_SNAPSHOT)
         await _set_timeouts(connection)
         yield connection
+
+
+@asynccontextmanager
+async def two_of_one_snapshot(begin: Begin) -> AsyncIterator[tuple[AsyncConnection, AsyncConnection]]:
+    """Two such transactions that see the same moment, so that two counts can be made at the same time."""
+    async with snapshot(begin) as first, begin() as second:
+        name = (await first.execute(EXPORT)).scalar_one()
+        await second.execute(ONE_SNAPSHOT)
+        await second.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{name}'")  # it takes no parameters
+        await _set_timeouts(second)
+        for connection in (first, second):
+            await connection.execute(NO_WORKERS)
+        yield first, second
 
 
 async def _set_timeouts(connection: AsyncConnection) -> None:

@@ -29,9 +29,9 @@ from pocketwatch.storage.work import Transaction
 
 COUNTED_AT_ONCE = 10  # segments that one short transaction reads the rows of
 COMPARED_AT_ONCE = 50  # the same, by the primary key alone
-RECHECKED = 1  # segments that each run counts again in rotation, whatever the marks say
 DAYS_AT_ONCE = 92
-REFRESHED_EVERY = timedelta(hours=1)  # the days that may still change
+REFRESHED_EVERY = timedelta(hours=1)  # the days that may still change; and a look at what nobody has reported
+RECHECKED = 4  # segments that are counted again then, in rotation, whatever the marks say
 WRITERS_MAY_TAKE = 3.0  # seconds, until the next run tries again
 LOOK_EVERY = 0.05  # seconds
 
@@ -117,7 +117,6 @@ class RollUp:
         return (
             (not open_.compare or await self._compare())
             and (not open_.full or await self._seal(open_.full))
-            and await self._recheck()
             and await self._roll_up_days()
             and (not (open_.recount or self._is_recount_asked) or await self._recount_days())
         )
@@ -155,8 +154,10 @@ class RollUp:
         async with self._alone() as connection:
             known, now = await self._state(connection), await state.marks(connection)
             full = await segments.full(connection)
-            emptied = await segments.forget_from(connection, full)
-            is_marked = emptied > 0 or now.views != known.views_mark
+            kept = 0 if now.is_of_other_file(known.views_mark) else full
+            forgotten = await segments.forget_from(connection, kept)
+            self.done["segments_corrected"] += forgotten
+            is_marked = forgotten > 0 or now.views != known.views_mark
             if is_marked:
                 await state.save(connection, views_mark=now.views, compare_from=0)
             is_new = await segments.next_open(connection, until=full) is not None
@@ -210,7 +211,7 @@ class RollUp:
                 awaited &= await segments.writers(connection)
         return not awaited
 
-    async def _recheck(self) -> bool:
+    async def _recheck(self) -> None:
         """Count a few segments again in rotation: nothing that goes unnoticed stays wrong for ever."""
         async with self._alone() as connection:
             first, sealed = (await self._state(connection)).recheck_next, await segments.sealed(connection)
@@ -220,7 +221,6 @@ class RollUp:
             await segments.count(connection, part, zone=self.zone)
             self.done["segments_corrected"] += before != await segments.known(connection, part)
             await state.save(connection, recheck_next=part.until)
-        return True
 
     async def _roll_up_days(self) -> bool:
         """Days that have closed since; and, now and then, those whose rows may still come."""
@@ -241,6 +241,7 @@ class RollUp:
             left = Days(part.next, left.last)
             if left.count and self.time_is_up():
                 return False
+        await self._recheck()
         return await self._look_for_deleted_rows()
 
     async def _correct_days(self) -> bool:

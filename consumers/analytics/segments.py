@@ -33,30 +33,40 @@ WRITERS = sa.text("""
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareUpdateExclusiveLock', 'ShareLock')
 """)
-NEXT = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= {OPEN_FROM} AND id < :until * {SEGMENT}")
-NEXT_AFTER = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= :first * {SEGMENT}")
+NEXT = sa.text(
+    f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= {OPEN_FROM} AND id < CAST(:until AS bigint) * {SEGMENT}"
+)
+NEXT_AFTER = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= CAST(:first AS bigint) * {SEGMENT}")
 FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until")
-FORGET_FROM = sa.text("DELETE FROM view_counts WHERE segment >= :first")
+FORGET_FROM = sa.text("""
+    WITH gone AS (DELETE FROM view_counts WHERE segment >= :first RETURNING segment)
+    SELECT count(DISTINCT segment) FROM gone
+""")
 COUNT = sa.text(f"""
     INSERT INTO view_counts (segment, day, views)
     SELECT id / {SEGMENT}, {DAY}, count(*) FROM ad_views
-    WHERE id >= :first * {SEGMENT} AND id < :until * {SEGMENT} GROUP BY 1, 2
+    WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1, 2
 """)
 KNOWN = sa.text("SELECT segment, day, views FROM view_counts WHERE segment >= :first AND segment < :until")
 SEALED = sa.text("SELECT coalesce(max(segment) + 1, 0) FROM view_counts")
-# By the primary key alone, without a look at the rows where the table was vacuumed.
+# By the primary key alone, without a look at the rows where the table was vacuumed; one count a segment takes half the
+# time of one grouped by segments.
 DIFFERING = sa.text(f"""
-    SELECT segment FROM (
-        SELECT id / {SEGMENT} AS segment, count(*) AS views FROM ad_views
-        WHERE id >= :first * {SEGMENT} AND id < :until * {SEGMENT} GROUP BY 1
-    ) AS there FULL JOIN (
+    SELECT segments.segment
+    FROM generate_series(CAST(:first AS bigint), CAST(:until AS bigint) - 1) AS segments (segment)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS views FROM ad_views
+        WHERE id >= segments.segment * {SEGMENT} AND id < (segments.segment + 1) * {SEGMENT}
+    ) AS there
+    LEFT JOIN (
         SELECT segment, sum(views) AS views FROM view_counts
         WHERE segment >= :first AND segment < :until GROUP BY 1
-    ) AS known USING (segment) WHERE there.views IS DISTINCT FROM known.views ORDER BY segment
+    ) AS known ON known.segment = segments.segment
+    WHERE there.views <> coalesce(known.views, 0) ORDER BY 1
 """)
 LIVE = sa.text(f"""
     SELECT {DAY} AS day, count(*) AS views FROM ad_views
-    WHERE id >= :first * {SEGMENT} AND id < :until * {SEGMENT} GROUP BY 1
+    WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1
 """)
 
 
@@ -111,8 +121,8 @@ async def count(connection: AsyncConnection, segments: Segments, *, zone: str) -
 
 
 async def forget_from(connection: AsyncConnection, first: int) -> int:
-    """Forget this segment and those after it; how many rows that were."""
-    return (await connection.execute(FORGET_FROM, {"first": first})).rowcount
+    """Forget this segment and those after it; how many had been counted."""
+    return int((await connection.execute(FORGET_FROM, {"first": first})).scalar_one())
 
 
 async def known(connection: AsyncConnection, segments: Segments) -> set[tuple[int, date, int]]:

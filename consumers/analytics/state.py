@@ -13,10 +13,10 @@ from pocketwatch.storage.tables.suite import roll_up_state
 
 # Whoever rolls up waits for the other; both work in short transactions.
 ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch roll-up'))")
-# PostgreSQL's own count of the rows that were deleted, and the file of the table, which TRUNCATE replaces. Where
+# The file of the table, which TRUNCATE replaces, and PostgreSQL's own count of the rows that were deleted. Where
 # PostgreSQL does not count, anything may have been deleted.
 DELETIONS = (
-    "concat_ws(':', pg_stat_get_tuples_deleted('{table}'::regclass), pg_relation_filenode('{table}'), "
+    "concat_ws(':', pg_relation_filenode('{table}'), pg_stat_get_tuples_deleted('{table}'::regclass), "
     "CASE WHEN current_setting('track_counts') = 'off' THEN clock_timestamp() END)"
 )
 MARKS = sa.text(
@@ -42,6 +42,10 @@ class Marks:
 
     views: str
     days: str
+
+    def is_of_other_file(self, views_mark: str | None) -> bool:
+        """Since that earlier mark the views were emptied, or written anew: nothing that was known need be so."""
+        return views_mark is not None and views_mark.partition(":")[0] != self.views.partition(":")[0]
 
 
 async def alone(connection: AsyncConnection) -> None:

@@ -273,12 +273,13 @@ async def test_views_that_went_with_their_ad_are_not_counted_any_more(
 async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment(
     database: Database, settings: Settings, activity: Activity
 ):
-    """Each writer commits an ad and a view together: in any one snapshot there are as many of both."""
+    """Each writer commits an ad, a view and a user together: in any one snapshot there are as many of each."""
+    activity.run("DELETE FROM add_accounts WHERE id > 1; DELETE FROM auth_user WHERE id > 1")
     (first_ad,) = activity.ads(datetime.now(UTC))
     activity.views(datetime.now(UTC), ad=first_ad)
     activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {segments.SEGMENT - 300})")
     stop = threading.Event()
-    writers = [threading.Thread(target=insert_pairs, args=(activity.database_url, first_ad, stop)) for _ in range(4)]
+    writers = [threading.Thread(target=insert_together, args=(activity.database_url, first_ad, stop)) for _ in range(4)]
     for writer in writers:
         writer.start()
 
@@ -293,13 +294,14 @@ async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment
     at_rest = await run_at(datetime.now(UTC), database, settings)
 
     assert [figures_["total_views"] for figures_ in found] == [figures_["total_ads"] for figures_ in found]
+    assert [figures_["total_users"] for figures_ in found] == [figures_["total_ads"] for figures_ in found]
     assert [figures_["today_views"] for figures_ in found] == [figures_["today_ads"] for figures_ in found]
     assert found[0]["total_views"] < found[-1]["total_views"]
     assert at_rest == activity.counts(today())
 
 
-def insert_pairs(url: str, like: int, stop: threading.Event) -> None:
-    """Ads like this one, each with a view; in one transaction the view comes first, in another the ad."""
+def insert_together(url: str, like: int, stop: threading.Event) -> None:
+    """Ads like this one, each with a view and a user; in one transaction the view comes first, in another the ad."""
     columns = (
         "created_at, title, description, currency, dynamic_fields, is_validated, validation_errors, status, "
         "moderation_reason, auto_moderation_attempts, needs_manual_review, model, seller_type, geocode, is_favorite, "
@@ -307,11 +309,15 @@ def insert_pairs(url: str, like: int, stop: threading.Event) -> None:
     )
     ad = f"INSERT INTO car_ads ({columns}) SELECT {columns} FROM car_ads WHERE id = {like}"
     view = f"INSERT INTO ad_views (created_at, ip_address, ad_id) VALUES (now(), '192.0.2.1', {like})"
+    user = (
+        "INSERT INTO auth_user (password, email, is_active, is_staff, is_superuser, created_at) "
+        "VALUES ('', gen_random_uuid(), true, false, false, now())"
+    )
     with psycopg.connect(url) as connection:
         while not stop.is_set():
-            for first, second in ((ad, view), (view, ad)):
-                connection.execute(first.encode())
-                connection.execute(second.encode())
+            for together in ((ad, user, view), (view, user, ad)):
+                for statement in together:
+                    connection.execute(statement.encode())
                 connection.commit()
 
 

@@ -183,28 +183,50 @@ async def test_without_deletions_no_segment_is_compared(
     assert activity.segments() != raw_segments(activity, before=3)
 
 
-async def test_what_goes_unnoticed_is_put_right_in_rotation(database: Database, settings: Settings, activity: Activity):
+async def test_what_goes_unnoticed_is_put_right_in_rotation(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
+    monkeypatch.setattr(rollup, "RECHECKED", 1)
     views_in_segments(activity, 3)
     await run(database, settings)
     activity.run("UPDATE view_counts SET views = views + 1, day = day - 1")
 
     works = [await run(database, settings) for _ in range(3)]
 
-    assert sum(work.statistics["segments_corrected"] for work in works) == 3
+    assert [work.statistics["segments_corrected"] for work in works] == [1, 1, 1]
     assert activity.segments() == raw_segments(activity, before=3)
 
 
-async def test_a_table_that_was_emptied_is_counted_from_its_beginning(
+async def test_segments_beyond_two_thousand_million_ids_are_counted(
     database: Database, settings: Settings, activity: Activity
+):
+    far = 3_000_000_000 // SEGMENT
+    skip_to(activity, far * SEGMENT)
+    activity.views(noon(SPRING))
+    skip_to(activity, (far + 1) * SEGMENT)
+    activity.views(noon(SPRING))
+
+    await run(database, settings)
+    found = await verify(database, settings, sample=5)
+
+    assert activity.segments() == [(far, "2026-03-29", 1)]
+    assert found.differences == []
+
+
+@pytest.mark.parametrize("refilled", [0, 1, 3])
+async def test_a_table_that_was_emptied_is_counted_from_its_beginning(
+    database: Database, settings: Settings, activity: Activity, refilled: int
 ):
     views_in_segments(activity, 3)
     await run(database, settings)
     activity.run("TRUNCATE ad_views RESTART IDENTITY")
-    views_in_segments(activity, 1)
+    views_in_segments(activity, refilled, day=AUTUMN)
 
     await run(database, settings)
 
-    assert activity.segments() == raw_segments(activity, before=1)
+    assert activity.segments() == raw_segments(activity, before=refilled)
+    assert (await verify(database, settings)).differences == []
 
 
 async def test_another_zone_begins_anew(database: Database, settings: Settings, activity: Activity):
