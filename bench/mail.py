@@ -11,9 +11,8 @@ import asyncio
 import smtplib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -22,6 +21,7 @@ import psycopg
 from rich.table import Table
 
 from bench import memory, programs, smtp, table
+from bench.events import Side
 from bench.memory import MB
 from bench.programs import Worker, module
 from bench.rounds import Contender, Sample, alternate
@@ -52,17 +52,6 @@ LETTER = {
     "attempts_left": 2,
     "link": "https://cars.example/ads/4711",
 }
-
-
-@dataclass(frozen=True)
-class Side:
-    """How a contender is started, and how its queue is filled."""
-
-    name: str
-    does: str
-    worker: Sequence[str]
-    fill: str
-    ours: bool = False
 
 
 SIDES = (

@@ -27,7 +27,7 @@ NAMES = (
 
 
 def never(*_args: Any, **_kwargs: Any) -> None:
-    raise NotImplementedError("no worker runs here")
+    raise RuntimeError("no worker runs here")
 
 
 for name in NAMES:

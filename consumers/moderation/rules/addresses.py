@@ -9,7 +9,7 @@ from linkify_it import LinkifyIt  # type: ignore[import-untyped]
 from pydantic import Field
 
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 LONGEST_TOKEN = 250  # signs that are looked at together: no host's name is longer
 
@@ -24,7 +24,7 @@ SPOKEN_EMAIL = re.compile(
 SUSPECT = re.compile(r"://|\.[^\W\d_]{2}")
 
 
-class Email(Rule):
+class Email(TextRule):
     """E-mail addresses."""
 
     kind: Literal["email"]
@@ -35,7 +35,7 @@ class Email(Rule):
             yield from (found[0] for found in pattern.finditer(reading.plain))
 
 
-class Link(Rule):
+class Link(TextRule):
     """Addresses of pages.
 
     Args:

@@ -12,7 +12,7 @@ from consumers.moderation.rules import loading
 from consumers.moderation.rules.combinations import Combination
 from consumers.moderation.rules.model import VERDICTS, AdText, Hit, Opinion, Severity, Verdict
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import Rule, TextRule
 from pocketwatch.clock import utc_now
 
 LONGEST_EXCERPT = 60
@@ -44,7 +44,7 @@ class RuleSet:
             today: the day on which the ad is judged, for what depends on it (a year of make); now when not given.
         """
         reading = Reading(ad, (today or utc_now().date()).year)
-        hits = [hit for rule in self.rules if not isinstance(rule, Combination) for hit in _hit(rule, reading)]
+        hits = [hit for rule in self.rules if isinstance(rule, TextRule) for hit in _hit(rule, reading)]
         combined = [hit for rule in self.rules if isinstance(rule, Combination) for hit in _combined(rule, hits)]
         return self._opinion((*combined, *hits))
 
@@ -59,7 +59,7 @@ class RuleSet:
         )
 
 
-def _hit(rule: Rule, reading: Reading) -> Iterator[Hit]:
+def _hit(rule: TextRule, reading: Reading) -> Iterator[Hit]:
     excerpts = list(dict.fromkeys(islice(rule.find(reading), MOST_EXCERPTS)))
     if excerpts:
         yield _of(rule, ", ".join(excerpts))

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 SIGNS = {"$": "USD", "€": "EUR", "₴": "UAH", "£": "GBP", "ГРН": "UAH"}
 CODE = re.compile(r"[A-Z]{3}")
 
 
-class Price(Rule):
+class Price(TextRule):
     """A price that no car has.
 
     Args:
@@ -34,7 +34,7 @@ class Price(Rule):
             yield f"{price} {reading.ad.currency or ''}".strip()
 
 
-class Year(Rule):
+class Year(TextRule):
     """A year in which no car on sale was made.
 
     Args:
@@ -53,7 +53,7 @@ class Year(Rule):
             yield str(year)
 
 
-class Mileage(Rule):
+class Mileage(TextRule):
     """A mileage that no car has.
 
     Args:

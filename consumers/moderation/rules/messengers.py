@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 HANDLE = r"@?[a-z][a-z0-9_.]{3,31}(?![\w@])"
 AT_NAME = re.compile(rf"(?<![\w.@/+-])@{HANDLE[2:]}")
 BETWEEN = r"(?P<between>[\s:=,\-–—]{0,4}(?:(?:WORDS)(?!\w)[\s:=\-–—]{1,4}){0,3})"
 
 
-class Messenger(Rule):
+class Messenger(TextRule):
     """A name or number in a messenger.
 
     Args:

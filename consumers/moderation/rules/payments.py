@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 CARD = re.compile(r"(?<![\d-])[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?![\d-])")
 # Ethereum and its kin; Bitcoin with and without bech32; Tron. Base 58 has no 0, O, I and l.
@@ -14,7 +14,7 @@ WALLET = re.compile(
 )
 
 
-class Card(Rule):
+class Card(TextRule):
     """Numbers of payment cards, with a right check digit."""
 
     kind: Literal["card"]
@@ -24,7 +24,7 @@ class Card(Rule):
         yield from (found[0] for found in CARD.finditer(reading.plain) if is_card(found[0]))
 
 
-class Wallet(Rule):
+class Wallet(TextRule):
     """Addresses of crypto wallets."""
 
     kind: Literal["wallet"]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from consumers.moderation.rules.numerals import dictated, lettered
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 FEWEST_DIGITS = 9
 LONGEST_ZONE = 1000  # signs that are looked at together
@@ -32,7 +32,7 @@ def _region(name: str) -> str:
     return name
 
 
-class Phone(Rule):
+class Phone(TextRule):
     """Numbers that can be dialled.
 
     Args:

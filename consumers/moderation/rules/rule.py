@@ -1,5 +1,6 @@
 """What all rules have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -39,6 +40,10 @@ class Rule(BaseModel):
     shadow: bool = False
     text: Texts
 
+
+class TextRule(Rule, ABC):
+    """A rule that looks at the ad itself; a combination looks at what these have found."""
+
+    @abstractmethod
     def find(self, reading: Reading) -> Iterator[str]:
         """What in the ad breaks the rule, as excerpts."""
-        raise NotImplementedError

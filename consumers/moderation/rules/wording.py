@@ -9,13 +9,13 @@ from pydantic import AfterValidator, Field
 
 from consumers.moderation.rules.folding import plain
 from consumers.moderation.rules.reading import Reading
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 LONG_WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are mostly abbreviations
 SOME_WORD = re.compile(r"[^\W_]+")
 
 
-class Shouting(Rule):
+class Shouting(TextRule):
     """Capitals and exclamation marks.
 
     Args:
@@ -40,7 +40,7 @@ class Shouting(Rule):
             yield marks[0]
 
 
-class Empty(Rule):
+class Empty(TextRule):
     """A description that says nothing.
 
     Args:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from consumers.moderation.rules.folding import APOSTROPHES, plain
 from consumers.moderation.rules.reading import Reading, Word
-from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.rule import TextRule
 
 GAP = "..."  # of a phrase: up to three words in between
 ENTRY = re.compile(r"\*?[\w'*]+")
@@ -52,7 +52,7 @@ def _any(choices: Sequence[str]) -> str:
     return "|".join(choices) or NOTHING
 
 
-class Words(Rule):
+class Words(TextRule):
     """Roots, as whole words (`root`), beginnings (`root*`), ends (`*root`) or anywhere (`*root*`).
 
     Args:
@@ -88,7 +88,7 @@ class Words(Rule):
         return self._allowed.search(f" {' '.join(word.readings)} ") is not None
 
 
-class Phrases(Rule):
+class Phrases(TextRule):
     """Words one after the other, within a sentence.
 
     Args:
