@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import analytics, events, mail, media, publish, tokens
+from bench import analytics, events, mail, media, overview, publish, tokens
 from bench.servers import Wrong, started
 from pocketwatch.errors import PocketwatchError
 
@@ -30,6 +30,7 @@ BENCHES = {
     "mail": mail.run,
     "mail-memory": mail.run_memory,
     "analytics": analytics.run,
+    "platform": overview.run,
 }
 # On servers of their own, or none: how a job grows, the way to a mail server, how well the rules judge. Also as
 # `python -m bench.sessions 200000 1000000`.

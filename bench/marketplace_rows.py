@@ -14,6 +14,8 @@ import psycopg
 
 MAKES, REGIONS = 60, 25
 SPAN = timedelta(days=730)
+UNDECIDED = ("draft", "pending")
+FASTEST_REVIEW = timedelta(minutes=1)
 STATUSES = (
     ("active",) * 35 + ("sold",) * 20 + ("archived",) * 30 + ("rejected",) * 6 + ("draft",) * 4 + ("pending",) * 5
 )
@@ -24,6 +26,7 @@ AGENTS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:132.0) Gecko/20100101 Firefox/132.0 (marketplace)",
 )
+NULL = r"\N"
 USERS_PER_AD = 0.2
 SEEN_FOR = 1 / 12  # of the span: an ad is looked at in the two months after it was made, mostly in the first weeks
 
@@ -35,6 +38,10 @@ INSERT INTO ads_region (id, name, code, country, is_active)
   SELECT n, 'Область ' || n, 'R' || n, 'Ukraine', true FROM generate_series(1, {REGIONS}) AS n;
 INSERT INTO ads_city (id, name, is_regional_center, is_active, region_id)
   SELECT n, 'Місто ' || n, true, true, n FROM generate_series(1, {REGIONS}) AS n;
+INSERT INTO currency_rates (base_currency, target_currency, rate, source, rate_date, is_active, fetched_at, created_at,
+    updated_at)
+  SELECT 'UAH', currency, rate, 'NBU', current_date, true, now(), now(), now()
+  FROM (VALUES ('USD', 41.5), ('EUR', 45.1)) AS rates (currency, rate);
 """
 USERS = "COPY auth_user (id, password, created_at, updated_at, email, is_active, is_staff, is_superuser) FROM STDIN"
 ACCOUNTS = (
@@ -46,6 +53,13 @@ ADS = (
     "validation_errors, status, moderated_at, moderation_reason, auto_moderation_attempts, needs_manual_review, model, "
     "seller_type, geocode, is_favorite, use_profile_contacts, account_id, mark_id, city_id, region_id) FROM STDIN"
 )
+# Whatever was decided is in the log of the moderation.
+DECISIONS = """
+INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
+  SELECT id, verdict, 'pending', CASE verdict WHEN 'reject' THEN 'rejected' ELSE 'active' END, '', 'rules', moderated_at
+  FROM (SELECT id, moderated_at, CASE status WHEN 'rejected' THEN 'reject' ELSE 'approve' END AS verdict FROM car_ads
+    WHERE moderated_at IS NOT NULL) AS decided ORDER BY id
+"""
 VIEWS = "COPY ad_views (id, created_at, updated_at, ip_address, user_agent, session_key, ad_id) FROM STDIN"
 DROP_INDEX = "DROP INDEX ad_views_ad_id_605f0ac9"  # made again at the end, which is quicker than row by row
 MAKE_INDEX = "CREATE INDEX ad_views_ad_id_605f0ac9 ON ad_views (ad_id)"
@@ -71,7 +85,7 @@ def fill(url: str, size: Marketplace) -> None:
     chance, now = random.Random(1), datetime.now(UTC)  # noqa: S311  the same rows each time, no secret
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(UNCHECKED)
-        cursor.execute("TRUNCATE auth_user CASCADE")
+        cursor.execute("TRUNCATE auth_user, currency_rates CASCADE")
         cursor.execute(PARENTS.encode())
         cursor.execute(DROP_INDEX)
         for statement, rows in (
@@ -84,6 +98,7 @@ def fill(url: str, size: Marketplace) -> None:
                 for row in rows:
                     copy.write(row.encode())
         cursor.execute(MAKE_INDEX)
+        cursor.execute(DECISIONS.encode())
         for table in SEQUENCES:
             cursor.execute(
                 f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), greatest(max(id), 1)) FROM {table}".encode()
@@ -108,8 +123,9 @@ def ads(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[str
         price = round((2000 + 40_000 * chance.random() ** 2) * factor, 2)
         seller, status = SELLERS[n % len(SELLERS)], chance.choice(STATUSES)
         text = f"Make {make}, one owner, serviced, new tyres. Number {n} in the list."
+        decided = NULL if status in UNDECIDED else moment + FASTEST_REVIEW * (1 + n % 120)
         yield line(
-            n, moment, moment, f"Make {make} {n}", text, price, currency, '{"year": 2015}', "t", "{}", status, moment,
+            n, moment, moment, f"Make {make} {n}", text, price, currency, '{"year": 2015}', "t", "{}", status, decided,
             "", 0, "f", f"Model {n % 20}", seller, "", "f", "t", account, make, place, place,
         )  # fmt: skip
 
@@ -122,14 +138,14 @@ def views(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[s
         yield line(n, moment, moment, address, AGENTS[n % len(AGENTS)], f"{n:032x}", ad)
 
 
-def moments(count: int, now: datetime, *, late: random.Random | None = None) -> Iterator[tuple[int, str]]:
+def moments(count: int, now: datetime, *, late: random.Random | None = None) -> Iterator[tuple[int, datetime]]:
     """A number and a moment for each row, spread over the span; one in a thousand comes some days late."""
     start, step = now - SPAN, SPAN / count
     for n in range(1, count + 1):
         moment = start + step * n
         if late and late.random() < 0.001:
             moment -= timedelta(days=3 * late.random())
-        yield n, moment.isoformat()
+        yield n, moment
 
 
 def line(*values: Any) -> str:

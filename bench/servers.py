@@ -106,6 +106,7 @@ def started(say: Say) -> Iterator[Servers]:
     """The servers with an empty marketplace; stopped, and their data deleted, however the block ends."""
     with _alone():
         stack = Stack(FOLDER, say=say)
+        stack.down(wipe=True)  # what a bench that was killed has left
         try:
             with stack.guarded() as urls:
                 servers = Servers(urls)
