@@ -1,5 +1,6 @@
 """analytics.platform: every figure against a plain count of the rows, and the same figures in three languages."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,11 +11,15 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from consumers.analytics import platform
+from consumers.analytics import platform, segments
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
 from schemas.ticks import PlatformAnalytics
-from tests.fixtures.activity import Activity
+from tests.fixtures.activity import Activity, at
 from tests.fixtures.banks import StoredRates
 from tests.fixtures.suite import Deliver, Program
+from tests.support.alone import transaction
+from tests.support.inserting import inserting
 
 KYIV = ZoneInfo("Europe/Kyiv")
 MAKES = {1: "ZAZ", 2: "Škoda", 3: "Mazda"}
@@ -76,6 +81,25 @@ class Market:
 @pytest.fixture
 def market(activity: Activity) -> Market:
     return Market(activity.database_url)
+
+
+async def overview_at(moment: datetime, database: Database, settings: Settings, activity: Activity) -> Any:
+    """The payload of a run at this moment."""
+    work = transaction("analytics.platform", database, settings, now=moment)
+    async with work.session:
+        await platform.survey_platform(PlatformAnalytics(locales=("en",)), work)
+        await work.session.commit()
+    (row,) = activity.rows("SELECT payload FROM analytics_snapshots ORDER BY id DESC LIMIT 1")
+    return row["payload"]
+
+
+def shown(payload: Any) -> dict[str, int]:
+    """The figures of the front page."""
+    return {name: figure["value"] for name, figure in payload["overview"].items()}
+
+
+def ads_in(rows: list[dict[str, Any]], name: str = "ads") -> int:
+    return sum(row[name] for row in rows)
 
 
 def fill(market: Market) -> None:
@@ -144,6 +168,34 @@ async def test_the_last_thirty_days_are_those_of_the_business(market: Market, de
     assert {row["label"] for row in lately["by_seller_type"]} == {"private seller", "dealer"}
 
 
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        ("2026-03-29T00:00+02:00", "2026-03-30T00:00+03:00"),  # 23 hours
+        ("2026-10-25T00:00+03:00", "2026-10-26T00:00+02:00"),  # 25 hours
+    ],
+)
+@pytest.mark.parametrize("days_later", [0, 28])
+async def test_a_day_has_the_hours_that_a_clock_in_kyiv_shows(
+    database: Database, settings: Settings, activity: Activity, begins: str, ends: str, days_later: int
+):
+    """Whether it is the last closed one of the thirty days, or the first."""
+    instant = timedelta(microseconds=1)
+    first, after = at(begins), at(ends)
+    for make in (activity.ads, activity.views):
+        make(first - instant, first, first + timedelta(hours=2, minutes=30), after - instant, after)
+
+    payload = await overview_at(after + timedelta(days=days_later), database, settings, activity)
+
+    day = first.astimezone(KYIV).date()
+    (plain,) = activity.days(day, day)
+    lately = payload["lately"]
+    assert {row["day"]: row["ads"] for row in lately["by_day"]}[str(day)] == plain["new_ads"] == 3
+    assert {row["day"]: row["views"] for row in lately["views_by_day"]}[str(day)] == plain["views"] == 3
+    assert (lately["since"] == str(day)) == (days_later == 28)
+    assert lately["ads"] == sum(row["ads"] for row in lately["by_day"]) == 4
+
+
 async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(market: Market, deliver: Deliver):
     created = datetime.now(UTC) - timedelta(days=5)
     for minutes in (10, 20, 90):
@@ -206,6 +258,71 @@ async def test_one_language_that_fails_does_not_cost_the_others_theirs(
     assert (row["statistics"]["locales"], row["statistics"]["locales_failed"]) == (2, 1)
     kept = market.rows("SELECT locale FROM analytics_snapshots ORDER BY locale")
     assert [row["locale"] for row in kept] == ["ru", "uk"]
+
+
+async def test_ads_that_go_take_their_views_out_of_every_figure(
+    market: Market, activity: Activity, database: Database, settings: Settings
+):
+    now = datetime.now(UTC)
+    doomed, staying = market.ad(make=2, region=2), market.ad()
+    activity.views(now - timedelta(days=1), count=segments.SEGMENT, ad=doomed)
+    activity.views(now, count=5, ad=staying)
+    before = await overview_at(now, database, settings, activity)
+    activity.delete_ad(doomed)
+
+    after = await overview_at(now + timedelta(minutes=1), database, settings, activity)
+
+    assert (shown(before)["total_views"], shown(after)["total_views"]) == (segments.SEGMENT + 5, 5)
+    assert shown(after) == activity.counts(now.astimezone(KYIV).date())
+    assert (before["lately"]["views"], after["lately"]["views"]) == (segments.SEGMENT + 5, 5)
+    assert after["views_per_ad"]["all_time"]["value"] == 5
+    assert [[row["make"] for row in payload["top_makes"]] for payload in (before, after)] == [["ZAZ", "Škoda"], ["ZAZ"]]
+    assert [row["region"] for row in after["regions"]] == ["Полтавська"]
+    assert after["lately"]["ads"] == after["funnel"]["submitted"]["value"] == 1
+
+
+async def test_all_figures_are_of_one_moment_while_others_insert(
+    market: Market, activity: Activity, database: Database, settings: Settings
+):
+    """Each writer commits an ad, a view and a user together: in any one snapshot there are as many of each."""
+    activity.run("DELETE FROM add_accounts WHERE id > 1; DELETE FROM auth_user WHERE id > 1")
+    ad = market.ad(created=datetime.now(UTC))
+    activity.views(datetime.now(UTC), ad=ad)
+    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {segments.SEGMENT - 300})")
+
+    found = []
+    with inserting(activity.database_url, like=ad):
+        while len(found) < 10 or not activity.segments():
+            found.append(await overview_at(datetime.now(UTC), database, settings, activity))
+    at_rest = await overview_at(datetime.now(UTC), database, settings, activity)
+
+    for payload in found:
+        figures, lately = shown(payload), payload["lately"]
+        assert figures["total_views"] == figures["total_users"] == figures["total_ads"]
+        assert ads_in(payload["ads_by_status"], "value") == figures["total_ads"]
+        assert ads_in(payload["top_makes"]) == ads_in(payload["regions"]) == figures["active_ads"]
+        assert lately["views_by_day"][-1]["views"] == figures["today_views"] == figures["today_ads"]
+        assert lately["ads"] == ads_in(lately["by_day"]) == ads_in(lately["by_seller_type"], "value")
+    assert shown(found[0])["total_ads"] < shown(found[-1])["total_ads"]
+    assert shown(at_rest) == activity.counts(datetime.now(KYIV).date())
+
+
+async def test_two_runs_at_once_find_the_same(
+    market: Market, activity: Activity, database: Database, settings: Settings
+):
+    fill(market)
+    now = datetime.now(UTC)
+    activity.views(now - timedelta(days=2), now - timedelta(days=1), count=15_000)
+
+    await asyncio.gather(
+        overview_at(now, database, settings, activity),
+        overview_at(now + timedelta(seconds=1), database, settings, activity),
+    )
+
+    first, second = (row["payload"] for row in activity.rows("SELECT payload FROM analytics_snapshots"))
+    assert first == second
+    assert shown(first) == activity.counts(now.astimezone(KYIV).date())
+    assert ads_in(first["lately"]["views_by_day"], "views") == 30_000
 
 
 async def test_an_empty_platform_has_an_overview_too(market: Market, deliver: Deliver):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.fixtures.activity import ZONE, Activity, at
 from tests.fixtures.sessions import Sessions
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
 from tests.support.alone import transaction
+from tests.support.inserting import inserting
 from tests.support.waiting import eventually
 
 JOB = "analytics.quick_stats"
@@ -278,19 +278,11 @@ async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment
     (first_ad,) = activity.ads(datetime.now(UTC))
     activity.views(datetime.now(UTC), ad=first_ad)
     activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {segments.SEGMENT - 300})")
-    stop = threading.Event()
-    writers = [threading.Thread(target=insert_together, args=(activity.database_url, first_ad, stop)) for _ in range(4)]
-    for writer in writers:
-        writer.start()
 
     found = []
-    try:
+    with inserting(activity.database_url, like=first_ad):
         while len(found) < 12 or not activity.segments():
             found.append(await run_at(datetime.now(UTC), database, settings))
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join()
     at_rest = await run_at(datetime.now(UTC), database, settings)
 
     assert [figures_["total_views"] for figures_ in found] == [figures_["total_ads"] for figures_ in found]
@@ -298,27 +290,6 @@ async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment
     assert [figures_["today_views"] for figures_ in found] == [figures_["today_ads"] for figures_ in found]
     assert found[0]["total_views"] < found[-1]["total_views"]
     assert at_rest == activity.counts(today())
-
-
-def insert_together(url: str, like: int, stop: threading.Event) -> None:
-    """Ads like this one, each with a view and a user; in one transaction the view comes first, in another the ad."""
-    columns = (
-        "created_at, title, description, currency, dynamic_fields, is_validated, validation_errors, status, "
-        "moderation_reason, auto_moderation_attempts, needs_manual_review, model, seller_type, geocode, is_favorite, "
-        "use_profile_contacts, account_id, mark_id, city_id, region_id"
-    )
-    ad = f"INSERT INTO car_ads ({columns}) SELECT {columns} FROM car_ads WHERE id = {like}"
-    view = f"INSERT INTO ad_views (created_at, ip_address, ad_id) VALUES (now(), '192.0.2.1', {like})"
-    user = (
-        "INSERT INTO auth_user (password, email, is_active, is_staff, is_superuser, created_at) "
-        "VALUES ('', gen_random_uuid(), true, false, false, now())"
-    )
-    with psycopg.connect(url) as connection:
-        while not stop.is_set():
-            for together in ((ad, user, view), (view, user, ad)):
-                for statement in together:
-                    connection.execute(statement.encode())
-                connection.commit()
 
 
 async def test_two_runs_at_once_find_the_same(database: Database, settings: Settings, activity: Activity):
