@@ -113,12 +113,15 @@ def _plain(payload: dict[str, Any]) -> dict[str, Any]:
         "top_makes": [[row["make_id"], row["make"], row["ads"]] for row in payload["top_makes"]],
         "regions": [[row["region_id"], row["region"], row["ads"]] for row in payload["regions"]],
         "prices": [[row["make_id"], row["make"], row["ads"], row["quartiles"]] for row in payload["prices"]],
-        "lately": lately["ads"],
+        "lately": lately["ads"]["value"],
         "lately_by_day": {row["day"]: row["ads"] for row in lately["by_day"] if row["ads"]},
         "lately_by_status": _named(lately["by_status"]),
         "lately_by_seller": _named(lately["by_seller_type"]),
-        "lately_by_all": lately["by_day_status_seller"],
-        "views": lately["views"],
+        "lately_by_all": [
+            {name: row[name] for name in ("day", "status", "seller_type", "ads")}
+            for row in lately["by_day_status_seller"]
+        ],
+        "views": lately["views"]["value"],
         "views_by_day": {row["day"]: row["views"] for row in lately["views_by_day"] if row["views"]},
         "views_per_ad": _values(payload["views_per_ad"]),
         "funnel": _values(payload["funnel"]),

@@ -1,6 +1,6 @@
 """The same figures for readers of one language: each number beside its text, names where one is known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -58,7 +58,7 @@ def present(figures: Mapping[str, Any], locale: str) -> dict[str, Any]:
     return {
         "locale": locale,
         "overview": {name: number(value, locale) for name, value in figures["overview"].items()},
-        "top_makes": [row | {"text": _decimal(row["ads"], locale)} for row in figures["top_makes"]],
+        "top_makes": _with_text(figures["top_makes"], "ads", locale),
         "regions": [_region(row, locale) for row in figures["regions"]],
         "prices": [_price(row, locale) for row in figures["prices"]],
         "rates": [row | {"text": _decimal(float(row["rate"]), locale, "#,##0.0000")} for row in figures["rates"]],
@@ -78,6 +78,10 @@ def _decimal(value: float, locale: str, form: str | None = None) -> str:
     return format_decimal(value, format=form, locale=locale)
 
 
+def _with_text(rows: Sequence[Mapping[str, Any]], figure: str, locale: str) -> list[dict[str, Any]]:
+    return [{**row, "text": _decimal(row[figure], locale)} for row in rows]
+
+
 def _region(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
     return {**row, "name": in_language(row["region"], locale), "text": _decimal(row["ads"], locale)}
 
@@ -87,7 +91,7 @@ def _price(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
         format_currency(price, MONEY, "#,##0 ¤", locale=locale, currency_digits=False) for price in row["quartiles"]
     ]
     short = [format_compact_currency(price, MONEY, locale=locale) for price in row["quartiles"]]
-    return {**row, "currency": MONEY, "texts": texts, "short": short}
+    return {**row, "text": _decimal(row["ads"], locale), "currency": MONEY, "texts": texts, "short": short}
 
 
 def _labelled(counts: Mapping[str, int], labels: Mapping[str, str], locale: str) -> list[dict[str, Any]]:
@@ -97,9 +101,13 @@ def _labelled(counts: Mapping[str, int], labels: Mapping[str, str], locale: str)
 def _lately(lately: Mapping[str, Any], locale: str) -> dict[str, Any]:
     return {
         **lately,
-        "text": _decimal(lately["ads"], locale),
+        "ads": number(lately["ads"], locale),
+        "views": number(lately["views"], locale),
         "by_status": _labelled(lately["by_status"], STATUSES[locale], locale),
         "by_seller_type": _labelled(lately["by_seller_type"], SELLERS[locale], locale),
+        "by_day": _with_text(lately["by_day"], "ads", locale),
+        "by_day_status_seller": _with_text(lately["by_day_status_seller"], "ads", locale),
+        "views_by_day": _with_text(lately["views_by_day"], "views", locale),
     }
 
 

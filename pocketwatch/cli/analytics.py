@@ -137,11 +137,15 @@ def _platform(payload: Mapping[str, Any]) -> Tables:
     yield (
         "prices",
         ("make", "ads", "lower quartile", "median", "upper quartile"),
-        [[row["make"], row["ads"], *row["texts"]] for row in payload["prices"][:SHOWN]],
+        [[row["make"], row["text"], *row["texts"]] for row in payload["prices"][:SHOWN]],
     )
     lately = payload["lately"]
-    counts = [day["ads"] for day in lately["by_day"]]
-    yield f"new ads since {lately['since']}", ("ads", "by day"), [[lately["text"], sparkline(counts)]]
+    ads, views = [day["ads"] for day in lately["by_day"]], [day["views"] for day in lately["views_by_day"]]
+    yield (
+        f"since {lately['since']}",
+        ("figure", "all", "by day"),
+        [["new ads", lately["ads"]["text"], sparkline(ads)], ["views", lately["views"]["text"], sparkline(views)]],
+    )
     yield "by status", ("status", "ads"), [[row["label"], row["text"]] for row in payload["ads_by_status"]]
     funnel = payload["funnel"]
     yield (

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -162,8 +163,8 @@ async def test_the_last_thirty_days_are_those_of_the_business(market: Market, de
     await deliver(PlatformAnalytics(locales=("en",)))
 
     lately = market.payload("en")["lately"]
-    assert (lately["ads"], lately["since"], len(lately["by_day"])) == (2, str(midnight.date()), 30)
-    assert lately["by_day"][0] == {"day": str(midnight.date()), "ads": 1}
+    assert (lately["ads"]["value"], lately["since"], len(lately["by_day"])) == (2, str(midnight.date()), 30)
+    assert lately["by_day"][0] == {"day": str(midnight.date()), "ads": 1, "text": "1"}
     assert {row["name"]: row["value"] for row in lately["by_status"]} == {"active": 1, "sold": 1}
     assert {row["label"] for row in lately["by_seller_type"]} == {"private seller", "dealer"}
 
@@ -193,7 +194,7 @@ async def test_a_day_has_the_hours_that_a_clock_in_kyiv_shows(
     assert {row["day"]: row["ads"] for row in lately["by_day"]}[str(day)] == plain["new_ads"] == 3
     assert {row["day"]: row["views"] for row in lately["views_by_day"]}[str(day)] == plain["views"] == 3
     assert (lately["since"] == str(day)) == (days_later == 28)
-    assert lately["ads"] == sum(row["ads"] for row in lately["by_day"]) == 4
+    assert lately["ads"]["value"] == ads_in(lately["by_day"]) == 4
 
 
 async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(market: Market, deliver: Deliver):
@@ -239,6 +240,33 @@ async def test_each_language_has_its_numbers_and_names(market: Market, rates: St
     assert found["uk"]["rates"][0]["text"] == "44,6395"
 
 
+async def test_every_number_has_its_text(market: Market, activity: Activity, rates: StoredRates, deliver: Deliver):
+    fill(market)
+    rates.add("USD", "44.6395")
+    activity.views(datetime.now(UTC), count=1_234)
+
+    await deliver(PlatformAnalytics())
+
+    for locale, text in (("uk", "1\xa0234"), ("en", "1,234"), ("ru", "1\xa0234")):
+        payload = market.payload(locale)
+        assert payload["lately"]["views"] == {"value": 1_234, "text": text}
+        assert payload["lately"]["views_by_day"][-1]["text"] == text
+        assert not list(without_text(payload))
+
+
+def without_text(part: Any) -> Iterator[Any]:
+    """Objects that hold a number, other than an id, and no text beside it."""
+    if isinstance(part, list):
+        for each in part:
+            yield from without_text(each)
+    elif isinstance(part, dict):
+        numbers = [name for name, value in part.items() if isinstance(value, int | float) and not name.endswith("_id")]
+        if numbers and not {"text", "texts"} & part.keys():
+            yield part
+        for each in part.values():
+            yield from without_text(each)
+
+
 async def test_one_language_that_fails_does_not_cost_the_others_theirs(
     market: Market, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
@@ -274,11 +302,11 @@ async def test_ads_that_go_take_their_views_out_of_every_figure(
 
     assert (shown(before)["total_views"], shown(after)["total_views"]) == (segments.SEGMENT + 5, 5)
     assert shown(after) == activity.counts(now.astimezone(KYIV).date())
-    assert (before["lately"]["views"], after["lately"]["views"]) == (segments.SEGMENT + 5, 5)
+    assert (before["lately"]["views"]["value"], after["lately"]["views"]["value"]) == (segments.SEGMENT + 5, 5)
     assert after["views_per_ad"]["all_time"]["value"] == 5
     assert [[row["make"] for row in payload["top_makes"]] for payload in (before, after)] == [["ZAZ", "Škoda"], ["ZAZ"]]
     assert [row["region"] for row in after["regions"]] == ["Полтавська"]
-    assert after["lately"]["ads"] == after["funnel"]["submitted"]["value"] == 1
+    assert after["lately"]["ads"]["value"] == after["funnel"]["submitted"]["value"] == 1
 
 
 async def test_all_figures_are_of_one_moment_while_others_insert(
@@ -302,7 +330,7 @@ async def test_all_figures_are_of_one_moment_while_others_insert(
         assert ads_in(payload["ads_by_status"], "value") == figures["total_ads"]
         assert ads_in(payload["top_makes"]) == ads_in(payload["regions"]) == figures["active_ads"]
         assert lately["views_by_day"][-1]["views"] == figures["today_views"] == figures["today_ads"]
-        assert lately["ads"] == ads_in(lately["by_day"]) == ads_in(lately["by_seller_type"], "value")
+        assert lately["ads"]["value"] == ads_in(lately["by_day"]) == ads_in(lately["by_seller_type"], "value")
     assert shown(found[0])["total_ads"] < shown(found[-1])["total_ads"]
     assert shown(at_rest) == activity.counts(datetime.now(KYIV).date())
 
