@@ -110,7 +110,7 @@ def _fire(entry: Entry, moment: Due) -> Fire:
         entry=entry.name,
         due_at=moment.at,
     )
-    payload = entry.message.model_dump(mode="json", exclude_unset=True)
+    payload = entry.message.said()
     return Fire(entry=entry.name, due_at=moment.at, timetable=entry.timetable, envelope=envelope, payload=payload)
 
 

@@ -63,6 +63,5 @@ async def publish(publisher: Publisher, wish: Message) -> Envelope:
         routing_key=wish.routing_key,
         trigger="manual",
     )
-    body = wish.model_dump(mode="json", exclude_unset=True)
-    await publisher.publish(message_of(envelope, body), exchange=wish.exchange, routing_key=wish.routing_key)
+    await publisher.publish(message_of(envelope, wish.said()), exchange=wish.exchange, routing_key=wish.routing_key)
     return envelope

@@ -3,7 +3,7 @@
 The body is JSON that holds the arguments only; everything about the message travels beside it (see `envelope`).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,10 @@ class Message(BaseModel):
 
     exchange: ClassVar[str]
     routing_key: ClassVar[str]
+
+    def said(self) -> dict[str, Any]:
+        """The body: arguments that were given, each whole; whoever reads it knows the defaults of the others."""
+        return self.model_dump(mode="json", include=self.model_fields_set)
 
 
 class Tick(Message):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import typer
 
 from consumers.app import GROUPS
+from consumers.moderation.judging import rules_of
 from consumers.rates.ages import ages
 from pocketwatch import settings as reading
 from pocketwatch.broker.declare import difference_of, look_at
@@ -58,7 +59,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
-    for part in (_settings, _schedule, _folders, _database, _redis, _mail, _broker):
+    for part in (_settings, _schedule, _rules, _folders, _database, _redis, _mail, _broker):
         try:
             found += [finding async for finding in part(settings)]
         except PocketwatchError as error:
@@ -77,6 +78,11 @@ async def _settings(_: Settings) -> AsyncIterator[Finding]:
 async def _schedule(settings: Settings) -> AsyncIterator[Finding]:
     entries = schedule.load(settings.running.schedule).enabled
     yield Finding("schedule", "ok", f"{len(entries)} entries, each with a job, a valid payload and a queue")
+
+
+async def _rules(settings: Settings) -> AsyncIterator[Finding]:
+    found = rules_of(settings.moderation.rules)
+    yield Finding("rules", "ok", f"{len(found.rules)} rules of the moderation, version {found.version}")
 
 
 async def _folders(settings: Settings) -> AsyncIterator[Finding]:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -57,9 +57,18 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, Mapping):
-        return " ".join(f"{key}={item}" for key, item in value.items())
+        return " ".join(_pairs(value)).replace("[", r"\[")
     text = str(value).replace("[", r"\[")
     return f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else text
+
+
+def _pairs(figures: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """Of figures within figures, those that say something."""
+    for name, figure in figures.items():
+        if isinstance(figure, Mapping):
+            yield from _pairs({key: each for key, each in figure.items() if each}, f"{within}{name}.")
+        else:
+            yield f"{within}{name}={figure}"
 
 
 def _plain(value: object) -> str:

@@ -323,12 +323,18 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program,
     assert {finding["result"] for finding in json.loads(well.stdout)} == {"ok"}
 
 
-def test_the_doctor_names_a_misspelt_setting_and_an_unreachable_server(pocketwatch: Program):
+def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_server(pocketwatch: Program):
     done = pocketwatch(
-        "doctor", "--json", POCKETWATCH_MEDIA_ROT="/x", RABBITMQ_URL="amqp://127.0.0.1:1/x", POCKETWATCH_PATIENCE="1s"
+        "doctor",
+        "--json",
+        POCKETWATCH_MEDIA_ROT="/x",
+        POCKETWATCH_MODERATION_RULES="/nowhere/rules.toml",
+        RABBITMQ_URL="amqp://127.0.0.1:1/x",
+        POCKETWATCH_PATIENCE="1s",
     )
 
     details = " ".join(finding["detail"] for finding in json.loads(done.stdout))
+    assert "/nowhere/rules.toml" in details
     assert "POCKETWATCH_MEDIA_ROT is unknown; did you mean POCKETWATCH_MEDIA_ROOT?" in details
     assert "does not answer" in details
     assert done.returncode == 1
