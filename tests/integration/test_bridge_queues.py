@@ -1,5 +1,7 @@
 """Whose queue it is: Celery's and the suite's declarations of it never meet in a refusal."""
 
+from collections.abc import Iterator
+
 import aio_pika
 import pytest
 
@@ -7,10 +9,19 @@ from pocketwatch.broker.declare import look_at
 from pocketwatch.broker.publishing import Publisher
 from tests.fixtures.celery import Platform
 from tests.fixtures.suite import Consume, Program, Row, Runs
+from tests.support.vhosts import Vhosts
 from tests.support.waiting import eventually
 
 MEDIA = "clean_generated_media"
 PRIORITIES = {"task_queue_max_priority": 10}
+
+
+@pytest.fixture
+def vhost(vhosts: Vhosts) -> Iterator[str]:
+    """One in which no queue is declared yet."""
+    name = vhosts.take(declared=False)
+    yield name
+    vhosts.give_back(name)
 
 
 @pytest.fixture(params=["celery", "platform.tasks"])
