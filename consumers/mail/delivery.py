@@ -73,18 +73,27 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
 
 
 async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> tuple[Fate, int]:
-    """What became of the letter, and how many attempts may have sent it without anybody knowing."""
+    """What became of the letter, and how many attempts may have sent it without anybody knowing.
+
+    A letter that could not be written is as if never taken. One that was sent, but whose fate cannot be logged, stays
+    `sending`: a doubt, never unsaid.
+    """
     desk.in_hand.add(claim.key)
     try:
-        fate = await desk.send(wish, claim.external_id)
-        doubts = await work.together(desk.ledger.settle, settled(fate, claim))
+        fate = await sent_or_put_back(wish, claim, desk, work)
+        return fate, await work.together(desk.ledger.settle, settled(fate, claim))
+    finally:
+        desk.in_hand.discard(claim.key)
+
+
+async def sent_or_put_back(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> Fate:
+    """What became of the letter; what is wrong with the templates is raised, and noted in its row."""
+    try:
+        return await desk.send(wish, claim.external_id)
     except Exception as error:
         unsent = Settled(claim.key, "pending", "", f"{type(error).__name__}: {error}"[:500])
         await work.together(desk.ledger.settle, unsent)
         raise
-    finally:
-        desk.in_hand.discard(claim.key)
-    return fate, doubts
 
 
 STATUSES: dict[str, Outcome] = {
