@@ -7,7 +7,6 @@ puts off comes back through the broker's waits for three days, or as long as it 
 letter. Preferences, suppressions and quiet hours are looked at here, and not when it was asked for.
 """
 
-import json
 import re
 from datetime import timedelta
 
@@ -29,6 +28,7 @@ OUR_FAULT = "MAIL SERVER REFUSES US"
 WAITS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
 WAIT_FOR_US = timedelta(minutes=30)  # until somebody has put our settings right
 WAIT_IN_DOUBT = timedelta(minutes=5)
+KEPT = {"letter", "user_id", "expires_at"}  # of a wish that is held; the rest is in its row
 LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
 
 router = RabbitRouter()
@@ -54,7 +54,6 @@ async def deliver_letter(wish: MailRequested, work: Errand) -> None:
 def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
     """What the log has to know of a letter."""
     letter, key = wish.letter, wish.key or f"{message_id}:{wish.to}:email"
-    is_digested = letter.name in DIGESTED
     return Claim(
         key=key,
         recipient=wish.to,
@@ -68,7 +67,7 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
         subscribed=letter.subscribed,
         critical=letter.critical,
         is_digest=isinstance(letter, ManagerDigest),
-        held=json.dumps({"letter": letter.model_dump(mode="json"), "user_id": wish.user_id}) if is_digested else None,
+        held=wish.model_dump_json(include=KEPT) if letter.name in DIGESTED else None,
     )
 
 
