@@ -14,7 +14,7 @@ from faststream.rabbit import RabbitRouter
 from loguru import logger
 
 from consumers.mail.desk import Desk, open_desk
-from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled
+from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled, Verdict
 from consumers.mail.replies import Fate
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAIL_DELIVERY
@@ -40,13 +40,12 @@ async def deliver_letter(wish: MailRequested, work: Errand) -> None:
     desk: Desk = work.resource
     claim = claim_of(wish, work.message_id, desk)
     async with desk.room:
-        verdict = await work.together(desk.ledger.take, claim)
-        work.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
-        if verdict.act == "wait":
-            raise TryLater(verdict.reason, after=verdict.after)
-        if verdict.act != "send":
-            return work.skip(verdict.reason)
-        fate, doubts = await desk.finish(send_and_log(wish, claim, desk, work))
+        verdict, fate, doubts = await desk.finish(take_and_send(wish, claim, desk, work))
+    work.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
+    if verdict.act == "wait":
+        raise TryLater(verdict.reason, after=verdict.after)
+    if fate is None:
+        return work.skip(verdict.reason)
     work.record(letter_status=STATUSES[fate.outcome])
     return conclude(fate, work, attempt=verdict.attempt, doubts=doubts)
 
@@ -69,6 +68,16 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
         is_digest=isinstance(letter, ManagerDigest),
         held=wish.model_dump_json(include=KEPT) if letter.name in DIGESTED else None,
     )
+
+
+async def take_and_send(
+    wish: MailRequested, claim: Claim, desk: Desk, work: Errand
+) -> tuple[Verdict, Fate | None, int]:
+    """What was decided about the letter; and of one that is sent, what `send_and_log` says."""
+    verdict = await work.together(desk.ledger.take, claim)
+    if verdict.act != "send":
+        return verdict, None, 0
+    return verdict, *await send_and_log(wish, claim, desk, work)
 
 
 async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> tuple[Fate, int]:
