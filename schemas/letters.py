@@ -141,7 +141,7 @@ class AdNeedsEdit(_AboutAnAd):
 
 
 class AdMaxAttempts(_AboutAnAd):
-    """The ad is rejected after all attempts. Critical: the last word about it, told once."""
+    """The ad is rejected after all attempts. Critical: the last word about it."""
 
     critical: ClassVar[bool] = True
 

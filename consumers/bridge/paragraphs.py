@@ -57,7 +57,7 @@ class Words(HTMLParser):
         self.paragraphs: list[str] = []
         self._words: list[str] = []
         self._hidden: list[str] = []
-        self._links: list[tuple[str, int]] = []  # address, and where its text begins
+        self._link: tuple[str, int] | None = None  # address, and where its text begins; links hold no links
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in NOT_SHOWN:
@@ -65,7 +65,8 @@ class Words(HTMLParser):
         elif tag == "br":
             self._words.append("\n")
         elif tag == "a":
-            self._links.append((dict(attrs).get("href") or "", len(self._words)))
+            self._end_link()
+            self._link = dict(attrs).get("href") or "", len(self._words)
         elif tag in {"td", "th"}:
             self._words.append(" ")
         elif tag in BLOCKS:
@@ -75,8 +76,8 @@ class Words(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in self._hidden:
             del self._hidden[self._hidden.index(tag) :]
-        elif tag == "a" and self._links:
-            self._end_link(*self._links.pop())
+        elif tag == "a":
+            self._end_link()
         elif tag in BLOCKS:
             self.end_block()
 
@@ -84,7 +85,10 @@ class Words(HTMLParser):
         if not self._hidden:
             self._words.append(re.sub(r"\s+", " ", data))
 
-    def _end_link(self, address: str, begin: int) -> None:
+    def _end_link(self) -> None:
+        if self._link is None:
+            return
+        (address, begin), self._link = self._link, None
         text = "".join(self._words[begin:]).strip()
         shown = address.removeprefix("mailto:")
         if re.match(r"(?i)https?://|mailto:", address) and shown != text:
@@ -94,6 +98,6 @@ class Words(HTMLParser):
         """What was collected is a paragraph."""
         lines = (re.sub(r"[ \t]+", " ", line).strip() for line in "".join(self._words).split("\n"))
         text = "\n".join(lines).strip()
-        self._words, self._links = [], [(address, 0) for address, _ in self._links]
+        self._words, self._link = [], self._link and (self._link[0], 0)
         if text not in {"", "•"}:
             self.paragraphs.append(text)

@@ -7,7 +7,6 @@ puts off comes back through the broker's waits for three days, or as long as it 
 letter. Preferences, suppressions and quiet hours are looked at here, and not when it was asked for.
 """
 
-import json
 import re
 from datetime import timedelta
 
@@ -15,7 +14,7 @@ from faststream.rabbit import RabbitRouter
 from loguru import logger
 
 from consumers.mail.desk import Desk, open_desk
-from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled
+from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled, Verdict
 from consumers.mail.replies import Fate
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAIL_DELIVERY
@@ -29,6 +28,7 @@ OUR_FAULT = "MAIL SERVER REFUSES US"
 WAITS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
 WAIT_FOR_US = timedelta(minutes=30)  # until somebody has put our settings right
 WAIT_IN_DOUBT = timedelta(minutes=5)
+KEPT = {"letter", "user_id", "expires_at"}  # of a wish that is held; the rest is in its row
 LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
 
 router = RabbitRouter()
@@ -40,13 +40,12 @@ async def deliver_letter(wish: MailRequested, work: Errand) -> None:
     desk: Desk = work.resource
     claim = claim_of(wish, work.message_id, desk)
     async with desk.room:
-        verdict = await work.together(desk.ledger.take, claim)
-        work.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
-        if verdict.act == "wait":
-            raise TryLater(verdict.reason, after=verdict.after)
-        if verdict.act != "send":
-            return work.skip(verdict.reason)
-        fate, doubts = await desk.finish(send_and_log(wish, claim, desk, work))
+        verdict, fate, doubts = await desk.finish(take_and_send(wish, claim, desk, work))
+    work.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
+    if verdict.act == "wait":
+        raise TryLater(verdict.reason, after=verdict.after)
+    if fate is None:
+        return work.skip(verdict.reason)
     work.record(letter_status=STATUSES[fate.outcome])
     return conclude(fate, work, attempt=verdict.attempt, doubts=doubts)
 
@@ -54,7 +53,6 @@ async def deliver_letter(wish: MailRequested, work: Errand) -> None:
 def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
     """What the log has to know of a letter."""
     letter, key = wish.letter, wish.key or f"{message_id}:{wish.to}:email"
-    is_digested = letter.name in DIGESTED
     return Claim(
         key=key,
         recipient=wish.to,
@@ -68,23 +66,42 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
         subscribed=letter.subscribed,
         critical=letter.critical,
         is_digest=isinstance(letter, ManagerDigest),
-        held=json.dumps({"letter": letter.model_dump(mode="json"), "user_id": wish.user_id}) if is_digested else None,
+        held=wish.model_dump_json(include=KEPT) if letter.name in DIGESTED else None,
     )
 
 
+async def take_and_send(
+    wish: MailRequested, claim: Claim, desk: Desk, work: Errand
+) -> tuple[Verdict, Fate | None, int]:
+    """What was decided about the letter; and of one that is sent, what `send_and_log` says."""
+    verdict = await work.together(desk.ledger.take, claim)
+    if verdict.act != "send":
+        return verdict, None, 0
+    return verdict, *await send_and_log(wish, claim, desk, work)
+
+
 async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> tuple[Fate, int]:
-    """What became of the letter, and how many attempts may have sent it without anybody knowing."""
+    """What became of the letter, and how many attempts may have sent it without anybody knowing.
+
+    A letter that could not be written is as if never taken. One that was sent, but whose fate cannot be logged, stays
+    `sending`: a doubt, never unsaid.
+    """
     desk.in_hand.add(claim.key)
     try:
-        fate = await desk.send(wish, claim.external_id)
-        doubts = await work.together(desk.ledger.settle, settled(fate, claim))
+        fate = await sent_or_put_back(wish, claim, desk, work)
+        return fate, await work.together(desk.ledger.settle, settled(fate, claim))
+    finally:
+        desk.in_hand.discard(claim.key)
+
+
+async def sent_or_put_back(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> Fate:
+    """What became of the letter; what is wrong with the templates is raised, and noted in its row."""
+    try:
+        return await desk.send(wish, claim.external_id)
     except Exception as error:
         unsent = Settled(claim.key, "pending", "", f"{type(error).__name__}: {error}"[:500])
         await work.together(desk.ledger.settle, unsent)
         raise
-    finally:
-        desk.in_hand.discard(claim.key)
-    return fate, doubts
 
 
 STATUSES: dict[str, Outcome] = {

@@ -6,6 +6,7 @@ What is released and what is asked for commit together, so nothing is lost or do
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,7 +32,7 @@ async def send_digests(tick: SendDigests, work: Transaction) -> None:  # noqa: A
     for reader in readers:
         held = await queries.held(work.session, reader)
         if held:
-            wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader)
+            wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader, now=work.now)
             work.send(MAIL.name, MailRequested.routing_key, wish)
             await queries.release(work.session, [row["id"] for row in held], digest=wish["key"])
             letters += len(held)
@@ -49,8 +50,8 @@ def alone(row: sa.RowMapping, reader: str) -> dict[str, Any]:
     }
 
 
-def digest(rows: Sequence[sa.RowMapping], reader: str) -> dict[str, Any]:
-    """Several go out as one, in the language of the latest."""
+def digest(rows: Sequence[sa.RowMapping], reader: str, *, now: datetime) -> dict[str, Any]:
+    """Several go out as one, in the language of the latest. It is news of `now`, however old they are."""
     letters = [row["held"]["letter"] for row in rows]
     return {
         "to": reader,
@@ -59,7 +60,7 @@ def digest(rows: Sequence[sa.RowMapping], reader: str) -> dict[str, Any]:
         "user_id": rows[-1]["held"]["user_id"],
         "letter": {
             "name": "manager_digest",
-            "occurred_at": letters[-1]["occurred_at"],
+            "occurred_at": now.isoformat(),
             "items": [item(letter) for letter in letters[:ITEMS]],
             "left_out": max(len(letters) - ITEMS, 0),
         },

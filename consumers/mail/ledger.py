@@ -143,6 +143,8 @@ class Ledger:
             return Verdict("stop", row.status, f"already {row.status}", log_id=row.id)
         if row.is_held:
             return Verdict("stop", row.status, "held for the digest", log_id=row.id)
+        if row.digest is not None and row.digest != row.key:
+            return Verdict("stop", row.status, "goes out in a digest", log_id=row.id)
         if row.status == "sending" and (left := _lease(row)) > timedelta(0):
             return Verdict("wait", row.status, "somebody is sending it just now", left, log_id=row.id)
         doubts = _doubts(row)

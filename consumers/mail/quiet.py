@@ -16,7 +16,8 @@ def quiet_until(now: datetime, *, begin: time, end: time, zone: ZoneInfo) -> dat
     if not is_quiet:
         return None
     day = local.date() + timedelta(days=1) if over_midnight and clock >= begin else local.date()
-    return datetime.combine(day, end, zone).astimezone(UTC)  # a time that this night does not have becomes one
+    # An hour that this night has twice is the one that goes on; a time that it does not have becomes one.
+    return datetime.combine(day, end, zone).replace(fold=local.fold).astimezone(UTC)
 
 
 def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:

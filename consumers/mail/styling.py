@@ -3,6 +3,10 @@
 Programs that show letters drop style sheets, so each element needs its own `style`. Done to a template once, that costs
 nothing per letter. What is between the braces of Jinja is hidden from the HTML parser meanwhile: as a word, or as a
 comment where a statement has a line of its own, because the parser moves words out of a table, from between its rows.
+
+What Jinja calls from an HTML template it takes for HTML, even a macro of a text template that has escaped nothing. So
+the words that both parts of a letter share, `words.txt`, are loaded a second time as `words.html`, where facts are
+escaped.
 """
 
 import re
@@ -12,6 +16,7 @@ import css_inline
 from jinja2 import BaseLoader, Environment, PackageLoader
 
 STYLES = "_base/letter.css"
+WORDS, WORDS_IN_HTML = "words.txt", "words.html"
 COMMENT = re.compile(r"{#.*?#}\n?", re.DOTALL)
 CODE = re.compile(r"{%-?\s*trans\b.*?\bendtrans\s*-?%}|{%.*?%}|{{.*?}}", re.DOTALL)
 OWN_LINE = re.compile(r"^[ \t]*({%(?!-?\s*trans\b)[^\n]*?%})[ \t]*$", re.MULTILINE)
@@ -21,13 +26,19 @@ Source = tuple[str, str | None, Callable[[], bool] | None]
 
 
 class Templates(BaseLoader):
-    """The templates of the package `templates`, folder `mail`; those that end in `.html` come with their styles."""
+    """The templates of the package `templates`, folder `mail`; those that end in `.html` come with their styles.
+
+    There is no file `words.html`: it is `words.txt`, for HTML templates.
+    """
 
     def __init__(self) -> None:
         self._files = PackageLoader("templates", "mail")
 
     def get_source(self, environment: Environment, template: str) -> Source:
         """The source of one template, see `jinja2.BaseLoader`."""
+        folder, _, name = template.rpartition("/")
+        if name == WORDS_IN_HTML:
+            return self._files.get_source(environment, f"{folder}/{WORDS}")
         source, path, is_fresh = self._files.get_source(environment, template)
         if not template.endswith(".html"):
             return source, path, is_fresh

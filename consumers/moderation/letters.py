@@ -65,5 +65,6 @@ def _facts(about: About, ad_id: int, site: str, path: str) -> dict[str, Any]:
 
 
 def _plain(about: About, words: Words) -> Letter:
-    paragraphs = list(words.lines[:MOST_PARAGRAPHS])
+    """A notice may say no more than its title."""
+    paragraphs = [line for line in words.lines[:MOST_PARAGRAPHS] if line.strip()] or [words.title]
     return letters.Plain(subject=words.title, paragraphs=paragraphs, occurred_at=about.moment)

@@ -127,7 +127,7 @@ class Consuming:
                 single=consumer.queue.single,
                 stopping=self._stopping.is_set,
             )
-        return GroupCommit(consumer.queue.name, consumer.handler, database, apart=consumer.apart)
+        return GroupCommit(consumer.queue.name, consumer.handler, database, size=consumer.group, apart=consumer.apart)
 
 
 def queues_of(broker: RabbitBroker) -> list[str]:

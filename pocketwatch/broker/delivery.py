@@ -31,6 +31,7 @@ from pocketwatch.errors import Malformed
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.executor import Executor
+from pocketwatch.storage.group_commit import GROUP_SIZE
 from pocketwatch.storage.work import Errand, Transaction, Work
 from schemas import envelope as wire
 from schemas.envelope import Envelope
@@ -52,6 +53,7 @@ class Consumer:
     Args:
         kind: what the handler takes: `Work` shares a transaction, `Transaction` runs alone, `Errand` without any.
         apart: messages for which this is equal never share a transaction.
+        group: at most so many messages share one; fewer, where one message writes many rows.
         needs: opens what an errand needs for as long as its process consumes, such as kept connections to a server.
     """
 
@@ -60,6 +62,7 @@ class Consumer:
     schema: type[Message]
     kind: type[Work]
     apart: Callable[[Any], Hashable]
+    group: int
     reader: "Reader"
     needs: Needs | None
 
@@ -90,6 +93,7 @@ def consumer(
     queue: Queue,
     *,
     apart: Callable[[Any], Hashable] = lambda _: None,
+    group: int = GROUP_SIZE,
     reader: Reader | None = None,
     needs: Needs | None = None,
 ) -> Callable[[Handler], Handler]:
@@ -102,7 +106,7 @@ def consumer(
     """
 
     def register(handler: Handler) -> Handler:
-        noted = _consumer(queue, handler, apart, reader, needs)
+        noted = _consumer(queue, handler, apart=apart, group=group, reader=reader, needs=needs)
         subscriber = router.subscriber(
             RabbitQueue(queue.name, declare=False),  # `declare.declare` has made it, with every argument said
             channel=Channel(prefetch_count=queue.prefetch),
@@ -123,7 +127,9 @@ def consumer(
 def _consumer(
     queue: Queue,
     handler: Callable[..., Awaitable[None]],
+    *,
     apart: Callable[[Any], Hashable],
+    group: int,
     reader: Reader | None,
     needs: Needs | None,
 ) -> Consumer:
@@ -134,7 +140,7 @@ def _consumer(
                 raise TypeError(
                     f"{handler.__qualname__} must take an Errand, as it needs something outside the database"
                 )
-            return Consumer(queue, handler, schema, kind, apart, reader or OwnReader(schema), needs)
+            return Consumer(queue, handler, schema, kind, apart, group, reader or OwnReader(schema), needs)
     raise TypeError(
         f"{handler.__qualname__} must take (message: a Message, work: Work, Transaction or Errand), both annotated"
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pocketwatch.cli.letters_preview import preview
-from pocketwatch.cli.output import AsJson, console, print_json, print_table
+from pocketwatch.cli.output import AsJson, console, print_json, print_table, printable
 from pocketwatch.cli.stack import DEFAULT_FOLDER, Folder, open_stack
 from pocketwatch.cli.suppressions import forget, suppressed
 from pocketwatch.errors import PocketwatchError
@@ -60,7 +60,7 @@ def _show(letter: Letter | None, number: int, *, as_json: bool) -> None:
         return
     head = {"From": letter.sender, "To": letter.to or ", ".join(letter.recipients), "Subject": letter.subject}
     lines = [*(f"{name}: {_on_one_line(value)}" for name, value in head.items()), "", letter.text or letter.html]
-    console.print(_printable("\n".join(lines)), markup=False, soft_wrap=True)
+    console.print(printable("\n".join(lines)), markup=False, soft_wrap=True)
 
 
 def _cells(letter: Letter) -> list[object]:
@@ -69,9 +69,4 @@ def _cells(letter: Letter) -> list[object]:
 
 
 def _on_one_line(text: str) -> str:
-    return _printable(" ".join(text.split()))
-
-
-def _printable(text: str) -> str:
-    """A letter may hold what would give orders to the terminal."""
-    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+    return printable(" ".join(text.split()))

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 # As wide as the terminal or as COLUMNS says; wide enough to be read when the output is a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
+SPACES = "\n\t\u00a0\u202f"  # the last two stand within numbers
 WIDTHS = {"message_id": 16, "external_id": 16}  # folded, so that there is room for what people read
 COLOURS = {
     "succeeded": "green",
@@ -51,15 +53,20 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     console.print(table)
 
 
-def _cell(value: object) -> str:
+def printable(text: str) -> str:
+    """Without what would give orders to the terminal: people and servers have written it, not we."""
+    return "".join(sign for sign in text if sign.isprintable() or sign in SPACES)
+
+
+def _cell(value: object) -> Text:
     if value is None:
-        return ""
+        return Text()
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
+        return Text(f"{value:%Y-%m-%d %H:%M:%S}")
     if isinstance(value, Mapping):
-        return " ".join(_pairs(value)).replace("[", r"\[")
-    text = str(value).replace("[", r"\[")
-    return f"[{COLOURS[text]}]{text}[/]" if text in COLOURS else text
+        return Text(printable(" ".join(_pairs(value))))
+    text = printable(str(value))
+    return Text(text, style=COLOURS.get(text, ""))
 
 
 def _pairs(figures: Mapping[str, Any], within: str = "") -> Iterator[str]:

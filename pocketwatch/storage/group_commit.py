@@ -88,6 +88,7 @@ class GroupCommit:
 
     Args:
         consumer: the name under which messages are claimed and logged; its queue's.
+        size: at most so many messages in a group.
         apart: messages for which this is equal never share a group, because one must see what the other wrote.
     """
 

@@ -3,11 +3,14 @@
 import asyncio
 import time
 from datetime import timedelta
+from functools import partial
 
+import psycopg
 import pytest
 
 from consumers.mail import desk
 from consumers.mail.ledger import LEASE
+from pocketwatch.broker.connection import CONNECTION_LOST
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.settings import Settings
 from schemas.envelope import Envelope
@@ -106,6 +109,34 @@ async def test_a_letter_in_hand_is_finished_and_logged_when_the_broker_is_lost(
     await post.ask(wish(), id_=asked.message_id)
     assert (await post.logged(asked))["status"] == "sent"
     assert len(smtp.letters) == 1
+
+
+async def test_a_letter_that_was_taken_while_the_broker_was_lost_is_sent(
+    pocketwatch: Program, post: Post, smtp: SmtpServer, proxy: Proxy, settings: Settings, publisher: Publisher
+):
+    smtp.is_full(times=1)
+    consumer = start(pocketwatch, smtp, RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
+    await consuming(consumer)
+    asked = await post.ask(wish())
+    await post.put_off(asked, "wait.5m")
+
+    with psycopg.connect(post.database_url) as holding:
+        holding.execute("SELECT FROM moderation_notification_logs FOR UPDATE")
+        await post.ask(wish(), id_=asked.message_id)
+        await eventually(partial(waits_for_a_row, post))
+        await proxy.cut()
+        await asyncio.to_thread(consumer.until, CONNECTION_LOST)
+
+    row = await post.logged(asked, "sent")
+    await proxy.open()
+    assert (row["doubts"], row["attempts"]) == (0, 2)
+
+
+async def waits_for_a_row(post: Post) -> bool:
+    """Somebody waits for what another one has locked."""
+    return bool(
+        post.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+    )
 
 
 async def test_a_letter_that_was_sent_while_the_broker_was_lost_is_not_sent_again(

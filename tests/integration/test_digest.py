@@ -1,7 +1,7 @@
 """mail.digest: letters to a manager that were too many go out as one."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -84,6 +84,49 @@ async def test_what_was_held_is_not_sent_when_its_message_comes_again(post: Post
 
     assert (run["status"], run["error"]) == ("skipped", "held for the digest")
     assert len(smtp.letters) == 1
+
+
+async def test_what_goes_out_in_a_digest_is_not_sent_when_its_message_comes_again(
+    post: Post, serving: Serving, smtp: SmtpServer
+):
+    async with serving(digest_above=1, digest_window=WINDOW):
+        await flood(post, 3)
+        post.passes(WINDOW)
+        await tick(post)  # nobody relays the digest yet
+        again = await post.ask(wish(flagged(2), to=MANAGER, key=post.log()[1]["key"]))
+        run = await post.runs.over(again.message_id)
+
+    assert (run["status"], run["error"]) == ("skipped", "goes out in a digest")
+    assert len(smtp.letters) == 1
+
+
+async def test_a_digest_of_old_news_is_sent_all_the_same(post: Post, serving: Serving, smtp: SmtpServer, relay: None):
+    old = datetime.now(UTC) - timedelta(days=3)
+
+    async with serving(digest_above=1, digest_window=WINDOW):
+        await flood(post, 1)
+        for number in (2, 3):
+            asked = await post.ask(wish(flagged(number, occurred_at=old), to=MANAGER))
+            await post.runs.over(asked.message_id)
+        post.passes(WINDOW)
+        await tick(post)
+        await all_are(post, "sent")
+
+    assert len(smtp.letters) == 2
+
+
+async def test_a_letter_that_was_held_is_as_late_as_it_was_before(post: Post, serving: Serving):
+    soon = datetime.now(UTC) + timedelta(hours=2)
+
+    async with serving(digest_above=1, digest_window=WINDOW):
+        await flood(post, 1)
+        held = await post.ask(wish(flagged(2), to=MANAGER, expires_at=soon))
+        await post.runs.over(held.message_id)
+        post.passes(WINDOW)
+        await tick(post)
+
+    (asked,) = post.sql("SELECT payload FROM outbox")
+    assert datetime.fromisoformat(asked["payload"]["expires_at"]) == soon
 
 
 async def test_one_that_was_held_goes_out_as_itself(post: Post, serving: Serving, smtp: SmtpServer, relay: None):

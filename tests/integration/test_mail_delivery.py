@@ -372,6 +372,32 @@ async def test_a_sender_that_has_died_leaves_a_doubt(post: Post, serving: Servin
     assert (row["status"], row["doubts"], row["attempts"]) == ("sent", 1, 2)
 
 
+async def test_a_letter_that_was_sent_but_could_not_be_logged_leaves_a_doubt(
+    post: Post, serving: Serving, smtp: SmtpServer
+):
+    post.sql(REFUSES_SENT)
+
+    async with serving():
+        asked = await post.ask(wish())
+        first = await post.put_off(asked, "wait.10s")
+        post.sql("DROP FUNCTION refuse_sent CASCADE")
+        post.passes(LEASE)
+        await post.ask(wish(), id_=asked.message_id)
+        row = await post.logged(asked)
+
+    assert first["status"] == "sending"
+    assert (row["status"], row["doubts"], row["attempts"]) == ("sent", 1, 2)
+    assert {letter.message["Message-ID"] for letter in smtp.letters} == {row["external_id"]}
+
+
+REFUSES_SENT = """
+    CREATE FUNCTION refuse_sent() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = 'XX000'; END $$;
+    CREATE TRIGGER refuse_sent BEFORE UPDATE ON moderation_notification_logs
+    FOR EACH ROW WHEN (NEW.status = 'sent') EXECUTE FUNCTION refuse_sent()
+"""
+
+
 # What cannot be sent
 
 

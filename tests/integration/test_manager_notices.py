@@ -349,3 +349,19 @@ async def test_hundreds_at_once_share_transactions(
     assert len({row["key"] for row in people.rows("SELECT key FROM moderation_notification_logs")}) == 1800
     (transactions,) = people.rows("SELECT count(DISTINCT xmin::text) AS number FROM moderation_notifications")
     assert transactions["number"] <= 30
+
+
+async def test_few_notices_share_a_transaction_because_each_may_be_for_many_managers(
+    consume: Consume, market: Market, people: People, runs: Runs, settings: Settings
+):
+    people.manager("boss@example.com", email=False)
+    for number in range(60):
+        await market.managers(message_id=f"notice-{number}", data=FLAGGED)
+
+    async with consume(manager_notices.router(settings)):
+        for number in range(60):
+            await runs.over(f"notice-{number}")
+
+    groups = people.rows("SELECT count(*) AS notices FROM moderation_notifications GROUP BY xmin::text")
+    assert sum(group["notices"] for group in groups) == 60
+    assert max(group["notices"] for group in groups) <= manager_notices.GROUP

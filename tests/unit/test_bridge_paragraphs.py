@@ -39,6 +39,10 @@ def test_a_reader_sees_every_word_of_the_html_and_every_address():
         ("<head><title>Hidden</title><body>shown", ["shown"]),
         ('<a href="https://a.example"><img src="x.png"></a>', ["https://a.example"]),
         ('<a href="https://a.example"><p>a</p><p>b</p></a>', ["a", "b", "https://a.example"]),
+        (
+            '<a href="https://a.example">a<a href="https://b.example">b</a>',
+            ["a (https://a.example)b (https://b.example)"],
+        ),
         ("<b>5 < 6 & 7</b>", ["5 < 6 & 7"]),
         ("<!-- a comment --> <p> </p><br><ul><li></li></ul>", []),
         ("", []),
@@ -46,6 +50,13 @@ def test_a_reader_sees_every_word_of_the_html_and_every_address():
 )
 def test_odd_html_keeps_its_words(html: str, paragraphs: list[str]):
     assert of_html(html) == paragraphs
+
+
+@pytest.mark.timeout(20)  # what takes time in proportion takes a second, the square of it half an hour
+def test_links_that_nobody_closes_take_time_in_proportion():
+    paragraphs = of_html("<a href='https://a.example'><p>word" * 100_000)
+
+    assert sum(paragraph.count("word") for paragraph in paragraphs) == 100_000
 
 
 def test_paragraphs_of_a_text_stand_between_empty_lines():

@@ -2,6 +2,7 @@
 
 import json
 import string
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -15,7 +16,7 @@ from consumers.moderation.about import LONGEST_LINE, About, Ads, moment_of, one_
 from consumers.moderation.actions import Decided, News, canonical, news_of, stored
 from consumers.moderation.posting import usable
 from pocketwatch.settings import Site
-from schemas.letters import OtherStatus
+from schemas.letters import OtherStatus, Plain
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -52,6 +53,18 @@ def test_every_notice_that_is_news_to_an_owner_has_words_and_a_letter(action: Ac
     letter = letters.to_owner(told, news, words, "uk", Site())
     assert letter.occurred_at == NOW
     assert (letter.name == "plain") is (news in {"user_banned", "content_violation"})
+
+
+@pytest.mark.parametrize("action", get_args(Action))
+@pytest.mark.parametrize("message", [None, " \n "])
+def test_a_notice_that_says_nothing_but_its_action_is_a_letter_to_managers(action: Action, message: str | None):
+    told = replace(about(action=action, max_attempts=None), user_id=None)
+    words = wording.to_manager(told, "uk", message=message)
+
+    letter = letters.to_manager(told, words, "uk", Site())
+
+    assert isinstance(letter, Plain)
+    assert letter.paragraphs == [words.title]
 
 
 @pytest.mark.parametrize("locale", texts.LOCALES)

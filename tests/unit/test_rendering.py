@@ -1,14 +1,18 @@
 """Letters as their readers see them."""
 
+import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
+from pydantic import ValidationError
 
+from consumers.mail.catalogues import LOCALES
 from consumers.mail.formats import cut
 from consumers.mail.rendering import Letters, Site
 from consumers.mail.samples import SAMPLES, SITE, UNSUBSCRIBE
-from schemas.letters import ManagerAdEvent
+from schemas.letters import AnyLetter, ManagerAdEvent
 
 
 @pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
@@ -158,6 +162,38 @@ def test_what_people_typed_is_text_in_html_and_stays_as_it_is_in_text(letters, s
     assert rendered.html.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; {{ 7*7 }} %(id)s 100% &#34;x&#34;") == 3
     assert f"«{typed}»" in rendered.text
     assert f"- {typed}\n" in rendered.text
+
+
+TYPED = "<script>alert(1)</script> & {{ 7*7 }} %(id)s"
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
+def test_whatever_fact_of_a_letter_holds_markup_it_is_text_in_html(letters, letter, locale):
+    rendered = letters.render(with_text(letter, TYPED), locale)
+
+    assert "<script>" not in rendered.html
+    assert "&amp;lt;" not in rendered.html
+    assert "&lt;" not in rendered.text
+
+
+def with_text(letter: AnyLetter, text: str) -> AnyLetter:
+    """The letter with this in place of every text that may be any."""
+
+    def put(whole: Any, facts: dict[str, Any] | list[Any]) -> None:
+        for key, value in list(facts.items() if isinstance(facts, dict) else enumerate(facts)):
+            if isinstance(value, dict | list):
+                put(whole, value)
+            elif isinstance(value, str):
+                facts[key] = text
+                try:
+                    type(letter).model_validate_json(json.dumps(whole))
+                except ValidationError:
+                    facts[key] = value
+
+    facts = letter.model_dump(mode="json")
+    put(facts, facts)
+    return type(letter).model_validate_json(json.dumps(facts))
 
 
 def test_a_link_cannot_leave_its_attribute(letters, sample):

@@ -71,23 +71,3 @@ class Opinion:
     def reasons(self, locale: Locale) -> list[str]:
         """Texts for people: enforced hits only, none twice."""
         return list(dict.fromkeys(self.texts[hit.rule][locale] for hit in self.enforced))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a set of rules would decide otherwise than it was decided."""
-
-    old: Verdict | None
-    new: Verdict
-    rules: tuple[str, ...]
-
-
-def compare(old: Verdict | None, new: Opinion) -> Change | None:
-    """What would change, with the rules that say so; None where the verdict stays.
-
-    Args:
-        old: the verdict of then; None for an ad that nobody has judged.
-    """
-    if old == new.verdict:
-        return None
-    return Change(old=old, new=new.verdict, rules=tuple(hit.rule for hit in new.enforced))
