@@ -131,6 +131,11 @@ def last_closed(now: datetime, zone: str) -> date:
     return now.astimezone(ZoneInfo(zone)).date() - timedelta(days=1)
 
 
+def late_from(closed: date) -> date:
+    """The first of those days of which rows may still come when this one has closed last."""
+    return closed - LATE + timedelta(days=1)
+
+
 async def rolled_up(connection: AsyncConnection, *, closed: date) -> tuple[date | None, datetime | None]:
     """The newest day that is rolled up, and since when the days that may still change are as they are."""
     row = (await connection.execute(ROLLED_UP, {"late": closed - LATE})).one()

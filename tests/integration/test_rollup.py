@@ -301,6 +301,41 @@ async def test_late_rows_with_old_moments_are_taken_in(
     assert activity.rolled_up(yesterday(), yesterday()) == activity.days(yesterday(), yesterday())
 
 
+async def test_late_rows_that_came_while_no_job_ran_are_taken_in(
+    database: Database, settings: Settings, activity: Activity
+):
+    day = yesterday() - timedelta(days=9)
+    activity.views(noon(day))
+    await run(database, settings, now=noon(day + timedelta(days=1)))
+    activity.ads(noon(day))
+    activity.users(noon(day - timedelta(days=2)))
+
+    await run(database, settings)
+
+    first = day - timedelta(days=2)
+    assert activity.rolled_up(first, yesterday()) == activity.days(first, yesterday())
+
+
+async def test_days_long_past_learn_what_a_run_has_counted_that_did_not_come_to_its_end(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+):
+    activity.views(noon(SPRING), count=3)
+    await run(database, settings)
+    activity.views(noon(SPRING), count=5)
+    skip_to(activity, SEGMENT)
+    activity.views(datetime.now(UTC))
+    running = settings.running.model_copy(update={"time_budget": timedelta(0)})
+    hurried = settings.model_copy(update={"running": running})
+    assert not await rollup.bring_up_to_date(transaction(JOB, database, hurried))
+    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
+
+    work = await run(database, settings)
+
+    assert activity.segments() == [(0, str(SPRING), 8)]
+    assert work.statistics["segments_sealed"] == 0
+    assert activity.rolled_up(SPRING, SPRING) == activity.days(SPRING, SPRING)
+
+
 async def test_ads_that_go_leave_the_days_long_past(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
