@@ -16,7 +16,7 @@ from consumers.analytics.segments import DAY, OPEN_FROM
 LATE = timedelta(days=3)  # rows of a closed day may still come
 LONGEST_HISTORY = timedelta(days=3660)
 # Decisions of the moderation; what operators and the archive change is none.
-DECISIONS = ("approve", "needs_edit", "reject", "review", "max_attempts")
+DECISIONS = ("approve", "needs_edit", "reject", "review", "max_attempts_reached")
 
 # An index finds the rows of these days and of some hours around them; whose day it is, the date decides.
 NEAR = "{column} >= :after AND {column} < :before"

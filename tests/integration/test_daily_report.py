@@ -3,13 +3,15 @@
 import asyncio
 import base64
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from consumers.analytics import daily_report as job
+from consumers.analytics import days, report
+from consumers.moderation.decisions import Action
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
@@ -57,8 +59,10 @@ PLAIN = {
     **{
         f"decisions_{action}": "FROM moderation_decisions "
         f"WHERE action = '{action}' AND (decided_at AT TIME ZONE %(zone)s)::date = %(day)s"
-        for action in ("approve", "needs_edit", "reject", "review", "max_attempts")
+        for action in ("approve", "needs_edit", "reject", "review")
     },
+    "decisions_max_attempts": "FROM moderation_decisions "
+    "WHERE action = 'max_attempts_reached' AND (decided_at AT TIME ZONE %(zone)s)::date = %(day)s",
     **{
         f"letters_{status}": "FROM moderation_notification_logs "
         f"WHERE method = 'email' AND status = '{status}' AND (sent_at AT TIME ZONE %(zone)s)::date = %(day)s"
@@ -130,7 +134,7 @@ def everything(activity: Activity, day: date) -> None:
         activity.views(moment, count=10 * count)
         activity.ads(*[moment] * count)
         activity.users(*[moment] * (count + 1))
-        for extra, action in enumerate(("approve", "needs_edit", "reject", "review", "max_attempts", "archive")):
+        for extra, action in enumerate((*get_args(Action), "archived")):
             activity.run(DECISION, action=action, moments=[moment] * (count + extra))
         activity.run(LETTER, status="sent", moments=[moment] * (count + 2))
         activity.run(LETTER, status="failed", moments=[moment] * count)
@@ -164,6 +168,12 @@ async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: 
     assert figures(payload, "change")["views"] == pytest.approx(50 / 30 - 1, abs=1e-4)
     assert payload["complete"]
     assert row["statistics"]["missing"] == []
+
+
+def test_every_decision_of_the_moderation_has_its_figure():
+    actions = set(get_args(Action))
+
+    assert set(days.DECISIONS) == set(report.ACTIONS.values()) == actions
 
 
 @pytest.mark.parametrize(
