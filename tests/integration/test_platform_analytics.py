@@ -37,6 +37,10 @@ INSERT INTO car_ads (created_at, updated_at, title, description, currency, price
 VALUES (%(created)s, now(), 'Таврія', '', %(currency)s, %(price)s, '{}', true, '{}', %(status)s, %(moderated)s, '', 0,
   false, '1102', %(seller)s, '', false, true, 1, %(make)s, 1, %(region)s) RETURNING id
 """
+DECISION = """
+INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
+VALUES (%(ad)s, %(action)s, %(before)s, %(after)s, '', 'somebody', %(at)s)
+"""
 QUARTILES = """
 SELECT mark_id, count(*) AS ads, percentile_cont(0.25) WITHIN GROUP (ORDER BY uah) AS lower,
   percentile_cont(0.5) WITHIN GROUP (ORDER BY uah) AS median, percentile_cont(0.75) WITHIN GROUP (ORDER BY uah) AS upper
@@ -66,6 +70,9 @@ class Market:
             "region": 1,
         }
         return int(self.rows(AD, usual | values)[0]["id"])
+
+    def decided(self, ad: int, action: str, before: str, after: str, *, at: datetime) -> None:
+        self.rows(DECISION, {"ad": ad, "action": action, "before": before, "after": after, "at": at})
 
     def rows(self, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
@@ -202,11 +209,7 @@ async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(mar
     for minutes in (10, 20, 90):
         market.ad(created=created, moderated=created + timedelta(minutes=minutes))
     decided = market.ad(created=created, status="needs_review")
-    market.rows(
-        "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at) "
-        "VALUES (%(ad)s, 'review', 'pending', 'needs_review', '', 'rules', %(at)s)",
-        {"ad": decided, "at": created + timedelta(hours=1)},
-    )
+    market.decided(decided, "review", "pending", "needs_review", at=created + timedelta(hours=1))
     market.ad(created=created, status="pending")
     market.ad(created=created, status="draft")
 
@@ -216,6 +219,37 @@ async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(mar
     assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [5, 4, 3]
     assert funnel["median_time"] == {"value": 1200, "text": "20 minutes"}
     assert market.payload("uk")["funnel"]["median_time"]["text"] == "20 хвилин"
+
+
+async def test_what_the_archive_does_is_neither_a_decision_nor_a_way_to_be_active(market: Market, deliver: Deliver):
+    created, hour, day = datetime.now(UTC) - timedelta(days=20), timedelta(hours=1), timedelta(days=1)
+    by_the_platform = market.ad(created=created, status="archived", moderated=created + hour)
+    market.decided(by_the_platform, "archived", "rejected", "archived", at=created + day)
+    by_the_rules = market.ad(created=created, status="archived", moderated=created + hour)
+    market.decided(by_the_rules, "reject", "pending", "rejected", at=created + hour)
+    market.decided(by_the_rules, "archived", "rejected", "archived", at=created + day)
+    forgotten = market.ad(created=created, moderated=created + 2 * hour)
+    market.decided(forgotten, "archived", "active", "archived", at=created + 9 * day)
+    market.decided(forgotten, "restored", "archived", "active", at=created + 10 * day)
+
+    await deliver(PlatformAnalytics(locales=("en",)))
+
+    funnel = market.payload("en")["funnel"]
+    assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [3, 3, 1]
+    assert funnel["median_time"]["value"] == 2 * 60 * 60
+
+
+async def test_what_is_shown_was_let_through_though_nobody_wrote_down_when(market: Market, deliver: Deliver):
+    created = datetime.now(UTC) - timedelta(days=5)
+    for status in ("active", "sold", "archived", "pending", "rejected"):
+        market.ad(created=created, status=status)
+    market.ad(created=created, moderated=created + timedelta(minutes=7))
+
+    await deliver(PlatformAnalytics(locales=("en",)))
+
+    funnel = market.payload("en")["funnel"]
+    assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [6, 5, 4]
+    assert funnel["median_time"]["value"] == 7 * 60
 
 
 async def test_each_language_has_its_numbers_and_names(market: Market, rates: StoredRates, deliver: Deliver):
