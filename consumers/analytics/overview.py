@@ -28,23 +28,23 @@ RATES = sa.text("""
     SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM (
         SELECT target_currency AS currency, rate, source, id,
             coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date
-        FROM currency_rates WHERE base_currency = 'UAH' AND is_active) AS known
+        FROM currency_rates WHERE base_currency = 'UAH' AND is_active AND rate > 0) AS known
     ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
 """)
-# The platform writes currencies in any case.
+# The platform writes currencies in any case. A price that is no number is greater than all that are.
 PRICES = sa.text("""
     SELECT mark_id, count(*) AS ads, percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS float8[]))
         WITHIN GROUP (ORDER BY price::float8 * known.rate) AS quartiles
     FROM car_ads JOIN unnest(CAST(:currencies AS text[]), CAST(:rates AS float8[])) AS known (currency, rate)
         ON upper(car_ads.currency) = known.currency
-    WHERE status = 'active' AND price > 0 GROUP BY mark_id
+    WHERE status = 'active' AND price > 0 AND price < 'NaN' GROUP BY mark_id
 """)
 LATELY = sa.text(
     "SELECT (created_at AT TIME ZONE :zone)::date AS day, status, seller_type, count(*) AS ads FROM car_ads "
     "WHERE created_at >= :since AND created_at < :until GROUP BY 1, 2, 3"
 )
-# What is shown was let through, also where nobody wrote down when; the archive takes ads that were never shown, too. What
-# operators and the archive change is no decision.
+# What is shown was let through, also where nobody wrote down when; the archive takes ads that were never shown, too.
+# What operators and the archive change is no decision.
 FUNNEL = sa.text("""
     WITH submitted AS (
         SELECT id, created_at, status, moderated_at FROM car_ads
@@ -75,15 +75,15 @@ FUNNEL = sa.text("""
 
 @dataclass(frozen=True)
 class Window:
-    """The last days of the business, `since` the first moment of the first of them."""
+    """The last days of the business, from the first moment of the first of them to the end of today."""
 
     zone: ZoneInfo
-    until: datetime
+    now: datetime
 
     @property
     def today(self) -> date:
         """The day that has begun and is not over."""
-        return self.until.astimezone(self.zone).date()
+        return self.now.astimezone(self.zone).date()
 
     @property
     def days(self) -> list[date]:
@@ -94,6 +94,11 @@ class Window:
     def since(self) -> datetime:
         """Midnight, by the clock of the business."""
         return datetime.combine(self.days[0], datetime.min.time(), tzinfo=self.zone)
+
+    @property
+    def until(self) -> datetime:
+        """The midnight after today: what came while the roll-ups were brought up to date is of today, too."""
+        return datetime.combine(self.today + timedelta(days=1), datetime.min.time(), tzinfo=self.zone)
 
     @property
     def values(self) -> dict[str, Any]:

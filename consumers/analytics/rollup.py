@@ -223,7 +223,7 @@ class RollUp:
             await state.save(connection, recheck_next=part.until)
 
     async def _roll_up_days(self) -> bool:
-        """Days that have closed since; and, now and then, those whose rows may still come, or came while nobody looked."""
+        """Days that have closed since; and, now and then, those whose rows may still come, or came when no job ran."""
         async with brief(self.begin) as connection:
             newest, refreshed = await days.rolled_up(connection, closed=self.closed)
             if newest is None:
