@@ -12,7 +12,9 @@ from consumers.analytics.verify import Difference, verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.work import Transaction
+from schemas.ticks import PurgeLogs
 from tests.fixtures.activity import OPENED, ZONE, Activity, at
+from tests.fixtures.suite import Deliver
 from tests.support.alone import transaction
 from tests.support.waiting import eventually
 
@@ -397,6 +399,26 @@ async def test_the_logs_of_a_day_are_counted_with_it(database: Database, setting
         "letters": {"sent": 2, "failed": 1},
         "runs": {"succeeded": 2, "partial": 1, "dead": 1},
     }
+
+
+async def test_no_purge_takes_runs_that_are_to_be_counted_again(
+    database: Database, settings: Settings, activity: Activity, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+):
+    day = yesterday() - days.LATE + timedelta(days=1)
+    activity.run(
+        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, worker) "
+        "VALUES ('a.job', 'x', 'manual', %(moment)s, %(moment)s, 'dead', 'w')",
+        moment=noon(day),
+    )
+    activity.ads(noon(day))
+    await run(database, settings)
+    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
+
+    await deliver(PurgeLogs(retention_days=0))
+    await run(database, settings)
+
+    (row,) = activity.rows("SELECT activity->'runs' AS runs FROM daily_activity WHERE day = %(day)s", day=day)
+    assert row["runs"] == {"dead": 1}
 
 
 async def test_a_run_out_of_time_says_so_and_the_next_one_goes_on(
