@@ -173,6 +173,20 @@ async def test_views_that_go_with_their_ad_go_from_the_roll_ups(
     assert activity.rolled_up(SPRING, SPRING)[0]["views"] == activity.days(SPRING, SPRING)[0]["views"] == 10
 
 
+async def test_views_that_went_before_postgresql_began_to_count_anew_go_from_the_roll_ups(
+    database: Database, settings: Settings, activity: Activity
+):
+    views_in_segments(activity, 3)
+    await run(database, settings)
+    activity.run("DELETE FROM ad_views WHERE id < %(until)s", until=SEGMENT)
+    activity.run("SELECT pg_stat_reset()")
+
+    work = await run(database, settings)
+
+    assert work.statistics["segments_corrected"] == 1
+    assert activity.segments() == raw_segments(activity, before=3)
+
+
 async def test_without_deletions_no_segment_is_compared(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
