@@ -22,8 +22,11 @@ from schemas.envelope import Envelope
 from schemas.letters import FigureName
 from schemas.ticks import DailyReport
 from tests.fixtures.activity import ZONE, Activity
+from tests.fixtures.mail import Serving
+from tests.fixtures.smtp import SmtpServer
 from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.support.alone import transaction
+from tests.support.waiting import eventually
 
 JOB = "analytics.daily_report"
 KYIV = ZoneInfo(ZONE)
@@ -466,6 +469,34 @@ async def test_a_run_that_dies_before_its_end_leaves_nothing_and_the_next_one_se
     await run_through(database, settings)
 
     assert len(wishes(activity)) == 1
+
+
+async def test_it_comes_to_each_reader_once_with_its_charts(
+    activity: Activity, database: Database, settings: Settings, serving: Serving, smtp: SmtpServer, relay: None
+):
+    everything(activity, yesterday())
+    readers = ["one@example.com", "two@example.com"]
+    for address in readers:
+        manager(activity, address=address, locale="en")
+
+    async with serving():
+        for _ in range(2):
+            await run_through(database, settings)
+        await eventually(lambda: all_sent(activity, len(readers)))
+
+    assert len(wishes(activity)) == len(readers)
+    assert sorted(letter.recipients for letter in smtp.letters) == [(address,) for address in readers]
+    for letter in smtp.letters:
+        images = {part["Content-ID"] for part in letter.message.walk() if part.get_content_type() == "image/png"}
+        html = letter.message.get_body(("html",))
+        assert html is not None
+        assert images == {"<views>", "<people>", "<decisions>"}
+        assert all(f"cid:{image.strip('<>')}" in html.get_content() for image in images)
+
+
+async def all_sent(activity: Activity, count: int) -> bool:
+    rows = activity.rows("SELECT status FROM moderation_notification_logs WHERE letter = 'daily_report'")
+    return [row["status"] for row in rows] == ["sent"] * count
 
 
 async def test_people_can_look_at_it(deliver: Deliver, activity: Activity, pocketwatch: Any):
