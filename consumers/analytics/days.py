@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.analytics.segments import DAY, OPEN_FROM
+from consumers.analytics.segments import DATED, DAY, OPEN_FROM
 
 LATE = timedelta(days=3)  # rows of a closed day may still come
 LONGEST_HISTORY = timedelta(days=3660)
@@ -83,8 +83,8 @@ CORRECT_VIEWS = f"""
 FIRST = f"""
     SELECT least((SELECT min(day) FROM daily_activity),
         (SELECT min(day) FROM ({VIEWS}) AS views WHERE isfinite(day)),
-        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM car_ads WHERE isfinite(created_at)),
-        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM auth_user WHERE isfinite(created_at)))
+        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM car_ads WHERE {DATED}),
+        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM auth_user WHERE {DATED}))
 """
 ROLLED_UP = sa.text("""
     SELECT max(day) AS newest, min(rolled_up_at) FILTER (WHERE day > :late) AS refreshed FROM daily_activity

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from consumers.analytics import days, rollup
+from consumers.analytics import days, queries, rollup
 from consumers.analytics.segments import SEGMENT
 from consumers.analytics.verify import Difference, verify
 from pocketwatch.settings import Settings
@@ -296,6 +296,31 @@ async def test_every_day_since_the_first_is_rolled_up_and_the_open_one_is_not(
     rows = activity.rows("SELECT day FROM daily_activity ORDER BY day")
     first = OPENED.date()
     assert [row["day"] for row in rows] == days.Days(first, yesterday()).all()
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-12-31 23:59Z", "12000-01-01", "0100-01-01 BC"])
+async def test_a_moment_that_no_calendar_knows_is_of_no_day_and_stops_nobody(
+    database: Database, settings: Settings, activity: Activity, moment: str, *, sealed: bool
+):
+    activity.ads(noon(SPRING))
+    activity.views(noon(SPRING))
+    activity.run(f"UPDATE car_ads SET created_at = '{moment}' WHERE id = (SELECT min(id) FROM car_ads)")
+    activity.run(f"UPDATE auth_user SET created_at = '{moment}' WHERE id = (SELECT min(id) FROM auth_user)")
+    activity.run(
+        f"INSERT INTO ad_views (created_at, ip_address, ad_id) SELECT '{moment}', '192.0.2.1', ad_id FROM ad_views"
+    )
+    if sealed:
+        skip_to(activity, SEGMENT)
+        activity.views(noon(SPRING))
+
+    await run(database, settings)
+
+    assert sum(views for _, day, views in activity.segments() if day == "-infinity") == int(sealed)
+    async with database.begin() as connection:
+        counted = await queries.views(connection, SPRING, zone=ZONE)
+    assert (counted.total, counted.of_day) == (2 + sealed, 1 + sealed)
+    assert (await verify(database, settings)).differences == []
 
 
 async def test_late_rows_with_old_moments_are_taken_in(
