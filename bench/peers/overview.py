@@ -20,6 +20,7 @@ Row = dict[str, Any]
 SINCE = "((now() AT TIME ZONE %(zone)s)::date - 29)::timestamp AT TIME ZONE %(zone)s"  # the first of thirty days
 LATELY = f"created_at >= {SINCE} AND created_at < now()"
 DAY = "(created_at AT TIME ZONE %(zone)s)::date"
+DECIDED = "action NOT IN ('archived', 'restored')"
 
 FRONT_PAGE = COUNTS | {"new_users_today": f"SELECT count(*) FROM auth_user WHERE {TODAY}"}
 FIGURES = {
@@ -50,16 +51,23 @@ FIGURES = {
         SELECT {DAY} AS day, count(*) AS views FROM ad_views
         WHERE created_at >= {SINCE} GROUP BY 1""",
     "funnel": f"""
-        SELECT count(*) AS submitted, count(coalesce(first, moderated_at)) AS decided, count(active_at) AS active,
+        SELECT count(*) AS submitted, count(*) FILTER (WHERE is_settled OR decided_at IS NOT NULL) AS decided,
+            count(*) FILTER (WHERE is_shown OR active_at IS NOT NULL) AS active,
             percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM active_at - created_at)) AS median_time
         FROM (
-            SELECT created_at, moderated_at, decided.first, coalesce(decided.active,
-                CASE WHEN status IN ('active', 'sold', 'archived') THEN moderated_at END) AS active_at
-            FROM car_ads LEFT JOIN (
-                SELECT ad_id, min(decided_at) AS first, min(decided_at) FILTER (WHERE to_status = 'active') AS active
-                FROM moderation_decisions WHERE decided_at >= {SINCE} GROUP BY ad_id
-            ) AS decided ON decided.ad_id = car_ads.id
-            WHERE {LATELY} AND status <> 'draft'
+            SELECT created_at, is_shown, is_settled, coalesce(first, moderated_at) AS decided_at,
+                coalesce(active, CASE WHEN is_shown THEN moderated_at END) AS active_at
+            FROM (
+                SELECT *, status IN ('active', 'sold') OR (status = 'archived' AND rejected IS NOT TRUE) AS is_shown,
+                    status IN ('active', 'sold', 'archived', 'rejected', 'blocked') AS is_settled
+                FROM car_ads LEFT JOIN (
+                    SELECT ad_id, min(decided_at) FILTER (WHERE {DECIDED}) AS first,
+                        min(decided_at) FILTER (WHERE {DECIDED} AND to_status = 'active') AS active,
+                        bool_or(action = 'archived' AND from_status = 'rejected') AS rejected
+                    FROM moderation_decisions WHERE decided_at >= {SINCE} GROUP BY ad_id
+                ) AS decided ON decided.ad_id = car_ads.id
+                WHERE {LATELY} AND status <> 'draft'
+            ) AS submitted
         ) AS walked""",
 }
 

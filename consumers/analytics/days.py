@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.analytics.segments import DAY, OPEN_FROM
+from consumers.analytics.segments import DATED, DAY, OPEN_FROM
 
 LATE = timedelta(days=3)  # rows of a closed day may still come
 LONGEST_HISTORY = timedelta(days=3660)
 # Decisions of the moderation; what operators and the archive change is none.
-DECISIONS = ("approve", "needs_edit", "reject", "review", "max_attempts")
+DECISIONS = ("approve", "needs_edit", "reject", "review", "max_attempts_reached")
 
 # An index finds the rows of these days and of some hours around them; whose day it is, the date decides.
 NEAR = "{column} >= :after AND {column} < :before"
@@ -83,8 +83,8 @@ CORRECT_VIEWS = f"""
 FIRST = f"""
     SELECT least((SELECT min(day) FROM daily_activity),
         (SELECT min(day) FROM ({VIEWS}) AS views WHERE isfinite(day)),
-        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM car_ads WHERE isfinite(created_at)),
-        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM auth_user WHERE isfinite(created_at)))
+        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM car_ads WHERE {DATED}),
+        (SELECT (min(created_at) AT TIME ZONE :zone)::date FROM auth_user WHERE {DATED}))
 """
 ROLLED_UP = sa.text("""
     SELECT max(day) AS newest, min(rolled_up_at) FILTER (WHERE day > :late) AS refreshed FROM daily_activity
@@ -129,6 +129,11 @@ class Days:
 def last_closed(now: datetime, zone: str) -> date:
     """The day before the one that it is now."""
     return now.astimezone(ZoneInfo(zone)).date() - timedelta(days=1)
+
+
+def late_from(closed: date) -> date:
+    """The first of those days of which rows may still come when this one has closed last."""
+    return closed - LATE + timedelta(days=1)
 
 
 async def rolled_up(connection: AsyncConnection, *, closed: date) -> tuple[date | None, datetime | None]:

@@ -24,7 +24,10 @@ EXPORT = sa.text("SELECT pg_export_snapshot()")
 # What works side by side needs no helpers of its own: they cost more than they bring, and the site needs its cores.
 NO_WORKERS = sa.text("SET LOCAL max_parallel_workers_per_gather = 0")
 
-BUSY = {"55P03": "a table is locked by somebody else", "57014": "a statement took longer than its limit"}
+BUSY = {
+    "55P03": "a table is locked by somebody else, or another roll-up takes long",
+    "57014": "a statement took longer than its limit",
+}
 AGAIN = timedelta(minutes=5)
 
 

@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.analytics.days import DECISIONS
+
 DAYS = 30  # of what is counted by day, today included
 TOP = 20  # makes that are listed
 
@@ -26,46 +28,62 @@ RATES = sa.text("""
     SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM (
         SELECT target_currency AS currency, rate, source, id,
             coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date
-        FROM currency_rates WHERE base_currency = 'UAH' AND is_active) AS known
+        FROM currency_rates WHERE base_currency = 'UAH' AND is_active AND rate > 0) AS known
     ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
 """)
-# The platform writes currencies in any case.
+# The platform writes currencies in any case. A price that is no number is greater than all that are.
 PRICES = sa.text("""
     SELECT mark_id, count(*) AS ads, percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS float8[]))
         WITHIN GROUP (ORDER BY price::float8 * known.rate) AS quartiles
     FROM car_ads JOIN unnest(CAST(:currencies AS text[]), CAST(:rates AS float8[])) AS known (currency, rate)
         ON upper(car_ads.currency) = known.currency
-    WHERE status = 'active' AND price > 0 GROUP BY mark_id
+    WHERE status = 'active' AND price > 0 AND price < 'NaN' GROUP BY mark_id
 """)
 LATELY = sa.text(
     "SELECT (created_at AT TIME ZONE :zone)::date AS day, status, seller_type, count(*) AS ads FROM car_ads "
     "WHERE created_at >= :since AND created_at < :until GROUP BY 1, 2, 3"
 )
-FUNNEL = sa.text(
-    "WITH submitted AS (SELECT id, created_at, status, moderated_at FROM car_ads "
-    "WHERE created_at >= :since AND created_at < :until AND status <> 'draft'), "
-    "decided AS (SELECT ad_id, min(decided_at) AS first, min(decided_at) FILTER (WHERE to_status = 'active') AS active "
-    "FROM moderation_decisions WHERE decided_at >= :since GROUP BY ad_id), "
-    "walked AS (SELECT s.created_at, coalesce(d.first, s.moderated_at) AS decided_at, coalesce(d.active, "
-    "CASE WHEN s.status IN ('active', 'sold', 'archived') THEN s.moderated_at END) AS active_at "
-    "FROM submitted s LEFT JOIN decided d ON d.ad_id = s.id) "
-    "SELECT count(*) AS submitted, count(decided_at) AS decided, count(active_at) AS active, "
-    "percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM active_at - created_at)) "
-    "FILTER (WHERE active_at IS NOT NULL) AS median_seconds FROM walked"
-)
+# What is shown was let through, also where nobody wrote down when; the archive takes ads that were never shown, too.
+# What operators and the archive change is no decision.
+FUNNEL = sa.text("""
+    WITH submitted AS (
+        SELECT id, created_at, status, moderated_at FROM car_ads
+        WHERE created_at >= :since AND created_at < :until AND status <> 'draft'
+    ), logged AS (
+        SELECT ad_id, min(decided_at) FILTER (WHERE action = ANY(:decisions)) AS decided_at,
+            min(decided_at) FILTER (WHERE action = ANY(:decisions) AND to_status = 'active') AS active_at,
+            bool_or(action = 'archived' AND from_status = 'rejected') AS was_rejected
+        FROM moderation_decisions WHERE decided_at >= :since GROUP BY ad_id
+    ), known AS (
+        SELECT created_at, moderated_at, decided_at, active_at,
+            status IN ('active', 'sold') OR (status = 'archived' AND was_rejected IS NOT TRUE) AS is_shown,
+            status IN ('active', 'sold', 'archived', 'rejected', 'blocked') AS is_settled
+        FROM submitted LEFT JOIN logged ON ad_id = id
+    ), walked AS (
+        SELECT created_at, coalesce(active_at, CASE WHEN is_shown THEN moderated_at END) AS active_at,
+            is_shown OR active_at IS NOT NULL AS is_active,
+            is_settled OR coalesce(decided_at, moderated_at) IS NOT NULL AS is_decided
+        FROM known
+    )
+    SELECT count(*) AS submitted, count(*) FILTER (WHERE is_decided) AS decided,
+        count(*) FILTER (WHERE is_active) AS active,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM active_at - created_at))
+            FILTER (WHERE active_at IS NOT NULL) AS median_seconds
+    FROM walked
+""")
 
 
 @dataclass(frozen=True)
 class Window:
-    """The last days of the business, `since` the first moment of the first of them."""
+    """The last days of the business, from the first moment of the first of them to the end of today."""
 
     zone: ZoneInfo
-    until: datetime
+    now: datetime
 
     @property
     def today(self) -> date:
         """The day that has begun and is not over."""
-        return self.until.astimezone(self.zone).date()
+        return self.now.astimezone(self.zone).date()
 
     @property
     def days(self) -> list[date]:
@@ -76,6 +94,11 @@ class Window:
     def since(self) -> datetime:
         """Midnight, by the clock of the business."""
         return datetime.combine(self.days[0], datetime.min.time(), tzinfo=self.zone)
+
+    @property
+    def until(self) -> datetime:
+        """The midnight after today: what came while the roll-ups were brought up to date is of today, too."""
+        return datetime.combine(self.today + timedelta(days=1), datetime.min.time(), tzinfo=self.zone)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -175,6 +198,6 @@ async def _lately(connection: AsyncConnection, window: Window) -> dict[str, Any]
 
 
 async def _funnel(connection: AsyncConnection, window: Window) -> dict[str, Any]:
-    row = (await connection.execute(FUNNEL, window.values)).one()
+    row = (await connection.execute(FUNNEL, {**window.values, "decisions": list(DECISIONS)})).one()
     seconds = None if row.median_seconds is None else round(float(row.median_seconds))
     return {"submitted": row.submitted, "decided": row.decided, "active": row.active, "median_seconds": seconds}

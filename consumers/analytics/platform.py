@@ -9,6 +9,7 @@ from faststream.rabbit import RabbitRouter
 from loguru import logger
 
 from consumers.analytics import overview, queries, quick_stats, rollup, snapshots
+from consumers.analytics.days import Days
 from consumers.analytics.limits import polite, snapshot
 from consumers.analytics.locales import present
 from consumers.analytics.overview import Window
@@ -41,10 +42,10 @@ async def _figures(work: Transaction) -> dict[str, Any]:
     """All figures, as of one moment."""
     zone = work.settings.site.timezone
     async with snapshot(work.batch) as connection:
-        window = Window(ZoneInfo(zone), until=work.now)
+        window = Window(ZoneInfo(zone), work.now)
         front_page = await quick_stats.figures(connection, window.today, zone=zone)
         found = await overview.collect(connection, window)
-        by_day = await queries.views_by_day(connection, window.days[0], zone=zone)
+        by_day = await queries.views_by_day(connection, Days(window.days[0], window.today), zone=zone)
     views, ads = front_page.total_views, front_page.total_ads
     lately = sum(by_day.values())
     return found | {

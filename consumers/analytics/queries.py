@@ -28,7 +28,9 @@ ROLLED_UP = sa.text("""
     SELECT coalesce(sum(views), 0)::bigint AS total, coalesce(sum(views) FILTER (WHERE day = :day), 0)::bigint AS of_day
     FROM view_counts
 """)
-ROLLED_UP_SINCE = sa.text("SELECT day, sum(views)::bigint AS views FROM view_counts WHERE day >= :since GROUP BY day")
+ROLLED_UP_OF_DAYS = sa.text(
+    "SELECT day, sum(views)::bigint AS views FROM view_counts WHERE day BETWEEN :first AND :last GROUP BY day"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,12 @@ async def views(connection: AsyncConnection, day: date, *, zone: str) -> Views:
     return Views(counted.total + sum(later.values()), counted.of_day + later[day])
 
 
-async def views_by_day(connection: AsyncConnection, since: date, *, zone: str) -> "Counter[date]":
-    """Views of this day and each day after it."""
-    counted = {row.day: row.views for row in await connection.execute(ROLLED_UP_SINCE, {"since": since})}
+async def views_by_day(connection: AsyncConnection, days: Days, *, zone: str) -> "Counter[date]":
+    """Views of each of these days."""
+    values = {"first": days.first, "last": days.last}
+    counted = {row.day: row.views for row in await connection.execute(ROLLED_UP_OF_DAYS, values)}
     later = await _not_rolled_up(connection, zone=zone)
-    return Counter(counted) + Counter({day: views for day, views in later.items() if day >= since})
+    return Counter(counted) + Counter({day: views for day, views in later.items() if days.first <= day <= days.last})
 
 
 async def _not_rolled_up(connection: AsyncConnection, *, zone: str) -> "Counter[date]":

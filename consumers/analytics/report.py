@@ -115,14 +115,22 @@ def values(day: date, found: Day | None, logged: Logged) -> Values:
     known: dict[FigureName, int | None] = dict(UNKNOWN)
     known |= {"views": found.views, "new_ads": found.new_ads, "new_users": found.new_users}
     if _reaches(day, logged.runs, logged.decisions):
-        known |= {name: found.decisions.get(name.removeprefix("decisions_"), 0) for name in DECISIONS}
+        known |= {name: found.decisions.get(action, 0) for name, action in ACTIONS.items()}
     if _reaches(day, logged.runs, logged.letters):
         known["letters_sent"] = sum(found.letters.get(status, 0) for status in SENT)
         known["letters_failed"] = sum(found.letters.get(status, 0) for status in FAILED)
     return known
 
 
-DECISIONS: tuple[FigureName, ...] = tuple(name for name in NAMES if name.startswith("decisions_"))
+# What the moderation writes down of each.
+ACTIONS: Mapping[FigureName, str] = {
+    "decisions_approve": "approve",
+    "decisions_needs_edit": "needs_edit",
+    "decisions_reject": "reject",
+    "decisions_review": "review",
+    "decisions_max_attempts": "max_attempts_reached",
+}
+DECISIONS = tuple(ACTIONS)
 
 
 def _reaches(day: date, *first: date | None) -> bool:

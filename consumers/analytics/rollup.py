@@ -223,16 +223,17 @@ class RollUp:
             await state.save(connection, recheck_next=part.until)
 
     async def _roll_up_days(self) -> bool:
-        """Days that have closed since; and, now and then, those whose rows may still come."""
+        """Days that have closed since; and, now and then, those whose rows may still come, or came when no job ran."""
         async with brief(self.begin) as connection:
             newest, refreshed = await days.rolled_up(connection, closed=self.closed)
-            late_from = self.closed - days.LATE + timedelta(days=1)
             if newest is None:
                 left = Days(await days.first(connection, closed=self.closed, zone=self.zone), self.closed)
             elif newest < self.closed or refreshed is None or refreshed < self.now - REFRESHED_EVERY:
-                left = Days(min(newest + timedelta(days=1), late_from), self.closed)
-            else:
+                left = Days(days.late_from(min(newest, self.closed)), self.closed)
+            elif self.done["segments_sealed"] or self.done["segments_corrected"]:
                 return await self._correct_days()
+            else:
+                return True
         while left.count:
             part = left.head(DAYS_AT_ONCE)
             async with self._alone() as connection:
@@ -245,10 +246,12 @@ class RollUp:
         return await self._look_for_deleted_rows()
 
     async def _correct_days(self) -> bool:
-        """What the segments have learned of days long past belongs to the days, too."""
-        if self.done["segments_sealed"] or self.done["segments_corrected"]:
-            async with self._alone() as connection:
-                self.done["days_corrected"] += await days.correct_views(connection, zone=self.zone)
+        """What the segments have learned of days long past belongs to the days, too.
+
+        Now and then also where this run has learned nothing: the one that has may have been killed before it came here.
+        """
+        async with self._alone() as connection:
+            self.done["days_corrected"] += await days.correct_views(connection, zone=self.zone)
         return True
 
     async def _look_for_deleted_rows(self) -> bool:

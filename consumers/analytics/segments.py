@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 SEGMENT = 20_000  # ids
-UNDATED = "DATE '-infinity'"  # the day of views without a moment
+UNDATED = "DATE '-infinity'"  # the day of views without a moment, or with one that no calendar of ours knows
 
-DAY = f"coalesce((created_at AT TIME ZONE :zone)::date, {UNDATED})"
+DATED = "created_at >= '0001-01-03' AND created_at < '9999-12-30'"  # in any zone
+DAY = f"CASE WHEN {DATED} THEN (created_at AT TIME ZONE :zone)::date ELSE {UNDATED} END"
 OPEN_FROM = f"(SELECT coalesce(max(segment) + 1, 0) * {SEGMENT} FROM view_counts)"
 
 # Ids above the sequence's own were given by hand: those that it has not come to may still get rows.

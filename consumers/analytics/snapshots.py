@@ -50,7 +50,7 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a snapshot is: its row, and whether Redis has taken it (or a newer one) as well."""
+    """Where a snapshot is: its row, and whether Redis has it as well."""
 
     id: int
     generated_at: datetime
@@ -80,19 +80,27 @@ async def store(
         keep: how long the row stays at least.
     """
     row = await _upsert(work, kind, locale, period, payload, keep)
+    url = None if row.is_superseded else work.settings.servers.redis_url
     work.send(
         "facts", ReportReady.routing_key, ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id)
     )
-    cached = await _cache(work.settings.servers.redis_url, kind, locale, period, payload, row.generated_at)
+    cached = await _cache(url, kind, locale, period, payload, row.generated_at)
     work.record(cached=cached and work.statistics.get("cached", True))
     return Stored(row.id, row.generated_at, cached)
 
 
 async def _upsert(
     work: Transaction, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
-) -> sa.Row[tuple[int, datetime]]:
+) -> sa.Row[tuple[int, datetime, bool]]:
+    """The row, and whether there is one of a later period; one that clocks gone wrong have made does not count."""
     now: Any = sa.func.statement_timestamp()
-    table = analytics_snapshots.c
+    table, other = analytics_snapshots.c, analytics_snapshots.alias().c
+    later = sa.exists().where(
+        other.kind == kind,
+        sa.func.coalesce(other.locale, "") == (locale or ""),
+        other.period > period,
+        other.generated_at <= now,
+    )
     statement = insert(analytics_snapshots).values(
         kind=kind, locale=locale, period=period, payload=dict(payload), generated_at=now, expires_at=now + keep
     )
@@ -101,7 +109,7 @@ async def _upsert(
         statement.on_conflict_do_update(
             index_elements=[table.kind, sa.text("coalesce(locale, '')"), table.period],
             set_={"payload": new.payload, "generated_at": new.generated_at, "expires_at": new.expires_at},
-        ).returning(table.id, table.generated_at)
+        ).returning(table.id, table.generated_at, later.label("is_superseded"))
     )
     return stored.one()
 

@@ -13,15 +13,21 @@ from pocketwatch.storage.tables.suite import roll_up_state
 
 # Whoever rolls up waits for the other; both work in short transactions.
 ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch roll-up'))")
-# The file of the table, which TRUNCATE replaces, and PostgreSQL's own count of the rows that were deleted. Where
-# PostgreSQL does not count, anything may have been deleted.
+# The file of the table, which TRUNCATE replaces, and PostgreSQL's own count of the rows that were deleted, with the
+# moment since which it counts: somebody may have reset it, and a crash does. Where it does not count, anything may have
+# been deleted.
 DELETIONS = (
     "concat_ws(':', pg_relation_filenode('{table}'), pg_stat_get_tuples_deleted('{table}'::regclass), "
-    "CASE WHEN current_setting('track_counts') = 'off' THEN clock_timestamp() END)"
+    "CASE WHEN current_setting('track_counts') = 'off' THEN clock_timestamp() END, since.reset, since.crash)"
+)
+SINCE = (
+    "(SELECT pg_stat_get_db_stat_reset_time(oid) AS reset, pg_stat_get_bgwriter_stat_reset_time() AS crash "
+    "FROM pg_database WHERE datname = current_database()) AS since"
 )
 MARKS = sa.text(
     f"SELECT {DELETIONS.format(table='ad_views')} AS views, "
-    f"{DELETIONS.format(table='car_ads')} || ' ' || {DELETIONS.format(table='auth_user')} AS days"
+    f"{DELETIONS.format(table='car_ads')} || ' ' || {DELETIONS.format(table='auth_user')} AS days "
+    f"FROM {SINCE}"
 )
 
 

@@ -10,6 +10,8 @@ from datetime import timedelta
 KEEP_FOR_DEDUPLICATION = timedelta(days=30)
 # Somebody may be following a run (`trigger --wait`) that has just ended.
 KEEP_FOR_FOLLOWING = timedelta(days=1)
+# The analytics count the runs of a day once more while it may still change, which is until the fourth day after it.
+KEEP_FOR_ROLL_UP = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,9 @@ RULES = (
         table="update_logs",
         since="finished_at",
         may_go="status <> 'running'",
-        least=KEEP_FOR_FOLLOWING,
+        least=KEEP_FOR_ROLL_UP,
         written="started_at",
-        why="the history of runs is read by people; a run that goes on has no end yet",
+        why="the history of runs is read by people, and rolled up by day; a run that goes on has no end yet",
     ),
     Rule(
         table="currency_update_logs",

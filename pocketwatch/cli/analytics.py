@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from consumers.analytics import rollup
 from consumers.analytics import verify as verifying
+from consumers.analytics.limits import polite
 from consumers.analytics.verify import Verified
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.running import database, read_settings, run
@@ -54,8 +55,14 @@ def show(
     if as_json:
         print_json(snapshot)
         return
+    try:
+        tables = list(_tables(kind, snapshot["payload"], history))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise PocketwatchError(
+            f"the snapshot of {snapshot['period']} has another form than this version shows; read it with --json"
+        ) from error
     console.print(f"[bold]{kind}[/] of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
-    for title, columns, rows in _tables(kind, snapshot["payload"], history):
+    for title, columns, rows in tables:
         print_table(title, columns, rows)
 
 
@@ -90,7 +97,8 @@ def verify(
 
 async def _verify(settings: Settings, sample: int | None) -> Verified:
     async with database(settings, "analytics") as opened:
-        return await verifying.verify(opened, settings, sample=sample)
+        with polite():
+            return await verifying.verify(opened, settings, sample=sample)
 
 
 @app.command("rebuild")
@@ -111,7 +119,8 @@ async def _rebuild(settings: Settings) -> dict[str, int]:
             async def show_progress(share: float) -> None:
                 bar.update(task, completed=share)
 
-            return await rollup.rebuild(opened, settings, progress=show_progress)
+            with polite():
+                return await rollup.rebuild(opened, settings, progress=show_progress)
 
 
 Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]

@@ -3,10 +3,17 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import psycopg
+import pytest
+
 from schemas.ticks import QuickStats
 from tests.fixtures.activity import Activity
 from tests.fixtures.suite import Deliver, Program
 
+SNAPSHOT = """
+INSERT INTO analytics_snapshots (kind, period, payload, generated_at)
+VALUES (%(kind)s, '2026-03-29', %(payload)s, now())
+"""
 A_WEEK_AGO = datetime.now(UTC) - timedelta(days=7)
 
 
@@ -31,3 +38,34 @@ async def test_what_is_true_is_said_to_be_and_what_was_tampered_with_is_shown_an
     assert mended.returncode == 0, mended.stderr
     assert "days_corrected=" in mended.stdout
     assert again.returncode == 0, again.stdout
+
+
+@pytest.mark.parametrize("payload", ["{}", "[]", '{"overview": 1, "figures": "x", "total_ads": "many"}'])
+@pytest.mark.parametrize("kind", ["quick_stats", "platform", "daily_report"])
+def test_a_snapshot_of_another_form_is_said_to_be_one_and_can_be_read(
+    activity: Activity, pocketwatch: Program, kind: str, payload: str
+):
+    activity.run(SNAPSHOT, kind=kind, payload=payload)
+
+    shown = pocketwatch("analytics", "show", kind)
+    read = pocketwatch("analytics", "show", kind, "--json")
+
+    assert json.loads(read.stdout)["payload"] == json.loads(payload)
+    if (kind, payload) != ("quick_stats", "{}"):
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr == (
+            "pocketwatch: the snapshot of 2026-03-29 has another form than this version shows; read it with --json\n"
+        )
+
+
+async def test_a_rebuild_that_meets_a_lock_says_so(activity: Activity, deliver: Deliver, pocketwatch: Program):
+    await deliver(QuickStats())
+
+    with psycopg.connect(activity.database_url) as migration:
+        migration.execute("LOCK TABLE view_counts IN ACCESS EXCLUSIVE MODE")
+        locked = pocketwatch("analytics", "rebuild")
+
+    assert locked.returncode == 1
+    assert locked.stderr.splitlines()[-1] == (
+        "pocketwatch: a table is locked by somebody else, or another roll-up takes long"
+    )

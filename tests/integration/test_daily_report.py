@@ -3,13 +3,15 @@
 import asyncio
 import base64
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from consumers.analytics import daily_report as job
+from consumers.analytics import days, report
+from consumers.moderation.decisions import Action
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
@@ -20,12 +22,16 @@ from schemas.envelope import Envelope
 from schemas.letters import FigureName
 from schemas.ticks import DailyReport
 from tests.fixtures.activity import ZONE, Activity
+from tests.fixtures.mail import Serving
+from tests.fixtures.smtp import SmtpServer
 from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.support.alone import transaction
+from tests.support.waiting import eventually
 
 JOB = "analytics.daily_report"
 KYIV = ZoneInfo(ZONE)
 DAY = timedelta(days=1)
+COLUMNS = ("value", "day_before", "weekday_mean")
 DECISION = """
 INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
 SELECT 1, %(action)s, 'pending', 'active', '', 'rules', moment FROM unnest(%(moments)s::timestamptz[]) AS moment
@@ -57,8 +63,10 @@ PLAIN = {
     **{
         f"decisions_{action}": "FROM moderation_decisions "
         f"WHERE action = '{action}' AND (decided_at AT TIME ZONE %(zone)s)::date = %(day)s"
-        for action in ("approve", "needs_edit", "reject", "review", "max_attempts")
+        for action in ("approve", "needs_edit", "reject", "review")
     },
+    "decisions_max_attempts": "FROM moderation_decisions "
+    "WHERE action = 'max_attempts_reached' AND (decided_at AT TIME ZONE %(zone)s)::date = %(day)s",
     **{
         f"letters_{status}": "FROM moderation_notification_logs "
         f"WHERE method = 'email' AND status = '{status}' AND (sent_at AT TIME ZONE %(zone)s)::date = %(day)s"
@@ -130,7 +138,7 @@ def everything(activity: Activity, day: date) -> None:
         activity.views(moment, count=10 * count)
         activity.ads(*[moment] * count)
         activity.users(*[moment] * (count + 1))
-        for extra, action in enumerate(("approve", "needs_edit", "reject", "review", "max_attempts", "archive")):
+        for extra, action in enumerate((*get_args(Action), "archived")):
             activity.run(DECISION, action=action, moments=[moment] * (count + extra))
         activity.run(LETTER, status="sent", moments=[moment] * (count + 2))
         activity.run(LETTER, status="failed", moments=[moment] * count)
@@ -164,6 +172,12 @@ async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: 
     assert figures(payload, "change")["views"] == pytest.approx(50 / 30 - 1, abs=1e-4)
     assert payload["complete"]
     assert row["statistics"]["missing"] == []
+
+
+def test_every_decision_of_the_moderation_has_its_figure():
+    actions = set(get_args(Action))
+
+    assert set(days.DECISIONS) == set(report.ACTIONS.values()) == actions
 
 
 @pytest.mark.parametrize(
@@ -261,8 +275,7 @@ async def test_a_day_before_anything_is_known_is_reported_as_such(deliver: Deliv
     await deliver(DailyReport(day=date(2001, 2, 3)))
 
     payload = stored(activity)
-    assert {value for column in ("value", "day_before", "weekday_mean") for value in figures(payload, column).values()}
-    assert set(figures(payload).values()) == {None}
+    assert {value for column in COLUMNS for value in figures(payload, column).values()} == {None}
     assert "day" in [gap["what"] for gap in payload["missing"]]
     (wish,) = wishes(activity)
     assert wish["letter"]["charts"] == []
@@ -456,6 +469,34 @@ async def test_a_run_that_dies_before_its_end_leaves_nothing_and_the_next_one_se
     await run_through(database, settings)
 
     assert len(wishes(activity)) == 1
+
+
+async def test_it_comes_to_each_reader_once_with_its_charts(
+    activity: Activity, database: Database, settings: Settings, serving: Serving, smtp: SmtpServer, relay: None
+):
+    everything(activity, yesterday())
+    readers = ["one@example.com", "two@example.com"]
+    for address in readers:
+        manager(activity, address=address, locale="en")
+
+    async with serving():
+        for _ in range(2):
+            await run_through(database, settings)
+        await eventually(lambda: all_sent(activity, len(readers)))
+
+    assert len(wishes(activity)) == len(readers)
+    assert sorted(letter.recipients for letter in smtp.letters) == [(address,) for address in readers]
+    for letter in smtp.letters:
+        images = {part["Content-ID"] for part in letter.message.walk() if part.get_content_type() == "image/png"}
+        html = letter.message.get_body(("html",))
+        assert html is not None
+        assert images == {"<views>", "<people>", "<decisions>"}
+        assert all(f"cid:{image.strip('<>')}" in html.get_content() for image in images)
+
+
+async def all_sent(activity: Activity, count: int) -> bool:
+    rows = activity.rows("SELECT status FROM moderation_notification_logs WHERE letter = 'daily_report'")
+    return [row["status"] for row in rows] == ["sent"] * count
 
 
 async def test_people_can_look_at_it(deliver: Deliver, activity: Activity, pocketwatch: Any):

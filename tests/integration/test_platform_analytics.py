@@ -37,6 +37,13 @@ INSERT INTO car_ads (created_at, updated_at, title, description, currency, price
 VALUES (%(created)s, now(), 'Таврія', '', %(currency)s, %(price)s, '{}', true, '{}', %(status)s, %(moderated)s, '', 0,
   false, '1102', %(seller)s, '', false, true, 1, %(make)s, 1, %(region)s) RETURNING id
 """
+VIEW = """
+INSERT INTO ad_views (created_at, ip_address, ad_id) SELECT %(at)s::timestamptz, '192.0.2.1', min(id) FROM car_ads
+"""
+DECISION = """
+INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
+VALUES (%(ad)s, %(action)s, %(before)s, %(after)s, '', 'somebody', %(at)s)
+"""
 QUARTILES = """
 SELECT mark_id, count(*) AS ads, percentile_cont(0.25) WITHIN GROUP (ORDER BY uah) AS lower,
   percentile_cont(0.5) WITHIN GROUP (ORDER BY uah) AS median, percentile_cont(0.75) WITHIN GROUP (ORDER BY uah) AS upper
@@ -66,6 +73,9 @@ class Market:
             "region": 1,
         }
         return int(self.rows(AD, usual | values)[0]["id"])
+
+    def decided(self, ad: int, action: str, before: str, after: str, *, at: datetime) -> None:
+        self.rows(DECISION, {"ad": ad, "action": action, "before": before, "after": after, "at": at})
 
     def rows(self, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
@@ -154,6 +164,49 @@ async def test_every_figure_is_that_of_a_plain_count(market: Market, rates: Stor
     }
 
 
+async def test_what_no_price_or_rate_can_be_is_left_out(market: Market, rates: StoredRates, deliver: Deliver):
+    for price in ("NaN", -5, 0, None, "9999999999999.99", 100, 100):
+        market.ad(price=price, currency="USD")
+    market.ad(price=1, currency="???")
+    rates.add("USD", "44", days_old=2)
+    rates.add("USD", "0", days_old=1)
+
+    row = await deliver(PlatformAnalytics(locales=("en",)))
+
+    assert row["status"] == "succeeded", row["error"]
+    (price,) = market.payload("en")["prices"]
+    assert (price["ads"], price["quartiles"][:2]) == (3, [4400, 4400])
+
+
+async def test_moments_that_are_none_of_these_days_are_in_the_totals_only(
+    market: Market, activity: Activity, database: Database, settings: Settings
+):
+    now = datetime.now(UTC)
+    elsewhere = (None, "infinity", "-infinity", "2099-01-01")
+    for moment in (now, *elsewhere):
+        market.ad(created=moment)
+        market.rows(VIEW, {"at": moment})
+
+    payload = await overview_at(now, database, settings, activity)
+
+    lately = payload["lately"]
+    assert (shown(payload)["total_ads"], shown(payload)["total_views"]) == (5, 5)
+    assert lately["views"]["value"] == ads_in(lately["views_by_day"], "views") == 1
+    assert lately["ads"]["value"] == ads_in(lately["by_day"]) == payload["funnel"]["submitted"]["value"] == 1
+
+
+async def test_what_comes_while_the_job_runs_is_in_every_figure(
+    market: Market, activity: Activity, database: Database, settings: Settings
+):
+    began = datetime.now(UTC)
+    market.ad(created=datetime.now(UTC))
+
+    payload = await overview_at(began, database, settings, activity)
+
+    assert shown(payload)["today_ads"] == payload["lately"]["by_day"][-1]["ads"] == 1
+    assert payload["funnel"]["submitted"]["value"] == 1
+
+
 async def test_the_last_thirty_days_are_those_of_the_business(market: Market, deliver: Deliver):
     midnight = datetime.combine(datetime.now(KYIV).date() - timedelta(days=29), datetime.min.time(), tzinfo=KYIV)
     market.ad(created=midnight - timedelta(seconds=1))
@@ -194,7 +247,7 @@ async def test_a_day_has_the_hours_that_a_clock_in_kyiv_shows(
     assert {row["day"]: row["ads"] for row in lately["by_day"]}[str(day)] == plain["new_ads"] == 3
     assert {row["day"]: row["views"] for row in lately["views_by_day"]}[str(day)] == plain["views"] == 3
     assert (lately["since"] == str(day)) == (days_later == 28)
-    assert lately["ads"]["value"] == ads_in(lately["by_day"]) == 4
+    assert lately["ads"]["value"] == ads_in(lately["by_day"]) == 5 - (days_later == 28)
 
 
 async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(market: Market, deliver: Deliver):
@@ -202,11 +255,7 @@ async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(mar
     for minutes in (10, 20, 90):
         market.ad(created=created, moderated=created + timedelta(minutes=minutes))
     decided = market.ad(created=created, status="needs_review")
-    market.rows(
-        "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at) "
-        "VALUES (%(ad)s, 'review', 'pending', 'needs_review', '', 'rules', %(at)s)",
-        {"ad": decided, "at": created + timedelta(hours=1)},
-    )
+    market.decided(decided, "review", "pending", "needs_review", at=created + timedelta(hours=1))
     market.ad(created=created, status="pending")
     market.ad(created=created, status="draft")
 
@@ -216,6 +265,37 @@ async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(mar
     assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [5, 4, 3]
     assert funnel["median_time"] == {"value": 1200, "text": "20 minutes"}
     assert market.payload("uk")["funnel"]["median_time"]["text"] == "20 хвилин"
+
+
+async def test_what_the_archive_does_is_neither_a_decision_nor_a_way_to_be_active(market: Market, deliver: Deliver):
+    created, hour, day = datetime.now(UTC) - timedelta(days=20), timedelta(hours=1), timedelta(days=1)
+    by_the_platform = market.ad(created=created, status="archived", moderated=created + hour)
+    market.decided(by_the_platform, "archived", "rejected", "archived", at=created + day)
+    by_the_rules = market.ad(created=created, status="archived", moderated=created + hour)
+    market.decided(by_the_rules, "reject", "pending", "rejected", at=created + hour)
+    market.decided(by_the_rules, "archived", "rejected", "archived", at=created + day)
+    forgotten = market.ad(created=created, moderated=created + 2 * hour)
+    market.decided(forgotten, "archived", "active", "archived", at=created + 9 * day)
+    market.decided(forgotten, "restored", "archived", "active", at=created + 10 * day)
+
+    await deliver(PlatformAnalytics(locales=("en",)))
+
+    funnel = market.payload("en")["funnel"]
+    assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [3, 3, 1]
+    assert funnel["median_time"]["value"] == 2 * 60 * 60
+
+
+async def test_what_is_shown_was_let_through_though_nobody_wrote_down_when(market: Market, deliver: Deliver):
+    created = datetime.now(UTC) - timedelta(days=5)
+    for status in ("active", "sold", "archived", "pending", "rejected"):
+        market.ad(created=created, status=status)
+    market.ad(created=created, moderated=created + timedelta(minutes=7))
+
+    await deliver(PlatformAnalytics(locales=("en",)))
+
+    funnel = market.payload("en")["funnel"]
+    assert [funnel[name]["value"] for name in ("submitted", "decided", "active")] == [6, 5, 4]
+    assert funnel["median_time"]["value"] == 7 * 60
 
 
 async def test_each_language_has_its_numbers_and_names(market: Market, rates: StoredRates, deliver: Deliver):

@@ -151,27 +151,49 @@ async def test_a_run_without_redis_succeeds_and_says_that_nothing_is_cached(
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
 
 
+async def keep_report(day: str, database: Database, settings: Settings) -> bool:
+    """Store the report of a day; whether Redis has it, too."""
+    work = transaction(JOB, database, settings)
+    async with work.session:
+        stored = await snapshots.store(
+            work, kind="daily_report", locale="uk", period=day, payload={"day": day}, keep=timedelta(days=400)
+        )
+        await work.session.commit()
+    return stored.cached
+
+
 async def test_a_snapshot_of_an_earlier_period_does_not_take_the_place_of_a_later_one_in_redis(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     with_redis = settings_with(settings, redis_url=sessions.url)
 
-    for day in ("2026-03-28", "2026-03-29", "2025-01-01"):
-        work = transaction(JOB, database, with_redis)
-        async with work.session:
-            await snapshots.store(
-                work,
-                kind="daily_report",
-                locale="uk",
-                period=day,
-                payload={"day": day},
-                keep=timedelta(days=400),
-            )
-            await work.session.commit()
+    cached = [await keep_report(day, database, with_redis) for day in ("2026-03-28", "2026-03-29", "2025-01-01")]
 
     value = json.loads(sessions.redis.get("pocketwatch:analytics:daily_report:uk") or "{}")
-    assert value["period"] == "2026-03-29"
+    assert (value["period"], cached) == ("2026-03-29", [True, True, False])
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 3
+
+
+async def test_redis_that_has_forgotten_the_newest_is_not_given_an_earlier_one_in_its_place(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    with_redis = settings_with(settings, redis_url=sessions.url)
+    await keep_report("2026-03-29", database, with_redis)
+    sessions.redis.flushdb()
+
+    await keep_report("2025-01-01", database, with_redis)
+
+    assert sessions.redis.get("pocketwatch:analytics:daily_report:uk") is None
+
+
+async def test_a_period_that_a_wrong_clock_has_made_keeps_no_later_one_out_of_redis(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    with_redis = settings_with(settings, redis_url=sessions.url)
+    await keep_report("2036-03-29", database, settings_with(settings, redis_url=None))
+    activity.run("UPDATE analytics_snapshots SET generated_at = '2036-03-30 09:00Z'")
+
+    assert await keep_report("2026-03-29", database, with_redis)
 
 
 async def test_the_same_period_asked_for_twice_is_one_row(database: Database, settings: Settings, activity: Activity):

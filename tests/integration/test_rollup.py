@@ -6,13 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from consumers.analytics import days, rollup
+from consumers.analytics import days, queries, rollup
 from consumers.analytics.segments import SEGMENT
 from consumers.analytics.verify import Difference, verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.work import Transaction
+from schemas.ticks import PurgeLogs
 from tests.fixtures.activity import OPENED, ZONE, Activity, at
+from tests.fixtures.suite import Deliver
 from tests.support.alone import transaction
 from tests.support.waiting import eventually
 
@@ -171,6 +173,20 @@ async def test_views_that_go_with_their_ad_go_from_the_roll_ups(
     assert activity.rolled_up(SPRING, SPRING)[0]["views"] == activity.days(SPRING, SPRING)[0]["views"] == 10
 
 
+async def test_views_that_went_before_postgresql_began_to_count_anew_go_from_the_roll_ups(
+    database: Database, settings: Settings, activity: Activity
+):
+    views_in_segments(activity, 3)
+    await run(database, settings)
+    activity.run("DELETE FROM ad_views WHERE id < %(until)s", until=SEGMENT)
+    activity.run("SELECT pg_stat_reset()")
+
+    work = await run(database, settings)
+
+    assert work.statistics["segments_corrected"] == 1
+    assert activity.segments() == raw_segments(activity, before=3)
+
+
 async def test_without_deletions_no_segment_is_compared(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
@@ -282,6 +298,31 @@ async def test_every_day_since_the_first_is_rolled_up_and_the_open_one_is_not(
     assert [row["day"] for row in rows] == days.Days(first, yesterday()).all()
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-12-31 23:59Z", "12000-01-01", "0100-01-01 BC"])
+async def test_a_moment_that_no_calendar_knows_is_of_no_day_and_stops_nobody(
+    database: Database, settings: Settings, activity: Activity, moment: str, *, sealed: bool
+):
+    activity.ads(noon(SPRING))
+    activity.views(noon(SPRING))
+    activity.run(f"UPDATE car_ads SET created_at = '{moment}' WHERE id = (SELECT min(id) FROM car_ads)")
+    activity.run(f"UPDATE auth_user SET created_at = '{moment}' WHERE id = (SELECT min(id) FROM auth_user)")
+    activity.run(
+        f"INSERT INTO ad_views (created_at, ip_address, ad_id) SELECT '{moment}', '192.0.2.1', ad_id FROM ad_views"
+    )
+    if sealed:
+        skip_to(activity, SEGMENT)
+        activity.views(noon(SPRING))
+
+    await run(database, settings)
+
+    assert sum(views for _, day, views in activity.segments() if day == "-infinity") == int(sealed)
+    async with database.begin() as connection:
+        counted = await queries.views(connection, SPRING, zone=ZONE)
+    assert (counted.total, counted.of_day) == (2 + sealed, 1 + sealed)
+    assert (await verify(database, settings)).differences == []
+
+
 async def test_late_rows_with_old_moments_are_taken_in(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
@@ -299,6 +340,41 @@ async def test_late_rows_with_old_moments_are_taken_in(
 
     assert activity.rolled_up(SPRING, SPRING)[0]["views"] == activity.days(SPRING, SPRING)[0]["views"]
     assert activity.rolled_up(yesterday(), yesterday()) == activity.days(yesterday(), yesterday())
+
+
+async def test_late_rows_that_came_while_no_job_ran_are_taken_in(
+    database: Database, settings: Settings, activity: Activity
+):
+    day = yesterday() - timedelta(days=9)
+    activity.views(noon(day))
+    await run(database, settings, now=noon(day + timedelta(days=1)))
+    activity.ads(noon(day))
+    activity.users(noon(day - timedelta(days=2)))
+
+    await run(database, settings)
+
+    first = day - timedelta(days=2)
+    assert activity.rolled_up(first, yesterday()) == activity.days(first, yesterday())
+
+
+async def test_days_long_past_learn_what_a_run_has_counted_that_did_not_come_to_its_end(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+):
+    activity.views(noon(SPRING), count=3)
+    await run(database, settings)
+    activity.views(noon(SPRING), count=5)
+    skip_to(activity, SEGMENT)
+    activity.views(datetime.now(UTC))
+    running = settings.running.model_copy(update={"time_budget": timedelta(0)})
+    hurried = settings.model_copy(update={"running": running})
+    assert not await rollup.bring_up_to_date(transaction(JOB, database, hurried))
+    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
+
+    work = await run(database, settings)
+
+    assert activity.segments() == [(0, str(SPRING), 8)]
+    assert work.statistics["segments_sealed"] == 0
+    assert activity.rolled_up(SPRING, SPRING) == activity.days(SPRING, SPRING)
 
 
 async def test_ads_that_go_leave_the_days_long_past(
@@ -362,6 +438,26 @@ async def test_the_logs_of_a_day_are_counted_with_it(database: Database, setting
         "letters": {"sent": 2, "failed": 1},
         "runs": {"succeeded": 2, "partial": 1, "dead": 1},
     }
+
+
+async def test_no_purge_takes_runs_that_are_to_be_counted_again(
+    database: Database, settings: Settings, activity: Activity, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+):
+    day = yesterday() - days.LATE + timedelta(days=1)
+    activity.run(
+        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, worker) "
+        "VALUES ('a.job', 'x', 'manual', %(moment)s, %(moment)s, 'dead', 'w')",
+        moment=noon(day),
+    )
+    activity.ads(noon(day))
+    await run(database, settings)
+    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
+
+    await deliver(PurgeLogs(retention_days=0))
+    await run(database, settings)
+
+    (row,) = activity.rows("SELECT activity->'runs' AS runs FROM daily_activity WHERE day = %(day)s", day=day)
+    assert row["runs"] == {"dead": 1}
 
 
 async def test_a_run_out_of_time_says_so_and_the_next_one_goes_on(

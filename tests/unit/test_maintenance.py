@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from consumers.analytics import days
 from consumers.maintenance import purge_logs, vacuum
 from consumers.maintenance.queries.vacuuming import Table
 from consumers.maintenance.rules import KEEP_FOR_DEDUPLICATION, RULES
@@ -26,6 +27,13 @@ def test_what_recognises_a_repeat_outlives_every_copy_that_the_suite_itself_make
 @pytest.mark.parametrize("table", RECOGNISES_REPEATS)
 def test_no_message_can_ask_for_less(table: str):
     assert BY_TABLE[table].keep(0) == KEEP_FOR_DEDUPLICATION
+
+
+@pytest.mark.parametrize("table", ["update_logs", "moderation_notification_logs"])
+def test_what_the_roll_up_counts_again_is_there_until_it_has(table: str):
+    again_until = days.LATE + timedelta(days=1)
+
+    assert BY_TABLE[table].keep(0) > again_until + timedelta(days=1)
 
 
 def test_the_history_of_runs_is_kept_as_long_as_the_message_says():

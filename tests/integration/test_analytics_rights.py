@@ -1,0 +1,74 @@
+"""The rights that the docs name are all that the analytics need."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from consumers.analytics import cleanup, daily_report, platform, quick_stats, rollup
+from consumers.analytics.verify import verify
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from schemas.ticks import CleanAnalytics, DailyReport, PlatformAnalytics, QuickStats
+from tests.fixtures.activity import Activity
+from tests.support.alone import transaction
+
+DOCS = Path(__file__).parents[2] / "docs" / "analytics.md"
+
+
+@pytest.fixture
+async def limited(database_url: str, activity: Activity) -> AsyncIterator[Database]:
+    """The database, for a user with these rights and no others."""
+    role = f"suite_{uuid4().hex[:8]}"
+    grants = re.findall(r"^GRANT .+ TO pw_run;$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
+        for grant in grants:
+            connection.execute(grant.replace("pw_run", role).encode())
+    opened = Database(f"postgresql://{role}:x@{database_url.rpartition('@')[2]}")
+    yield opened
+    await opened.close()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+async def test_every_job_and_command_does_with_them(limited: Database, settings: Settings, activity: Activity):
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    activity.views(yesterday, count=50_000)
+    (reader,) = activity.users(yesterday)
+    activity.run("UPDATE auth_user SET is_staff = true WHERE id = %(id)s", id=reader)
+    activity.run(
+        "INSERT INTO moderation_manager_notification_settings (manager_id, email_enabled, info_table_enabled, "
+        "email_address, notify_for_actions, is_active, created_at, updated_at) "
+        "VALUES (%(id)s, true, true, '', '[]', true, now(), now())",
+        id=reader,
+    )
+    activity.run(
+        "INSERT INTO analytics_snapshots (kind, period, payload, generated_at, expires_at) "
+        "VALUES ('quick_stats', '2026-01-01', '{}', '2026-01-01', '2026-01-03')"
+    )
+
+    for handler, tick in (
+        (quick_stats.quick_stats, QuickStats()),
+        (platform.survey_platform, PlatformAnalytics()),
+        (daily_report.report_day, DailyReport()),
+        (cleanup.clean_analytics, CleanAnalytics()),
+    ):
+        work = transaction(tick.routing_key, limited, settings)
+        async with work.session:
+            await handler(tick, work)  # type: ignore[operator]
+            await work.session.commit()
+    await rollup.rebuild(limited, settings, progress=ignored)
+    found = await verify(limited, settings)
+
+    assert (found.segments, found.differences) == (2, [])
+    assert activity.rows("SELECT 1 FROM analytics_snapshots WHERE period = '2026-01-01'") == []
+    assert len(activity.rows("SELECT 1 FROM moderation_notification_logs WHERE letter = 'daily_report'")) == 1
+
+
+async def ignored(_: float) -> None:
+    """Nobody looks."""
