@@ -370,7 +370,7 @@ def _explain(error: ValidationError, values: Mapping[str, str]) -> Iterator[str]
 
 
 def without_password(url: str) -> str:
-    """The same URL, or list of URLs, fit for a log line; also where it is no URL, because something is amiss with it."""
+    """The same URL, or list of URLs, fit for a log line; also where something is amiss with it."""
     shown = (re.sub(r":(?!//).*@", ":***@", part, flags=re.DOTALL) for part in NEXT_URL.split(url))
     return re.sub(r"(password=)[^&,]*", r"\1***", ",".join(shown))
 

@@ -40,6 +40,19 @@ COMMANDS = [
     "dead show",
     "dead requeue",
     "dead drop",
+    "notices",
+    "archive list",
+    "archive restore",
+    "mail preview",
+    "mail suppressed",
+    "mail forget",
+    "mail caught",
+    "moderation replay",
+    "moderation check",
+    "moderation decisions",
+    "analytics show",
+    "analytics verify",
+    "analytics rebuild",
     "doctor",
 ]
 
@@ -349,6 +362,7 @@ def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_s
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"POCKETWATCH_GRACE": "long"}, 'POCKETWATCH_GRACE is "long"'),
         ({"POCKETWATCH_MEDIA_ROOT": "/"}, 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
+        ({"POCKETWATCH_LOG_FILE": "/proc/no/log"}, 'POCKETWATCH_LOG_FILE is "/proc/no/log", which cannot be written'),
     ],
 )
 @pytest.mark.parametrize("command", ["consume", "publish", "run"])
@@ -395,6 +409,16 @@ def test_a_process_touches_its_heartbeat_while_it_works(pocketwatch: Program):
         process.until("publishing")
     assert heartbeat.exists()
     assert process.stop() == 0
+
+
+def test_a_heartbeat_that_cannot_be_written_ends_the_process_and_says_so(pocketwatch: Program):
+    pocketwatch("migrate")
+
+    done = pocketwatch("publish", POCKETWATCH_HEARTBEAT_FILE="/proc/no/heartbeat")
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('pocketwatch: POCKETWATCH_HEARTBEAT_FILE is "/proc/no/heartbeat", which cannot be written')
 
 
 def test_logs_go_to_a_file_too_when_one_is_set(pocketwatch: Program):
