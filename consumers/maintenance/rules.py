@@ -10,6 +10,9 @@ from datetime import timedelta
 KEEP_FOR_DEDUPLICATION = timedelta(days=30)
 # Somebody may be following a run (`trigger --wait`) that has just ended.
 KEEP_FOR_FOLLOWING = timedelta(days=1)
+# The roll-up counts the runs of a closed day anew for three days; were they gone by then, its figures would shrink, and
+# those of the daily report. That is four days with the one that it is, and some hours.
+KEEP_FOR_COUNTING = timedelta(days=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,9 @@ RULES = (
         table="update_logs",
         since="finished_at",
         may_go="status <> 'running'",
-        least=KEEP_FOR_FOLLOWING,
+        least=KEEP_FOR_COUNTING,
         written="started_at",
-        why="the history of runs is read by people; a run that goes on has no end yet",
+        why="the history of runs is read by people, and counted by day; a run that goes on has no end yet",
     ),
     Rule(
         table="currency_update_logs",
