@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 
 from consumers.app import GROUPS
@@ -334,6 +335,33 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program,
     well = pocketwatch("doctor", "--json")
     assert well.returncode == 0, well.stdout
     assert {finding["result"] for finding in json.loads(well.stdout)} == {"ok"}
+
+
+def test_the_doctor_tells_what_cannot_be_published_and_goes_on_where_a_right_is_missing(
+    pocketwatch: Program, rates: StoredRates
+):
+    pocketwatch("migrate")
+    with psycopg.connect(rates.database_url) as connection:
+        connection.execute(
+            "INSERT INTO outbox (message_id, exchange, routing_key, payload, attempts, last_error, available_at) "
+            "VALUES ('stuck', 'ticks', 'no.such', '{}', 7, 'no queue is bound', now() + interval '50 s')"
+        )
+        connection.execute("CREATE ROLE no_rights LOGIN PASSWORD 'x'")
+
+    stuck = pocketwatch("doctor", "--json")
+    weak = pocketwatch(
+        "doctor", "--json", DATABASE_URL=f"postgresql://no_rights:x@{rates.database_url.rpartition('@')[2]}"
+    )
+
+    with psycopg.connect(rates.database_url) as connection:
+        connection.execute("DROP ROLE no_rights")
+
+    found = {finding["subject"]: finding for finding in json.loads(stuck.stdout)}
+    assert found["outbox"]["result"] == "problem"
+    assert found["outbox"]["detail"] == "1 could not be published so far, such as: no queue is bound"
+    found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
+    assert "lacks a right (docs/operations.md): permission denied" in found["database"]["detail"]
+    assert "RabbitMQ" in found
 
 
 def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_server(pocketwatch: Program):
