@@ -7,10 +7,12 @@ import json
 import logging
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Logging
 
 if TYPE_CHECKING:
@@ -34,20 +36,16 @@ class Intercept(logging.Handler):
 
 
 def configure(settings: Logging) -> None:
-    """Send every line to standard error, and to a rotating file when one is set. Safe to call again."""
+    """Send every line to standard error, and to a rotating file when one is set. Safe to call again.
+
+    Raises:
+        SettingsError: when that file cannot be written.
+    """
     logger.remove()
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     logger.add(_write_stderr(as_json=as_json), level=settings.level, format="{message}", catch=True)
     if settings.file is not None:
-        logger.add(
-            settings.file,
-            level=settings.level,
-            format=lambda record: _escape(_json(record)),
-            rotation="20 MB",
-            retention=10,
-            compression="gz",
-            diagnose=False,
-        )
+        _write_file(settings.file, settings.level)
     logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -64,6 +62,21 @@ def _write_stderr(*, as_json: bool) -> Any:
         sys.stderr.write(render(message.record))
 
     return write
+
+
+def _write_file(file: Path, level: str) -> None:
+    try:
+        logger.add(
+            file,
+            level=level,
+            format=lambda record: _escape(_json(record)),
+            rotation="20 MB",
+            retention=10,
+            compression="gz",
+            diagnose=False,
+        )
+    except OSError as error:
+        raise SettingsError(f'POCKETWATCH_LOG_FILE is "{file}", which cannot be written: {error}') from error
 
 
 def _json(record: "Record") -> str:

@@ -28,6 +28,7 @@ SHORTEST_PREFIX = 4  # of a pattern of keys that may be deleted
 # How keys of Auth.js in Redis begin, after any prefix of the site's own: sessions, and what is never to be deleted.
 SESSIONS = ("user:session:", "user:token:", "session:", "session-ids:", "verification-token:")
 NO_SESSIONS = ("user:", "users:", "user-id:", "account:", "accounts:", "account-ids:", "authenticator:")
+NEXT_URL = re.compile(r",(?=[a-z+]+://)")  # between the URLs of a list
 LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
 
 
@@ -35,13 +36,23 @@ def _url(*schemes: str) -> AfterValidator:
     wanted = " or ".join(f"{scheme}://" for scheme in schemes)
 
     def check(text: str) -> str:
-        for part in text.split(","):
+        for part in NEXT_URL.split(text):
             url = urlsplit(part)
             if url.scheme not in schemes or not (url.hostname or "host=" in url.query):
                 raise ValueError(f"must be a URL that starts with {wanted} and names a host")
+            _check_ports(url.netloc)
         return text
 
     return AfterValidator(check)
+
+
+def _check_ports(netloc: str) -> None:
+    """PostgreSQL's URLs may name several hosts, each with its port."""
+    for host in netloc.rpartition("@")[2].split(","):
+        try:
+            _ = urlsplit(f"//{host}").port
+        except ValueError as error:
+            raise ValueError(f'"{host}" must end in a port from 1 to 65535, or in none') from error
 
 
 def _absolute_folder(path: Path) -> Path:
@@ -109,6 +120,12 @@ def _ad_path(text: str) -> str:
     return text
 
 
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise ValueError(f'"{text}" is no currency; write three capital letters each, such as USD,EUR')
+    return text
+
+
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -124,7 +141,7 @@ Zone = Annotated[str, AfterValidator(_zone)]
 AmqpUrl = Annotated[str, _url("amqp", "amqps")]
 HttpUrl = Annotated[str, _url("http", "https")]
 HttpsUrl = Annotated[str, _url("https")]
-CurrencyCode = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+CurrencyCode = Annotated[str, AfterValidator(_currency)]
 KeyPattern = Annotated[str, AfterValidator(_narrow)]
 
 
@@ -258,7 +275,7 @@ class Settings(Group):
     @property
     def rabbitmq_urls(self) -> list[str]:
         """The nodes of the cluster, in the order in which they are tried."""
-        return needed(self.servers.rabbitmq_url, "RABBITMQ_URL").split(",")
+        return NEXT_URL.split(needed(self.servers.rabbitmq_url, "RABBITMQ_URL"))
 
     @property
     def database_url(self) -> str:
@@ -353,9 +370,11 @@ def _explain(error: ValidationError, values: Mapping[str, str]) -> Iterator[str]
 
 
 def without_password(url: str) -> str:
-    """The same URL, or list of URLs, fit for a log line."""
-    return re.sub(r"(//[^:/@,]*):[^@,]*@", r"\1:***@", url)
+    """The same URL, or list of URLs, fit for a log line; also where something is amiss with it."""
+    shown = (re.sub(r":(?!//).*@", ":***@", part, flags=re.DOTALL) for part in NEXT_URL.split(url))
+    return re.sub(r"(password=)[^&,]*", r"\1***", ",".join(shown))
 
 
 def _words(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+    said = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return re.sub(r"\w+ should have at least (\d+) items after validation", r"must have \1 characters or more", said)

@@ -31,14 +31,16 @@ async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, pa
     Raises:
         ServerUnreachable: when it has not answered in time, or when asking again cannot help.
     """
-    end, told = time.monotonic() + patience.total_seconds(), False
+    began, told = time.monotonic(), False
     while True:
         try:
             return await probe()
         except NotYet as error:
-            if time.monotonic() + PAUSE > end:
-                waited = f"{patience.total_seconds():g} s"
-                raise ServerUnreachable(f"{server} does not answer ({error}); waited {waited}") from error
+            waited = (
+                time.monotonic() - began
+            )  # more than the patience, where a frozen server let us wait for its answer
+            if waited + PAUSE > patience.total_seconds():
+                raise ServerUnreachable(f"{server} does not answer ({error}); waited {waited:.0f} s") from error
             if not told:
                 logger.bind(server=server, reason=str(error)).warning(WAITING)
                 told = True

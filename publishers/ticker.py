@@ -6,6 +6,7 @@ each entry.
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from loguru import logger
@@ -78,7 +79,7 @@ class Ticker:
         self._decided |= {entry.name: now for entry in active}
         for fire in ours:
             _say(fire, now)
-        return self._until_next(now)
+        return self._until_next(active, now)
 
     async def _explained(self, connection: AsyncConnection, entry: Entry, moment: Due) -> Due:
         """A moment that was missed because of a pause says so."""
@@ -87,8 +88,9 @@ class Ticker:
         reason = await pauses.during(connection, entry.name, moment.at)
         return Due(moment.at, reason or moment.missed)
 
-    def _until_next(self, now: datetime) -> float:
-        following = [at for entry in self._entries if (at := next_fire(entry, self._decided[entry.name])) is not None]
+    def _until_next(self, active: Sequence[Entry], now: datetime) -> float:
+        """What a paused entry has behind it is due, but not to be waited for."""
+        following = [at for entry in active if (at := next_fire(entry, self._decided[entry.name])) is not None]
         wait = min([*(at - now for at in following), LONGEST_SLEEP])
         return max(wait.total_seconds(), 0.0)
 

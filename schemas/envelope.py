@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
@@ -33,6 +34,7 @@ ERROR = "x-error"
 FIRST_FAILED_AT = "x-first-failed-at"
 LAST_FAILED_AT = "x-last-failed-at"
 
+LONGEST_ID = 255  # bytes; AMQP holds no longer one
 MOST = 2**30  # so that two of them still fit into the run log's column
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -63,6 +65,14 @@ class Envelope:
     def attempts(self) -> int:
         """How many attempts this is with those before it was requeued; its number in the run log."""
         return self.attempts_before + self.attempt
+
+
+def follows(message_id: str, suffix: str) -> str:
+    """The id of a message that follows from another: always the same, and never too long for the wire."""
+    whole = f"{message_id}.{suffix}"
+    if len(whole.encode()) <= LONGEST_ID:
+        return whole
+    return f"{sha256(message_id.encode()).hexdigest()}.{suffix}"
 
 
 def read(

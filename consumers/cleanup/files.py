@@ -6,6 +6,7 @@ the same way: a folder that is swapped for a link during the run changes nothing
 One thread looks, a few delete: deleting waits on the disk, and looking does not.
 """
 
+import errno
 import os
 import stat
 import threading
@@ -30,8 +31,13 @@ SHARE_APPLIES_ABOVE = 1000  # files; for fewer, a large share is no sign of a mi
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+# Why a root cannot be opened; for anything else, the system's own words.
+NO_FOLDER = "a symbolic link or no folder"
+UNUSABLE = {errno.ENOENT: "missing; is its disk mounted?", errno.ENOTDIR: NO_FOLDER, errno.ELOOP: NO_FOLDER}
+
+
 class RootUnusable(PocketwatchError):
-    """The root is missing or no folder: an unmounted disk must not look clean. Tried again, for it may be mounted."""
+    """The root is missing, no folder, or closed to us: an unmounted disk must not look clean. Tried again later."""
 
 
 @dataclass
@@ -176,8 +182,7 @@ class Walk:
         try:
             descriptor = os.open(root, OPEN_FOLDER)
         except OSError as error:
-            present = root.is_symlink() or root.exists()
-            reason = "a symbolic link or no folder" if present else "missing; is its disk mounted?"
+            reason = UNUSABLE.get(error.errno or 0) or f"not to be opened: {error.strerror}"
             raise RootUnusable(f'the root "{root}" is {reason}') from error
         self._device = os.fstat(descriptor).st_dev
         return Folder(None, str(root), descriptor, old=False)

@@ -88,7 +88,7 @@ def _fact(run: run_log.Run, verdict: Dead, error: Exception, requeued: Any) -> A
         error=text_of(error),
     )
     # Stable when this delivery is repeated, another one when the message was requeued and died again.
-    fact_id = f"{run.envelope.message_id}.{run.job}.{verdict.status}.{requeued}"
+    fact_id = wire.follows(run.envelope.message_id, f"{run.job}.{verdict.status}.{requeued}")
     origin = Envelope(
         message_id=fact_id,
         correlation_id=run.envelope.correlation_id,

@@ -122,7 +122,7 @@ class Publisher:
 
         Raises:
             Unroutable: when no queue is bound for it.
-            PublishFailed: when it is not confirmed in time, or refused.
+            PublishFailed: when it is not confirmed in time, or refused, or cannot be put on the wire.
         """
         end, pause = time.monotonic() + retry_for.total_seconds(), RETRY_PAUSE
         while True:
@@ -152,6 +152,8 @@ class Publisher:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise _Lost("connection lost while waiting for the confirm") from error
+        except (TypeError, ValueError) as error:  # an id or a routing key of more than 255 bytes, for instance
+            raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
             raise _Lost(str(error) or type(error).__name__) from error
 

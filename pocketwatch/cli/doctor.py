@@ -17,10 +17,10 @@ from pocketwatch import settings as reading
 from pocketwatch.broker.declare import difference_of, look_at
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.topology import with_celery
+from pocketwatch.cli.main import words_of
 from pocketwatch.cli.output import AsJson, print_json, print_table
 from pocketwatch.cli.running import database, quickly, read_settings, run
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Rates, Settings
 from pocketwatch.stack import probes
 from pocketwatch.storage import outbox, schema
@@ -61,9 +61,12 @@ async def _examine(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
     for part in (_settings, _schedule, _rules, _folders, _database, _redis, _mail, _broker):
         try:
-            found += [finding async for finding in part(settings)]
-        except PocketwatchError as error:
-            found.append(Finding(part.__name__.removeprefix("_"), "problem", str(error)))
+            async for finding in part(settings):
+                found.append(finding)  # noqa: PERF401  what was found before an error is told, too
+        except Exception as error:
+            if (words := words_of(error)) is None:
+                raise
+            found.append(Finding(part.__name__.removeprefix("_"), "problem", words))
     return found
 
 
@@ -153,6 +156,9 @@ async def _clock(opened: Database) -> Finding:
 async def _outbox(opened: Database) -> Finding:
     async with opened.begin() as connection:
         due_in = await outbox.seconds_to_next(connection)
+        refused, error = await outbox.refused(connection)
+    if refused:
+        return Finding("outbox", "problem", f"{refused} could not be published so far, such as: {error}")
     late = 0.0 if due_in is None else max(-due_in, 0.0)
     detail = "nothing waits" if late < UNSENT_FOR else f"unsent for {late:.0f} s; run: pocketwatch publish"
     return Finding("outbox", "ok" if late < UNSENT_FOR else "problem", detail)

@@ -73,16 +73,21 @@ def pocketwatch() -> None:
     """Background work of a marketplace: ticks on RabbitMQ, consumers, and one log of every run."""
 
 
+def words_of(error: Exception) -> str | None:
+    """One line for what a person can put right; None for anything else."""
+    if isinstance(error, PocketwatchError):
+        return str(error)
+    drivers = getattr(error, "orig", error)
+    sqlstate = getattr(drivers, "sqlstate", None)
+    meaning = MEANINGS.get(sqlstate or type(error).__name__)
+    return meaning and meaning.format(reason=drivers.__cause__ if sqlstate else error)
+
+
 def main() -> None:
     """Run a command; what a person can put right is one line on standard error and exit code 1."""
     try:
         app()
-    except PocketwatchError as error:
-        sys.exit(f"pocketwatch: {error}")
     except Exception as error:
-        drivers = getattr(error, "orig", error)
-        sqlstate = getattr(drivers, "sqlstate", None)
-        meaning = MEANINGS.get(sqlstate or type(error).__name__)
-        if meaning is None:
+        if (words := words_of(error)) is None:
             raise
-        sys.exit(f"pocketwatch: {meaning.format(reason=drivers.__cause__ if sqlstate else error)}")
+        sys.exit(f"pocketwatch: {words}")

@@ -100,7 +100,8 @@ async def serve(parts: Sequence[Part], loaded: Settings) -> None:
         ended = None if background is None else await _unless(told, _first_to_end(background))
         if ended is not None:
             logger.opt(exception=ended.exception()).critical(BROKEN)
-            raise PocketwatchError(f"something in the background has ended: {ended.exception()!r}")
+            error = ended.exception()
+            raise error if isinstance(error, PocketwatchError) else PocketwatchError(f"{BROKEN}: {error!r}")
     logger.info(STOPPED)
 
 

@@ -72,6 +72,8 @@ class Database:
 
 def is_outage(error: BaseException) -> bool:
     """True for what says nothing about the message in hand: try the same again, it costs no attempt."""
+    if getattr(error, "filename", None) is not None:
+        return False  # a job's own trouble with a file
     if isinstance(error, OSError | sa_exc.TimeoutError | asyncpg.InterfaceError):
         return not isinstance(error, asyncpg.DataError)
     if isinstance(error, sa_exc.DBAPIError) and (error.connection_invalidated or _closed(error)):

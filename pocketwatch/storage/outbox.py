@@ -24,6 +24,7 @@ PUT_OFF = sa.text(
     "available_at = clock_timestamp() + least(interval '1 minute', interval '0.5 s' * power(2, least(attempts, 10))) "
     "FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS failed (id, error) WHERE outbox.id = failed.id"
 )
+REFUSED = sa.text("SELECT count(*), max(last_error) FROM outbox WHERE sent_at IS NULL AND attempts > 0")
 NEXT = sa.text("SELECT extract(epoch FROM min(available_at) - now()) FROM outbox WHERE sent_at IS NULL")
 
 
@@ -80,3 +81,9 @@ async def seconds_to_next(connection: AsyncConnection) -> float | None:
     """How long until the next row is due; negative when it is, None when there is none."""
     seconds = (await connection.execute(NEXT)).scalar()
     return None if seconds is None else float(seconds)
+
+
+async def refused(connection: AsyncConnection) -> tuple[int, str | None]:
+    """How many rows could not be published so far, and why one of them could not."""
+    count, error = (await connection.execute(REFUSED)).one()
+    return count, error

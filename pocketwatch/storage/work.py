@@ -20,7 +20,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.gathering import Act, Answer, Gathering, Item
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, follows
 from schemas.message import Message
 
 Row = tuple[sa.Table | sa.Executable, dict[str, Any]]  # a table: insert this row; a statement: execute it with this
@@ -120,7 +120,7 @@ class Work:
 
     def _next_id(self) -> str:
         self._sent += 1
-        return f"{self.message_id}.{self._sent}"
+        return follows(self.message_id, str(self._sent))
 
 
 class Errand(Work):

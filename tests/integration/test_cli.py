@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 
 from consumers.app import GROUPS
@@ -40,6 +41,19 @@ COMMANDS = [
     "dead show",
     "dead requeue",
     "dead drop",
+    "notices",
+    "archive list",
+    "archive restore",
+    "mail preview",
+    "mail suppressed",
+    "mail forget",
+    "mail caught",
+    "moderation replay",
+    "moderation check",
+    "moderation decisions",
+    "analytics show",
+    "analytics verify",
+    "analytics rebuild",
     "doctor",
 ]
 
@@ -323,6 +337,33 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program,
     assert {finding["result"] for finding in json.loads(well.stdout)} == {"ok"}
 
 
+def test_the_doctor_tells_what_cannot_be_published_and_goes_on_where_a_right_is_missing(
+    pocketwatch: Program, rates: StoredRates
+):
+    pocketwatch("migrate")
+    with psycopg.connect(rates.database_url) as connection:
+        connection.execute(
+            "INSERT INTO outbox (message_id, exchange, routing_key, payload, attempts, last_error, available_at) "
+            "VALUES ('stuck', 'ticks', 'no.such', '{}', 7, 'no queue is bound', now() + interval '50 s')"
+        )
+        connection.execute("CREATE ROLE no_rights LOGIN PASSWORD 'x'")
+
+    stuck = pocketwatch("doctor", "--json")
+    weak = pocketwatch(
+        "doctor", "--json", DATABASE_URL=f"postgresql://no_rights:x@{rates.database_url.rpartition('@')[2]}"
+    )
+
+    with psycopg.connect(rates.database_url) as connection:
+        connection.execute("DROP ROLE no_rights")
+
+    found = {finding["subject"]: finding for finding in json.loads(stuck.stdout)}
+    assert found["outbox"]["result"] == "problem"
+    assert found["outbox"]["detail"] == "1 could not be published so far, such as: no queue is bound"
+    found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
+    assert "lacks a right (docs/operations.md): permission denied" in found["database"]["detail"]
+    assert "RabbitMQ" in found
+
+
 def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_server(pocketwatch: Program):
     done = pocketwatch(
         "doctor",
@@ -349,6 +390,7 @@ def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_s
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"POCKETWATCH_GRACE": "long"}, 'POCKETWATCH_GRACE is "long"'),
         ({"POCKETWATCH_MEDIA_ROOT": "/"}, 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
+        ({"POCKETWATCH_LOG_FILE": "/proc/no/log"}, 'POCKETWATCH_LOG_FILE is "/proc/no/log", which cannot be written'),
     ],
 )
 @pytest.mark.parametrize("command", ["consume", "publish", "run"])
@@ -395,6 +437,16 @@ def test_a_process_touches_its_heartbeat_while_it_works(pocketwatch: Program):
         process.until("publishing")
     assert heartbeat.exists()
     assert process.stop() == 0
+
+
+def test_a_heartbeat_that_cannot_be_written_ends_the_process_and_says_so(pocketwatch: Program):
+    pocketwatch("migrate")
+
+    done = pocketwatch("publish", POCKETWATCH_HEARTBEAT_FILE="/proc/no/heartbeat")
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('pocketwatch: POCKETWATCH_HEARTBEAT_FILE is "/proc/no/heartbeat", which cannot be written')
 
 
 def test_logs_go_to_a_file_too_when_one_is_set(pocketwatch: Program):

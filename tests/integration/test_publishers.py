@@ -17,7 +17,7 @@ from pocketwatch.storage.tables import suite
 from publishers import routes
 from publishers.relay import BATCH, Relay
 from publishers.schedule import Entry, Schedule
-from publishers.ticker import Ticker
+from publishers.ticker import LONGEST_SLEEP, Ticker
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
 from tests.support.waiting import eventually
@@ -133,6 +133,17 @@ async def test_a_paused_entry_does_not_fire_and_says_afterwards_who_wanted_that(
     missed = [row for row in await rows(database, suite.fires) if row["state"] == "missed"]
     assert {row["reason"] for row in missed} == {"paused by olena: disk is moved"}
     assert len(missed) == 3
+
+
+async def test_a_ticker_sleeps_while_the_moments_of_a_paused_entry_pass(database: Database):
+    hourly = entry(cron="0 * * * *")
+    await was_last_decided(database, hourly, timedelta(hours=3))
+    async with database.begin() as connection:
+        await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
+    ticker = Ticker(database, schedule(hourly))
+    await ticker.begin()
+
+    assert await ticker.tick() == LONGEST_SLEEP.total_seconds()
 
 
 async def test_a_resumed_entry_catches_up_as_it_says(database: Database):
@@ -257,6 +268,18 @@ async def test_an_unroutable_row_stays_is_told_and_does_not_hold_the_others_up(
     told = {line["message_id"] for line in log_lines if line["event"] == "MESSAGE NOT PUBLISHED"}
     assert told == {"ticks-no.such.job-0", "no_such_exchange-cleanup.media-0"}
     assert await waiting(publisher) == 2
+
+
+async def test_what_cannot_be_put_on_the_wire_does_not_hold_the_others_up(database: Database, publisher: Publisher):
+    await ask(database, 1, routing_key="k" * 256)
+    await ask(database, 2)
+
+    await Relay(database, publisher).send_batch()
+
+    stuck, *others = await rows(database, suite.outbox)
+    assert stuck["sent_at"] is None
+    assert stuck["last_error"].endswith("cannot be sent: Routing key too long (max 255 bytes)")
+    assert all(row["sent_at"] for row in others)
 
 
 async def test_a_fact_that_nobody_listens_to_is_sent_all_the_same(database: Database, publisher: Publisher):

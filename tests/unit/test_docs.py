@@ -19,7 +19,7 @@ from pocketwatch.broker.topology import TOPOLOGY, with_celery
 from pocketwatch.cli.main import app
 from pocketwatch.clock import parse_duration
 from pocketwatch.storage import run_log
-from pocketwatch.storage.tables import suite
+from pocketwatch.storage.tables import platform, suite
 from publishers import schedule
 from publishers.schedule import Entry
 from schemas.catalogue import CATALOGUE
@@ -39,6 +39,7 @@ SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?<![\w/:@-])pocketwatch ([a-z].*)")
 SETTING = re.compile(r"\bPOCKETWATCH_[A-Z_]*[A-Z]\b")
+LONG = ("| `POCKETWATCH_", "^(")  # defaults that are URLs, and patterns of names
 # A path starts with a folder of the project; a file alone has one of these endings.
 PATH = re.compile(rf"^(?:{'|'.join([*SOURCES, 'docs', 'bench', '[.]ci'])})/[\w./-]*$")
 FILE = re.compile(r"^[\w-]+[.](?:py|toml|yaml|sql|md)$")
@@ -269,6 +270,25 @@ def test_what_the_code_says_of_the_docs_is_there():
 def test_lines_fit_and_no_machine_is_named(name: str):
     lines = read(name).splitlines()
 
-    long = [line for line in lines if len(line) > 120 and not line.startswith("| `POCKETWATCH_")]  # defaults are URLs
+    long = [line for line in lines if len(line) > 120 and not line.startswith(LONG)]
     assert long == []
     assert [line for line in lines if re.search(r"(?:^|[\s\"'(=])/(?:tmp|root|home|work)/|\.\./shared", line)] == []
+
+
+def privileges() -> str:
+    return OPERATIONS.partition("\n## Privileges\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("table", [*suite.metadata.tables, *platform.metadata.tables])
+def test_the_rights_that_a_role_needs_name_every_table(table: str):
+    (sql,) = re.findall(r"^```sql\n(.*?)^```", privileges(), re.MULTILINE | re.DOTALL)
+
+    assert re.search(rf"\b{table}\b", sql)
+
+
+@pytest.mark.parametrize("pattern", re.findall(r"^\^.*\$$", privileges(), re.MULTILINE))
+def test_the_rights_on_the_broker_cover_every_exchange_and_queue(pattern: str):
+    topology = with_celery("celery")
+    names = [thing.name for thing in (*topology.all_exchanges, *topology.all_queues)]
+
+    assert [name for name in names if not re.search(pattern, name)] == []

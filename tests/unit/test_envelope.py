@@ -73,3 +73,16 @@ def test_a_header_that_cannot_be_read_is_named_with_its_value(headers: dict[str,
 
 def test_a_due_moment_may_be_an_amqp_timestamp():
     assert read({"x-due-at": DUE}).due_at == DUE
+
+
+def test_an_id_that_follows_from_another_is_stable_and_names_it():
+    assert envelope.follows("an-id", "1") == envelope.follows("an-id", "1") == "an-id.1"
+
+
+@pytest.mark.parametrize("long", ["x" * 255, "ж" * 127, "x" * 254])
+def test_an_id_that_follows_from_a_long_one_still_fits_on_the_wire(long: str):
+    first, second = envelope.follows(long, "1"), envelope.follows(long, "2")
+
+    assert len(first.encode()) <= 255
+    assert first == envelope.follows(long, "1") != second
+    assert first != envelope.follows(f"y{long[1:]}", "1")

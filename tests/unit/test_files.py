@@ -310,3 +310,8 @@ def test_many_folders_at_once_leave_no_descriptor_open(root: Path):
 
     assert figures.directories_removed == 1530
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_root_that_cannot_be_opened_says_why(tmp_path: Path):
+    with pytest.raises(RootUnusable, match="is not to be opened: File name too long"):
+        Sweep(root=tmp_path / ("x" * 300), older_than=CUTOFF).survey()

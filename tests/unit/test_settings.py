@@ -36,6 +36,13 @@ def refused(tmp_path: Path, **environment: str) -> str:
             "mysql://host/db",
             'DATABASE_URL is "mysql://host/db": must be a URL that starts with postgresql://',
         ),
+        (
+            "DATABASE_URL",
+            "postgresql://u@a:5432,b:x/db",
+            'DATABASE_URL is "postgresql://u@a:5432,b:x/db": "b:x" must end',
+        ),
+        ("SMTP_URL", "smtp://host:99999", 'SMTP_URL is "smtp://host:99999": "host:99999" must end in a port from 1 to'),
+        ("POCKETWATCH_CURRENCIES", "USD,eur", 'POCKETWATCH_CURRENCIES is "USD,eur": "eur" is no currency; write three'),
         ("POCKETWATCH_MEDIA_ROOT", "", 'POCKETWATCH_MEDIA_ROOT is "": must not be empty'),
         ("POCKETWATCH_MEDIA_ROOT", "/", 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
         ("POCKETWATCH_MEDIA_ROOT", "/srv/..", 'POCKETWATCH_MEDIA_ROOT is "/srv/..": must not be the root of the file'),
@@ -71,12 +78,41 @@ def test_a_password_is_never_shown(tmp_path: Path):
     assert "user:***@host" in words
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://user:hush@host/db",
+        "mysql://user:hu@hush@host/db",
+        "mysql://user:hu/hush@host/db",
+        "mysql://user:hu,hush@host/db",
+        "user:hush@host/db",
+        "mysql:/user:hush@host/db",
+        "mysql://host/db?user=user&password=hush",
+        "mysql://a:hush@host,mysql://b:hush@host",
+    ],
+)
+def test_a_password_is_not_shown_however_the_url_is_misspelt(tmp_path: Path, url: str):
+    words = refused(tmp_path, DATABASE_URL=url)
+
+    assert words.startswith('DATABASE_URL is "')
+    assert "hush" not in words
+    assert "host" in words
+
+
+def test_a_url_may_have_commas_of_its_own(tmp_path: Path):
+    hosts, query = "postgresql://u@a:5432,b:5433/db", "https://bank.example/rates?codes=USD,EUR"
+
+    loaded = settings.load({"DATABASE_URL": hosts, "POCKETWATCH_NBU_URL": query}, folder=tmp_path)
+
+    assert (loaded.database_url, loaded.rates.nbu_url) == (hosts, query)
+
+
 def test_a_secret_is_not_shown_even_when_it_is_wrong(tmp_path: Path):
     words = refused(tmp_path, POCKETWATCH_WEB_TOKEN_SECRET="hunter2")
 
     assert "hunter2" not in words
     assert words.startswith("POCKETWATCH_WEB_TOKEN_SECRET is wrong (a secret, not shown): ")
-    assert "32" in words
+    assert words.endswith("must have 32 characters or more, not 7")
 
 
 def test_what_follows_from_a_wrong_part_is_not_told_as_well(tmp_path: Path):
