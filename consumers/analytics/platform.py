@@ -15,6 +15,7 @@ from consumers.analytics.locales import present
 from consumers.analytics.overview import Window
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import ANALYTICS_PLATFORM
+from pocketwatch.errors import PocketwatchError
 from pocketwatch.storage.work import Transaction
 from schemas.ticks import Locale, PlatformAnalytics
 
@@ -26,13 +27,19 @@ router = RabbitRouter()
 
 @consumer(router, ANALYTICS_PLATFORM)
 async def survey_platform(tick: PlatformAnalytics, work: Transaction) -> None:
-    """One language that fails does not cost the others theirs: the run is `partial` then, and names it."""
+    """One language that fails does not cost the others theirs: the run is `partial` then, and names it.
+
+    Raises:
+        PocketwatchError: when all of them fail.
+    """
     with polite():
         if not await rollup.bring_up_to_date(work):
             return work.hand_on(tick)
         figures = await _figures(work)
         failed = [locale for locale in tick.locales if not await _keep(work, figures, locale)]
     work.record(locales=len(tick.locales) - len(failed), locales_failed=len(failed))
+    if len(failed) == len(tick.locales):
+        raise PocketwatchError(f"could not be presented in any language; the log says why: {', '.join(failed)}")
     if failed:
         work.partial(f"could not be presented in: {', '.join(failed)}")
     return None

@@ -19,7 +19,8 @@ from consumers.moderation.queries import ads
 from consumers.moderation.telling import messages
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MODERATION_REVIEW
-from pocketwatch.errors import SettingsError, TryLater
+from pocketwatch.errors import TryLater
+from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
 from pocketwatch.storage.tables.suite import moderation_decisions
@@ -27,13 +28,22 @@ from pocketwatch.storage.work import Transaction
 from schemas.moderation import AdSubmitted
 
 LOOKS = 3  # at an ad that is edited each time before it can be decided upon
-EDITED_FOR, LOCKED_FOR, UNUSABLE_FOR = timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=5)
+EDITED_FOR, LOCKED_FOR = timedelta(minutes=1), timedelta(minutes=1)
 NO_AD = "there is no such ad (any more)"
 
-router = RabbitRouter()
+
+def router(settings: Settings) -> RabbitRouter:
+    """The router of submitted ads.
+
+    Raises:
+        SettingsError: when the rules of the settings cannot be used.
+    """
+    rules_of(settings.moderation.rules)
+    made = RabbitRouter()
+    consumer(made, MODERATION_REVIEW)(review_ad)
+    return made
 
 
-@consumer(router, MODERATION_REVIEW)
 async def review_ad(wish: AdSubmitted, work: Transaction) -> None:
     """Only what was judged is decided upon: an ad that was edited meanwhile is judged again."""
     for _ in range(LOOKS):
@@ -52,15 +62,8 @@ async def review_ad(wish: AdSubmitted, work: Transaction) -> None:
 
 
 def rules_version(work: Transaction) -> str:
-    """The version of the rules in force.
-
-    Raises:
-        TryLater: when they cannot be used, which is no fault of the ad's.
-    """
-    try:
-        return rules_of(work.settings.moderation.rules).version
-    except SettingsError as error:
-        raise TryLater(str(error), after=UNUSABLE_FOR) from error
+    """The version of the rules in force."""
+    return rules_of(work.settings.moderation.rules).version
 
 
 def is_refused(owner: Owner, past: Past) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import aio_pika
 from aio_pika import IncomingMessage
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.broker.retries import Again, Dead, decide
@@ -13,7 +14,7 @@ from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, TryLater
 from pocketwatch.storage import outbox, run_log
-from pocketwatch.storage.database import Database
+from pocketwatch.storage.database import Database, reason_of
 from pocketwatch.storage.executor import outlasting
 from schemas import envelope as wire
 from schemas.envelope import Envelope
@@ -130,7 +131,9 @@ def _copy(raw: IncomingMessage, envelope: Envelope, error: Exception, job: str) 
 
 
 def text_of(error: Exception) -> str:
-    """What an operator reads: our own words, or a foreign error with its type."""
+    """What an operator reads: our own words, the database's, or a foreign error with its type."""
+    if isinstance(error, DBAPIError):
+        return reason_of(error)
     text = str(error) if isinstance(error, PocketwatchError) else f"{type(error).__name__}: {error}"
     return text.replace("\x00", "")
 

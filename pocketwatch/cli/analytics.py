@@ -11,6 +11,7 @@ from rich.progress import Progress
 from consumers.analytics import rollup
 from consumers.analytics import verify as verifying
 from consumers.analytics.limits import polite
+from consumers.analytics.quick_stats import Figures
 from consumers.analytics.verify import Verified
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
 from pocketwatch.cli.running import database, read_settings, run
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 
 KINDS = ("quick_stats", "platform", "daily_report")
 LOCALES = ("uk", "en", "ru")
+FIGURES = tuple(Figures.__dataclass_fields__)
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 10  # rows of a table that are shown to people
 NEWEST = sa.text("""
@@ -131,7 +133,7 @@ def _tables(kind: str, payload: Mapping[str, Any], history: Sequence[Mapping[str
         yield (
             "figures",
             ("figure", "now", "lately"),
-            [[name, value, sparkline([past.get(name) for past in history])] for name, value in payload.items()],
+            [[name, payload[name], sparkline([past.get(name) for past in history])] for name in FIGURES],
         )
     elif kind == "platform":
         yield from _platform(payload)

@@ -29,7 +29,11 @@ class Database:
         self._name = name
         # The driver reads the plain URL itself, so everything that it can say (sslmode, several hosts) works.
         self.engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self.connect, pool_size=POOL_SIZE, max_overflow=POOL_SIZE
+            "postgresql+asyncpg://",
+            async_creator=self.connect,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_SIZE,
+            hide_parameters=True,  # an error's text is logged, and tokens and addresses are none of the log's business
         )
 
     async def connect(self) -> asyncpg.Connection:
@@ -85,6 +89,12 @@ def sqlstate(error: BaseException) -> str | None:
     """PostgreSQL's five-character code of an error, wrapped by SQLAlchemy or not."""
     state = getattr(getattr(error, "orig", error), "sqlstate", None)
     return state if isinstance(state, str) else None
+
+
+def reason_of(error: sa_exc.DBAPIError) -> str:
+    """What PostgreSQL has said, without the statement."""
+    said = getattr(error.orig, "__cause__", None) or error.orig
+    return f"{type(said).__name__}: {said}"
 
 
 def _closed(error: sa_exc.DBAPIError) -> bool:

@@ -361,9 +361,12 @@ async def test_one_language_that_fails_does_not_cost_the_others_theirs(
     monkeypatch.setattr(platform, "present", refusing)
 
     row = await deliver(PlatformAnalytics())
+    none_left = await deliver(PlatformAnalytics(locales=("en",)))
 
     assert (row["status"], row["error"]) == ("partial", "could not be presented in: en")
     assert (row["statistics"]["locales"], row["statistics"]["locales_failed"]) == (2, 1)
+    assert none_left["status"] == "failed"
+    assert none_left["error"] == "could not be presented in any language; the log says why: en"
     kept = market.rows("SELECT locale FROM analytics_snapshots ORDER BY locale")
     assert [row["locale"] for row in kept] == ["ru", "uk"]
 

@@ -378,6 +378,14 @@ async def test_a_statement_that_takes_too_long_is_ended_and_asked_again_later(
         await run_at(datetime.now(UTC), database, settings)
 
 
+async def test_a_table_that_is_missing_is_told_in_a_sentence(deliver: Deliver, activity: Activity):
+    activity.run("DROP TABLE ad_views")
+
+    row = await deliver(QuickStats())
+
+    assert (row["status"], row["error"]) == ("failed", 'UndefinedTableError: relation "ad_views" does not exist')
+
+
 async def test_a_consumer_killed_in_the_middle_is_taken_over(
     pocketwatch: Program, publisher: Publisher, runs: Runs, activity: Activity
 ):

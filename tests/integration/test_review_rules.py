@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.moderation.judging import rules_of
-from pocketwatch.errors import TryLater
 from tests.fixtures.moderation import CLEAN, PHONE, Review, Submitted, rule_file
+from tests.fixtures.suite import Program
 
 
 @pytest.fixture
@@ -40,17 +39,11 @@ async def test_a_rule_in_shadow_is_recorded_and_decides_nothing(file: Path, revi
     assert submitted.sent()["ad.moderated"]["categories"] == []
 
 
-async def test_rules_that_cannot_be_read_keep_ads_waiting_and_are_read_again(
-    file: Path, review: Review, submitted: Submitted
-):
-    ad, rules = submitted.add(CLEAN), file.read_text(encoding="utf-8")
-    rules_of.cache_clear()
+def test_consumers_do_not_start_with_rules_that_cannot_be_used(file: Path, pocketwatch: Program):
     file.write_text("version = 1", encoding="utf-8")
-    with pytest.raises(TryLater, match=f'the rules "{file}" are wrong: version is 1'):
-        await review(ad)
-    assert submitted.row(ad)["status"] == "pending"
 
-    file.write_text(rules, encoding="utf-8")
-    await review(ad)
+    for command in (("consume", "moderation"), ("run",)):
+        done = pocketwatch(*command)
 
-    assert submitted.row(ad)["status"] == "active"
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f'pocketwatch: the rules "{file}" are wrong: version is 1')
