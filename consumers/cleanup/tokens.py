@@ -48,7 +48,7 @@ async def clean_tokens(tick: CleanTokens, work: Transaction) -> None:
         position, limited = page.last_id, page.limited
         await work.progress(position / last, **done)
     work.record(**done)
-    if limited:
+    if limited or (position < last and left(tick, done) == 0):
         work.partial(f"stopped at its limit of {tick.max_deleted} tokens (max_deleted); the next run goes on")
     elif position < last:
         work.hand_on(tick.model_copy(update={"after_id": position, "max_deleted": left(tick, done)}))
@@ -127,7 +127,7 @@ async def delete(work: Transaction, ids: list[int], tick: CleanTokens) -> dict[s
 
 def left(tick: CleanTokens, done: Counter[str]) -> int | None:
     """How many tokens the run that goes on may still delete."""
-    return None if tick.max_deleted is None else max(tick.max_deleted - done["outstanding_deleted"], 1)
+    return None if tick.max_deleted is None else tick.max_deleted - done["outstanding_deleted"]
 
 
 def expiry_of(token: str) -> float | None:

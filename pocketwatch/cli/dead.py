@@ -65,6 +65,8 @@ def show(
 def requeue(ids: Ids = None, queue: From = None, every: All = False, as_json: AsJson = False) -> None:
     """Send dead letters back to the queues they fell out of, as first attempts under their old ids.
 
+    Takes up to 10,000 of each queue; repeat it for more.
+
     Example: pocketwatch dead requeue --queue cleanup.media --all
     """
     done = run(_each(read_settings(), queue, _wanted(ids, every=every), dead_letters.requeue))
@@ -80,6 +82,8 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters for good.
+
+    Takes up to 10,000 of each queue; repeat it for more.
 
     Example: pocketwatch dead drop 6f1c… --yes
     """

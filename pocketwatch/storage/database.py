@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from pocketwatch.errors import ServerUnreachable
+from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.settings import without_password
 from pocketwatch.waiting import NotYet, until_ready
 
@@ -57,6 +57,7 @@ class Database:
 
         Raises:
             ServerUnreachable: when it does not, or refuses us.
+            SettingsError: when the URL says what no connection can be made from.
         """
         await until_ready(f"PostgreSQL at {without_password(self.url)}", self._probe, patience=patience)
 
@@ -64,6 +65,8 @@ class Database:
         try:
             connection = await self.connect()
             await connection.close()
+        except asyncpg.ClientConfigurationError as error:
+            raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
         except REFUSALS as error:
             raise ServerUnreachable(f"PostgreSQL at {without_password(self.url)} refuses us: {error}") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

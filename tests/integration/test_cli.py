@@ -386,6 +386,10 @@ def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_s
     [
         ({"RABBITMQ_URL": "amqp://127.0.0.1:1/x"}, "RabbitMQ at amqp://127.0.0.1:1/x does not answer"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "PostgreSQL at postgresql://127.0.0.1:1/x does not answer"),
+        (
+            {"DATABASE_URL": "postgresql://127.0.0.1:1/x?sslmode=perhaps", "POCKETWATCH_PATIENCE": "10m"},
+            "DATABASE_URL cannot be used: `sslmode` parameter must be one of: disable, allow, prefer",
+        ),
         ({"RABBITMQ_URL": ""}, "RABBITMQ_URL is not set"),
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"POCKETWATCH_GRACE": "long"}, 'POCKETWATCH_GRACE is "long"'),

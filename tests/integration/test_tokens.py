@@ -164,6 +164,21 @@ async def test_a_run_out_of_time_hands_the_rest_on_and_nothing_is_done_twice(
     assert tokens.counts() == (3, 3)
 
 
+async def test_a_run_whose_limit_and_time_are_over_at_once_hands_nothing_on(
+    consume: Consume, publisher: Publisher, runs: Runs, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+):
+    tokens.issue(EXPIRED)
+    monkeypatch.setattr(job, "PAGE", 3)
+
+    async with consume(time_budget=timedelta(0)):
+        sent = await trigger.publish(publisher, CleanTokens(max_deleted=3))
+        row = await runs.over(sent.message_id)
+
+    assert row["status"] == "partial"
+    assert "continued_by" not in row["statistics"]
+    assert tokens.counts()[0] == 2
+
+
 async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch):
     tokens.issue({"count": 20, "issued_days_ago": 70})
     monkeypatch.setattr(job, "PAGE", 5)
