@@ -190,7 +190,7 @@ async def test_a_sender_that_lives_says_so_for_as_long_as_a_letter_takes(
             row = post.row(asked)
             return bool(row["status"] == "sending" and row["updated_at"] > first["updated_at"])
 
-        await eventually(later, within=3)
+        await eventually(later, within=15)
 
 
 async def test_while_the_database_is_away_a_letter_that_was_sent_is_not_forgotten(

@@ -183,4 +183,4 @@ async def test_a_process_that_waits_for_a_server_can_be_told_to_stop(
     process = pocketwatch.start("consume", DATABASE_URL="postgresql://127.0.0.1:1/x", POCKETWATCH_PATIENCE="60s")
     process.until("waiting for server")
 
-    assert process.stop(within=5) == 0
+    assert process.stop(within=20) == 0

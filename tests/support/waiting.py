@@ -8,7 +8,7 @@ from typing import TypeVar
 State = TypeVar("State")
 
 
-async def eventually(look: Callable[[], Awaitable[State | None]], *, within: float = 10.0) -> State:
+async def eventually(look: Callable[[], Awaitable[State | None]], *, within: float = 30.0) -> State:
     """What `look` returns as soon as it is true."""
     end = time.monotonic() + within
     while not (state := await look()):
