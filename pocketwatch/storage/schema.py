@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.locks import wait_for_locks_only_briefly
 from pocketwatch.storage.tables import platform, suite
 from pocketwatch.waiting import NotYet, until_ready
 
@@ -40,9 +41,14 @@ async def migrate(database: Database) -> list[str]:
 
     Returns:
         The revisions that were applied, oldest first.
+
+    Raises:
+        DBAPIError: when a table stays locked that has to be altered; nothing was changed then.
     """
     async with database.begin() as connection:
         await connection.execute(ONE_AT_A_TIME)
+        # Everybody who comes after waits for whoever waits for a table: never let the platform stand still for us.
+        await wait_for_locks_only_briefly(connection)
         return await connection.run_sync(_upgrade)
 
 
