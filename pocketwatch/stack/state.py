@@ -96,7 +96,7 @@ class State:
     @classmethod
     def read(cls, folder: Path) -> "State":
         """An empty one where there is none, or one that does not apply here and now."""
-        fresh = cls(str(folder), BOOT_ID.read_text(encoding="utf-8").strip())
+        fresh = cls(str(folder), BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else "")
         try:
             values = _load(folder / "state.json")
             values["processes"] = {name: Process(**process) for name, process in values["processes"].items()}
