@@ -1,5 +1,6 @@
 """The schedule: read from a TOML file, and refused when an entry names what does not exist or says what cannot be."""
 
+import json
 import tomllib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -51,6 +52,10 @@ def _job(name: str) -> str:
     return name
 
 
+def _duration(value: Any) -> timedelta:
+    return parse_duration(str(value))  # a bare number is no duration either, and is to be told so
+
+
 def _grace(span: timedelta) -> timedelta:
     if span > HORIZON:
         raise ValueError(f"at most {HORIZON.days}d: nobody looks further back for missed moments")
@@ -71,13 +76,13 @@ class Entry(BaseModel):
     gap: Literal["shift", "skip"] | None = None
     fold: Literal["first", "second", "both"] | None = None
     catch_up: Literal["latest", "all", "skip"] = "latest"
-    grace: Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_grace)] = timedelta(hours=6)
+    grace: Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_grace)] = timedelta(hours=6)
     enabled: bool = True
 
     @cached_property
     def message(self) -> Message:
-        """What goes out."""
-        return schema_of(self.job).model_validate(self.payload)
+        """What goes out: the payload read as the consumer will read it, from JSON, where a date is a text."""
+        return schema_of(self.job).model_validate_json(json.dumps(self.payload, default=str))
 
     @property
     def timetable(self) -> str:
@@ -140,13 +145,13 @@ def load(path: Path | None = None) -> Schedule:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ScheduleError(f'the schedule "{path}" cannot be read: {error}') from error
     entries: list[Entry] = []
-    problems = list(_strangers(content))
-    for number, line in enumerate(_lines(content), 1):
+    problems, lines = list(_strangers(content)), _lines(content)
+    for number, line in enumerate(lines, 1):
         try:
             entries.append(_entry(line, str(content.get("timezone", "UTC"))))
         except ValueError as error:
             problems.append(f'entry "{line.get("name", f"number {number}")}": {error}')
-    problems += _repeated([entry.name for entry in entries])
+    problems += _repeated([str(line["name"]) for line in lines if "name" in line])
     if problems:
         raise ScheduleError(f'the schedule "{path}" is wrong: {"; ".join(problems)}')
     return Schedule(entries=tuple(entries))
@@ -155,13 +160,16 @@ def load(path: Path | None = None) -> Schedule:
 def _strangers(content: dict[str, Any]) -> Iterator[str]:
     for key in sorted(set(content) - {"timezone", "entry"}):
         yield f'"{key}" is no key of a schedule; known are timezone and [[entry]]'
-    if not _lines(content):
+    if "entry" not in content:
         yield "there is no [[entry]]"
+    elif not _lines(content):
+        yield '"entry" is no list of tables; begin each entry with a line [[entry]]'
 
 
 def _lines(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries; none at all when anything among them is no table."""
     lines = content.get("entry", [])
-    return [line for line in lines if isinstance(line, dict)] if isinstance(lines, list) else []
+    return lines if isinstance(lines, list) and all(isinstance(line, dict) for line in lines) else []
 
 
 def _entry(line: dict[str, Any], timezone: str) -> Entry:

@@ -44,7 +44,7 @@ class CleanMedia(Tick):
 class CleanStaticFiles(Tick):
     """Hashed files below the static root may go that the manifest no longer names, `retention_days` after their mtime.
 
-    A run that would delete more than `max_share` (0..1) of a thousand files or more stops before the first one.
+    A run that would delete more than `max_share` (0..1) of more than a thousand files stops before the first one.
     """
 
     routing_key: ClassVar[str] = "cleanup.static_files"
@@ -57,7 +57,7 @@ class CleanStaticFiles(Tick):
 class CleanLogFiles(Tick):
     """Rotated logs below the log root may go, `retention_days` days after they were last written.
 
-    A run that would delete more than `max_share` (0..1) of a thousand files or more stops before the first one.
+    A run that would delete more than `max_share` (0..1) of more than a thousand files stops before the first one.
     """
 
     routing_key: ClassVar[str] = "cleanup.log_files"

@@ -147,6 +147,11 @@ def _names_session(target: bytes, begin: bytes) -> bool:
     return target.startswith(begin) and token != b"" and not token.startswith(b"by-user-id:")
 
 
+def keeps_its_ttl(found: bytes) -> bool:
+    """Whether a write leaves the time to live as it was: HSET does, so one of ours would outlast a renewal."""
+    return found[:1] == HASH
+
+
 def is_list(found: bytes) -> bool:
     """A list of session ids: known, and without an expiry."""
     return found == LIST

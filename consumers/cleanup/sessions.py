@@ -2,7 +2,8 @@
 
 Its adapters write sessions and verification tokens without a time to live, and delete them only when their owner comes
 back. Each is read; what is long expired goes, together with the pointers that it leaves dangling; what is not gets the
-time to live that it should have had, so that there is ever less to do. Keys that have one are left to Redis.
+time to live that it should have had, so that there is ever less to do. (A hash does not: who renews it writes a field,
+and the time to live stays.) Keys that have one are left to Redis.
 
 One Redis, or the primary of several; not Redis Cluster, where a script may not touch keys of several nodes.
 """
@@ -14,7 +15,16 @@ from typing import Any
 from faststream.rabbit import RabbitRouter
 
 from consumers.cleanup.overlap import overlapped
-from consumers.cleanup.session_keys import POINTERS, Patterns, Rule, is_list, is_pointer, is_protected, pointer
+from consumers.cleanup.session_keys import (
+    POINTERS,
+    Patterns,
+    Rule,
+    is_list,
+    is_pointer,
+    is_protected,
+    keeps_its_ttl,
+    pointer,
+)
 from consumers.cleanup.session_store import HAS_TTL, VANISHED, Change, Page, Pointer, Store
 from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import CLEANUP_SESSIONS
@@ -149,8 +159,10 @@ class Cleaning:
             change = self._rule.change(key, found)
             if change is None:
                 counts["unreadable"] += 1
-            else:
-                counts["expired"] += change.expire_at is None
+            elif change.expire_at is None:
+                counts["expired"] += 1
+                changes.append(change)
+            elif not keeps_its_ttl(found):
                 changes.append(change)
         counts.update(await self._change(changes))
 

@@ -1,13 +1,12 @@
 """`archive`: ads that the suite has archived, and bringing one back."""
 
-import getpass
 from typing import Annotated, Any
 
 import typer
 
 from consumers.maintenance.queries import archiving
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
-from pocketwatch.cli.running import database, read_settings, run
+from pocketwatch.cli.running import database, own_name, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
@@ -50,7 +49,7 @@ def restore(
     """
     if not reason.strip():
         raise PocketwatchError("--reason must say something")
-    archived = run(_restore(read_settings(), ad_id, reason=reason, actor=actor or getpass.getuser()))
+    archived = run(_restore(read_settings(), ad_id, reason=reason, actor=actor or own_name(option="--actor")))
     console.print(
         f'ad {ad_id} is "{archived["from_status"]}" again; '
         f"it was archived at {archived['decided_at']:%Y-%m-%d %H:%M} UTC: {archived['reason']}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import getpass
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -63,6 +64,18 @@ def read_settings(*, quiet: bool = True) -> Settings:
     for name, near in settings.unknown_names().items():
         logger.bind(name=name, nearest=near).log("ERROR" if quiet else "WARNING", UNKNOWN_SETTING)
     return loaded
+
+
+def own_name(*, option: str) -> str:
+    """Who has called the command, as this machine knows them.
+
+    Raises:
+        PocketwatchError: when it does not, as in a container that runs under a bare number; names the option.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise PocketwatchError(f"user {os.getuid()} has no name on this machine; say who you are: {option}") from error
 
 
 def quickly(loaded: Settings) -> timedelta:

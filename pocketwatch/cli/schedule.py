@@ -1,6 +1,5 @@
 """`schedule`: what fires when, whether each entry's way to its job is whole, and pausing an entry."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from pocketwatch.broker.publishing import Publisher
 from pocketwatch.cli.output import AsJson, console, print_json, print_table
-from pocketwatch.cli.running import database, quickly, read_settings, run
+from pocketwatch.cli.running import database, own_name, quickly, read_settings, run
 from pocketwatch.clock import parse_duration, utc_now
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
@@ -124,7 +123,7 @@ def pause(
         until = None if expires is None else utc_now() + parse_duration(expires)
     except ValueError as error:
         raise PocketwatchError(f"--for: {error}") from error
-    who = author or getpass.getuser()
+    who = author or own_name(option="--author")
     if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
         raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
     console.print(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
@@ -141,7 +140,8 @@ def resume(
     """
     settings = read_settings()
     load(settings.running.schedule).entry(entry)
-    if not run(_change(settings, lambda db: pauses.resume(db, entry, author=author or getpass.getuser()))):
+    who = author or own_name(option="--author")
+    if not run(_change(settings, lambda db: pauses.resume(db, entry, author=who))):
         raise PocketwatchError(f'entry "{entry}" is not paused')
     console.print(f"{entry} fires again")
 

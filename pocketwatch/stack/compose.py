@@ -122,7 +122,11 @@ class Compose:
     def _run(self, *arguments: str) -> str:
         command = [self._docker.program, "compose", "--project-name", f"pocketwatch-{ports.digest(self._folder)}"]
         command += ["--file", str(self._file), "--env-file", str(self._variables), *arguments]
-        done = run(Launch(command, cwd=self._file.parent, environment=self._environment()), patience=PATIENCE)
+        program = Launch(command, cwd=self._file.parent, environment=self._environment())
+        try:
+            done = run(program, patience=PATIENCE)
+        except TimeoutError as error:
+            raise StackError(f"docker compose {arguments[0]} was not done after {PATIENCE:g} s") from error
         if done.returncode:
             raise StackError(f"docker compose {arguments[0]} failed:\n{_last_words(done.stderr)}")
         return done.stdout

@@ -71,6 +71,8 @@ def _first_free(name: str, *, folder: Path) -> int:
 
 
 def _end() -> int:
-    """Where the ports that the kernel gives to clients begin; when it gives all of them, there is nothing to avoid."""
+    """Where the ports that the kernel gives to clients begin; when it gives all, or does not say, none is avoided."""
+    if not KERNEL_RANGE.exists():
+        return HIGHEST
     lowest_ephemeral = int(KERNEL_RANGE.read_text(encoding="utf-8").split()[0])
     return min(lowest_ephemeral, HIGHEST) if lowest_ephemeral > LOWEST + BLOCK else HIGHEST

@@ -23,7 +23,7 @@ from pocketwatch.stack.ports import LOOPBACK
 from pocketwatch.stack.programs import Programs
 from pocketwatch.stack.server import Place
 from pocketwatch.stack.source import Source
-from pocketwatch.stack.state import SERVERS, Identity, IdentityLost, State, forget, locked
+from pocketwatch.stack.state import SERVERS, Identity, IdentityLost, State, contents, forget, is_ours, locked
 from pocketwatch.stack.status import ServerStatus, of_given, of_ours
 from pocketwatch.stack.urls import LABELS, VARIABLES, environment, main_port
 
@@ -88,11 +88,20 @@ class Stack:
 
         Args:
             wipe: delete the data, too.
+
+        Raises:
+            StackError: when the folder is somebody else's, and holds what is called like ours.
         """
-        unknown = not (self.folder / "lock").exists()
+        deleted = not is_ours(self.folder)  # or never made; servers of it may still run
+        if deleted and (found := contents(self.folder)):
+            names = ", ".join(sorted(path.name for path in found))
+            raise StackError(
+                f"no stack was ever started in {self.folder}, so {names} in it belong to somebody else; "
+                "nothing was touched"
+            )
         with locked(self.folder, say=self._say):
             now = self._look()
-            if wipe or unknown:
+            if wipe or deleted:
                 now.source.wipe()
                 forget(self.folder)
             else:

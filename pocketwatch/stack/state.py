@@ -20,7 +20,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROTECTED = ("rabbitmq", "postgres", "redis")  # by a password each
 SERVERS = (*PROTECTED, "mail")
 LOGS = {*SERVERS, "epmd", "install", "guard"}
-FILES = (*SERVERS, "postgres.new", "env", "compose.env", "state.json", "identity.json", "lock")
+RECORDS = ("compose.env", "state.json", "identity.json", "lock")
+FILES = (*SERVERS, "postgres.new", "env", *RECORDS)
 
 
 class IdentityLost(StackError):
@@ -95,7 +96,7 @@ class State:
     @classmethod
     def read(cls, folder: Path) -> "State":
         """An empty one where there is none, or one that does not apply here and now."""
-        fresh = cls(str(folder), BOOT_ID.read_text(encoding="utf-8").strip())
+        fresh = cls(str(folder), BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else "")
         try:
             values = _load(folder / "state.json")
             values["processes"] = {name: Process(**process) for name, process in values["processes"].items()}
@@ -142,13 +143,21 @@ class State:
         self.write()
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a stack has ever worked in this folder; the guard's log is the first thing that some make."""
+    return any((folder / record).exists() for record in (*RECORDS, "guard.log"))
+
+
+def contents(folder: Path) -> list[Path]:
+    """What is there by the names of the servers' data, logs and records; the folder may hold other things."""
+    logs = [log for log in folder.glob("*.log") if log.name.split(".")[0] in LOGS]
+    return logs + [folder / name for name in FILES if (folder / name).exists()]
+
+
 def forget(folder: Path) -> None:
-    """Delete what the servers' data, logs and records are called; the folder may hold other things."""
-    for log in folder.glob("*.log"):
-        if log.name.split(".")[0] in LOGS:
-            remove(log)
-    for name in FILES:
-        remove(folder / name)
+    """Delete the servers' data, logs and records."""
+    for path in contents(folder):
+        remove(path)
     with suppress(OSError):
         folder.rmdir()
 

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.locks import wait_for_locks_only_briefly
 from pocketwatch.storage.tables import platform, suite
 from pocketwatch.waiting import NotYet, until_ready
 
@@ -40,9 +41,14 @@ async def migrate(database: Database) -> list[str]:
 
     Returns:
         The revisions that were applied, oldest first.
+
+    Raises:
+        DBAPIError: when a table stays locked that has to be altered; nothing was changed then.
     """
     async with database.begin() as connection:
         await connection.execute(ONE_AT_A_TIME)
+        # Everybody who comes after waits for whoever waits for a table: never let the platform stand still for us.
+        await wait_for_locks_only_briefly(connection)
         return await connection.run_sync(_upgrade)
 
 
@@ -56,8 +62,7 @@ async def is_current(database: Database) -> bool:
     """Whether every migration of this version has been applied; a newer version's, which we do not know, are fine."""
     async with database.begin() as connection:
         revision = await connection.run_sync(_revision)
-    known = {script.revision for script in _scripts().walk_revisions()}
-    return revision == _scripts().get_current_head() or (revision is not None and revision not in known)
+    return revision == _scripts().get_current_head() or _is_newer(revision)
 
 
 async def ready(database: Database, *, patience: timedelta) -> None:
@@ -95,8 +100,15 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
+def _is_newer(revision: str | None) -> bool:
+    """A later version has migrated, and we are an older one that was put back; its tables suffice for us."""
+    return revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}
+
+
 def _upgrade(connection: Connection) -> list[str]:
     before = _revision(connection)
+    if _is_newer(before):
+        return []
     command.upgrade(_config(connection), "head")
     steps = _scripts().iterate_revisions("head", before) if before != _revision(connection) else ()
     return [script.revision for script in steps][::-1]

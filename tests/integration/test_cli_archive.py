@@ -94,3 +94,16 @@ def test_each_command_shows_an_example(pocketwatch: Program):
         done = pocketwatch("archive", command, "--help")
         assert done.returncode == 0
         assert f"Example: pocketwatch archive {command}" in done.stdout
+
+
+async def test_an_ad_that_is_being_edited_is_not_waited_for_long(pocketwatch: Program, deliver: Deliver, ads: Ads):
+    (ad,) = ads.add("sold")
+    await deliver(ArchiveAds())
+
+    with psycopg.connect(ads.database_url) as editor:
+        editor.execute("SELECT FROM car_ads WHERE id = %s FOR UPDATE", [ad])
+        done = pocketwatch("archive", "restore", str(ad))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("pocketwatch: a table or row is locked by somebody else; nothing was changed")
+    assert ads.statuses() == {ad: "archived"}

@@ -67,6 +67,7 @@ async def test_a_database_that_a_newer_version_has_migrated_is_fine(database: Da
         await connection.execute(sa.text("UPDATE pocketwatch_version SET version_num = '2099_01_01_newer'"))
 
     assert await schema.is_current(database)
+    assert await schema.migrate(database) == []
 
 
 async def test_columns_that_jobs_need_are_found_missing(empty: Database, database: Database):

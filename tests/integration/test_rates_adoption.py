@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from demo.marketplace import PLATFORM
 from pocketwatch.storage import schema
@@ -146,3 +147,14 @@ async def test_djangos_model_reads_what_we_store_and_stores_what_we_read(
     assert {before, after} < rates.ids()
     assert (await deliver(UpdateRates()))["statistics"]["currencies_unchanged"] == 4
     assert (await deliver(CleanRates()))["status"] == "succeeded"
+
+
+async def test_the_platform_does_not_stand_still_while_a_table_cannot_be_adopted(platform: Database, platform_url: str):
+    with psycopg.connect(platform_url) as report:
+        report.execute("SELECT count(*) FROM currency_rates")  # and its transaction stays open
+
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await schema.migrate(platform)
+
+    write(platform_url, hours=1)
+    assert await schema.migrate(platform) != []

@@ -118,6 +118,17 @@ async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it
     assert row["statistics"] == NOTHING
 
 
+async def test_whoever_keeps_dead_rows_does_not_matter_where_none_are_to_go(
+    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "OPEN_FOR", timedelta(0))
+
+    with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
+        row = await deliver(Vacuum())
+
+    assert (row["status"], row["statistics"]) == ("succeeded", NOTHING)
+
+
 async def test_a_transaction_that_was_opened_just_now_is_no_obstacle(deliver: Deliver, churn: Churn):
     churn.make("inbox", dead=5000)
 

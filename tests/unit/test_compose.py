@@ -256,6 +256,24 @@ def test_where_docker_cannot_start_the_servers_private_instances_are_taken(
     assert calls(docker)[-1].endswith("down --volumes --remove-orphans")
 
 
+def test_where_docker_does_not_get_done_private_instances_are_taken(
+    tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(docker.program).write_text(
+        FAKE.replace('*broken*) echo "no space left" >&2; exit 1', "*--wait*) exec sleep 30")
+    )
+    (tmp_path / "compose.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compose, "PATIENCE", 0.5)
+    said: list[str] = []
+    nowhere = Programs(root=tmp_path / "empty", path="")
+
+    with pytest.raises(StackError, match="programs of the servers are missing"):
+        Stack(tmp_path / "stack", docker=docker, say=said.append, programs=nowhere).up()
+
+    assert said[0] == "docker compose up was not done after 0.5 s\nso private instances are taken instead"
+
+
 def test_an_engine_that_does_not_answer_in_time_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = tmp_path / "docker"
     slow.write_text("#!/bin/sh\nexec sleep 30\n")

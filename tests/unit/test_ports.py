@@ -50,3 +50,9 @@ def test_a_kernel_that_gives_clients_every_port_leaves_some_for_servers(
     monkeypatch.setattr(ports, "KERNEL_RANGE", everything)
 
     assert ports.LOWEST <= assigned()["amqp"] < ports.HIGHEST
+
+
+def test_a_system_that_does_not_tell_its_range_has_ports_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "KERNEL_RANGE", tmp_path / "as on macOS, where Docker may run")
+
+    assert ports.LOWEST <= assigned()["amqp"] < ports.HIGHEST

@@ -7,6 +7,7 @@ import pytest
 
 from pocketwatch.errors import ScheduleError
 from publishers.schedule import DEFAULT, load
+from schemas.catalogue import schema_of
 
 GOOD = """
 [[entry]]
@@ -93,6 +94,7 @@ def test_the_schedule_that_comes_with_the_suite_is_valid_and_explains_each_entry
                 "d, such as 90s, 15m, 6h or 2d"
             ),
         ),
+        (GOOD + "grace = 6", 'entry "tokens-nightly": grace is 6: "6" is no duration; write a whole number'),
         (
             GOOD + 'catch_up = "maybe"',
             "entry \"tokens-nightly\": catch_up is \"maybe\": must be 'latest', 'all' or 'skip'",
@@ -101,7 +103,19 @@ def test_the_schedule_that_comes_with_the_suite_is_valid_and_explains_each_entry
         (changed('why = "a test"\n', ""), 'entry "tokens-nightly": field "why" is missing'),
         (GOOD + GOOD, 'entry "tokens-nightly" is there 2 times'),
         ('zone = "UTC"\n' + GOOD, '"zone" is no key of a schedule; known are timezone and [[entry]]'),
+        (
+            GOOD + GOOD + 'tz = "UTC"',
+            (
+                'entry "tokens-nightly": unknown field "tz"; known are name, cron, job, payload, why, timezone, gap, '
+                'fold, catch_up, grace, enabled; entry "tokens-nightly" is there 2 times'
+            ),
+        ),
         ('timezone = "UTC"', "there is no [[entry]]"),
+        (
+            changed("[[entry]]", "[entry]"),
+            '"entry" is no list of tables; begin each entry with a line [[entry]]',
+        ),
+        ('entry = [{ name = "a" }, "b"]', '"entry" is no list of tables; begin each entry with a line [[entry]]'),
     ],
 )
 def test_an_entry_that_could_not_fire_is_refused_with_its_name_and_what_would_be_right(
@@ -134,6 +148,25 @@ def test_an_entry_takes_the_zone_of_the_file_unless_it_has_its_own(tmp_path: Pat
     file.write_text('timezone = "Europe/Kyiv"\n' + GOOD + other)
 
     assert [entry.timezone.key for entry in load(file).entries] == ["Europe/Kyiv", "Asia/Tokyo"]
+
+
+@pytest.mark.parametrize(
+    ("job", "payload"),
+    [
+        ("analytics.platform", 'locales = ["uk"]'),
+        ("rates.update", 'currencies = ["USD"]'),
+        ("maintenance.vacuum", 'tables = ["inbox"]'),
+        ("analytics.daily_report", 'day = "2026-11-20"'),
+        ("analytics.daily_report", "day = 2026-11-20"),
+    ],
+)
+def test_a_payload_may_say_whatever_a_message_may(tmp_path: Path, job: str, payload: str):
+    file = tmp_path / "schedule.toml"
+    file.write_text(changed("cleanup.tokens", job) + f"payload = {{ {payload} }}")
+
+    (entry,) = load(file).entries
+
+    assert entry.message == schema_of(job).model_validate_json(entry.message.model_dump_json())
 
 
 def test_a_disabled_entry_does_not_fire_but_is_still_checked(tmp_path: Path):

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from pocketwatch.cli.stack import app
 from pocketwatch.errors import StackError
+from pocketwatch.stack.state import Identity
 from tests.support.greeter import greeter
 from tests.support.machine import listener
 
@@ -85,6 +86,33 @@ def test_down_without_servers_does_nothing(command_line: CliRunner, tmp_path: Pa
 
     assert result.exit_code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--wipe"]])
+def test_down_leaves_a_folder_alone_that_is_no_stacks(
+    options: list[str], command_line: CliRunner, tmp_path: Path
+) -> None:
+    (tmp_path / "project/mail").mkdir(parents=True)
+    letter, log = tmp_path / "project/mail/letter.txt", tmp_path / "project/redis.log"
+    for file in (letter, log):
+        file.touch()
+
+    result = command_line.invoke(app, ["down", "--folder", "project", *options])
+
+    assert isinstance(result.exception, StackError)
+    assert "mail, redis.log in it belong to somebody else" in str(result.exception)
+    assert letter.exists()
+    assert log.exists()
+
+
+def test_down_keeps_the_data_of_a_stack_whose_lock_file_is_gone(command_line: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "stack/redis").mkdir(parents=True)
+    Identity.new(tmp_path / "stack", compose=None).write(tmp_path / "stack")
+
+    result = command_line.invoke(app, ["down", "--folder", "stack"])
+
+    assert result.exit_code == 0
+    assert (tmp_path / "stack/redis").exists()
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "env"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pocketwatch.errors import StackError
+from pocketwatch.stack import state as state_module
 from pocketwatch.stack.processes import Process, started
 from pocketwatch.stack.state import PROTECTED, Identity, State, forget
 
@@ -38,6 +39,15 @@ def test_after_the_machine_has_started_anew_no_process_is_ours_but_the_ports_are
     later = State.read(tmp_path)
 
     assert (later.processes, later.ports) == ({}, {"redis": 17_000})
+
+
+def test_a_system_that_counts_no_starts_has_a_state_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "BOOT_ID", tmp_path / "as on macOS, where Docker may run")
+    state = State.read(tmp_path)
+    state.ports["redis"] = 17_000
+    state.write()
+
+    assert State.read(tmp_path) == state
 
 
 def test_the_copy_of_a_folder_has_no_servers(state: State, tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""Who has called a command, where this machine has no name for them."""
+
+import os
+
+import pytest
+
+from pocketwatch.cli.running import own_name
+from pocketwatch.errors import PocketwatchError
+
+
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process as in a container that was told to run under a bare number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+
+
+@pytest.mark.usefixtures("nameless")
+def test_who_has_no_name_on_this_machine_is_asked_for_one():
+    with pytest.raises(PocketwatchError) as caught:
+        own_name(option="--author")
+
+    assert str(caught.value) == "user 54321 has no name on this machine; say who you are: --author"
