@@ -89,7 +89,9 @@ async def test_effect_claim_log_row_and_outgoing_message_are_there_together(
     assert asked["headers"]["x-trigger"] == "event"
 
 
-async def test_the_same_message_twice_has_one_effect(send: Send, consuming: None, runs: Runs, database: Database):
+async def test_the_same_message_twice_has_one_effect(
+    send: Send, consuming: None, runs: Runs, database: Database, log_lines: list[dict[str, Any]]
+):
     sent = await send(Event())
     await runs.over(sent)
 
@@ -99,6 +101,8 @@ async def test_the_same_message_twice_has_one_effect(send: Send, consuming: None
 
     assert sorted(await ledger.noted(database)) == sorted([sent, last])
     assert len(await runs.of(sent)) == 1
+    told = [line["outcome"] for line in log_lines if line.get("message_id") == sent and "outcome" in line]
+    assert told == ["succeeded", "repeated"]
 
 
 async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_effect_each(
