@@ -181,7 +181,9 @@ class Transaction(Work):
 
     def hand_on(self, message: Message) -> None:
         """Go on in a message of its own, which begins where this run stops."""
-        rest = replace(self.envelope, message_id=self._next_id(), attempt=1, exchange=message.exchange)
+        rest = replace(
+            self.envelope, message_id=self._next_id(), exchange=message.exchange, attempt=1, attempts_before=0
+        )
         self.rows.append(outbox.of(rest, message.model_dump(mode="json")))
         self.record(continued_by=rest.message_id)
 

@@ -91,6 +91,34 @@ async def test_the_newest_period_stays_though_that_of_an_older_one_was_made_late
     assert ids(activity) == {newest, made_last}
 
 
+async def test_a_later_period_of_another_language_supersedes_nothing(deliver: Deliver, activity: Activity):
+    newest = add(activity, age=20, left=-10, kind="platform", locale="en", period="2026-03-27")
+    made_last = add(activity, age=19, left=-10, kind="platform", locale="en", period="2026-03-26")
+    other = add(activity, age=20, left=-10, kind="platform", locale="uk", period="2026-03-28")
+
+    await deliver(CleanAnalytics())
+
+    assert ids(activity) == {newest, made_last, other}
+
+
+async def test_a_run_out_of_time_hands_the_rest_on(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job, "PAGE", 2)
+    for age in range(5, 12):
+        add(activity, age=age, left=-1)
+
+    first = transaction(JOB, database, settings, stopping=lambda: True)
+    await job.clean_analytics(CleanAnalytics(), first)
+    second = transaction(JOB, database, settings)
+    await job.clean_analytics(CleanAnalytics(), second)
+
+    assert first.statistics["snapshots_deleted"] == 2
+    assert first.statistics["continued_by"] == f"{first.message_id}.1"
+    assert second.statistics["snapshots_deleted"] == 4
+    assert "continued_by" not in second.statistics
+
+
 async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import declare, look_at
+from pocketwatch.broker.failures import NOT_HANDED_ON, NOT_LOGGED
 from pocketwatch.broker.publishing import Publisher, message_of
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import inbox, outbox
@@ -88,7 +89,9 @@ async def test_effect_claim_log_row_and_outgoing_message_are_there_together(
     assert asked["headers"]["x-trigger"] == "event"
 
 
-async def test_the_same_message_twice_has_one_effect(send: Send, consuming: None, runs: Runs, database: Database):
+async def test_the_same_message_twice_has_one_effect(
+    send: Send, consuming: None, runs: Runs, database: Database, log_lines: list[dict[str, Any]]
+):
     sent = await send(Event())
     await runs.over(sent)
 
@@ -98,6 +101,8 @@ async def test_the_same_message_twice_has_one_effect(send: Send, consuming: None
 
     assert sorted(await ledger.noted(database)) == sorted([sent, last])
     assert len(await runs.of(sent)) == 1
+    told = [line["outcome"] for line in log_lines if line.get("message_id") == sent and "outcome" in line]
+    assert told == ["succeeded", "repeated"]
 
 
 async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_effect_each(
@@ -170,6 +175,20 @@ async def test_giving_up_is_final_at_once(send: Send, consuming: None, runs: Run
     assert [letter.error_type for letter in await eventually(dead)] == ["GiveUp"]
 
 
+async def test_a_message_that_dies_twice_is_told_once(
+    send: Send, consuming: None, dead: Dead, database: Database, log_lines: list[dict[str, Any]]
+):
+    sent = await send(Event(do="give_up"))
+    await send(Event(do="give_up"), message_id=sent)
+
+    async def both() -> bool:
+        return len(await dead()) == 2
+
+    await eventually(both)
+    assert [fact["routing_key"] for fact in await rows_of(database, outbox)] == ["run.failed"]
+    assert NOT_LOGGED not in [line["event"] for line in log_lines]
+
+
 async def test_trying_later_is_logged_as_skipped_and_does_not_count(
     send: Send, consuming: None, runs: Runs, publisher: Publisher
 ):
@@ -184,6 +203,32 @@ async def test_trying_later_is_logged_as_skipped_and_does_not_count(
         return found is not None and found[0] == 1
 
     await eventually(waits)
+
+
+async def test_what_cannot_even_wait_falls_to_the_queues_own_dead_letters(
+    send: Send, consuming: None, dead: Dead, publisher: Publisher, log_lines: list[dict[str, Any]]
+):
+    async with publisher.connection.channel() as channel:
+        await channel.queue_delete("wait.10s")
+
+    sent = await send(Event(fails_until=1))
+
+    (letter,) = await eventually(dead)
+    assert (letter.message_id, letter.error) == (sent, "dead-lettered by the broker: rejected")
+    assert NOT_HANDED_ON in [line["event"] for line in log_lines]
+
+
+async def test_a_failure_that_cannot_be_logged_costs_no_message(
+    send: Send, consuming: None, dead: Dead, database: Database, log_lines: list[dict[str, Any]]
+):
+    async with database.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE update_logs RENAME TO elsewhere"))
+
+    sent = await send(Event(do="give_up"))
+
+    (letter,) = await eventually(dead)
+    assert (letter.message_id, letter.error) == (sent, "this cannot help")
+    assert NOT_LOGGED in [line["event"] for line in log_lines]
 
 
 async def test_a_handler_may_skip_or_do_a_part(send: Send, consuming: None, runs: Runs, database: Database):

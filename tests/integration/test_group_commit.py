@@ -1,7 +1,7 @@
 """Which messages share a transaction, on a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ async def grouping(database: Database) -> Commit:
     await make_tables(database)
 
     @asynccontextmanager
-    async def committing(**options: Any) -> AsyncIterator[Callable[[list[Event]], Awaitable[list[str]]]]:
+    async def committing(**options: Any) -> AsyncIterator[Callable[..., Awaitable[list[str]]]]:
         async def note(event: Event, work: Work) -> None:
             """Write down whether an event of the same number was there before."""
             known = await work.get(LATEST, event.n)
@@ -32,8 +32,9 @@ async def grouping(database: Database) -> Commit:
         groups = GroupCommit("test.ledger", note, database, **options)
         task = asyncio.create_task(groups.run())
 
-        async def handle(events: list[Event]) -> list[str]:
-            await asyncio.gather(*(groups.handle(envelope(number), event) for number, event in enumerate(events)))
+        async def handle(events: list[Event], *, ids: Sequence[int] | None = None) -> list[str]:
+            numbered = zip(ids or range(len(events)), events, strict=True)
+            await asyncio.gather(*(groups.handle(envelope(number), event) for number, event in numbered))
             async with database.begin() as connection:
                 return list((await connection.execute(sa.select(ledger.c.word).order_by(ledger.c.id))).scalars())
 
@@ -64,6 +65,13 @@ async def test_a_group_has_a_size(grouping: Commit, database: Database):
         await handle([Event(n=n) for n in range(40)])
 
     assert await transactions(database) == 4
+
+
+async def test_copies_that_arrive_together_have_one_effect(grouping: Commit):
+    async with grouping() as handle:
+        words = await handle([Event(n=n) for n in (1, 1, 2, 1)], ids=(1, 1, 2, 1))
+
+    assert words == ["new", "new"]
 
 
 async def test_messages_that_must_see_one_another_are_set_apart_and_keep_their_order(

@@ -170,6 +170,7 @@ async def test_what_no_price_or_rate_can_be_is_left_out(market: Market, rates: S
     market.ad(price=1, currency="???")
     rates.add("USD", "44", days_old=2)
     rates.add("USD", "0", days_old=1)
+    rates.add("USD", "99", source="PRIVATBANK", days_old=1, is_active=False)
 
     row = await deliver(PlatformAnalytics(locales=("en",)))
 

@@ -90,6 +90,38 @@ async def test_several_tickers_at_once_fire_each_moment_once(database: Database)
     assert len(await rows(database, suite.outbox)) == len(published)
 
 
+async def test_a_moment_that_another_has_recorded_is_not_ours(database: Database):
+    one, now = entry(), datetime.now(UTC).replace(microsecond=0)
+    name = Envelope(message_id="once", correlation_id="once", exchange="ticks", routing_key=one.job)
+    fire = Fire(entry=one.name, due_at=now, timetable=one.timetable, envelope=name)
+
+    async with database.begin() as connection:
+        first = await fires.record(connection, [fire])
+        second = await fires.record(connection, [fire])
+
+    assert (first, second) == ([fire], [])
+    assert [row["message_id"] for row in await rows(database, suite.outbox)] == ["once"]
+
+
+async def test_tickers_that_start_together_introduce_an_entry_once(database: Database):
+    tickers = [Ticker(database, schedule()) for _ in range(3)]
+
+    async with database.begin() as connection:
+        await connection.execute(sa.text("LOCK TABLE fires IN SHARE MODE"))  # all can read it, and nobody write
+        beginning = [asyncio.create_task(ticker.begin()) for ticker in tickers]
+        await eventually(lambda: blocked(database, count=len(tickers)))
+    await asyncio.gather(*beginning)
+
+    assert await states(database) == ["introduced"]
+
+
+async def blocked(database: Database, *, count: int) -> bool:
+    """So many stand in front of a lock."""
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with database.begin() as connection:
+        return bool((await connection.execute(sa.text(sql))).scalar_one() == count)
+
+
 async def test_after_an_outage_the_next_ticker_finds_what_was_missed(database: Database):
     hourly = entry(cron="0 * * * *", catch_up="latest")
     await was_last_decided(database, hourly, timedelta(hours=4))
@@ -268,6 +300,25 @@ async def test_an_unroutable_row_stays_is_told_and_does_not_hold_the_others_up(
     told = {line["message_id"] for line in log_lines if line["event"] == "MESSAGE NOT PUBLISHED"}
     assert told == {"ticks-no.such.job-0", "no_such_exchange-cleanup.media-0"}
     assert await waiting(publisher) == 2
+
+
+async def test_a_row_that_is_refused_again_and_again_waits_longer_each_time_up_to_a_minute(database: Database):
+    attempts = (0, 1, 2, 5, 10, 1_000_000)
+    async with database.begin() as connection:
+        for number in attempts:
+            origin = Envelope(message_id=f"{number}", correlation_id="", exchange="ticks", routing_key="no.such.job")
+            table, values = outbox.of(origin, {})
+            await connection.execute(sa.insert(table).values(values | {"attempts": number}))
+        await outbox.put_off(
+            connection, {row.id: "no queue is bound\x00" for row in await outbox.take(connection, size=9)}
+        )
+
+    put_off = await rows(database, suite.outbox)
+    waits = [row["available_at"] - put_off[0]["available_at"] for row in put_off]
+    assert [round(wait.total_seconds(), 1) for wait in waits] == [0, 0.5, 1.5, 15.5, 59.5, 59.5]
+    assert [(row["attempts"], row["last_error"]) for row in put_off] == [
+        (number + 1, "no queue is bound") for number in attempts
+    ]
 
 
 async def test_what_cannot_be_put_on_the_wire_does_not_hold_the_others_up(database: Database, publisher: Publisher):

@@ -1,13 +1,15 @@
 """rates.update, through the broker, from banks that answer over real sockets."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
+from consumers.rates import queries
 from consumers.rates import update as job
 from pocketwatch.broker.publishing import Publisher, message_of
 from pocketwatch.settings import Settings
@@ -18,6 +20,7 @@ from schemas.envelope import Envelope
 from schemas.ticks import UpdateRates
 from tests.fixtures.banks import Banks, Reply, StoredRates, nbu, privatbank, recorded, today
 from tests.fixtures.suite import Consume, Deliver, Runs
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("banks")
 
@@ -405,6 +408,32 @@ async def test_an_attempt_that_is_delivered_again_leaves_no_second_line(
     )
 
     assert [log["error_details"]["attempt"] for log in rates.logs()] == [1, 2, 3]
+
+
+async def test_an_attempt_that_two_workers_fail_at_once_leaves_no_second_line(database: Database, rates: StoredRates):
+    moments = dict.fromkeys(("started_at", "completed_at", "created_at"), datetime.now(UTC))
+    figures = dict.fromkeys(("currencies_updated", "currencies_failed", "duration_seconds"), 0)
+    said = {"success_details": [], "error_details": {"message_id": "once", "attempt": 1}}
+    line = {"source": "NBU", "status": "FAILED", "triggered_by": "manual", **moments, **figures, **said}
+
+    async def log() -> None:
+        async with database.begin() as connection:
+            await queries.log_failures(connection, [line], message_id="once", attempt=1)
+
+    async with database.begin() as connection:
+        await queries.log_failures(connection, [line], message_id="once", attempt=1)
+        other = asyncio.create_task(log())
+        await eventually(lambda: is_blocked(database))
+    await other
+
+    assert len(rates.logs()) == 1
+
+
+async def is_blocked(database: Database) -> bool:
+    """Somebody stands in front of a lock."""
+    sql = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with database.begin() as connection:
+        return bool((await connection.execute(sa.text(sql))).scalar_one())
 
 
 async def test_a_failure_of_privatbank_asks_nobody_else(deliver: Deliver, banks: Banks, rates: StoredRates):

@@ -1,12 +1,13 @@
 """rates.cleanup, through the broker."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
 
 from consumers.rates import cleanup as job
+from consumers.rates import queries
 from pocketwatch.broker.publishing import Publisher
 from publishers import trigger
 from schemas.ticks import CleanRates
@@ -61,6 +62,12 @@ async def test_a_rate_goes_only_when_both_its_day_and_its_fetching_are_past(deli
     await deliver(CleanRates())
 
     assert rates.ids() == {newest, corrected, early}
+
+
+def test_the_day_before_which_rates_are_old_is_one_of_kyiv():
+    late_evening = datetime(2026, 8, 1, 22, 30, tzinfo=UTC)
+
+    assert queries.old_rates(late_evening, kept=[]).limits["before_day"] == date(2026, 8, 2)
 
 
 async def test_the_newest_is_so_by_its_day_and_not_by_its_id(deliver: Deliver, rates: StoredRates):

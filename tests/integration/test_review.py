@@ -401,8 +401,9 @@ async def repeated(log_lines: list[dict[str, Any]]) -> bool:
     return any(line.get("outcome") == "repeated" for line in log_lines)
 
 
-async def test_two_messages_about_the_same_text_at_once_decide_once(review: Review, submitted: Submitted):
-    ad = submitted.add(PHONE)
+@pytest.mark.parametrize("status", ["pending", "needs_review"])  # the second is also what it becomes: no edit is seen
+async def test_two_messages_about_the_same_text_at_once_decide_once(review: Review, submitted: Submitted, status: str):
+    ad = submitted.add(PHONE, status=status)
 
     with psycopg.connect(submitted.database_url) as editor:
         editor.execute("SELECT FROM car_ads FOR UPDATE")

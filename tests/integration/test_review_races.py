@@ -54,6 +54,19 @@ async def test_a_status_that_somebody_sets_meanwhile_stays(
     assert (submitted.decisions(ad), submitted.sent()) == ([], {})
 
 
+async def test_the_last_attempt_that_is_used_up_meanwhile_is_seen(model: Model, review: Review, submitted: Submitted):
+    ad = submitted.add(CLEAN)
+    for text in ("one", "another"):
+        submitted.decided(ad, "needs_edit", days_ago=1, text=text)
+    # The owner edits, that is decided upon, and he puts back what stood there before.
+    model.meanwhile = lambda: submitted.decided(ad, "needs_edit", days_ago=0, text="a third")
+
+    await review(ad)
+
+    assert submitted.decisions(ad)[-1]["action"] == "max_attempts_reached"
+    assert submitted.row(ad)["status"] == "rejected"
+
+
 async def test_an_ad_that_is_deleted_meanwhile_is_skipped(model: Model, review: Review, submitted: Submitted):
     ad = submitted.add(CLEAN)
     model.meanwhile = lambda: submitted.execute("DELETE FROM car_ads")

@@ -128,7 +128,11 @@ async def test_an_empty_table_is_no_work(deliver: Deliver, tokens: Tokens):
     assert set(row["statistics"].values()) == {0}
 
 
-async def test_a_limit_stops_the_run_and_says_so(deliver: Deliver, tokens: Tokens):
+@pytest.mark.parametrize("page", [job.PAGE, 3, 2])
+async def test_a_limit_stops_the_run_and_says_so(
+    deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch, page: int
+):
+    monkeypatch.setattr(job, "PAGE", page)
     tokens.issue(EXPIRED)
 
     row = await deliver(CleanTokens(max_deleted=3))
@@ -162,6 +166,21 @@ async def test_a_run_out_of_time_hands_the_rest_on_and_nothing_is_done_twice(
     assert {row["correlation_id"] for row in rows} == {first.message_id}
     assert {(row["trigger"], row["attempt"], row["status"]) for row in rows} == {("manual", 1, "succeeded")}
     assert tokens.counts() == (3, 3)
+
+
+async def test_the_runs_of_a_chain_share_one_limit(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+):
+    tokens.issue(EXPIRED)
+    monkeypatch.setattr(job, "PAGE", 2)
+
+    async with consume(time_budget=timedelta(0)):
+        sent = await trigger.publish(publisher, CleanTokens(max_deleted=3))
+        first, second = await runs.over(sent.message_id), await runs.over(f"{sent.message_id}.1")
+
+    assert [row["statistics"]["outstanding_deleted"] for row in (first, second)] == [2, 1]
+    assert (first["status"], second["status"]) == ("succeeded", "partial")
+    assert tokens.counts()[0] == 2
 
 
 async def test_a_run_whose_limit_and_time_are_over_at_once_hands_nothing_on(

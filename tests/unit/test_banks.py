@@ -5,8 +5,10 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 
+from consumers.rates import asking
 from consumers.rates.banks import BANKS, NBU, PRIVATBANK, Answer, BankFailed
 from tests.fixtures.banks import recorded
 
@@ -265,3 +267,20 @@ def test_the_raw_row_holds_only_what_the_database_can_hold():
         "exchangedate": "03.08.2026",
         "n": 1,
     }
+
+
+BANK = httpx.URL("https://bank.gov.ua/a")
+
+
+@pytest.mark.parametrize(
+    "to", ["http://bank.gov.ua/b", "https://other.example/b", "https://bank.gov.ua:8443/b", "ftp://bank.gov.ua/b"]
+)
+def test_a_redirect_leads_neither_to_another_host_nor_out_of_tls(to: str):
+    with pytest.raises(BankFailed, match="which is not followed"):
+        asking._checked(httpx.URL(to), came_from=BANK)
+
+
+def test_a_redirect_may_lead_into_tls():
+    to = httpx.URL("https://bank.gov.ua/b")
+
+    assert asking._checked(to, came_from=BANK.copy_with(scheme="http")) == to

@@ -10,7 +10,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from publishers.due import MOST_MISSED, Due, due, fires_between, next_fire
+from publishers.due import MOST_MISSED, PUNCTUAL, Due, due, fires_between, next_fire
 from publishers.schedule import Entry
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
@@ -69,6 +69,22 @@ def test_a_punctual_moment_fires_also_when_the_entry_skips():
     assert times(found) == ["10 12:00"]
 
 
+def test_a_moment_is_punctual_up_to_a_whole_minute():
+    skipping = entry("0 12 * * *", catch_up="skip")
+
+    assert times(due(skipping, after=NOON - timedelta(hours=1), now=NOON + PUNCTUAL)) == ["10 12:00"]
+    late = due(skipping, after=NOON - timedelta(hours=1), now=NOON + PUNCTUAL + timedelta(seconds=1))
+    assert times(late) == ["10 12:00 missed"]
+
+
+def test_a_moment_fires_as_long_as_its_grace_lasts():
+    daily = entry("0 2 * * *", grace="6h")
+
+    found = due(daily, after=NOON - timedelta(days=1), now=datetime(2026, 6, 10, 8, 0, tzinfo=UTC))
+
+    assert times(found) == ["10 02:00"]
+
+
 @pytest.mark.parametrize("policy", ["latest", "all"])
 def test_a_moment_older_than_the_grace_is_missed_and_says_so(policy: str):
     daily = entry("0 2 * * *", catch_up=policy, grace="6h")
@@ -82,8 +98,16 @@ def test_a_moment_older_than_the_grace_is_missed_and_says_so(policy: str):
 def test_a_month_of_outage_leaves_a_bounded_number_of_records():
     found = due(entry("* * * * *"), after=NOON - timedelta(days=30), now=NOON + timedelta(seconds=30))
 
-    assert len([fire for fire in found if fire.missed]) == MOST_MISSED
+    missed = [fire.at for fire in found if fire.missed]
+    assert len(missed) == MOST_MISSED
+    assert missed[-1] == NOON - timedelta(minutes=1)  # the oldest are left out
     assert found[-1] == Due(NOON)
+
+
+def test_nobody_looks_further_back_than_a_week():
+    found = due(entry("0 12 * * *"), after=NOON - timedelta(days=400), now=NOON)
+
+    assert [fire.at for fire in found] == [NOON - timedelta(days=back) for back in range(6, -1, -1)]
 
 
 def test_a_time_that_does_not_exist_fires_when_the_clocks_have_been_moved():

@@ -186,20 +186,23 @@ def test_a_file_that_cannot_be_deleted_is_named_and_the_rest_goes_on(root: Path,
 
 def test_another_file_system_below_the_root_is_left_alone(root: Path):
     put(root / "mine")
+    put(root / "single")
     (root / "mounted").mkdir()
     code = (
         "import sys; from pathlib import Path; from consumers.cleanup.files import Sweep; "
-        "Sweep(root=Path(sys.argv[1]), older_than=float(sys.argv[2])).delete()"
+        "figures = Sweep(root=Path(sys.argv[1]), older_than=float(sys.argv[2])).delete(); "
+        "print(figures.files_seen, figures.files_deleted, figures.errors)"
     )
     script = 'mount -t tmpfs tmpfs "$1/mounted" && touch -d "20 days ago" "$1/mounted/theirs" && '
-    script += '"$3" -c "$4" "$1" "$2" && find "$1" -printf "%P "'
+    script += 'mount --bind "$1/mounted/theirs" "$1/single" && '
+    script += '"$3" -c "$4" "$1" "$2" && find "$1" -printf "%P\\n" | sort'
     # In a mount namespace of its own, so that nothing is left behind, and nobody needs to be root.
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", script, "sh"]
     done = subprocess.run(
         [*alone, root, str(CUTOFF), sys.executable, code], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.split() == ["mounted", "mounted/theirs"]
+    assert done.stdout.split() == ["1", "1", "0", "mounted", "mounted/theirs", "single"]
 
 
 def test_a_folder_that_is_swapped_for_a_link_during_the_run_redirects_nothing(

@@ -1,0 +1,67 @@
+"""Jobs that run alone: what two workers do that hold the same message, on a real database."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from pocketwatch.settings import Settings
+from pocketwatch.storage.alone import Alone
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.work import Transaction
+from tests.fixtures.suite import Runs
+from tests.support.ledger import Event, envelope, ledger, make_tables
+
+# One worker has lost its connection and does not know it; the broker has given the message to another.
+TWINS = 2
+
+
+@pytest.fixture
+async def twins(database: Database, settings: Settings) -> list[Alone]:
+    await make_tables(database)
+    both = asyncio.Barrier(TWINS)
+
+    async def note(event: Event, work: Transaction) -> None:
+        """Write in each of the ways; with n = 0, only when the other has begun, too."""
+        if event.n == 0:
+            await both.wait()
+        row = {"message_id": work.message_id, "n": event.n, "owner": 0}
+        async with work.batch() as connection:
+            await connection.execute(sa.insert(ledger).values(row | {"word": "safe to repeat"}))
+        await work.session.execute(sa.insert(ledger).values(row | {"word": "written"}))
+        work.add(ledger, **row, word="told")
+
+    return [Alone("test.ledger", note, database, settings, single=False) for _ in range(TWINS)]
+
+
+async def words(database: Database) -> list[str]:
+    async with database.begin() as connection:
+        return sorted((await connection.execute(sa.select(ledger.c.word))).scalars())
+
+
+async def test_of_two_at_the_same_message_one_has_its_effects_and_the_other_none(
+    twins: list[Alone], database: Database, runs: Runs
+):
+    outcomes = await asyncio.gather(*(worker.handle(envelope(1), Event()) for worker in twins))
+
+    assert sorted(outcomes) == ["repeated", "succeeded"]
+    assert await words(database) == ["safe to repeat", "safe to repeat", "told", "written"]
+    assert [row["status"] for row in await runs.of("event-1")] == ["succeeded"]
+
+
+async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins: list[Alone], runs: Runs):
+    attempts = (envelope(1), replace(envelope(1), attempt=2))
+
+    await asyncio.gather(*(worker.handle(each, Event()) for worker, each in zip(twins, attempts, strict=True)))
+
+    ends = {row["status"]: row["error"] for row in await runs.of("event-1")}
+    assert ends == {"succeeded": None, "skipped": "this message was handled meanwhile by another worker"}
+
+
+async def test_a_message_that_was_handled_before_is_not_begun_again(twins: list[Alone], database: Database, runs: Runs):
+    outcomes = [await worker.handle(envelope(1), Event(n=1)) for worker in twins]
+
+    assert outcomes == ["succeeded", "repeated"]
+    assert await words(database) == ["safe to repeat", "told", "written"]
+    assert len(await runs.of("event-1")) == 1

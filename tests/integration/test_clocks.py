@@ -1,0 +1,42 @@
+"""Two clocks that disagree: what is old by one may be young by the other, so nothing is deleted."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from consumers.cleanup.log_files import clean_log_files
+from consumers.cleanup.media import clean_media
+from consumers.cleanup.static_files import clean_static_files
+from consumers.cleanup.tokens import clean_tokens
+from consumers.rates.cleanup import clean_rates
+from pocketwatch.clock import utc_now
+from pocketwatch.errors import GiveUp
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from schemas.message import Message
+from schemas.ticks import CleanLogFiles, CleanMedia, CleanRates, CleanStaticFiles, CleanTokens
+from tests.support.alone import transaction
+
+Clean = Callable[[Any, Any], Awaitable[None]]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(hours=-2)])
+@pytest.mark.parametrize(
+    ("clean", "tick"),
+    [
+        (clean_tokens, CleanTokens()),
+        (clean_media, CleanMedia()),
+        (clean_static_files, CleanStaticFiles()),
+        (clean_log_files, CleanLogFiles()),
+        (clean_rates, CleanRates()),
+    ],
+)
+async def test_no_clean_up_begins_when_the_clocks_disagree(
+    database: Database, settings: Settings, clean: Clean, tick: Message, ahead: timedelta
+):
+    work = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)
+
+    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+        await clean(tick, work)

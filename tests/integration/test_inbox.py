@@ -1,0 +1,54 @@
+"""Claims: each message once for each consumer, on a real database."""
+
+import asyncio
+
+import sqlalchemy as sa
+
+from pocketwatch.storage import inbox
+from pocketwatch.storage.database import Database
+from tests.support.waiting import eventually
+
+WAITING = sa.text(
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+async def test_each_consumer_handles_a_message_for_itself(database: Database):
+    async with database.begin() as connection:
+        await inbox.claim(connection, "one", ["a-message"])
+
+        assert await inbox.handled(connection, "one", "a-message")
+        assert not await inbox.handled(connection, "another", "a-message")
+        assert set(await inbox.claim(connection, "another", ["a-message"])) == {"a-message"}
+
+
+async def test_who_takes_his_claim_back_leaves_those_of_others(database: Database):
+    async with database.begin() as connection:
+        for consumer in ("one", "another"):
+            await inbox.claim(connection, consumer, ["a-message", "b-message"])
+
+        await inbox.release(connection, "one", ["a-message"])
+
+        assert not await inbox.handled(connection, "one", "a-message")
+        assert await inbox.handled(connection, "one", "b-message")
+        assert await inbox.handled(connection, "another", "a-message")
+
+
+async def test_claims_are_made_in_one_order_so_that_no_two_wait_for_each_other(database: Database):
+    async def claim(*ids: str) -> set[str]:
+        async with database.begin() as connection:
+            return set(await inbox.claim(connection, "one", ids))
+
+    async def somebody_waits() -> bool:
+        async with database.begin() as connection:
+            return bool((await connection.execute(WAITING)).scalar_one())
+
+    async with database.begin() as holding:
+        await inbox.claim(holding, "one", ["b"])
+        waiting = asyncio.create_task(claim("c", "b", "a"))
+        await eventually(somebody_waits)
+
+        async with asyncio.timeout(5):
+            assert await claim("c") == {"c"}  # whoever waits for "b" has not come to it yet
+
+    assert await waiting == {"a"}

@@ -1,0 +1,40 @@
+"""What a message hands on to another: who it was for, and not how often it was tried."""
+
+from pathlib import Path
+
+import pytest
+
+from pocketwatch import settings
+from pocketwatch.clock import utc_now
+from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_log import Run
+from pocketwatch.storage.work import Transaction
+from schemas import envelope as wire
+from schemas.envelope import Envelope
+from schemas.ticks import CleanTokens
+
+TRIED = Envelope(
+    message_id="an-id",
+    correlation_id="the-first",
+    exchange="ticks",
+    routing_key="cleanup.tokens",
+    entry="an-entry",
+    attempt=3,
+    attempts_before=6,
+)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Transaction:
+    loaded, nowhere = settings.load({}, folder=tmp_path), Database("postgresql://user@127.0.0.1:1/x")
+    return Transaction(Run(TRIED.routing_key, TRIED), utc_now(), database=nowhere, settings=loaded, stopping=bool)
+
+
+@pytest.mark.parametrize("way", ["hand_on", "forward"])
+def test_what_is_handed_on_begins_with_its_first_attempt(work: Transaction, way: str):
+    getattr(work, way)(CleanTokens())
+
+    ((_, row),) = work.rows
+    assert (row["correlation_id"], row["headers"][wire.ENTRY]) == ("the-first", "an-entry")
+    read = wire.read(message_id="x", correlation_id="x", exchange="", routing_key="", headers=row["headers"])
+    assert (read.attempt, read.attempts_before) == (1, 0)
