@@ -174,6 +174,19 @@ async def test_a_snapshot_of_an_earlier_period_does_not_take_the_place_of_a_late
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 3
 
 
+async def test_a_report_that_is_made_again_takes_the_place_of_the_one_before_in_redis(
+    database: Database, settings: Settings, activity: Activity, sessions: Sessions
+):
+    with_redis = settings_with(settings, redis_url=sessions.url)
+    await keep_report("2026-03-29", database, with_redis)
+    first = json.loads(sessions.redis.get("pocketwatch:analytics:daily_report:uk") or "{}")
+
+    await keep_report("2026-03-29", database, with_redis)
+
+    again = json.loads(sessions.redis.get("pocketwatch:analytics:daily_report:uk") or "{}")
+    assert again["generated_at"] > first["generated_at"]
+
+
 async def test_redis_that_has_forgotten_the_newest_is_not_given_an_earlier_one_in_its_place(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
