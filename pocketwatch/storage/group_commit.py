@@ -191,8 +191,8 @@ async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
 
     The columns belong to the key, because SQLAlchemy takes those of a list from its first row and drops the others'.
     """
-    batches: dict[tuple[sa.Table | sa.Executable, tuple[str, ...]], list[dict[str, Any]]] = {}
+    batches: dict[tuple[sa.TableClause | sa.Executable, tuple[str, ...]], list[dict[str, Any]]] = {}
     for what, values in rows:
         batches.setdefault((what, tuple(sorted(values))), []).append(values)
     for (what, _), batch in batches.items():
-        await connection.execute(sa.insert(what) if isinstance(what, sa.Table) else what, batch)
+        await connection.execute(sa.insert(what) if isinstance(what, sa.TableClause) else what, batch)

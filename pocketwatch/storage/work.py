@@ -23,7 +23,9 @@ from pocketwatch.storage.gathering import Act, Answer, Gathering, Item
 from schemas.envelope import Envelope, follows
 from schemas.message import Message
 
-Row = tuple[sa.Table | sa.Executable, dict[str, Any]]  # a table: insert this row; a statement: execute it with this
+Row = tuple[
+    sa.TableClause | sa.Executable, dict[str, Any]
+]  # a table: insert this row; a statement: execute it with this
 Found = sa.Row[*tuple[Any, ...]]
 
 Status = Literal["succeeded", "partial", "skipped"]
@@ -67,7 +69,7 @@ class Work:
         """The moment at which this was due; now, for a message that no schedule has sent."""
         return self.envelope.due_at or self.now
 
-    def add(self, table: sa.Table, **values: Any) -> None:
+    def add(self, table: sa.TableClause, **values: Any) -> None:
         """Insert this row when everything is written."""
         self.rows.append((table, values))
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.group_commit import GroupCommit
-from pocketwatch.storage.work import Lookup, Work
+from pocketwatch.storage.group_commit import GroupCommit, write
+from pocketwatch.storage.work import Lookup, Row, Work
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
 LATEST = Lookup("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
@@ -50,6 +50,17 @@ async def transactions(database: Database) -> int:
     async with database.begin() as connection:
         count: int = (await connection.execute(sa.text("SELECT count(DISTINCT xmin::text) FROM ledger"))).scalar_one()
     return count
+
+
+async def test_a_table_of_which_only_the_name_is_known_takes_rows_too(database: Database):
+    await make_tables(database)
+    named = sa.table("ledger", *(sa.column(column.name) for column in ledger.c))
+    rows: list[Row] = [(named, {"message_id": f"id-{n}", "n": n, "word": "new", "owner": 0}) for n in range(3)]
+
+    async with database.begin() as connection:
+        await write(connection, rows)
+
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(ledger))).scalar_one() == 3
 
 
 async def test_what_has_arrived_together_shares_one_transaction(grouping: Commit, database: Database):
