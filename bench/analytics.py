@@ -9,8 +9,9 @@ Both work on the same database, which is alive: before each run of ours some mor
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from rich.console import Console
@@ -26,6 +27,7 @@ TARGET = 20  # times as fast as the counts
 MOST = 150 * memory.MB
 DATABASE = "bench_analytics"
 ZONE = "Europe/Kyiv"
+QUICK, FULL = Marketplace(20_000, 200_000), Marketplace(1_000_000, 10_000_000)
 NEW_VIEWS = 1000  # before each run: some hours of a site with ten million in two years
 
 # Of the same size as the others: shorter ones would fill the gaps that are left in the pages of the whole table.
@@ -41,7 +43,7 @@ DELETE = ("DELETE FROM ad_views WHERE ad_id = %(ad)s", "DELETE FROM car_ads WHER
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
     """The comparison."""
-    return compare(servers, say, Marketplace(20_000, 200_000) if quick else Marketplace(1_000_000, 10_000_000))
+    return compare(servers, say, QUICK if quick else FULL)
 
 
 def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
@@ -111,8 +113,13 @@ def _ours(servers: Servers, *, warm: bool = False) -> Sample:
 
 
 def _counted(servers: Servers) -> tuple[Sample, dict[str, int]]:
+    return asked(servers, "bench.peers.counts")
+
+
+def asked(servers: Servers, peer: str) -> tuple[Sample, Any]:
+    """How long a peer's statements took, and the figures that it found."""
     environment = servers.environment(DATABASE_URL=servers.url(DATABASE))
-    done = programs.run(programs.module("bench.peers.counts", ZONE), environment)
+    done = programs.run(programs.module(peer, ZONE), environment)
     found = json.loads(done.output)
     return Sample(found["seconds"], peak=done.peak, wall=done.seconds), found["figures"]
 
@@ -125,12 +132,13 @@ def _delete_an_ad(servers: Servers) -> int:
     return views
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], compare: Callable[[Servers, Say, Marketplace], Table]) -> None:
+    """A comparison by itself, with other numbers of ads and views if they are given."""
     progress = Console(stderr=True, highlight=False)
-    ads, views = map(int, arguments or ("1000000", "10000000"))
+    size = Marketplace(*map(int, arguments)) if arguments else FULL
     with started(progress.print) as servers:
-        Console(width=160, highlight=False).print(compare(servers, progress.print, Marketplace(ads, views)))
+        Console(width=160, highlight=False).print(compare(servers, progress.print, size))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:], compare)

@@ -6,20 +6,18 @@
 Both work on the same database; before each run of ours some more views have come.
 """
 
-import json
 import sys
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from rich.console import Console
 from rich.table import Table
 
-from bench import jobs, memory, programs, table
-from bench.analytics import DATABASE, MOST, ZONE, filled, more_views
+from bench import jobs, memory, table
+from bench.analytics import DATABASE, FULL, MOST, QUICK, asked, filled, main, more_views
 from bench.marketplace_rows import Marketplace
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Servers, Wrong, started
+from bench.servers import Say, Servers, Wrong
 from schemas.ticks import PlatformAnalytics
 
 A_KOPIYKA = 0.0101
@@ -37,7 +35,7 @@ THEIRS = "a statement for each figure, on one connection, presented to nobody; s
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
     """The comparison."""
-    return compare(servers, say, Marketplace(20_000, 200_000) if quick else Marketplace(1_000_000, 10_000_000))
+    return compare(servers, say, QUICK if quick else FULL)
 
 
 def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
@@ -93,10 +91,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 
 def _asked(servers: Servers) -> tuple[Sample, dict[str, Any]]:
-    environment = servers.environment(DATABASE_URL=servers.url(DATABASE))
-    done = programs.run(programs.module("bench.peers.overview", ZONE), environment)
-    found = json.loads(done.output)
-    return Sample(found["seconds"], peak=done.peak, wall=done.seconds), found["figures"]
+    return asked(servers, "bench.peers.overview")
 
 
 def _snapshots(servers: Servers) -> dict[str, dict[str, Any]]:
@@ -136,12 +131,5 @@ def _named(rows: list[dict[str, Any]]) -> dict[str, int]:
     return {row["name"]: row["value"] for row in rows}
 
 
-def main(arguments: list[str]) -> None:
-    progress = Console(stderr=True, highlight=False)
-    ads, views = map(int, arguments or ("1000000", "10000000"))
-    with started(progress.print) as servers:
-        Console(width=160, highlight=False).print(compare(servers, progress.print, Marketplace(ads, views)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:], compare)

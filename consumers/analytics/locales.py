@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from babel.dates import format_timedelta
 from babel.numbers import format_compact_currency, format_currency, format_decimal
 
 from consumers.analytics.regions import in_language
+from consumers.mail import formats
 
 MONEY = "UAH"
 STATUSES: Mapping[str, Mapping[str, str]] = {
@@ -61,7 +63,7 @@ def present(figures: Mapping[str, Any], locale: str) -> dict[str, Any]:
         "top_makes": _with_text(figures["top_makes"], "ads", locale),
         "regions": [_region(row, locale) for row in figures["regions"]],
         "prices": [_price(row, locale) for row in figures["prices"]],
-        "rates": [row | {"text": _decimal(float(row["rate"]), locale, "#,##0.0000")} for row in figures["rates"]],
+        "rates": [row | {"text": formats.rate(Decimal(row["rate"]), locale=locale)} for row in figures["rates"]],
         "ads_by_status": _labelled(figures["ads_by_status"], STATUSES[locale], locale),
         "lately": _lately(figures["lately"], locale),
         "views_per_ad": {name: number(value, locale) for name, value in figures["views_per_ad"].items()},
@@ -74,8 +76,8 @@ def number(value: float | None, locale: str) -> dict[str, Any]:
     return {"value": value, "text": None if value is None else _decimal(value, locale)}
 
 
-def _decimal(value: float, locale: str, form: str | None = None) -> str:
-    return format_decimal(value, format=form, locale=locale)
+def _decimal(value: float, locale: str) -> str:
+    return format_decimal(value, locale=locale)
 
 
 def _with_text(rows: Sequence[Mapping[str, Any]], figure: str, locale: str) -> list[dict[str, Any]]:

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal
 
 from consumers.analytics.report import Past, Report
 from consumers.analytics.report_words import WORDS
+from consumers.mail import formats
 from schemas.letters import ReportFigure, ReportGap, ReportRate
 from schemas.ticks import Locale
-
-RATE = "#,##0.0000"
-CHANGE, NO_CHANGE = "+#,##0.0%;\u2212#,##0.0%", "0.0%"  # of percents, in tenths
 
 
 def payload(report: Report, locale: Locale) -> dict[str, Any]:
@@ -34,9 +32,9 @@ def _gap(gap: ReportGap, locale: Locale) -> dict[str, Any]:
 def _figure(figure: ReportFigure, locale: Locale) -> dict[str, Any]:
     """`change` and `change_to_usual` are shares of the day before and of the mean."""
     texts = {
-        "value": _text(figure.value, None, locale),
-        "day_before": _text(figure.day_before, None, locale),
-        "weekday_mean": _text(figure.weekday_mean, None, locale),
+        "value": _text(figure.value, locale),
+        "day_before": _text(figure.day_before, locale),
+        "weekday_mean": _text(figure.weekday_mean, locale),
         "change": _change(figure.change, locale),
         "change_to_usual": _change(figure.change_to_usual, locale),
     }
@@ -50,7 +48,7 @@ def _figure(figure: ReportFigure, locale: Locale) -> dict[str, Any]:
 
 
 def _rate(rate: ReportRate, locale: Locale) -> dict[str, Any]:
-    texts = {"rate": _text(float(rate.rate), RATE, locale), "change": _change(rate.change, locale)}
+    texts = {"rate": formats.rate(rate.rate, locale=locale), "change": _change(rate.change, locale)}
     return {**rate.model_dump(mode="json"), "change": _rounded(rate.change), "texts": texts}
 
 
@@ -58,15 +56,12 @@ def _past(past: Past) -> dict[str, Any]:
     return {"day": past.day.isoformat()} | {name: past.values[name] for name in past.values}
 
 
-def _text(value: float | None, form: str | None, locale: Locale) -> str | None:
-    return None if value is None else format_decimal(value, form, locale=locale)
+def _text(value: float | None, locale: Locale) -> str | None:
+    return None if value is None else format_decimal(value, locale=locale)
 
 
 def _change(share: float | None, locale: Locale) -> str | None:
-    if share is None:
-        return None
-    tenths = round(share, 3) or 0.0  # without the sign of a nothing
-    return format_percent(tenths, CHANGE if tenths else NO_CHANGE, locale=locale)
+    return None if share is None else formats.change(share, locale=locale)
 
 
 def _rounded(share: float | None) -> float | None:

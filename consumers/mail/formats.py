@@ -41,13 +41,6 @@ def filters(locale: str, timezone: str) -> dict[str, Filter]:
         local = value.astimezone(zone)
         return f"{day(local.date())}, {minute(local.hour, local.minute)}"
 
-    def rate(value: Decimal) -> str:
-        return format_decimal(value, "#,##0.0000", locale=spoken)
-
-    def change(share: float) -> str:
-        tenths = round(share, 3) or 0.0  # without the sign of a nothing
-        return format_percent(tenths, "+#,##0.0%;\u2212#,##0.0%" if tenths else "0.0%", locale=spoken)
-
     def span(seconds: float) -> str:
         return format_timedelta(timedelta(seconds=round(seconds)), format="short", locale=spoken)
 
@@ -55,11 +48,22 @@ def filters(locale: str, timezone: str) -> dict[str, Filter]:
         "datetime": moment,
         "date": day,
         "number": number,
-        "rate": rate,
-        "change": change,
+        "rate": functools.partial(rate, locale=spoken),
+        "change": functools.partial(change, locale=spoken),
         "span": span,
         "with_title": with_title,
     }
+
+
+def rate(value: Decimal, *, locale: Locale | str) -> str:
+    """An exchange rate, as banks write it."""
+    return format_decimal(value, "#,##0.0000", locale=locale)
+
+
+def change(share: float, *, locale: Locale | str) -> str:
+    """By how much something is more, or less, in tenths of a percent."""
+    tenths = round(share, 3) or 0.0  # without the sign of a nothing
+    return format_percent(tenths, "+#,##0.0%;\u2212#,##0.0%" if tenths else "0.0%", locale=locale)
 
 
 def with_title(news: Any, title: str) -> str:

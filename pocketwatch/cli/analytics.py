@@ -142,7 +142,7 @@ def _tables(kind: str, payload: Mapping[str, Any], history: Sequence[Mapping[str
 
 
 def _platform(payload: Mapping[str, Any]) -> Tables:
-    yield "overview", ("figure", "value"), [[name, cell["text"]] for name, cell in payload["overview"].items()]
+    yield "overview", ("figure", "value"), [[name, payload["overview"][name]["text"]] for name in FIGURES]
     yield "makes", ("make", "active ads"), [[row["make"], row["text"]] for row in payload["top_makes"][:SHOWN]]
     yield "regions", ("region", "active ads"), [[row["name"], row["text"]] for row in payload["regions"][:SHOWN]]
     yield (
