@@ -9,12 +9,11 @@ from typing import Any
 from bench import memory, programs
 from bench.rounds import Sample
 from bench.servers import Wrong
-from pocketwatch import settings
-from pocketwatch.broker.consuming import CONSUMING
-from pocketwatch.broker.publishing import Publisher
-from pocketwatch.cli import running
+from pocketwatch import command, settings
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.app import CONSUMING
 from publishers import trigger
 from schemas.message import Message
 
@@ -35,10 +34,10 @@ def measure(message: Message, environment: Mapping[str, str], *, warm: bool = Fa
     with programs.working(programs.module("pocketwatch", "consume", group), environment) as consumer:
         consumer.until(lambda: CONSUMING in consumer.log.read_text(), within=30)
         if warm:
-            running.run(_follow(settings.load(environment), message))
+            command.run(_follow(settings.load(environment), message))
         memory.forget_peak(consumer.pid)
         idle = memory.resident(consumer.pid)
-        row, wall = running.run(_follow(settings.load(environment), message))
+        row, wall = command.run(_follow(settings.load(environment), message))
         peak = memory.peak(consumer.pid)
     if row["status"] != "succeeded":
         raise Wrong(f"{message.routing_key} {row['status']}: {row['error']}")

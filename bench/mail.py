@@ -26,10 +26,9 @@ from bench.memory import MB
 from bench.programs import Worker, module
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Servers, Wrong
-from pocketwatch import settings
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch import command, settings
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY
-from pocketwatch.cli import running
 from schemas.envelope import Envelope
 from schemas.mail import MailRequested
 
@@ -178,7 +177,7 @@ async def _ask(publisher: Publisher, numbers: Iterable[int]) -> None:
 
 def main(verb: str, count: int) -> None:
     assert verb == "fill", verb
-    running.run(fill(count))
+    command.run(fill(count))
 
 
 if __name__ == "__main__":

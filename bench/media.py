@@ -13,7 +13,7 @@ from rich.table import Table
 from bench import jobs, programs, table
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import FOLDER, Say, Servers, Wrong
-from consumers.cleanup.files import Sweep
+from consumers.cleanup.files.sweep import Sweep
 from schemas.ticks import CleanMedia
 
 TARGET = 1.5  # times as fast as find

@@ -12,9 +12,9 @@ from bench import programs, suite, table
 from bench.peers import work
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Servers, Wrong
+from pocketwatch import command
 from pocketwatch.broker.declare import look_at
-from pocketwatch.broker.publishing import Publisher
-from pocketwatch.cli import running
+from pocketwatch.broker.publisher import Publisher
 
 COUNTED_WITHIN = 5.0  # seconds in which a queue that was told everything says how long it is
 
@@ -82,7 +82,7 @@ def _measure(servers: Servers, side: Side, count: int) -> Sample:
         environment = servers.environment(**broker, DATABASE_URL=servers.url(database))
         done = programs.run(programs.module(side.program, side.verb, str(count), *side.options), environment)
         queue, warm_up = side.queue
-        found = running.run(_messages(broker["RABBITMQ_URL"], queue, expected=warm_up + count))
+        found = command.run(_messages(broker["RABBITMQ_URL"], queue, expected=warm_up + count))
         if found != warm_up + count:
             raise Wrong(f"{side.name}: {found} messages on {queue}, should be {warm_up + count}")
     return Sample(**json.loads(done.output))

@@ -21,13 +21,13 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from consumers.maintenance.purge_logs import purge_logs
-from consumers.maintenance.rules import RULES
+from consumers.maintenance.retention import RULES
 from pocketwatch import settings
 from pocketwatch.stack.stack import Stack
-from pocketwatch.storage import schema
+from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from schemas.envelope import Envelope
 from schemas.ticks import PurgeLogs
 
@@ -100,7 +100,7 @@ def _fill(server: str, rows: int) -> str:
 
 async def _migrate(url: str) -> None:
     database = Database(url)
-    await schema.migrate(database)
+    await migrate.migrate(database)
     await database.close()
 
 

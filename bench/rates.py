@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from consumers.rates.cleanup import clean_rates
 from pocketwatch.settings import Settings
 from pocketwatch.stack.stack import Stack
-from pocketwatch.storage import run_log, schema
-from pocketwatch.storage.alone import Alone
+from pocketwatch.storage import migrate, run_log
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.job_executor import Alone
 from schemas.envelope import Envelope
 from schemas.ticks import CleanRates
 
@@ -65,7 +65,7 @@ async def _measure(url: str, rows: int) -> list[Result]:
     await _administer(admin, f"CREATE DATABASE {name}")
     database = Database(url.rpartition("/")[0] + f"/{name}")
     try:
-        await schema.migrate(database)
+        await migrate.migrate(database)
         async with database.begin() as connection:
             await connection.execute(sa.text(FILL), {"rows": rows})
             await connection.execute(sa.text(FILL_LOGS), {"rows": rows})

@@ -21,16 +21,16 @@ from uuid import uuid4
 from redis import Redis
 from redis.asyncio import Redis as Client
 
-from consumers.cleanup.session_store import Store
-from consumers.cleanup.sessions import Cleaning, Tally
-from pocketwatch.cli.running import run as run_fast
+from consumers.cleanup.sessions.redis_store import Store
+from consumers.cleanup.sessions.sessions import Cleaning, Tally
+from pocketwatch.command import run as run_fast
 from pocketwatch.settings import Servers, Settings
 from pocketwatch.stack.stack import Stack
-from pocketwatch.storage import schema
+from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from schemas.envelope import Envelope
 from schemas.ticks import CleanSessions
 
@@ -44,7 +44,7 @@ def run(counts: tuple[int, ...] = COUNTS) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), durable=False, say=lambda _: None)
         with stack.guarded() as urls:
-            run_fast(schema.migrate(Database(urls["DATABASE_URL"])))
+            run_fast(migrate.migrate(Database(urls["DATABASE_URL"])))
             for count in counts:
                 fill(urls["REDIS_URL"], count)
                 arguments = json.dumps({"redis": urls["REDIS_URL"], "database": urls["DATABASE_URL"]})

@@ -24,9 +24,9 @@ from bench import programs, table
 from bench.reporting import reporting
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Wrong
-from consumers.mail.pace import Pace
-from consumers.mail.transport import Transport
-from pocketwatch.cli.running import run as run_fast
+from pocketwatch.command import run as run_fast
+from pocketwatch.smtp.pool import Transport
+from pocketwatch.smtp.rate_limit import Pace
 
 LETTERS, ROUNDS, TARGET = 2_000, 5, 3.0
 CONNECTIONS, IN_HAND = 8, 64

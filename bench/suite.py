@@ -17,17 +17,16 @@ import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 
 from bench.reporting import reporting
-from pocketwatch import logs, settings
-from pocketwatch.broker.consuming import Consuming
-from pocketwatch.broker.delivery import consumer
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch import command, logs, settings
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
-from pocketwatch.cli import running
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite as tables
-from pocketwatch.storage.work import Work
+from pocketwatch.worker.app import Consuming
+from pocketwatch.worker.context import Work
+from pocketwatch.worker.middleware import consumer
 from publishers.relay import Relay
 from schemas.envelope import Envelope
 from schemas.message import Message
@@ -116,9 +115,9 @@ def main(verb: str, count: int) -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
     if verb == "consume":
-        running.run(running.serve([Consuming(loaded, [router], role="bench")], loaded))
+        command.run(command.serve([Consuming(loaded, [router], role="bench")], loaded))
     else:
-        running.run(run(verb, count, loaded))
+        command.run(run(verb, count, loaded))
 
 
 if __name__ == "__main__":

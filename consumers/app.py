@@ -5,13 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from faststream.rabbit import RabbitRouter
 
 from consumers.analytics import cleanup as analytics_cleanup
-from consumers.analytics import daily_report, quick_stats
-from consumers.analytics import platform as analytics_platform
+from consumers.analytics import quick_stats
+from consumers.analytics.overview import overview as analytics_platform
+from consumers.analytics.report import daily_report
 from consumers.bridge import celery
-from consumers.cleanup import log_files, media, sessions, static_files, tokens
+from consumers.cleanup.files import log_files, media, static_files
+from consumers.cleanup.sessions import sessions
+from consumers.cleanup.tokens import tokens
 from consumers.mail import delivery, digest, unsubscribe
 from consumers.maintenance import archive_ads, purge_logs, vacuum
-from consumers.moderation import manager_notices, review, user_notices
+from consumers.moderation.notices import managers, owners
+from consumers.moderation.review import review
 from consumers.rates import cleanup as rates_cleanup
 from consumers.rates import update as rates_update
 from pocketwatch.errors import SettingsError
@@ -24,7 +28,7 @@ GROUPS: Mapping[str, tuple[Router, ...]] = {
     "rates": (rates_update.router, rates_cleanup.router),
     "maintenance": (purge_logs.router, archive_ads.router, vacuum.router),
     "analytics": (quick_stats.router, analytics_platform.router, daily_report.router, analytics_cleanup.router),
-    "moderation": (review.router, user_notices.router, manager_notices.router),
+    "moderation": (review.router, owners.router, managers.router),
     "mail": (delivery.router, digest.router, unsubscribe.router),
     "bridge": (celery.router,),
 }

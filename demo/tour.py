@@ -19,7 +19,7 @@ from demo import moderation, seeding
 from demo.seeding import Content
 from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack.letters import letters
 from pocketwatch.stack.stack import Stack

@@ -42,7 +42,7 @@ def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
 
 def stay(console: Console) -> None:
     """The whole suite in the foreground, with the real schedule, until SIGTERM or Ctrl-C."""
-    from pocketwatch.cli.processes import run_all  # noqa: PLC0415  the suite's imports are for those who run it here
+    from console.cli.processes import run_all  # noqa: PLC0415  the suite's imports are for those who run it here
 
     with marketplace(PROJECT / settings.LOCAL_STACK.parent, console) as environment:
         os.environ.clear()

@@ -1,5 +1,5 @@
 """`python -m pocketwatch`: the same as the command."""
 
-from pocketwatch.cli.main import main
+from console.cli.main import main
 
 main()

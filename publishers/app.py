@@ -7,12 +7,12 @@ from typing import Self
 
 from loguru import logger
 
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.settings import Settings
-from pocketwatch.storage import schema
+from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
-from publishers import routes
+from publishers import route_check
 from publishers.relay import Relay
 from publishers.schedule import load
 from publishers.ticker import Ticker
@@ -53,7 +53,7 @@ class Publishing:
         database = Database(self._settings.database_url, name="pocketwatch publish")
         self._stack.push_async_callback(database.close)
         await database.ready(patience=patience)
-        await schema.ready(database, patience=patience)
+        await migrate.ready(database, patience=patience)
         urls = self._settings.rabbitmq_urls
         self._publisher = Publisher(urls, role="ticks", patience=patience, topology=TOPOLOGY)
         await self._stack.enter_async_context(self._publisher)
@@ -63,7 +63,7 @@ class Publishing:
         for part, finish in (
             (relay.run(), relay.finish),
             (Ticker(database, schedule).run(), None),
-            (routes.watch(connection, schedule), None),
+            (route_check.watch(connection, schedule), None),
         ):
             task = asyncio.create_task(part)
             self.background.append(task)

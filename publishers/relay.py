@@ -13,7 +13,7 @@ from datetime import timedelta
 import asyncpg
 from loguru import logger
 
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY, Exchange
 from pocketwatch.errors import PublishFailed, Unroutable
 from pocketwatch.storage import outbox

@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from pocketwatch.broker.malformed import explain
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.clock import parse_duration
 from pocketwatch.errors import ScheduleError
 from schemas.catalogue import schema_of
 from schemas.message import Message, Tick
+from schemas.validation_errors import explain
 
 HORIZON = timedelta(days=7)  # moments further back are not looked at any more
 DEFAULT = Path(__file__).parent / "schedule.toml"

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage import fires, pauses
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.fires import Fire
-from publishers.due import Due, due, next_fire
+from publishers.cron import Due, due, next_fire
 from publishers.schedule import Entry, Schedule
 from schemas.envelope import Envelope
 

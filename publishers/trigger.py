@@ -7,12 +7,12 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from pocketwatch.broker.malformed import explain
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import Malformed
 from schemas.catalogue import schema_of
 from schemas.envelope import Envelope
 from schemas.message import Message
+from schemas.validation_errors import explain
 
 
 def message(routing_key: str, arguments: Mapping[str, Any]) -> Message:

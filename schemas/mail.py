@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from schemas.letters import Letter
+from schemas.emails import Letter
 from schemas.message import Message, Tick
 from schemas.moderation import Id
 

@@ -21,8 +21,8 @@ import psycopg
 from celery import Celery
 
 from bench import mail
-from consumers.mail.headers import message_id
-from consumers.mail.rendering import Letters, Rendered, Site
+from consumers.mail.compose.headers import message_id
+from consumers.mail.compose.rendering import Letters, Rendered, Site
 from pocketwatch.clock import utc_now
 from schemas.mail import MailRequested
 

@@ -10,13 +10,13 @@ from faststream.rabbit import RabbitRouter
 from redis.exceptions import RedisError
 
 from consumers.analytics import cache, expiry
-from consumers.analytics.limits import brief, polite
-from pocketwatch.broker.delivery import consumer
+from consumers.analytics.transactions import brief, polite
 from pocketwatch.broker.topology import ANALYTICS_CLEANUP
 from pocketwatch.errors import ServerUnreachable
-from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.redis import connected
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.clock_skew import check_clocks
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanAnalytics
 
 PAGE = 1000  # rows that one short transaction deletes

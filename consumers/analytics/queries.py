@@ -7,9 +7,9 @@ from datetime import date
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.analytics import segments
-from consumers.analytics.days import NEAR, Days
-from consumers.analytics.segments import Segments
+from consumers.analytics.rollup import id_ranges
+from consumers.analytics.rollup.daily_activity import NEAR, Days
+from consumers.analytics.rollup.id_ranges import Segments
 
 LIVE_AT_ONCE = 25  # segments that one statement reads the rows of
 
@@ -85,9 +85,9 @@ async def views_by_day(connection: AsyncConnection, days: Days, *, zone: str) ->
 async def _not_rolled_up(connection: AsyncConnection, *, zone: str) -> "Counter[date]":
     """By day, what comes after the last segment that is counted."""
     found: Counter[date] = Counter()
-    first = await segments.next_after(connection, await segments.sealed(connection))
+    first = await id_ranges.next_after(connection, await id_ranges.sealed(connection))
     while first is not None:
         part = Segments(first, first + LIVE_AT_ONCE)
-        found.update(await segments.live(connection, part, zone=zone))
-        first = await segments.next_after(connection, part.until)
+        found.update(await id_ranges.live(connection, part, zone=zone))
+        first = await id_ranges.next_after(connection, part.until)
     return found

@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 from faststream.rabbit import RabbitRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.analytics import queries, rollup, snapshots
-from consumers.analytics.limits import polite, two_of_one_snapshot
-from pocketwatch.broker.delivery import consumer
+from consumers.analytics import queries, snapshots
+from consumers.analytics.rollup import rollup
+from consumers.analytics.transactions import polite, two_of_one_snapshot
 from pocketwatch.broker.topology import ANALYTICS_QUICK_STATS
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.ticks import QuickStats
 
 KEPT_FOR = timedelta(days=2)

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.tables.suite import analytics_snapshots
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from schemas.facts import ReportReady
 
 Kind = Literal["quick_stats", "platform", "daily_report"]

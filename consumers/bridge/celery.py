@@ -6,13 +6,13 @@ from datetime import datetime
 from faststream.rabbit import RabbitRouter
 
 from consumers.bridge import queries
-from consumers.bridge.calling import call
+from consumers.bridge.celery_protocol import CeleryReader
 from consumers.bridge.notices import ForOwners
-from consumers.bridge.wire import CeleryReader
-from pocketwatch.broker.delivery import consumer
+from consumers.bridge.task_registry import call
 from pocketwatch.broker.topology import celery_queue
 from pocketwatch.settings import Settings
-from pocketwatch.storage.work import Work
+from pocketwatch.worker.context import Work
+from pocketwatch.worker.middleware import consumer
 from schemas.celery import CeleryTask
 from schemas.message import Message
 

@@ -1,6 +1,6 @@
 """What the bridge asks the database."""
 
-from pocketwatch.storage.work import Lookup
+from pocketwatch.worker.context import Lookup
 
 OWNER = Lookup(
     "SELECT car_ads.id, add_accounts.user_id FROM car_ads JOIN add_accounts ON add_accounts.id = car_ads.account_id "

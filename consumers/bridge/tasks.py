@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from consumers.bridge.html_text import of_html, of_text
 from consumers.bridge.notices import ForOwners, of_change, to_managers, to_owner
-from consumers.bridge.paragraphs import of_html, of_text
-from schemas.letters import Plain
+from schemas.emails import Plain
 from schemas.mail import Address, MailRequested
 from schemas.message import Message
 from schemas.moderation import AdStatus, AdSubmitted, Id

@@ -13,14 +13,21 @@ from datetime import timedelta
 from faststream.rabbit import RabbitRouter
 from loguru import logger
 
-from consumers.mail.desk import Desk, open_desk
-from consumers.mail.ledger import DIGESTED, DOUBTS, Claim, Outcome, Settled, Verdict
-from consumers.mail.replies import Fate
-from pocketwatch.broker.delivery import consumer
+from consumers.mail.delivery_log import (
+    DIGESTED,
+    DOUBTS,
+    Claim,
+    Outcome,
+    Settled,
+    Verdict,
+)
+from consumers.mail.sender import Desk, open_desk
 from pocketwatch.broker.topology import MAIL_DELIVERY
 from pocketwatch.errors import TryLater
-from pocketwatch.storage.work import Errand
-from schemas.letters import ManagerDigest
+from pocketwatch.smtp.replies import Fate
+from pocketwatch.worker.context import Errand
+from pocketwatch.worker.middleware import consumer
+from schemas.emails import ManagerDigest
 from schemas.mail import MailRequested
 
 OUR_FAULT = "MAIL SERVER REFUSES US"

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 
 from consumers.mail import queries
-from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAIL, MAIL_DIGEST
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailRequested, SendDigests
 
 READERS = 1_000  # in one run; the next one is soon

@@ -8,11 +8,11 @@ import jwt
 import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 
-from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAIL_UNSUBSCRIBE
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Mail
-from pocketwatch.storage.work import Errand
+from pocketwatch.worker.context import Errand
+from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailUnsubscribed
 
 ALGORITHM, PURPOSE, SCOPE = "HS256", "unsubscribe", "subscribed"

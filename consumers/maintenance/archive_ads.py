@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.maintenance.queries import archiving
 from consumers.maintenance.queries.archiving import Candidate
-from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
 from pocketwatch.errors import TryLater
 from pocketwatch.storage import locks
-from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.database import sqlstate
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.clock_skew import check_clocks
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.ticks import ArchiveAds
 
 PAGE = 1000  # ads that are looked at, and archived, in one short transaction

@@ -7,14 +7,14 @@ from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
 from consumers.maintenance.queries import purging
-from consumers.maintenance.rules import RULES, Rule
-from pocketwatch.broker.delivery import consumer
+from consumers.maintenance.retention import RULES, Rule
 from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
 from pocketwatch.errors import GiveUp
 from pocketwatch.storage import locks
-from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.database import sqlstate
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.clock_skew import check_clocks
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.ticks import PurgeLogs
 
 ROWS = 5000  # that one short transaction looks at, where they are found by id

@@ -16,11 +16,11 @@ from faststream.rabbit import RabbitRouter
 
 from consumers.maintenance.queries import vacuuming
 from consumers.maintenance.queries.vacuuming import Measures, Table
-from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MAINTENANCE_VACUUM
 from pocketwatch.errors import GiveUp, PocketwatchError
 from pocketwatch.storage.tables import platform, suite
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.ticks import Vacuum
 
 # What our jobs write to; nothing else is touched.

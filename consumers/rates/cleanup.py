@@ -10,11 +10,11 @@ from faststream.rabbit import RabbitRouter
 
 from consumers.rates import queries
 from consumers.rates.queries import Cleaning, Page
-from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import RATES_CLEANUP
-from pocketwatch.storage.clocks import check_clocks
 from pocketwatch.storage.tables.suite import currency_rates
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.clock_skew import check_clocks
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanRates
 
 PAGE = 5000  # rows that are looked through in one short transaction

@@ -12,15 +12,15 @@ from types import MappingProxyType
 from faststream.rabbit import RabbitRouter
 
 from consumers.rates import queries, update_log
-from consumers.rates.ages import ages
 from consumers.rates.banks import NBU, PRIVATBANK, Bank, BankFailed, Source, listed
-from consumers.rates.inquiry import Inquiry, inquire
+from consumers.rates.fetch import Inquiry, inquire
 from consumers.rates.queries import Stored
-from pocketwatch.broker.delivery import consumer
+from consumers.rates.staleness import ages
 from pocketwatch.broker.topology import RATES_UPDATE
 from pocketwatch.errors import GiveUp, PocketwatchError
 from pocketwatch.storage.tables.suite import currency_update_logs
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
 from schemas.facts import Rate, RatesUpdated
 from schemas.ticks import UpdateRates
 

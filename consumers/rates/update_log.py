@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from consumers.rates.inquiry import Inquiry
+from consumers.rates.fetch import Inquiry
 from consumers.rates.queries import Stored
 from schemas.envelope import Envelope
 

@@ -16,7 +16,7 @@ from yarl import URL
 
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.settings import without_password
-from pocketwatch.waiting import NotYet, until_ready
+from pocketwatch.startup import NotYet, until_ready
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_EVERY = 1.0

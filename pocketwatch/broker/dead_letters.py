@@ -10,9 +10,9 @@ import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from pocketwatch.broker.declare import DECLARE_WITHIN, look_at
-from pocketwatch.broker.failures import BROKERS_OWN, REQUEUED
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Queue
+from pocketwatch.worker.error_handling import BROKERS_OWN, REQUEUED
 from schemas import envelope as wire
 
 # What one look holds in hand at a time; all of it goes back when the look ends.

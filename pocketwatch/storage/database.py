@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.settings import without_password
-from pocketwatch.waiting import NotYet, until_ready
+from pocketwatch.startup import NotYet, until_ready
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from consumers.analytics.daily_report import letter_of
-from consumers.analytics.report import Report
-from consumers.mail import pictures
-from consumers.mail.catalogues import LOCALES
-from consumers.mail.rendering import Letters
-from consumers.mail.samples import UNSUBSCRIBE
+from consumers.analytics.report.daily_report import letter_of
+from consumers.analytics.report.figures import Report
+from consumers.mail.compose import images
+from consumers.mail.compose.rendering import Letters
+from consumers.mail.compose.samples import UNSUBSCRIBE
+from consumers.mail.compose.translations import LOCALES
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 800)
@@ -95,7 +95,7 @@ def written(letters: Letters) -> Written:
 
     def write(report: Report, locale: str) -> str:
         letter = letter_of(report, locale)
-        return pictures.inlined(letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html, letter)
+        return images.inlined(letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html, letter)
 
     return write
 

@@ -4,8 +4,8 @@ import typing
 
 import pytest
 
+from console.cli.main import COMMANDS
 from pocketwatch import settings
-from pocketwatch.cli.main import COMMANDS
 from pocketwatch.storage.tables import suite
 from publishers import schedule
 from schemas import envelope

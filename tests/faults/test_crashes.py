@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from pocketwatch.broker.declare import look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from publishers import trigger
 from schemas.ticks import CleanMedia, CleanTokens

@@ -8,10 +8,10 @@ from functools import partial
 import psycopg
 import pytest
 
-from consumers.mail import desk
-from consumers.mail.ledger import LEASE
+from consumers.mail import sender
+from consumers.mail.delivery_log import LEASE
 from pocketwatch.broker.connection import CONNECTION_LOST
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from schemas.envelope import Envelope
 from tests.fixtures.mail import Post, Row, Serving, wish
@@ -179,7 +179,7 @@ async def test_told_to_stop_it_cuts_off_what_takes_too_long_and_says_so(
 async def test_a_sender_that_lives_says_so_for_as_long_as_a_letter_takes(
     post: Post, serving: Serving, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(desk, "LEASE", timedelta(seconds=0.4))
+    monkeypatch.setattr(sender, "LEASE", timedelta(seconds=0.4))
     smtp.stalls("rcpt", times=1)
 
     async with serving():

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.broker.declare import declare, look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database

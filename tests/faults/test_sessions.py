@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from consumers.cleanup import session_store
-from consumers.cleanup.session_store import Change, Page, Store
-from pocketwatch.broker.publishing import Publisher
+from consumers.cleanup.sessions import redis_store
+from consumers.cleanup.sessions.redis_store import Change, Page, Store
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
 from publishers import trigger
@@ -80,7 +80,7 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
                 await asyncio.to_thread(kill, servers)
 
     monkeypatch.setattr(Store, "scan", scan_and_die)
-    monkeypatch.setattr(session_store, "PAGE", 200)
+    monkeypatch.setattr(redis_store, "PAGE", 200)
 
     async with consume():
         sent = await trigger.publish(publisher, CleanSessions())
@@ -106,7 +106,7 @@ async def test_a_cursor_is_never_used_after_a_restart_that_nobody_noticed(
     servers: Servers, redis_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ):
     fill(sessions)
-    monkeypatch.setattr(session_store, "PAGE", 200)
+    monkeypatch.setattr(redis_store, "PAGE", 200)
 
     async def scan_over_a_restart() -> None:
         async with connected(redis_url) as client, Store(client) as store:

@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.settings import Settings
-from pocketwatch.storage.alone import Alone
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.job_executor import Alone
 from tests.fixtures.suite import Runs
 from tests.support.ledger import Event, envelope, ledger, make_tables
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from consumers.analytics import rollup
+from consumers.analytics.rollup import rollup
 from schemas.message import Message
 from schemas.ticks import CleanAnalytics, DailyReport, PlatformAnalytics, QuickStats
 from tests.fixtures.activity import Activity

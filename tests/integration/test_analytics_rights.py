@@ -9,8 +9,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from consumers.analytics import cleanup, daily_report, platform, quick_stats, rollup
-from consumers.analytics.verify import verify
+from consumers.analytics import cleanup, quick_stats
+from consumers.analytics.overview import overview
+from consumers.analytics.report import daily_report
+from consumers.analytics.rollup import rollup
+from consumers.analytics.rollup.verify import verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas.ticks import CleanAnalytics, DailyReport, PlatformAnalytics, QuickStats
@@ -54,7 +57,7 @@ async def test_every_job_and_command_does_with_them(limited: Database, settings:
 
     for handler, tick in (
         (quick_stats.quick_stats, QuickStats()),
-        (platform.survey_platform, PlatformAnalytics()),
+        (overview.survey_platform, PlatformAnalytics()),
         (daily_report.report_day, DailyReport()),
         (cleanup.clean_analytics, CleanAnalytics()),
     ):

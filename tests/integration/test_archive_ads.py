@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from consumers.maintenance import archive_ads as job
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks

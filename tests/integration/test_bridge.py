@@ -16,7 +16,7 @@ from consumers.app import routers
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import celery_queue
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database

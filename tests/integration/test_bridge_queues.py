@@ -6,7 +6,7 @@ import aio_pika
 import pytest
 
 from pocketwatch.broker.declare import look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from tests.fixtures.celery import Platform
 from tests.fixtures.suite import Consume, Program, Row, Runs
 from tests.support.vhosts import Vhosts

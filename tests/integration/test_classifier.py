@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from consumers.moderation.classifier import LARGEST, LONGEST_ASKED, Unclear, ask
+from consumers.moderation.review.classifier import (
+    LARGEST,
+    LONGEST_ASKED,
+    Unclear,
+    ask,
+)
 from consumers.moderation.rules.model import AdText
 from pocketwatch.settings import Settings
 from tests.fixtures.banks import Reply

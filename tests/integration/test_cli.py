@@ -10,8 +10,8 @@ import httpx
 import psycopg
 import pytest
 
+from console.cli import trigger
 from consumers.app import GROUPS
-from pocketwatch.cli import triggering
 from pocketwatch.settings import Rates, Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
@@ -223,7 +223,7 @@ async def test_a_run_that_was_handed_on_is_shown_in_all_its_parts_and_ends_with_
         rows = [part("m", "partial", {"continued_by": "m.1"}), part("m.1", "succeeded", {"scanned": "all"})]
         await run_log.finish(connection, rows)
 
-    code = await triggering.follow(settings, "m", timedelta(seconds=5))
+    code = await trigger.follow(settings, "m", timedelta(seconds=5))
 
     shown = capsys.readouterr().out
     assert code == 3

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.moderation import replaying
-from consumers.moderation.judging import rules_of
+from consumers.moderation.review import replay
+from consumers.moderation.review.judge import rules_of
 from consumers.moderation.rules.engine import RuleSet
 from pocketwatch.storage.database import Database
 from tests.fixtures.moderation import CLEAN, PHONE, RUDE, Review, Submitted, rule_file
@@ -78,12 +78,12 @@ async def test_a_replay_goes_back_as_far_as_it_is_told(
 async def test_a_replay_goes_through_all_pages(
     database: Database, submitted: Submitted, monkeypatch: pytest.MonkeyPatch, limit: int | None
 ):
-    monkeypatch.setattr(replaying, "PAGE", 3)
-    monkeypatch.setattr(replaying, "SAMPLES", 4)
+    monkeypatch.setattr(replay, "PAGE", 3)
+    monkeypatch.setattr(replay, "SAMPLES", 4)
     owner = submitted.user()
     ids = [submitted.add(PHONE, owner=owner) for _ in range(9)]
 
-    found = await replaying.replay(database, RuleSet.load(), since=replaying.timedelta(days=30), limit=limit)
+    found = await replay.replay(database, RuleSet.load(), since=replay.timedelta(days=30), limit=limit)
 
     assert found.ads == (limit or 9)
     assert [sample.ad_id for sample in found.samples] == ids[:-5:-1]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from consumers.cleanup.log_files import clean_log_files
-from consumers.cleanup.media import clean_media
-from consumers.cleanup.static_files import clean_static_files
-from consumers.cleanup.tokens import clean_tokens
+from consumers.cleanup.files.log_files import clean_log_files
+from consumers.cleanup.files.media import clean_media
+from consumers.cleanup.files.static_files import clean_static_files
+from consumers.cleanup.tokens.tokens import clean_tokens
 from consumers.rates.cleanup import clean_rates
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import GiveUp

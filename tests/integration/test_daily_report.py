@@ -9,17 +9,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from consumers.analytics import daily_report as job
-from consumers.analytics import days, report
-from consumers.moderation.decisions import Action
-from pocketwatch.broker.publishing import Publisher
+from consumers.analytics.report import daily_report as job
+from consumers.analytics.report import figures as report
+from consumers.analytics.rollup import daily_activity
+from consumers.moderation.review.decisions import Action
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
-from pocketwatch.storage.alone import Alone
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.job_executor import Alone
 from publishers import trigger
+from schemas.emails import FigureName
 from schemas.envelope import Envelope
-from schemas.letters import FigureName
 from schemas.ticks import DailyReport
 from tests.fixtures.activity import ZONE, Activity
 from tests.fixtures.mail import Serving
@@ -177,7 +178,7 @@ async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: 
 def test_every_decision_of_the_moderation_has_its_figure():
     actions = set(get_args(Action))
 
-    assert set(days.DECISIONS) == set(report.ACTIONS.values()) == actions
+    assert set(daily_activity.DECISIONS) == set(report.ACTIONS.values()) == actions
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import declare, look_at
-from pocketwatch.broker.failures import NOT_HANDED_ON, NOT_LOGGED
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import inbox, outbox
+from pocketwatch.worker.error_handling import NOT_HANDED_ON, NOT_LOGGED
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
 from tests.support import ledger

@@ -12,9 +12,9 @@ from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.errands import Errands
-from pocketwatch.storage.gathering import Gathering
-from pocketwatch.storage.work import Errand, Lookup
+from pocketwatch.worker.batcher import Gathering
+from pocketwatch.worker.context import Errand, Lookup
+from pocketwatch.worker.side_effect_executor import Errands
 from schemas.ticks import CleanMedia
 from tests.fixtures.suite import Runs
 from tests.support.ledger import Event, envelope, ledger, make_tables, noted

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.group_commit import GroupCommit, write
-from pocketwatch.storage.work import Lookup, Row, Work
+from pocketwatch.worker.batch_executor import GroupCommit, write
+from pocketwatch.worker.context import Lookup, Row, Work
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
 LATEST = Lookup("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")

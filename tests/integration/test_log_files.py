@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.cleanup import files
-from pocketwatch.broker.publishing import Publisher
+from consumers.cleanup.files import sweep
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Files
 from publishers import trigger
 from schemas.ticks import CleanLogFiles
@@ -93,7 +93,7 @@ async def test_the_retention_is_the_messages(deliver: Deliver, logs: Path, days:
 async def test_a_run_that_would_destroy_nearly_everything_stops(
     deliver: Deliver, logs: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(files, "SHARE_APPLIES_ABOVE", 10)
+    monkeypatch.setattr(sweep, "SHARE_APPLIES_ABOVE", 10)
     for n in range(40):
         put(logs / f"app.log.{n}", days_old=31 + n)
 

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from consumers.mail.desk import Desk
-from consumers.mail.ledger import LEASE
-from consumers.mail.pace import Pace
-from consumers.mail.transport import Transport
+from consumers.mail.delivery_log import LEASE
+from consumers.mail.sender import Desk
 from pocketwatch.settings import Settings
-from schemas.letters import Plain
+from pocketwatch.smtp.pool import Transport
+from pocketwatch.smtp.rate_limit import Pace
+from schemas.emails import Plain
 from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.fixtures.mail import READER, Post, Serving, approved, flagged, urgent, wish
@@ -480,7 +480,7 @@ async def test_a_letter_to_a_row_that_is_not_there_is_sent_all_the_same(post: Po
 async def test_a_bug_in_a_template_is_tried_again_and_the_letter_is_as_if_never_taken(
     post: Post, serving: Serving, smtp: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("consumers.mail.rendering.Letters.render", _broken)
+    monkeypatch.setattr("consumers.mail.compose.rendering.Letters.render", _broken)
 
     async with serving():
         asked = await post.ask(wish())

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from consumers.mail.ledger import Claim, Ledger, Settled
+from consumers.mail.delivery_log import Claim, Ledger, Settled
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 

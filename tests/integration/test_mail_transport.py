@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from consumers.mail.pace import Pace
-from consumers.mail.replies import Fate, Outcome
-from consumers.mail.transport import Transport
 from pocketwatch.errors import SettingsError
+from pocketwatch.smtp.pool import Transport
+from pocketwatch.smtp.rate_limit import Pace
+from pocketwatch.smtp.replies import Fate, Outcome
 from tests.fixtures.smtp import Certificates, SmtpServer, Step
 from tests.support.waiting import eventually
 

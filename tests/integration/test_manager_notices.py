@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from consumers.moderation import manager_notices
+from consumers.moderation.notices import managers
 from pocketwatch.broker import dead_letters
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
 from pocketwatch.settings import Settings
 from tests.fixtures.people import Market, People, Row
@@ -20,7 +20,7 @@ KEYS = {"needs_review": "review_required", "flagged": "flagged", "max_attempts_r
 
 @pytest.fixture
 async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
-    async with consume(manager_notices.router(settings)):
+    async with consume(managers.router(settings)):
         yield
 
 
@@ -319,7 +319,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
         await market.managers(message_id=f"good-{name}", data=data)
         await market.managers(message_id=name, data=data | wrong, **restricted)
 
-    async with consume(manager_notices.router(settings)):
+    async with consume(managers.router(settings)):
         for name in poison:
             assert (await runs.over(name))["status"] == "rejected"
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
@@ -338,7 +338,7 @@ async def test_hundreds_at_once_share_transactions(
     for number in range(300):
         await market.managers(message_id=f"n{number}", data={**FLAGGED, "ad_id": ads[number % 10]})
 
-    async with consume(manager_notices.router(settings)):
+    async with consume(managers.router(settings)):
 
         async def all_told() -> bool:
             return len(people.notices()) == 900
@@ -358,10 +358,10 @@ async def test_few_notices_share_a_transaction_because_each_may_be_for_many_mana
     for number in range(60):
         await market.managers(message_id=f"notice-{number}", data=FLAGGED)
 
-    async with consume(manager_notices.router(settings)):
+    async with consume(managers.router(settings)):
         for number in range(60):
             await runs.over(f"notice-{number}")
 
     groups = people.rows("SELECT count(*) AS notices FROM moderation_notifications GROUP BY xmin::text")
     assert sum(group["notices"] for group in groups) == 60
-    assert max(group["notices"] for group in groups) <= manager_notices.GROUP
+    assert max(group["notices"] for group in groups) <= managers.GROUP

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from consumers.cleanup import files
-from consumers.cleanup.files import Sweep
-from pocketwatch.broker.publishing import Publisher
+from consumers.cleanup.files import sweep
+from consumers.cleanup.files.sweep import Sweep
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Files
 from publishers import trigger
 from schemas.ticks import CleanMedia
@@ -91,7 +91,7 @@ async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_pa
 async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_go_on(
     deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(files, "SHARE_APPLIES_ABOVE", 10)
+    monkeypatch.setattr(sweep, "SHARE_APPLIES_ABOVE", 10)
     for n in range(40):
         put(media / f"{n}", days_old=30 if n else 0)
 
@@ -134,11 +134,11 @@ async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
 async def test_a_run_out_of_time_hands_the_rest_on(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for n in range(3 * files.PARCEL_FILES):
+    for n in range(3 * sweep.PARCEL_FILES):
         put(media / f"{n}", days_old=30)
     survey = Sweep.survey
 
-    def survey_then_run_out(self: Sweep) -> files.Figures:
+    def survey_then_run_out(self: Sweep) -> sweep.Figures:
         figures = survey(replace(self, stop=lambda: False))
         monkeypatch.setattr(Sweep, "survey", survey)
         return figures
@@ -150,7 +150,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
         rest = await runs.over(f"{sent.message_id}.1")
 
     assert row["statistics"]["continued_by"] == f"{sent.message_id}.1"
-    assert row["statistics"]["files_deleted"] == 3 * files.PARCEL_FILES - len(left(media)) == files.PARCEL_FILES
+    assert row["statistics"]["files_deleted"] == 3 * sweep.PARCEL_FILES - len(left(media)) == sweep.PARCEL_FILES
     assert rest["status"] == "partial"
 
 

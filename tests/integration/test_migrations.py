@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.errors import ServerUnreachable
-from pocketwatch.storage import schema
+from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
 from tests.fixtures.servers import Servers
@@ -25,28 +25,28 @@ async def empty(servers: Servers, database_url: str):
 
 
 async def test_from_nothing_to_the_newest_and_again(empty: Database):
-    assert not await schema.is_current(empty)
+    assert not await migrate.is_current(empty)
 
-    assert await schema.migrate(empty) == [
+    assert await migrate.migrate(empty) == [
         "2026_11_21_suite_tables",
         "2026_11_21_rates_and_decisions",
         "2026_11_21_moderation_and_mail",
         "2026_11_21_analytics",
     ]
-    assert await schema.migrate(empty) == []
+    assert await migrate.migrate(empty) == []
 
-    assert await schema.is_current(empty)
-    assert await schema.drift(empty) == []
+    assert await migrate.is_current(empty)
+    assert await migrate.drift(empty) == []
 
 
 async def test_several_at_once_migrate_once(empty: Database):
-    applied = await asyncio.gather(*(schema.migrate(empty) for _ in range(4)))
+    applied = await asyncio.gather(*(migrate.migrate(empty) for _ in range(4)))
 
     assert sorted(map(bool, applied)) == [False, False, False, True]
 
 
 async def test_what_is_described_is_what_the_migrations_make(database: Database):
-    assert await schema.drift(database) == []
+    assert await migrate.drift(database) == []
     async with database.begin() as connection:
         tables = set((await connection.execute(sa.text("SELECT tablename FROM pg_tables"))).scalars())
     assert set(suite.metadata.tables) <= tables
@@ -54,11 +54,11 @@ async def test_what_is_described_is_what_the_migrations_make(database: Database)
 
 async def test_a_process_waits_for_its_tables_and_says_what_to_do(empty: Database):
     with pytest.raises(ServerUnreachable, match="its tables are not those of this version; run: pocketwatch migrate"):
-        await schema.ready(empty, patience=timedelta(0))
+        await migrate.ready(empty, patience=timedelta(0))
 
-    waiting = asyncio.create_task(schema.ready(empty, patience=timedelta(seconds=20)))
+    waiting = asyncio.create_task(migrate.ready(empty, patience=timedelta(seconds=20)))
     await asyncio.sleep(0.2)
-    await schema.migrate(empty)
+    await migrate.migrate(empty)
     await waiting
 
 
@@ -66,13 +66,13 @@ async def test_a_database_that_a_newer_version_has_migrated_is_fine(database: Da
     async with database.begin() as connection:
         await connection.execute(sa.text("UPDATE pocketwatch_version SET version_num = '2099_01_01_newer'"))
 
-    assert await schema.is_current(database)
-    assert await schema.migrate(database) == []
+    assert await migrate.is_current(database)
+    assert await migrate.migrate(database) == []
 
 
 async def test_columns_that_jobs_need_are_found_missing(empty: Database, database: Database):
-    assert await schema.missing_platform_columns(database) == []
-    assert "token_blacklist_outstandingtoken.token" in await schema.missing_platform_columns(empty)
+    assert await migrate.missing_platform_columns(database) == []
+    assert "token_blacklist_outstandingtoken.token" in await migrate.missing_platform_columns(empty)
 
 
 @pytest.mark.parametrize(

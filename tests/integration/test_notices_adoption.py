@@ -6,7 +6,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pocketwatch.storage import schema
+from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from tests.fixtures.people import People
 from tests.fixtures.servers import Servers
@@ -38,7 +38,7 @@ async def without_django(servers: Servers) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     servers.sql(f"CREATE DATABASE {name}")
     database = Database(servers.postgresql(name), name="test")
-    await schema.migrate(database)
+    await migrate.migrate(database)
     await database.close()
     yield servers.postgresql(name)
     servers.sql(f"DROP DATABASE {name} WITH (FORCE)")

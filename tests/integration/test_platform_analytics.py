@@ -12,7 +12,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from consumers.analytics import platform, segments
+from consumers.analytics.overview import overview
+from consumers.analytics.rollup import id_ranges
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas.ticks import PlatformAnalytics
@@ -98,7 +99,7 @@ async def overview_at(moment: datetime, database: Database, settings: Settings, 
     """The payload of a run at this moment."""
     work = transaction("analytics.platform", database, settings, now=moment)
     async with work.session:
-        await platform.survey_platform(PlatformAnalytics(locales=("en",)), work)
+        await overview.survey_platform(PlatformAnalytics(locales=("en",)), work)
         await work.session.commit()
     (row,) = activity.rows("SELECT payload FROM analytics_snapshots ORDER BY id DESC LIMIT 1")
     return row["payload"]
@@ -352,14 +353,14 @@ async def test_one_language_that_fails_does_not_cost_the_others_theirs(
     market: Market, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
     market.ad()
-    present = platform.present
+    present = overview.present
 
     def refusing(figures: Any, locale: str) -> Any:
         if locale == "en":
             raise ValueError("no words for this")
         return present(figures, locale)
 
-    monkeypatch.setattr(platform, "present", refusing)
+    monkeypatch.setattr(overview, "present", refusing)
 
     row = await deliver(PlatformAnalytics())
     none_left = await deliver(PlatformAnalytics(locales=("en",)))
@@ -377,16 +378,16 @@ async def test_ads_that_go_take_their_views_out_of_every_figure(
 ):
     now = datetime.now(UTC)
     doomed, staying = market.ad(make=2, region=2), market.ad()
-    activity.views(now - timedelta(days=1), count=segments.SEGMENT, ad=doomed)
+    activity.views(now - timedelta(days=1), count=id_ranges.SEGMENT, ad=doomed)
     activity.views(now, count=5, ad=staying)
     before = await overview_at(now, database, settings, activity)
     activity.delete_ad(doomed)
 
     after = await overview_at(now + timedelta(minutes=1), database, settings, activity)
 
-    assert (shown(before)["total_views"], shown(after)["total_views"]) == (segments.SEGMENT + 5, 5)
+    assert (shown(before)["total_views"], shown(after)["total_views"]) == (id_ranges.SEGMENT + 5, 5)
     assert shown(after) == activity.counts(now.astimezone(KYIV).date())
-    assert (before["lately"]["views"]["value"], after["lately"]["views"]["value"]) == (segments.SEGMENT + 5, 5)
+    assert (before["lately"]["views"]["value"], after["lately"]["views"]["value"]) == (id_ranges.SEGMENT + 5, 5)
     assert after["views_per_ad"]["all_time"]["value"] == 5
     assert [[row["make"] for row in payload["top_makes"]] for payload in (before, after)] == [["ZAZ", "Škoda"], ["ZAZ"]]
     assert [row["region"] for row in after["regions"]] == ["Полтавська"]
@@ -400,7 +401,7 @@ async def test_all_figures_are_of_one_moment_while_others_insert(
     activity.run("DELETE FROM add_accounts WHERE id > 1; DELETE FROM auth_user WHERE id > 1")
     ad = market.ad(created=datetime.now(UTC))
     activity.views(datetime.now(UTC), ad=ad)
-    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {segments.SEGMENT - 300})")
+    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {id_ranges.SEGMENT - 300})")
 
     found = []
     with inserting(activity.database_url, like=ad):

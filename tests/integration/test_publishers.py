@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.broker.declare import look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import fires, outbox, pauses
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
-from publishers import routes
+from publishers import route_check
 from publishers.relay import BATCH, Relay
 from publishers.schedule import Entry, Schedule
 from publishers.ticker import LONGEST_SLEEP, Ticker
@@ -344,9 +344,9 @@ async def test_a_fact_that_nobody_listens_to_is_sent_all_the_same(database: Data
 async def test_the_route_of_an_entry_is_followed_to_its_consumers(publisher: Publisher, consume: Consume):
     entries = (entry(),)
 
-    (alone,) = await routes.look(publisher.connection, entries)
+    (alone,) = await route_check.look(publisher.connection, entries)
     async with consume():
-        (consumed,) = await routes.look(publisher.connection, entries)
+        (consumed,) = await route_check.look(publisher.connection, entries)
 
     assert (alone.queue, alone.consumers) == ("cleanup.media", 0)
     assert alone.problem == 'nobody consumes "cleanup.media"; run: pocketwatch consume'

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 
-from pocketwatch.broker import publishing
+from pocketwatch.broker import publisher as publishing
 from pocketwatch.broker.connection import find_node
 from pocketwatch.broker.declare import look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
 from pocketwatch.settings import Settings

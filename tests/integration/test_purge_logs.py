@@ -12,8 +12,8 @@ import pytest
 
 from consumers.maintenance import purge_logs as job
 from consumers.maintenance.queries import purging
-from consumers.maintenance.rules import RULES
-from pocketwatch.broker.publishing import Publisher
+from consumers.maintenance.retention import RULES
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import GiveUp
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks

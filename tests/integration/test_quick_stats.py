@@ -8,14 +8,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.analytics import limits, rollup, segments, snapshots
 from consumers.analytics import quick_stats as job
+from consumers.analytics import snapshots, transactions
 from consumers.analytics.quick_stats import Figures, day_of
-from pocketwatch.broker.publishing import Publisher, message_of
+from consumers.analytics.rollup import id_ranges, rollup
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import TryLater
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from publishers import trigger
 from schemas.ticks import QuickStats
 from tests.fixtures.activity import ZONE, Activity, at
@@ -312,7 +313,7 @@ async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment
     activity.run("DELETE FROM add_accounts WHERE id > 1; DELETE FROM auth_user WHERE id > 1")
     (first_ad,) = activity.ads(datetime.now(UTC))
     activity.views(datetime.now(UTC), ad=first_ad)
-    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {segments.SEGMENT - 300})")
+    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {id_ranges.SEGMENT - 300})")
 
     found = []
     with inserting(activity.database_url, like=first_ad):
@@ -371,7 +372,7 @@ async def test_a_platform_that_was_never_counted_is_rolled_up_in_parts_and_shown
 async def test_a_table_that_somebody_has_locked_is_asked_again_later(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(limits, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(transactions, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with psycopg.connect(activity.database_url) as migration:
         migration.execute("LOCK TABLE ad_views IN ACCESS EXCLUSIVE MODE")
@@ -385,7 +386,7 @@ async def test_a_statement_that_takes_too_long_is_ended_and_asked_again_later(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
     activity.views(datetime.now(UTC), count=90_000)
-    monkeypatch.setattr(limits, "STATEMENT_TIMEOUT", timedelta(milliseconds=1))
+    monkeypatch.setattr(transactions, "STATEMENT_TIMEOUT", timedelta(milliseconds=1))
 
     with pytest.raises(TryLater, match="a statement took longer than its limit"):
         await run_at(datetime.now(UTC), database, settings)

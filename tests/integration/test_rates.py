@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from consumers.rates import queries
 from consumers.rates import update as job
-from pocketwatch.broker.publishing import Publisher, message_of
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.settings import Settings
-from pocketwatch.storage.alone import Alone
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.job_executor import Alone
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import UpdateRates

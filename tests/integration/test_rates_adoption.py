@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from demo.marketplace import PLATFORM
-from pocketwatch.storage import schema
+from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from schemas.ticks import CleanRates, UpdateRates
 from tests.fixtures.banks import Banks, StoredRates
@@ -85,27 +85,27 @@ async def test_tables_with_several_rows_a_day_are_adopted_and_keep_them_all(plat
         connection.execute(DJANGOS_LOG)
     before = StoredRates(platform_url).rows()
 
-    await schema.migrate(platform)
+    await migrate.migrate(platform)
 
     after = StoredRates(platform_url).rows()
     assert [row.pop("rate_date") for row in after] == [None] * 8
     assert after == before
     assert len(StoredRates(platform_url).logs()) == 1
-    assert await schema.drift(platform) == []
+    assert await migrate.drift(platform) == []
 
 
 async def test_a_second_migrate_changes_nothing(platform: Database, platform_url: str):
     write(platform_url, hours=1)
-    await schema.migrate(platform)
+    await migrate.migrate(platform)
     before = shape(platform_url), StoredRates(platform_url).rows()
 
-    assert await schema.migrate(platform) == []
+    assert await migrate.migrate(platform) == []
 
     assert (shape(platform_url), StoredRates(platform_url).rows()) == before
 
 
 async def test_django_goes_on_inserting_several_a_day(platform: Database, platform_url: str):
-    await schema.migrate(platform)
+    await migrate.migrate(platform)
 
     for hours in (0, 0.1, 0.2):
         write(platform_url, hours=hours)
@@ -116,7 +116,7 @@ async def test_django_goes_on_inserting_several_a_day(platform: Database, platfo
 
 
 async def test_djangos_own_unique_key_still_holds(platform: Database, platform_url: str):
-    await schema.migrate(platform)
+    await migrate.migrate(platform)
 
     values = {"currency": "USD", "rate": "44", "source": "NBU", "hours": 0}
     with psycopg.connect(platform_url) as connection:
@@ -126,7 +126,7 @@ async def test_djangos_own_unique_key_still_holds(platform: Database, platform_u
 
 
 async def test_our_rates_are_one_a_day_and_source(platform: Database, platform_url: str):
-    await schema.migrate(platform)
+    await migrate.migrate(platform)
     rates = StoredRates(platform_url)
     rates.add("USD", days_old=1)
 
@@ -154,7 +154,7 @@ async def test_the_platform_does_not_stand_still_while_a_table_cannot_be_adopted
         report.execute("SELECT count(*) FROM currency_rates")  # and its transaction stays open
 
         with pytest.raises(DBAPIError, match="lock timeout"):
-            await schema.migrate(platform)
+            await migrate.migrate(platform)
 
     write(platform_url, hours=1)
-    assert await schema.migrate(platform) != []
+    assert await migrate.migrate(platform) != []

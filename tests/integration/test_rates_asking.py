@@ -9,9 +9,9 @@ from importlib.metadata import version
 
 import pytest
 
-from consumers.rates import asking
-from consumers.rates.asking import ask
+from consumers.rates import http
 from consumers.rates.banks import BankFailed
+from consumers.rates.http import ask
 from demo.banks import NBU_RATES, banks, nbu_rows
 from tests.fixtures.banks import Reply, TestBank, serving
 
@@ -20,8 +20,8 @@ SOUND = json.dumps(nbu_rows()).encode()
 
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "READ_WITHIN", 0.2)
-    monkeypatch.setattr(asking, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(http, "READ_WITHIN", 0.2)
+    monkeypatch.setattr(http, "ANSWER_WITHIN", 0.5)
 
 
 async def refused(bank: TestBank, *replies: Reply) -> str:
@@ -93,8 +93,8 @@ async def test_what_does_not_pass_is_told_after_three_tries(
         (Reply(status=404), "answers with HTTP status 404"),
         (Reply(status=429), "answers with HTTP status 429"),
         (Reply(status=204), "answers with HTTP status 204"),
-        (Reply(b"[" * (asking.LARGEST + 1)), "answers with more than 1048576 bytes"),
-        (Reply(b"[" * (asking.LARGEST + 1), says_length=False), "answers with more than 1048576 bytes"),
+        (Reply(b"[" * (http.LARGEST + 1)), "answers with more than 1048576 bytes"),
+        (Reply(b"[" * (http.LARGEST + 1), says_length=False), "answers with more than 1048576 bytes"),
         (
             Reply(gzip.compress(bytes(20 * 1024 * 1024)), headers={"Content-Encoding": "gzip"}),
             "answers with more than 1048576 bytes",
@@ -125,7 +125,7 @@ async def test_a_bomb_is_not_unpacked(bank: TestBank):
         Reply(gzip.compress(SOUND), headers={"Content-Encoding": "gzip"}),
         Reply(SOUND, headers={"Content-Type": "text/plain"}),
         Reply(SOUND, says_length=False),
-        Reply(b" " * (asking.LARGEST - len(SOUND)) + SOUND),
+        Reply(b" " * (http.LARGEST - len(SOUND)) + SOUND),
     ],
 )
 async def test_a_body_is_judged_by_what_it_holds(bank: TestBank, reply: Reply):

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.rates import cleanup as job
 from consumers.rates import queries
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from publishers import trigger
 from schemas.ticks import CleanRates
 from tests.fixtures.banks import StoredRates

@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.moderation.ad import LONGEST_JUDGED
-from consumers.moderation.decisions import AWAITING, TRANSITIONS
-from consumers.moderation.judging import rules_of
-from pocketwatch.broker.publishing import Publisher, message_of
+from consumers.moderation.review.ad import LONGEST_JUDGED
+from consumers.moderation.review.decisions import AWAITING, TRANSITIONS
+from consumers.moderation.review.judge import rules_of
+from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import TryLater
 from pocketwatch.storage import locks
 from publishers import trigger

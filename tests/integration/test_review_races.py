@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from consumers.moderation import review as job
+from consumers.moderation.review import review as job
 from pocketwatch.errors import TryLater
 from tests.fixtures.moderation import CLEAN, PHONE, REFUSAL, Model, Review, Submitted, completion
 

@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from consumers.analytics import days, queries, rollup
-from consumers.analytics.segments import SEGMENT
-from consumers.analytics.verify import Difference, verify
+from consumers.analytics import queries
+from consumers.analytics.rollup import daily_activity, rollup
+from consumers.analytics.rollup.id_ranges import SEGMENT
+from consumers.analytics.rollup.verify import Difference, verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from schemas.ticks import PurgeLogs
 from tests.fixtures.activity import OPENED, ZONE, Activity, at
 from tests.fixtures.suite import Deliver
@@ -54,7 +55,7 @@ def noon(day: date) -> datetime:
 
 
 def yesterday() -> date:
-    return days.last_closed(datetime.now(UTC), ZONE)
+    return daily_activity.last_closed(datetime.now(UTC), ZONE)
 
 
 def views_in_segments(activity: Activity, count: int, *, day: date = SPRING) -> None:
@@ -295,7 +296,7 @@ async def test_every_day_since_the_first_is_rolled_up_and_the_open_one_is_not(
 
     rows = activity.rows("SELECT day FROM daily_activity ORDER BY day")
     first = OPENED.date()
-    assert [row["day"] for row in rows] == days.Days(first, yesterday()).all()
+    assert [row["day"] for row in rows] == daily_activity.Days(first, yesterday()).all()
 
 
 @pytest.mark.parametrize("sealed", [False, True])
@@ -443,7 +444,7 @@ async def test_the_logs_of_a_day_are_counted_with_it(database: Database, setting
 async def test_no_purge_takes_runs_that_are_to_be_counted_again(
     database: Database, settings: Settings, activity: Activity, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
-    day = yesterday() - days.LATE + timedelta(days=1)
+    day = yesterday() - daily_activity.LATE + timedelta(days=1)
     activity.run(
         "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, worker) "
         "VALUES ('a.job', 'x', 'manual', %(moment)s, %(moment)s, 'dead', 'w')",

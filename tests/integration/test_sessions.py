@@ -9,18 +9,23 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from consumers.cleanup import session_store
-from consumers.cleanup import sessions as job
-from consumers.cleanup.session_keys import Rule, pointer
-from consumers.cleanup.session_store import HAS_TTL, PER_SCRIPT, VANISHED, Store
+from consumers.cleanup.sessions import redis_store
+from consumers.cleanup.sessions import sessions as job
+from consumers.cleanup.sessions.keys import Rule, pointer
+from consumers.cleanup.sessions.redis_store import (
+    HAS_TTL,
+    PER_SCRIPT,
+    VANISHED,
+    Store,
+)
 from pocketwatch import settings as reading
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
-from pocketwatch.storage import work
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker import context
+from pocketwatch.worker.context import Transaction
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import CleanSessions
@@ -299,7 +304,7 @@ async def test_an_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
 
 
 async def test_many_keys_are_cleaned_page_by_page(deliver: Deliver, sessions: Sessions, monkeypatch):
-    monkeypatch.setattr(work, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(context, "PROGRESS_EVERY", 0.0)
     count = 5 * PER_SCRIPT + 7
     for number in range(count):
         sessions.add(f"user:session:{number}", expires=days_ago(40 if number % 2 else -1))
@@ -428,7 +433,7 @@ async def test_keys_that_scan_repeats_when_the_table_shrinks_are_seen_once(
     store: Store, sessions: Sessions, client: Redis, monkeypatch
 ):
     """Redis repeats a key in about every fourth of these rounds: what `RECENT_PAGES` is for."""
-    monkeypatch.setattr(session_store, "PAGE", 10)
+    monkeypatch.setattr(redis_store, "PAGE", 10)
     kept = {f"session:{number}".encode() for number in range(300)}
     filler = [f"filler:{number}" for number in range(3700)]
     for turn in range(40):
@@ -641,7 +646,7 @@ def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
 
 
 def job_consumed(settings: Settings) -> Any:
-    from pocketwatch.broker.consuming import Consuming  # noqa: PLC0415
+    from pocketwatch.worker.app import Consuming  # noqa: PLC0415
 
     return Consuming(settings, [job.router], role="test")
 

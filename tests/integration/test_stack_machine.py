@@ -19,7 +19,7 @@ from tests.support.machine import is_alive, listener, processes_of
 from tests.support.stacks import pids, quiet_stack, record, small_stack, temporary_folder
 
 PROJECT = Path(__file__).parents[2]
-COMMAND_LINE = "from pocketwatch.cli.stack import app; app()"
+COMMAND_LINE = "from console.cli.stack import app; app()"
 
 
 @pytest.fixture

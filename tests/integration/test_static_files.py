@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Files
 from publishers import trigger
 from schemas.ticks import CleanStaticFiles

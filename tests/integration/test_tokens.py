@@ -8,13 +8,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from consumers.cleanup import tokens as job
-from pocketwatch.broker.publishing import Publisher
+from consumers.cleanup.tokens import tokens as job
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
-from pocketwatch.storage import work
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker import context
+from pocketwatch.worker.context import Transaction
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
@@ -201,7 +201,7 @@ async def test_a_run_whose_limit_and_time_are_over_at_once_hands_nothing_on(
 async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch):
     tokens.issue({"count": 20, "issued_days_ago": 70})
     monkeypatch.setattr(job, "PAGE", 5)
-    monkeypatch.setattr(work, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(context, "PROGRESS_EVERY", 0.0)
 
     row = await deliver(CleanTokens(dry_run=True))
 

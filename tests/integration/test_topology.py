@@ -4,7 +4,7 @@ import aio_pika
 import pytest
 
 from pocketwatch.broker.declare import declare, look_at
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
 from pocketwatch.errors import TopologyMismatch
 from pocketwatch.settings import Settings

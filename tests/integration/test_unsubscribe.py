@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from consumers.mail import unsubscribe
 from pocketwatch.settings import Mail, Settings
-from schemas.letters import AnyLetter, ManagerDigest
+from schemas.emails import AnyLetter, ManagerDigest
 from schemas.mail import MailUnsubscribed
 from tests.fixtures.mail import READER, Post, Serving, approved, wish
 from tests.fixtures.smtp import SmtpServer

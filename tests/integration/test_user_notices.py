@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consumers.moderation import user_notices
+from consumers.moderation.notices import owners as user_notices
 from pocketwatch.broker import dead_letters
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
 from pocketwatch.settings import Settings
 from schemas.mail import MailRequested

@@ -13,7 +13,7 @@ import pytest
 
 from consumers.maintenance import vacuum as job
 from consumers.maintenance.queries import vacuuming
-from pocketwatch.broker.publishing import Publisher
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from publishers import trigger

@@ -60,7 +60,7 @@ def test_the_demo_runs_every_job_shows_what_happened_and_leaves_nothing_running(
 
 
 def test_the_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
-    job = clone / "consumers/cleanup/tokens.py"
+    job = clone / "consumers/cleanup/tokens/tokens.py"
     right, wrong = "timedelta(days=tick.retention_days)", "timedelta(days=3650)"
     assert right in job.read_text()
     job.write_text(job.read_text().replace(right, wrong))

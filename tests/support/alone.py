@@ -7,7 +7,7 @@ from uuid import uuid4
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from schemas.envelope import Envelope
 
 

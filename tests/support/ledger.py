@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 from pydantic import Field
 
-from pocketwatch.broker.delivery import consumer
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.errors import GiveUp, TryLater
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.work import Lookup, Work
+from pocketwatch.worker.context import Lookup, Work
+from pocketwatch.worker.middleware import consumer
 from schemas.envelope import Envelope
 from schemas.message import Message
 

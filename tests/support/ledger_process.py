@@ -3,8 +3,8 @@
 import asyncio
 
 from pocketwatch import logs, settings
-from pocketwatch.broker.consuming import Consuming
-from pocketwatch.cli.running import serve
+from pocketwatch.command import serve
+from pocketwatch.worker.app import Consuming
 from tests.support.ledger import router
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.cleanup import aside
-from consumers.cleanup.aside import LEFT_ASIDE, Proof
+from consumers.cleanup.files import safe_delete
+from consumers.cleanup.files.safe_delete import LEFT_ASIDE, Proof
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, str]:
 def test_the_file_that_was_meant_goes(tmp_path: Path, folder: int):
     (tmp_path / "a").write_text("meant")
 
-    assert aside.delete(folder, "a", proof(tmp_path / "a"))
+    assert safe_delete.delete(folder, "a", proof(tmp_path / "a"))
     assert contents(tmp_path) == {}
 
 
@@ -50,7 +50,7 @@ def test_another_file_under_its_name_stays(tmp_path: Path, folder: int):
     (tmp_path / "a").rename(tmp_path / "b")
     (tmp_path / "a").write_text("other")
 
-    assert not aside.delete(folder, "a", known)
+    assert not safe_delete.delete(folder, "a", known)
     assert contents(tmp_path) == {"a": "other", "b": "meant"}
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_was_written_to_stays(tmp_path: Path, folder: int):
     known = proof(tmp_path / "a")
     (tmp_path / "a").write_text("meant, and needed")
 
-    assert not aside.delete(folder, "a", known)
+    assert not safe_delete.delete(folder, "a", known)
     assert contents(tmp_path) == {"a": "meant, and needed"}
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_takes_the_name_at_the_last_moment_goes_back(
 
     monkeypatch.setattr(os, "rename", rotate_first)
 
-    assert not aside.delete(folder, "a", known)
+    assert not safe_delete.delete(folder, "a", known)
     assert contents(tmp_path) == {"a": "newest"}
 
 
@@ -85,7 +85,7 @@ def test_what_is_written_under_the_free_name_meanwhile_stays(tmp_path: Path, fol
     (tmp_path / "a").write_text("meant")
     write = once_it_is_aside(tmp_path, lambda: (tmp_path / "a").write_text("written anew"))
 
-    assert aside.delete(folder, "a", proof(tmp_path / "a", write))
+    assert safe_delete.delete(folder, "a", proof(tmp_path / "a", write))
     assert contents(tmp_path) == {"a": "written anew"}
 
 
@@ -93,7 +93,7 @@ def test_it_goes_back_when_something_speaks_for_it_at_the_last_moment(tmp_path: 
     (tmp_path / "a").write_text("meant")
     answers = iter([True, False])
 
-    assert not aside.delete(folder, "a", proof(tmp_path / "a", lambda: next(answers)))
+    assert not safe_delete.delete(folder, "a", proof(tmp_path / "a", lambda: next(answers)))
     assert contents(tmp_path) == {"a": "meant"}
 
 
@@ -104,7 +104,7 @@ def test_it_goes_back_when_nobody_can_say(tmp_path: Path, folder: int):
         raise RuntimeError("no manifest")
 
     with pytest.raises(RuntimeError, match="no manifest"):
-        aside.delete(folder, "a", proof(tmp_path / "a", once_it_is_aside(tmp_path, fail)))
+        safe_delete.delete(folder, "a", proof(tmp_path / "a", once_it_is_aside(tmp_path, fail)))
     assert contents(tmp_path) == {"a": "meant"}
 
 
@@ -118,5 +118,5 @@ def test_nothing_is_overwritten_when_it_cannot_go_back_and_the_error_says_where_
 
     left = f"a.{inode}.pocketwatch"
     with pytest.raises(OSError, match=re.escape(f'stays as "{left}", it could not be put back: File exists')):
-        aside.delete(folder, "a", proof(tmp_path / "a", once_it_is_aside(tmp_path, take_the_name_and_touch)))
+        safe_delete.delete(folder, "a", proof(tmp_path / "a", once_it_is_aside(tmp_path, take_the_name_and_touch)))
     assert contents(tmp_path) == {"a": "written anew", left: "meant"}

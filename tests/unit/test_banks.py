@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from consumers.rates import asking
+from consumers.rates import http
 from consumers.rates.banks import BANKS, NBU, PRIVATBANK, Answer, BankFailed
 from tests.fixtures.banks import recorded
 
@@ -277,10 +277,10 @@ BANK = httpx.URL("https://bank.gov.ua/a")
 )
 def test_a_redirect_leads_neither_to_another_host_nor_out_of_tls(to: str):
     with pytest.raises(BankFailed, match="which is not followed"):
-        asking._checked(httpx.URL(to), came_from=BANK)
+        http._checked(httpx.URL(to), came_from=BANK)
 
 
 def test_a_redirect_may_lead_into_tls():
     to = httpx.URL("https://bank.gov.ua/b")
 
-    assert asking._checked(to, came_from=BANK.copy_with(scheme="http")) == to
+    assert http._checked(to, came_from=BANK.copy_with(scheme="http")) == to

@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 
-from consumers.bridge.calling import NEVER_WERE, TABLE, TASKS, call
 from consumers.bridge.notices import ForOwners
+from consumers.bridge.task_registry import (
+    NEVER_WERE,
+    TABLE,
+    TASKS,
+    call,
+)
 from pocketwatch.errors import Malformed
 from schemas.catalogue import schema_of
 from schemas.celery import CeleryTask

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.bridge.paragraphs import LONGEST, MOST, of_html, of_text
+from consumers.bridge.html_text import (
+    LONGEST,
+    MOST,
+    of_html,
+    of_text,
+)
 
 LETTER = """<!DOCTYPE html>
 <html><head><title>Hidden</title><style>p { color: red }</style></head>

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from kombu.utils import json as kombu
 
-from consumers.bridge import wire
-from consumers.bridge.wire import LARGEST
+from consumers.bridge import celery_protocol
+from consumers.bridge.celery_protocol import LARGEST
 from schemas.celery import CeleryTask
 
 TASK = "clean_generated_media"
@@ -20,7 +20,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 def read(body: Any = ((), {}, {}), *, form: str | None = "application/json", **headers: Any) -> CeleryTask:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return wire.read({"task": TASK, **headers}, raw, content_type=form, encoding="utf-8")
+    return celery_protocol.read({"task": TASK, **headers}, raw, content_type=form, encoding="utf-8")
 
 
 def refusal(body: Any = ((), {}, {}), **how: Any) -> str:
@@ -83,7 +83,7 @@ def test_only_json_is_read(form: str | None):
 
 def test_another_encoding_is_refused():
     with pytest.raises(ValueError, match='has the content encoding "binary"; it must be one of utf-8, us-ascii'):
-        wire.read({"task": TASK}, b"[[], {}, {}]", content_type="application/json", encoding="binary")
+        celery_protocol.read({"task": TASK}, b"[[], {}, {}]", content_type="application/json", encoding="binary")
 
 
 def test_what_zlib_packed_is_unpacked():

@@ -12,11 +12,11 @@ from datetime import timedelta
 import pytest
 from PIL import Image
 
-from consumers.analytics import charts
-from consumers.analytics.report import DECISIONS, Past, compare
-from consumers.analytics.report_words import WORDS
-from consumers.mail.catalogues import LOCALES
-from schemas.letters import FigureName, Gap
+from consumers.analytics.report import charts
+from consumers.analytics.report.figures import DECISIONS, Past, compare
+from consumers.analytics.report.translations import WORDS
+from consumers.mail.compose.translations import LOCALES
+from schemas.emails import FigureName, Gap
 
 SIZE = (1120, 520)  # dots, two for each CSS pixel
 MOST = 25_000  # bytes

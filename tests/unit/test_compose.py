@@ -84,7 +84,7 @@ def test_our_processes_have_time_to_finish_what_is_in_hand(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_what_a_service_runs_is_a_command_of_ours(name: str) -> None:
     program, *words = OURS[name]["command"]
-    call = "from pocketwatch.cli.main import main; main()"
+    call = "from console.cli.main import main; main()"
 
     result = subprocess.run([sys.executable, "-c", call, *words, "--help"], capture_output=True, text=True, check=False)
 

@@ -5,8 +5,15 @@ from decimal import Decimal
 
 import pytest
 
-from consumers.moderation.ad import LONGEST_JUDGED, Ad, Owner, Past, Words, whole
-from consumers.moderation.decisions import (
+from consumers.moderation.review.ad import (
+    LONGEST_JUDGED,
+    Ad,
+    Owner,
+    Past,
+    Words,
+    whole,
+)
+from consumers.moderation.review.decisions import (
     AWAITING,
     COUNTED,
     MAX_ATTEMPTS,
@@ -19,9 +26,9 @@ from consumers.moderation.decisions import (
     was_judged_by_person,
     why_not,
 )
-from consumers.moderation.replaying import differs
+from consumers.moderation.review.reasons import PERSON_LOOKS, too_many_edits
+from consumers.moderation.review.replay import differs
 from consumers.moderation.rules.model import Verdict
-from consumers.moderation.words import PERSON_LOOKS, too_many_edits
 
 WORDS = Words("Таврія", "Один власник", Decimal(1200), "USD", "1994", "120")
 AD = Ad(id=7, status="pending", needs_manual_review=False, by_person=False, owner_id=3, words=WORDS)

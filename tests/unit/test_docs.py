@@ -11,12 +11,12 @@ from typing import Any, get_args
 import pytest
 import typer
 
+from console.cli.main import app
 from consumers.app import GROUPS
-from consumers.cleanup import tokens
-from consumers.cleanup.files import Figures
+from consumers.cleanup.files.sweep import Figures
+from consumers.cleanup.tokens import tokens
 from pocketwatch import settings
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
-from pocketwatch.cli.main import app
 from pocketwatch.clock import parse_duration
 from pocketwatch.storage import run_log
 from pocketwatch.storage.tables import platform, suite
@@ -100,7 +100,7 @@ COMMANDS = commands()
 
 def statistics() -> set[str]:
     """What jobs record: by name in the code, and what two of them hand over as a whole."""
-    files = [*(PROJECT / "consumers").rglob("*.py"), PROJECT / "pocketwatch/storage/work.py"]
+    files = [*(PROJECT / "consumers").rglob("*.py"), PROJECT / "pocketwatch/worker/context.py"]
     calls = [
         node
         for file in files

@@ -10,7 +10,14 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from publishers.due import MOST_MISSED, PUNCTUAL, Due, due, fires_between, next_fire
+from publishers.cron import (
+    MOST_MISSED,
+    PUNCTUAL,
+    Due,
+    due,
+    fires_between,
+    next_fire,
+)
 from publishers.schedule import Entry
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)

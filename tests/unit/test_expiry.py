@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.cleanup.tokens import expiry_of, sort
+from consumers.cleanup.tokens.tokens import expiry_of, sort
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SOON = int(NOW.timestamp()) + 100

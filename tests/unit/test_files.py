@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from consumers.cleanup import files
-from consumers.cleanup.files import Figures, RootUnusable, Sweep, Walk
+from consumers.cleanup.files import sweep as files
+from consumers.cleanup.files.sweep import (
+    Figures,
+    RootUnusable,
+    Sweep,
+    Walk,
+)
 from pocketwatch.errors import GiveUp
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +194,7 @@ def test_another_file_system_below_the_root_is_left_alone(root: Path):
     put(root / "single")
     (root / "mounted").mkdir()
     code = (
-        "import sys; from pathlib import Path; from consumers.cleanup.files import Sweep; "
+        "import sys; from pathlib import Path; from consumers.cleanup.files.sweep import Sweep; "
         "figures = Sweep(root=Path(sys.argv[1]), older_than=float(sys.argv[2])).delete(); "
         "print(figures.files_seen, figures.files_deleted, figures.errors)"
     )

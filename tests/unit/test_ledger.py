@@ -7,14 +7,20 @@ from typing import Any
 import pytest
 
 from consumers.mail.delivery import WAITS, conclude
-from consumers.mail.ledger import DOUBTS, LEASE, TRIED_FOR, Claim, Ledger
+from consumers.mail.delivery_log import (
+    DOUBTS,
+    LEASE,
+    TRIED_FOR,
+    Claim,
+    Ledger,
+)
 from consumers.mail.queries import Crowd, Row
-from consumers.mail.replies import Fate
 from pocketwatch import settings
 from pocketwatch.errors import TryLater
+from pocketwatch.smtp.replies import Fate
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.gathering import Gathering
-from pocketwatch.storage.work import Errand
+from pocketwatch.worker.batcher import Gathering
+from pocketwatch.worker.context import Errand
 from tests.support.ledger import envelope
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

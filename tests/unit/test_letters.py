@@ -6,8 +6,14 @@ from datetime import timedelta
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from consumers.mail.samples import AT, SAMPLES
-from schemas.letters import LETTERS, AdApproved, AdNeedsEdit, Letter, Plain
+from consumers.mail.compose.samples import AT, SAMPLES
+from schemas.emails import (
+    LETTERS,
+    AdApproved,
+    AdNeedsEdit,
+    Letter,
+    Plain,
+)
 
 letter_of = TypeAdapter(Letter)
 

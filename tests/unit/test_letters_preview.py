@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from consumers.mail.catalogues import LOCALES
-from pocketwatch.cli.letters_preview import preview
+from consumers.mail.compose.translations import LOCALES
+from consumers.mail.preview import preview
 from pocketwatch.errors import PocketwatchError
-from schemas.letters import LETTERS
+from schemas.emails import LETTERS
 
 
 @pytest.fixture

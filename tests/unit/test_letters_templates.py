@@ -11,9 +11,9 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from consumers.mail.catalogues import LOCALES, SOURCE
-from consumers.mail.samples import SAMPLES, UNSUBSCRIBE
-from schemas.letters import LETTERS
+from consumers.mail.compose.samples import SAMPLES, UNSUBSCRIBE
+from consumers.mail.compose.translations import LOCALES, SOURCE
+from schemas.emails import LETTERS
 
 TEMPLATES = Path(str(files("templates")))
 MAIL = TEMPLATES / "mail"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from consumers.cleanup import aside, open_files
-from consumers.cleanup.files import Sweep
-from consumers.cleanup.log_files import Log, Rotated, log_of
+from consumers.cleanup.files import open_files, safe_delete
+from consumers.cleanup.files.log_files import Log, Rotated, log_of
+from consumers.cleanup.files.sweep import Sweep
 
 NOW = time.time()
 DAY = 86400
@@ -275,13 +275,13 @@ def series(root: Path) -> None:
 def test_the_one_before_stays_when_the_newest_is_taken_away_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch):
     put(root / "app.log", days_old=400)
     put(root / "app.log.1", days_old=500)
-    delete = aside.delete
+    delete = safe_delete.delete
 
-    def take_away_first(folder: int, name: str, proof: aside.Proof) -> bool:
+    def take_away_first(folder: int, name: str, proof: safe_delete.Proof) -> bool:
         (root / "app.log").unlink(missing_ok=True)
         return delete(folder, name, proof)
 
-    monkeypatch.setattr(aside, "delete", take_away_first)
+    monkeypatch.setattr(safe_delete, "delete", take_away_first)
     sweep(root).delete()
 
     assert left(root) == {"app.log.1"}
@@ -292,14 +292,14 @@ def test_a_rotation_between_the_look_and_the_deletion_costs_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, rotations: int
 ):
     series(root)
-    delete, done = aside.delete, []
+    delete, done = safe_delete.delete, []
 
-    def rotate_first(folder: int, name: str, proof: aside.Proof) -> bool:
+    def rotate_first(folder: int, name: str, proof: safe_delete.Proof) -> bool:
         if not done:
             done.extend(rotate(root) or n for n in range(rotations))
         return delete(folder, name, proof)
 
-    monkeypatch.setattr(aside, "delete", rotate_first)
+    monkeypatch.setattr(safe_delete, "delete", rotate_first)
     figures = sweep(root).delete()
 
     assert contents(root) == set("012345")

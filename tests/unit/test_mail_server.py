@@ -4,8 +4,8 @@ import ssl
 
 import pytest
 
-from consumers.mail.server import server
 from pocketwatch.errors import SettingsError
+from pocketwatch.smtp.url import server
 
 
 @pytest.mark.parametrize(

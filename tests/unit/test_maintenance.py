@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.analytics.days import LATE
+from consumers.analytics.rollup.daily_activity import LATE
 from consumers.maintenance import purge_logs, vacuum
 from consumers.maintenance.queries.vacuuming import Table
-from consumers.maintenance.rules import KEEP_FOR_DEDUPLICATION, RULES
-from pocketwatch.broker.retries import WAITS
+from consumers.maintenance.retention import KEEP_FOR_DEDUPLICATION, RULES
 from pocketwatch.errors import GiveUp
-from pocketwatch.storage.executor import HOLD
-from publishers.due import HORIZON
+from pocketwatch.worker.executor import HOLD
+from pocketwatch.worker.retry_policy import WAITS
+from publishers.cron import HORIZON
 from schemas.ticks import PurgeLogs
 
 BY_TABLE = {rule.table: rule for rule in RULES}

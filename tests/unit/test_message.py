@@ -2,7 +2,7 @@
 
 import json
 
-from schemas.letters import Plain
+from schemas.emails import Plain
 from schemas.mail import MailRequested
 from schemas.ticks import CleanTokens, PlatformAnalytics
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumers.mail.headers import CONTROL, message_id
-from consumers.mail.mime import Attachment, build
-from consumers.mail.rendering import Rendered
-from consumers.mail.samples import SAMPLES, SITE, UNSUBSCRIBE
+from consumers.mail.compose.headers import CONTROL, message_id
+from consumers.mail.compose.mime import Attachment, build
+from consumers.mail.compose.rendering import Rendered
+from consumers.mail.compose.samples import SAMPLES, SITE, UNSUBSCRIBE
 
 calm = settings(deadline=None)  # a busy machine is no error
 AT = datetime(2026, 11, 20, 12, 5, tzinfo=UTC)

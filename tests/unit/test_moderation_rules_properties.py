@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.moderation.rules.engine import RuleSet
-from consumers.moderation.rules.folding import plain, readings
 from consumers.moderation.rules.model import VERDICTS, AdText
+from consumers.moderation.rules.normalize import plain, readings
 
 RULES = RuleSet.load()
 calm = settings(deadline=None)  # a busy machine is no error

@@ -3,8 +3,8 @@
 import pytest
 
 from consumers.moderation.rules.engine import RuleSet
-from consumers.moderation.rules.folding import plain, readings, words
 from consumers.moderation.rules.model import AdText, Opinion
+from consumers.moderation.rules.normalize import plain, readings, words
 
 RULES = RuleSet.load()
 TITLE = "Skoda Octavia"

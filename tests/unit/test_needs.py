@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 import pytest
 from faststream.rabbit import RabbitRouter
 
-from consumers.mail import desk
-from pocketwatch.broker.delivery import CONSUMERS, consumer
+from consumers.mail import sender
 from pocketwatch.broker.topology import event_queue
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Settings, load
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.work import Errand, Work
+from pocketwatch.worker.context import Errand, Work
+from pocketwatch.worker.middleware import CONSUMERS, consumer
 from schemas.ticks import CleanMedia
 
 QUEUE = event_queue("test.needs")
@@ -34,7 +34,7 @@ def test_only_an_errand_may_need_something_outside_the_database():
 def test_what_it_needs_is_known_by_its_queue(monkeypatch: pytest.MonkeyPatch):
     async def handle(tick: CleanMedia, work: Errand) -> None: ...
 
-    monkeypatch.setattr("pocketwatch.broker.delivery.CONSUMERS", known := {})
+    monkeypatch.setattr("pocketwatch.worker.middleware.CONSUMERS", known := {})
     consumer(RabbitRouter(), QUEUE, needs=connection)(handle)
 
     assert known[QUEUE.name].needs is connection
@@ -54,7 +54,7 @@ async def test_what_would_fail_every_letter_refuses_to_start(name: str, value: s
     database = Database("postgresql://nowhere")
 
     with pytest.raises(SettingsError, match=name) as refused:
-        async with desk.open_desk(settings, database):
+        async with sender.open_desk(settings, database):
             pass
 
     assert "secret@" not in str(refused.value)

@@ -11,12 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consumers.moderation import letters, texts, wording
-from consumers.moderation.about import LONGEST_LINE, About, Ads, moment_of, one_line, packed, shortened
-from consumers.moderation.actions import Decided, News, canonical, news_of, stored
-from consumers.moderation.posting import usable
+from consumers.moderation.notices import emails, messages, translations
+from consumers.moderation.notices.actions import (
+    Decided,
+    News,
+    canonical,
+    news_of,
+    stored,
+)
+from consumers.moderation.notices.notice import (
+    LONGEST_LINE,
+    About,
+    Ads,
+    moment_of,
+    one_line,
+    packed,
+    shortened,
+)
+from consumers.moderation.notices.records import usable
 from pocketwatch.settings import Site
-from schemas.letters import OtherStatus, Plain
+from schemas.emails import OtherStatus, Plain
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -49,8 +63,8 @@ def test_every_notice_that_is_news_to_an_owner_has_words_and_a_letter(action: Ac
         assert news is None
         return
     assert news is not None
-    words = wording.to_owner(told, news, "uk")
-    letter = letters.to_owner(told, news, words, "uk", Site())
+    words = messages.to_owner(told, news, "uk")
+    letter = emails.to_owner(told, news, words, "uk", Site())
     assert letter.occurred_at == NOW
     assert (letter.name == "plain") is (news in {"user_banned", "content_violation"})
 
@@ -59,53 +73,55 @@ def test_every_notice_that_is_news_to_an_owner_has_words_and_a_letter(action: Ac
 @pytest.mark.parametrize("message", [None, " \n "])
 def test_a_notice_that_says_nothing_but_its_action_is_a_letter_to_managers(action: Action, message: str | None):
     told = replace(about(action=action, max_attempts=None), user_id=None)
-    words = wording.to_manager(told, "uk", message=message)
+    words = messages.to_manager(told, "uk", message=message)
 
-    letter = letters.to_manager(told, words, "uk", Site())
+    letter = emails.to_manager(told, words, "uk", Site())
 
     assert isinstance(letter, Plain)
     assert letter.paragraphs == [words.title]
 
 
-@pytest.mark.parametrize("locale", texts.LOCALES)
-def test_every_language_has_all_words(locale: texts.Locale):
+@pytest.mark.parametrize("locale", translations.LOCALES)
+def test_every_language_has_all_words(locale: translations.Locale):
     tables = {
-        "owner_titles": (texts.OWNER_TITLES, NEWS),
-        "owner_sentences": (texts.OWNER_SENTENCES, NEWS),
-        "manager_titles": (texts.MANAGER_TITLES, get_args(Action)),
-        "statuses": (texts.STATUSES, get_args(AdStatus)),
+        "owner_titles": (translations.OWNER_TITLES, NEWS),
+        "owner_sentences": (translations.OWNER_SENTENCES, NEWS),
+        "manager_titles": (translations.MANAGER_TITLES, get_args(Action)),
+        "statuses": (translations.STATUSES, get_args(AdStatus)),
     }
 
     for name, (table, keys) in tables.items():
         assert set(table[locale]) == set(keys), name
         assert all(fields(table[locale][key]) == fields(table["uk"][key]) for key in keys), name
-    phrases = [each for each in vars(texts).values() if isinstance(each, type(texts.REASON)) and "uk" in each]
-    assert all(set(each) == set(texts.LOCALES) for each in phrases)
+    phrases = [
+        each for each in vars(translations).values() if isinstance(each, type(translations.REASON)) and "uk" in each
+    ]
+    assert all(set(each) == set(translations.LOCALES) for each in phrases)
 
 
 def fields(template: str) -> set[str | None]:
     return {name for _, name, _, _ in string.Formatter().parse(template)} - {None}
 
 
-@given(st.text(max_size=300), st.sampled_from(texts.LOCALES))
-def test_any_reason_fits_into_a_letter_and_the_info_table(reason: str, locale: texts.Locale):
+@given(st.text(max_size=300), st.sampled_from(translations.LOCALES))
+def test_any_reason_fits_into_a_letter_and_the_info_table(reason: str, locale: translations.Locale):
     clean = reason.replace("\x00", "").encode(errors="ignore").decode()
     told = about(7, reason=clean, details={"reasons": [clean] * 3, "suggestions": clean, "categories": [clean]})
     nobodys = about(action="user_banned", reason=clean)
 
     for each in (told, nobodys):
-        words = wording.to_manager(each, locale, title=clean[:200])
+        words = messages.to_manager(each, locale, title=clean[:200])
         assert len(words.title) <= 200
-        letters.to_manager(each, words, locale, Site())
-        letters.to_owner(each, "needs_edit", wording.to_owner(each, "needs_edit", locale), locale, Site())
+        emails.to_manager(each, words, locale, Site())
+        emails.to_owner(each, "needs_edit", messages.to_owner(each, "needs_edit", locale), locale, Site())
 
 
 def test_a_link_leads_to_the_ad_on_the_site_or_in_the_administration():
     site = Site(POCKETWATCH_SITE_URL="https://cars.example/", POCKETWATCH_AD_PATH="/auto/{ad_id}?from=a b")
     told = about(7)
 
-    owners = letters.to_owner(told, "approved", wording.to_owner(told, "approved", "uk"), "uk", site)
-    managers = letters.to_manager(told, wording.to_manager(told, "uk"), "uk", site)
+    owners = emails.to_owner(told, "approved", messages.to_owner(told, "approved", "uk"), "uk", site)
+    managers = emails.to_manager(told, messages.to_manager(told, "uk"), "uk", site)
 
     assert owners.link == "https://cars.example/auto/7?from=a%20b"
     assert managers.link == "https://cars.example/admin/ads/carad/7/change/"
@@ -114,7 +130,7 @@ def test_a_link_leads_to_the_ad_on_the_site_or_in_the_administration():
 def test_attempts_that_nobody_counted_are_not_told():
     told = about(7, max_attempts=None)
 
-    letter = letters.to_owner(told, "needs_edit", wording.to_owner(told, "needs_edit", "en"), "en", Site())
+    letter = emails.to_owner(told, "needs_edit", messages.to_owner(told, "needs_edit", "en"), "en", Site())
 
     assert told.attempts_left is None
     assert getattr(letter, "attempts_left", 0) is None

@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from consumers.cleanup import open_files
-from consumers.cleanup.open_files import Held, OpenFiles, is_leased_elsewhere, look_around
+from consumers.cleanup.files import open_files
+from consumers.cleanup.files.open_files import (
+    Held,
+    OpenFiles,
+    is_leased_elsewhere,
+    look_around,
+)
 
 BLIND = Held(frozenset(), complete=False, seen_at=float("inf"))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pocketwatch.errors import TryLater
-from pocketwatch.storage import executor
 from pocketwatch.storage.database import Database, is_outage
-from pocketwatch.storage.executor import outlasting
+from pocketwatch.worker import executor
+from pocketwatch.worker.executor import outlasting
 
 REFUSING = "postgresql://user@127.0.0.1:1/x"
 

@@ -3,12 +3,12 @@
 import pytest
 from rich.console import Console
 
-from pocketwatch.cli import output
+from pocketwatch import terminal
 
 
 def shown(value: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(output.console, "width", 300)
-    output.print_table("figures", ["statistics"], [[value]])
+    monkeypatch.setattr(terminal.console, "width", 300)
+    terminal.print_table("figures", ["statistics"], [[value]])
     return capsys.readouterr().out
 
 
@@ -48,6 +48,6 @@ def test_what_others_have_written_gives_no_orders(
 
 
 def test_a_status_is_coloured_by_its_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(output, "console", Console(force_terminal=True, color_system="standard", width=80))
+    monkeypatch.setattr(terminal, "console", Console(force_terminal=True, color_system="standard", width=80))
 
     assert "\x1b[31mfailed" in shown("failed", capsys, monkeypatch)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from consumers.cleanup.overlap import overlapped
+from consumers.cleanup.pipeline import overlapped
 
 
 async def numbers(count: int) -> AsyncIterator[int]:

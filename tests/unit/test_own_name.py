@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pocketwatch.cli.running import own_name
+from pocketwatch.command import own_name
 from pocketwatch.errors import PocketwatchError
 
 

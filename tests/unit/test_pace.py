@@ -11,8 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from consumers.mail.breaker import WAITS, Breaker
-from consumers.mail.pace import MINUTE, SECOND, Line, Pace
+from pocketwatch.smtp.circuit_breaker import WAITS, Breaker
+from pocketwatch.smtp.rate_limit import (
+    MINUTE,
+    SECOND,
+    Line,
+    Pace,
+)
 
 
 class NoWaiting(selectors.SelectSelector):

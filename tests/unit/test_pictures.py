@@ -8,10 +8,16 @@ from email.policy import default
 import pytest
 from pydantic import ValidationError
 
-from consumers.mail import mime, pictures
-from consumers.mail.headers import message_id
-from consumers.mail.samples import AT, PICTURE, READER, SITE
-from schemas.letters import DailyReport, ReportChart
+from consumers.mail.compose import images as pictures
+from consumers.mail.compose import mime
+from consumers.mail.compose.headers import message_id
+from consumers.mail.compose.samples import (
+    AT,
+    PICTURE,
+    READER,
+    SITE,
+)
+from schemas.emails import DailyReport, ReportChart
 
 JPEG = base64.b64encode(b"\xff\xd8\xff\xe0 no PNG").decode()
 

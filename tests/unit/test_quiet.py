@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from consumers.mail.quiet import quiet_until, zone_of
+from consumers.mail.quiet_hours import quiet_until, zone_of
 
 KYIV = ZoneInfo("Europe/Kyiv")
 

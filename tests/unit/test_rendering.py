@@ -8,11 +8,11 @@ import pytest
 from jinja2 import UndefinedError
 from pydantic import ValidationError
 
-from consumers.mail.catalogues import LOCALES
-from consumers.mail.formats import cut
-from consumers.mail.rendering import Letters, Site
-from consumers.mail.samples import SAMPLES, SITE, UNSUBSCRIBE
-from schemas.letters import AnyLetter, ManagerAdEvent
+from consumers.mail.compose.rendering import Letters, Site
+from consumers.mail.compose.samples import SAMPLES, SITE, UNSUBSCRIBE
+from consumers.mail.compose.translations import LOCALES
+from schemas.emails import AnyLetter, ManagerAdEvent
+from templates.filters import cut
 
 
 @pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)

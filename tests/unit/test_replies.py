@@ -2,7 +2,13 @@
 
 import pytest
 
-from consumers.mail.replies import LONGEST, Outcome, Phase, judge, lost
+from pocketwatch.smtp.replies import (
+    LONGEST,
+    Outcome,
+    Phase,
+    judge,
+    lost,
+)
 
 DOMAIN = "the project's facts on e-mail"
 

@@ -4,8 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from pocketwatch.broker.retries import ATTEMPTS, Again, Dead, decide, wait_of
 from pocketwatch.errors import GiveUp, Malformed, TryLater
+from pocketwatch.worker.retry_policy import (
+    ATTEMPTS,
+    Again,
+    Dead,
+    decide,
+    wait_of,
+)
 
 
 @pytest.mark.parametrize(

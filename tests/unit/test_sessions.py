@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.cleanup import session_keys
-from consumers.cleanup.session_keys import Patterns, Rule, expiry_of, is_pointer, is_protected, pointer
-from consumers.cleanup.session_store import Page, walked
+from consumers.cleanup.sessions import keys
+from consumers.cleanup.sessions.keys import (
+    Patterns,
+    Rule,
+    expiry_of,
+    is_pointer,
+    is_protected,
+    pointer,
+)
+from consumers.cleanup.sessions.redis_store import Page, walked
 from pocketwatch import settings
 from pocketwatch.errors import SettingsError
 
@@ -152,7 +159,7 @@ def test_a_moment_in_iso_8601_is_read_from_json_and_from_hashes(text: str, momen
     if moment is None:
         assert expiry_of(value) is not None  # before the year 1, in UTC, is still a moment
     else:
-        assert expiry_of(value) == (moment - session_keys.EPOCH) // timedelta(microseconds=1)
+        assert expiry_of(value) == (moment - keys.EPOCH) // timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pocketwatch.cli.stack import app
+from console.cli.stack import app
 from pocketwatch.errors import StackError
 from pocketwatch.stack.state import Identity
 from tests.support.greeter import greeter

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pocketwatch.cli.mail import app
+from consumers.mail.commands import app
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack import catcher, probes
 from pocketwatch.stack.letters import forget, letter, letters

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from consumers.cleanup import aside, manifest
-from consumers.cleanup.files import Figures, Folder, Sweep
-from consumers.cleanup.manifest import ManifestUnusable
-from consumers.cleanup.static_files import Superseded, original_of
+from consumers.cleanup.files import manifest, safe_delete
+from consumers.cleanup.files.manifest import ManifestUnusable
+from consumers.cleanup.files.static_files import Superseded, original_of
+from consumers.cleanup.files.sweep import Figures, Folder, Sweep
 from pocketwatch.errors import GiveUp
 
 NOW = time.time()
@@ -322,14 +322,14 @@ def test_the_version_before_is_accepted_too(root: Path):
 
 def deploy_when_a_file_is_about_to_go(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     """Do something once, when everything has been looked at and the first file is about to be put aside."""
-    delete, once = aside.delete, threading.Lock()
+    delete, once = safe_delete.delete, threading.Lock()
 
-    def deploy_first(folder: int, name: str, proof: aside.Proof) -> bool:
+    def deploy_first(folder: int, name: str, proof: safe_delete.Proof) -> bool:
         if once.acquire(blocking=False):
             act()
         return delete(folder, name, proof)
 
-    monkeypatch.setattr(aside, "delete", deploy_first)
+    monkeypatch.setattr(safe_delete, "delete", deploy_first)
 
 
 def test_a_version_that_a_newer_release_uses_again_stays(root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from aiosmtplib import SMTPResponse, SMTPResponseException
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from consumers.mail.wire import LONGEST_REPLY, Wire
+from pocketwatch.smtp.protocol import LONGEST_REPLY, Wire
 
 STREAM = b"250 2.1.0 ok\r\n550-5.1.1 no\r\n550-5.1.1  such \r\n550 5.1.1 user\r\n354\r\n250 gr\xfcn\n"
 REPLIES = [(250, "2.1.0 ok"), (550, "5.1.1 no\n5.1.1  such\n5.1.1 user"), (354, ""), (250, "gr\ufffdn")]

@@ -8,7 +8,7 @@ from pocketwatch import settings
 from pocketwatch.clock import utc_now
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.storage.work import Transaction
+from pocketwatch.worker.context import Transaction
 from schemas import envelope as wire
 from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens

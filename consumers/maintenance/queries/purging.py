@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.maintenance.rules import Rule
+from consumers.maintenance.retention import Rule
 
 EXISTS = sa.text("SELECT to_regclass(:table) IS NOT NULL")
 # Both walks name what they go through by its place in the table, and skip rows that somebody holds.

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from linkify_it import LinkifyIt  # type: ignore[import-untyped]
 from pydantic import Field
 
-from consumers.moderation.rules.reading import Reading
 from consumers.moderation.rules.rule import TextRule
+from consumers.moderation.rules.text import Reading
 
 LONGEST_TOKEN = 250  # signs that are looked at together: no host's name is longer
 

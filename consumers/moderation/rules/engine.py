@@ -11,8 +11,8 @@ from types import MappingProxyType
 from consumers.moderation.rules import loading
 from consumers.moderation.rules.combinations import Combination
 from consumers.moderation.rules.model import VERDICTS, AdText, Hit, Opinion, Severity, Verdict
-from consumers.moderation.rules.reading import Reading
 from consumers.moderation.rules.rule import Rule, TextRule
+from consumers.moderation.rules.text import Reading
 from pocketwatch.clock import utc_now
 
 LONGEST_EXCERPT = 60

@@ -9,15 +9,15 @@ from pydantic import ValidationError
 
 from consumers.moderation.rules.addresses import Email, Link
 from consumers.moderation.rules.combinations import Combination
-from consumers.moderation.rules.figures import Mileage, Price, Year
 from consumers.moderation.rules.messengers import Messenger
 from consumers.moderation.rules.payments import Card, Wallet
 from consumers.moderation.rules.phones import Phone
 from consumers.moderation.rules.rule import Rule
+from consumers.moderation.rules.values import Mileage, Price, Year
 from consumers.moderation.rules.wording import Empty, Shouting
 from consumers.moderation.rules.wordlists import Phrases, Words
-from pocketwatch.broker.malformed import explain
 from pocketwatch.errors import SettingsError
+from schemas.validation_errors import explain
 
 DEFAULT = Path(__file__).parent / "rules.toml"
 KINDS: dict[str, type[Rule]] = {

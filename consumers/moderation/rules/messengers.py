@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from consumers.moderation.rules.reading import Reading
 from consumers.moderation.rules.rule import TextRule
+from consumers.moderation.rules.text import Reading
 
 HANDLE = r"@?[a-z][a-z0-9_.]{3,31}(?![\w@])"
 AT_NAME = re.compile(rf"(?<![\w.@/+-])@{HANDLE[2:]}")

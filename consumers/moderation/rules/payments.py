@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from consumers.moderation.rules.reading import Reading
 from consumers.moderation.rules.rule import TextRule
+from consumers.moderation.rules.text import Reading
 
 CARD = re.compile(r"(?<![\d-])[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{4}(?![\d-])")
 # Ethereum and its kin; Bitcoin with and without bech32; Tron. Base 58 has no 0, O, I and l.

@@ -9,8 +9,8 @@ import phonenumbers
 from pydantic import AfterValidator
 
 from consumers.moderation.rules.numerals import dictated, lettered
-from consumers.moderation.rules.reading import Reading
 from consumers.moderation.rules.rule import TextRule
+from consumers.moderation.rules.text import Reading
 
 FEWEST_DIGITS = 9
 LONGEST_ZONE = 1000  # signs that are looked at together

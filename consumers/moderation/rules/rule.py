@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.moderation.rules.model import Locale, Severity
-from consumers.moderation.rules.reading import Reading
+from consumers.moderation.rules.text import Reading
 
 
 class Texts(BaseModel):

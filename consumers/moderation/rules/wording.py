@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from consumers.moderation.rules.folding import plain
-from consumers.moderation.rules.reading import Reading
+from consumers.moderation.rules.normalize import plain
 from consumers.moderation.rules.rule import TextRule
+from consumers.moderation.rules.text import Reading
 
 LONG_WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are mostly abbreviations
 SOME_WORD = re.compile(r"[^\W_]+")

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from consumers.moderation.rules.folding import APOSTROPHES, plain
-from consumers.moderation.rules.reading import Reading, Word
+from consumers.moderation.rules.normalize import APOSTROPHES, plain
 from consumers.moderation.rules.rule import TextRule
+from consumers.moderation.rules.text import Reading, Word
 
 GAP = "..."  # of a phrase: up to three words in between
 ENTRY = re.compile(r"\*?[\w'*]+")

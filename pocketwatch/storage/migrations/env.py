@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from pocketwatch.storage.schema import OURS, VERSION_TABLE
+from pocketwatch.storage.migrate import OURS, VERSION_TABLE
 from pocketwatch.storage.tables.suite import metadata
 
 connection: Connection = context.config.attributes["connection"]

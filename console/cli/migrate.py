@@ -1,0 +1,33 @@
+"""`migrate`: the suite's tables and the whole broker topology."""
+
+from pocketwatch.broker.publisher import Publisher
+from pocketwatch.broker.topology import with_celery
+from pocketwatch.command import read_settings, run
+from pocketwatch.settings import Settings
+from pocketwatch.storage import migrate as migrations
+from pocketwatch.storage.database import Database
+from pocketwatch.terminal import console
+
+
+def migrate() -> None:
+    """Make the suite's tables, and every exchange and queue. Safe to repeat.
+
+    Example: pocketwatch migrate
+    """
+    settings = read_settings()
+    run(migrate_both(settings))
+
+
+async def migrate_both(settings: Settings) -> None:
+    """Database first: a consumer that finds its queue must find its tables too."""
+    database = Database(settings.database_url, name="pocketwatch migrate")
+    try:
+        await database.ready(patience=settings.servers.patience)
+        applied = await migrations.migrate(database)
+    finally:
+        await database.close()
+    console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
+    topology, patience = with_celery(settings.bridge.celery_queue), settings.servers.patience
+    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=patience, topology=topology):
+        pass
+    console.print(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues declared")

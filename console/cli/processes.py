@@ -1,0 +1,42 @@
+"""The processes: `publish`, `consume`, `run`. Each runs in the foreground until SIGTERM or Ctrl-C."""
+
+from typing import Annotated
+
+import typer
+
+from consumers.app import GROUPS, routers
+from pocketwatch.command import read_settings, run, serve
+from pocketwatch.worker.app import Consuming
+from publishers.app import Publishing
+
+
+def publish() -> None:
+    """Publish the ticks of the schedule, and what consumers ask for. Run as many as you like.
+
+    Example: pocketwatch publish
+    """
+    settings = read_settings(quiet=False)
+    run(serve([Publishing(settings)], settings))
+
+
+def consume(
+    groups: Annotated[
+        list[str] | None, typer.Argument(help=f"Any of: {', '.join(GROUPS)}; all when none is named.")
+    ] = None,
+) -> None:
+    """Consume the queues of these groups.
+
+    Example: pocketwatch consume cleanup
+    """
+    settings = read_settings(quiet=False)
+    wanted = routers(groups or [], settings)
+    run(serve([Consuming(settings, wanted, role=" ".join(groups or ["all"]))], settings))
+
+
+def run_all() -> None:
+    """Run the publishers and all consumers in one process, for a small site.
+
+    Example: pocketwatch run
+    """
+    settings = read_settings(quiet=False)
+    run(serve([Consuming(settings, routers([], settings), role="all"), Publishing(settings)], settings))

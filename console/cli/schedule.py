@@ -1,0 +1,162 @@
+"""`schedule`: what fires when, whether each entry's way to its job is whole, and pausing an entry."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pocketwatch.broker.publisher import Publisher
+from pocketwatch.clock import parse_duration, utc_now
+from pocketwatch.command import (
+    database,
+    own_name,
+    quickly,
+    read_settings,
+    run,
+)
+from pocketwatch.errors import PocketwatchError
+from pocketwatch.settings import Settings
+from pocketwatch.storage import pauses
+from pocketwatch.terminal import (
+    AsJson,
+    console,
+    print_json,
+    print_table,
+)
+from publishers import route_check
+from publishers.cron import next_fire
+from publishers.schedule import Entry, Schedule, load
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="What fires when.")
+
+File = Annotated[Path | None, typer.Option("--file", help="Another schedule file than the one of the settings.")]
+
+
+@app.command("list")
+def list_entries(file: File = None, as_json: AsJson = False) -> None:
+    """Show every entry and when it fires next.
+
+    Example: pocketwatch schedule list
+    """
+    settings = read_settings()
+    schedule = load(file or settings.running.schedule)
+    paused = run(_paused(settings)) if settings.servers.database_url else {}
+    rows = [_row(entry, paused.get(entry.name)) for entry in schedule.entries]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("name", "job", "cron", "timezone", "next", "payload", "state", "why")
+        print_table("schedule", columns, [[row[column] for column in columns] for row in rows])
+
+
+def _row(entry: Entry, pause: str | None) -> dict[str, Any]:
+    following = next_fire(entry, utc_now())
+    state = "disabled" if not entry.enabled else pause or "on"
+    return {
+        "name": entry.name,
+        "job": entry.job,
+        "cron": entry.cron,
+        "timezone": entry.timezone.key,
+        "next": following.astimezone(entry.timezone) if following and entry.enabled else None,
+        "payload": entry.payload,
+        "catch_up": entry.catch_up,
+        "state": state,
+        "why": entry.why,
+    }
+
+
+async def _paused(settings: Settings) -> dict[str, str]:
+    async with database(settings, "schedule") as opened, opened.begin() as connection:
+        found = await pauses.in_force(connection)
+    return {name: _words(row) for name, row in found.items()}
+
+
+def _words(pause: Any) -> str:
+    until = f" until {pause.expires_at:%Y-%m-%d %H:%M} UTC" if pause.expires_at else ""
+    return f"paused by {pause.author}{until}: {pause.reason}"
+
+
+@app.command("check")
+def check(file: File = None, as_json: AsJson = False) -> None:
+    """Prove each entry: its job exists, takes the payload, has a queue bound for it, and somebody consumes it.
+
+    Ends with 1 when an entry could not fire; a missing consumer is only a warning, for it may start later.
+
+    Example: pocketwatch schedule check --file /etc/pocketwatch/schedule.toml
+    """
+    settings = read_settings()
+    schedule = load(file or settings.running.schedule)
+    found = run(_routes(settings, schedule))
+    rows = [_proof(route) for route in found]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("name", "job", "queue", "consumers", "result", "problem")
+        print_table("routes", columns, [[row[column] for column in columns] for row in rows])
+    raise typer.Exit(int(any(row["result"] == "problem" for row in rows)))
+
+
+async def _routes(settings: Settings, schedule: Schedule) -> list[route_check.Route]:
+    async with Publisher(settings.rabbitmq_urls, role="check", patience=quickly(settings)) as publisher:
+        return await route_check.look(publisher.connection, schedule.enabled)
+
+
+def _proof(route: route_check.Route) -> dict[str, Any]:
+    result = "problem" if route.consumers is None else "ok" if route.consumers else "warning"
+    return {
+        "name": route.entry.name,
+        "job": route.entry.job,
+        "queue": route.queue,
+        "consumers": route.consumers,
+        "result": result,
+        "problem": route.problem,
+    }
+
+
+@app.command("pause")
+def pause(
+    entry: Annotated[str, typer.Argument(help="The entry's name.")],
+    reason: Annotated[str, typer.Option(help="Why; shown to everybody.")],
+    expires: Annotated[
+        str | None, typer.Option("--for", help="How long, such as 6h or 2d; without end by default.")
+    ] = None,
+    author: Annotated[str | None, typer.Option(help="Who says so; your user name by default.")] = None,
+) -> None:
+    """Let an entry not fire for a while. What falls due meanwhile is decided by its catch_up when it is resumed.
+
+    Example: pocketwatch schedule pause clean-generated-media-weekly --for 2d --reason "disk is being moved"
+    """
+    settings = read_settings()
+    load(settings.running.schedule).entry(entry)
+    if not reason.strip():
+        raise PocketwatchError("--reason must say something")
+    try:
+        until = None if expires is None else utc_now() + parse_duration(expires)
+    except ValueError as error:
+        raise PocketwatchError(f"--for: {error}") from error
+    who = author or own_name(option="--author")
+    if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
+        raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
+    console.print(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
+
+
+@app.command("resume")
+def resume(
+    entry: Annotated[str, typer.Argument(help="The entry's name.")],
+    author: Annotated[str | None, typer.Option(help="Who says so; your user name by default.")] = None,
+) -> None:
+    """Let a paused entry fire again.
+
+    Example: pocketwatch schedule resume clean-generated-media-weekly
+    """
+    settings = read_settings()
+    load(settings.running.schedule).entry(entry)
+    who = author or own_name(option="--author")
+    if not run(_change(settings, lambda db: pauses.resume(db, entry, author=who))):
+        raise PocketwatchError(f'entry "{entry}" is not paused')
+    console.print(f"{entry} fires again")
+
+
+async def _change(settings: Settings, change: Any) -> bool:
+    async with database(settings, "schedule") as opened, opened.begin() as connection:
+        return bool(await change(connection))

@@ -1,0 +1,226 @@
+"""`analytics`: what the analytics jobs have found, and whether their roll-ups are true."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+from rich.progress import Progress
+
+from consumers.analytics.quick_stats import Figures
+from consumers.analytics.rollup import rollup
+from consumers.analytics.rollup import verify as verifying
+from consumers.analytics.rollup.verify import Verified
+from consumers.analytics.transactions import polite
+from pocketwatch.command import database, read_settings, run
+from pocketwatch.errors import PocketwatchError
+from pocketwatch.settings import Settings
+from pocketwatch.terminal import (
+    AsJson,
+    console,
+    print_json,
+    print_table,
+)
+
+app = typer.Typer(no_args_is_help=True)
+
+KINDS = ("quick_stats", "platform", "daily_report")
+LOCALES = ("uk", "en", "ru")
+FIGURES = tuple(Figures.__dataclass_fields__)
+BARS = "▁▂▃▄▅▆▇█"
+SHOWN = 10  # rows of a table that are shown to people
+NEWEST = sa.text("""
+    SELECT kind, locale, period, payload, generated_at, expires_at FROM analytics_snapshots
+    WHERE kind = :kind AND (locale IS NULL OR locale = :locale) ORDER BY period DESC, generated_at DESC LIMIT 48
+""")
+
+
+@app.callback()
+def analytics() -> None:
+    """What the analytics jobs have found, and whether their roll-ups are true."""
+
+
+@app.command("show")
+def show(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")] = "quick_stats",
+    locale: Annotated[str, typer.Option(help=f"The language: {', '.join(LOCALES)}.")] = "uk",
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest snapshot of a kind.
+
+    Example: pocketwatch analytics show platform --locale en
+    """
+    if kind not in KINDS:
+        raise PocketwatchError(f'there is no kind "{kind}"; known are {", ".join(KINDS)}')
+    if locale not in LOCALES:
+        raise PocketwatchError(f'there is no language "{locale}"; known are {", ".join(LOCALES)}')
+    snapshots = run(_newest(read_settings(), kind, locale))
+    if not snapshots:
+        raise PocketwatchError(f"there is no snapshot yet; run: pocketwatch trigger analytics.{kind} --wait")
+    snapshot, history = snapshots[0], [past["payload"] for past in reversed(snapshots)]
+    if as_json:
+        print_json(snapshot)
+        return
+    try:
+        tables = list(_tables(kind, snapshot["payload"], history))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise PocketwatchError(
+            f"the snapshot of {snapshot['period']} has another form than this version shows; read it with --json"
+        ) from error
+    console.print(f"[bold]{kind}[/] of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
+    for title, columns, rows in tables:
+        print_table(title, columns, rows)
+
+
+async def _newest(settings: Settings, kind: str, locale: str) -> list[dict[str, Any]]:
+    """Newest first."""
+    async with database(settings, "analytics") as opened, opened.begin() as connection:
+        found = await connection.execute(NEWEST, {"kind": kind, "locale": locale})
+        return [dict(row) for row in found.mappings()]
+
+
+@app.command("verify")
+def verify(
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="How many segments, and how many days.")] = 50,
+    every: Annotated[bool, typer.Option("--all", help="Everything, not a sample.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the roll-ups with the rows that they were counted from; exit code 1 when they differ.
+
+    Example: pocketwatch analytics verify --sample 200
+    """
+    found = run(_verify(read_settings(), None if every else sample))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        console.print(f"{found.segments} segments and {found.days} days compared, {len(found.differences)} differences")
+        if found.differences:
+            rows = [[each.what, each.where, each.rolled_up, each.there] for each in found.differences]
+            print_table("differences", ("figure", "where", "rolled up", "there"), rows)
+    if found.differences:
+        raise typer.Exit(1)
+
+
+async def _verify(settings: Settings, sample: int | None) -> Verified:
+    async with database(settings, "analytics") as opened:
+        with polite():
+            return await verifying.verify(opened, settings, sample=sample)
+
+
+@app.command("rebuild")
+def rebuild() -> None:
+    """Forget the roll-ups and count everything anew; the jobs may go on meanwhile.
+
+    Example: pocketwatch analytics rebuild
+    """
+    done = run(_rebuild(read_settings()))
+    console.print(" ".join(f"{name}={count}" for name, count in done.items()))
+
+
+async def _rebuild(settings: Settings) -> dict[str, int]:
+    async with database(settings, "analytics") as opened:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("counting", total=1.0)
+
+            async def show_progress(share: float) -> None:
+                bar.update(task, completed=share)
+
+            with polite():
+                return await rollup.rebuild(opened, settings, progress=show_progress)
+
+
+Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]
+
+
+def _tables(kind: str, payload: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Tables:
+    if kind == "quick_stats":
+        yield (
+            "figures",
+            ("figure", "now", "lately"),
+            [[name, payload[name], sparkline([past.get(name) for past in history])] for name in FIGURES],
+        )
+    elif kind == "platform":
+        yield from _platform(payload)
+    else:
+        yield from _report(payload)
+
+
+def _platform(payload: Mapping[str, Any]) -> Tables:
+    yield "overview", ("figure", "value"), [[name, payload["overview"][name]["text"]] for name in FIGURES]
+    yield "makes", ("make", "active ads"), [[row["make"], row["text"]] for row in payload["top_makes"][:SHOWN]]
+    yield "regions", ("region", "active ads"), [[row["name"], row["text"]] for row in payload["regions"][:SHOWN]]
+    yield (
+        "prices",
+        ("make", "ads", "lower quartile", "median", "upper quartile"),
+        [[row["make"], row["text"], *row["texts"]] for row in payload["prices"][:SHOWN]],
+    )
+    lately = payload["lately"]
+    ads, views = [day["ads"] for day in lately["by_day"]], [day["views"] for day in lately["views_by_day"]]
+    yield (
+        f"since {lately['since']}",
+        ("figure", "all", "by day"),
+        [["new ads", lately["ads"]["text"], sparkline(ads)], ["views", lately["views"]["text"], sparkline(views)]],
+    )
+    yield "by status", ("status", "ads"), [[row["label"], row["text"]] for row in payload["ads_by_status"]]
+    funnel = payload["funnel"]
+    yield (
+        "from submitted to active",
+        ("submitted", "decided", "active", "median time"),
+        [[*(funnel[name]["text"] for name in ("submitted", "decided", "active")), funnel["median_time"]["text"]]],
+    )
+    yield (
+        "rates",
+        ("currency", "UAH", "of", "source"),
+        [[row["currency"], row["text"], row["rate_date"], row["source"]] for row in payload["rates"]],
+    )
+
+
+def _report(payload: Mapping[str, Any]) -> Tables:
+    """What nobody knows is a question mark."""
+    lately = {name: [day[name] for day in payload["lately"]] for name in (row["name"] for row in payload["figures"])}
+    yield (
+        f"figures of {payload['day']}",
+        ("figure", "the day", "the day before", "", "same weekday, mean of 4", "", "28 days"),
+        [
+            [row["label"], *(_known(row["texts"][name]) for name in COLUMNS), sparkline(lately[row["name"]])]
+            for row in payload["figures"]
+        ],
+    )
+    yield (
+        "rates",
+        ("currency", "UAH", "change", "of", "source"),
+        [
+            [row["currency"], row["texts"]["rate"], _known(row["texts"]["change"]), row["rate_date"], row["source"]]
+            for row in payload["rates"]
+        ],
+    )
+    yield (
+        "the night's runs",
+        ("job", "runs", "partial", "failed", "given up", "seconds"),
+        [
+            [row[name] for name in ("job", "runs", "partial", "failed", "dead", "seconds")]
+            for row in payload["runs"] or ()
+        ],
+    )
+    yield (
+        "missing",
+        ("what", "which", "known since"),
+        [[gap["label"], ", ".join(gap["names"]), gap["since"] or ""] for gap in payload["missing"]],
+    )
+
+
+COLUMNS = ("value", "day_before", "change", "weekday_mean", "change_to_usual")
+
+
+def _known(text: str | None) -> str:
+    return "?" if text is None else text
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """The course of some numbers as small bars; where one is missing, a blank."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, span = min(known), (max(known) - min(known)) or 1
+    return "".join(" " if value is None else BARS[int((value - low) / span * (len(BARS) - 1))] for value in values)

@@ -1,0 +1,26 @@
+"""Generated media: once a week, files below the media root that were not modified for the retention go."""
+
+from datetime import timedelta
+
+from faststream.rabbit import RabbitRouter
+
+from consumers.cleanup.files import job
+from consumers.cleanup.files.sweep import Sweep
+from pocketwatch.broker.topology import CLEANUP_MEDIA
+from pocketwatch.errors import GiveUp
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
+from schemas.ticks import CleanMedia
+
+router = RabbitRouter()
+
+
+@consumer(router, CLEANUP_MEDIA)
+async def clean_media(tick: CleanMedia, work: Transaction) -> None:
+    """What was generated can be generated again; only its age decides."""
+    root = work.settings.files.media_root
+    if root is None:
+        raise GiveUp("POCKETWATCH_MEDIA_ROOT is not set, so there is nothing that may be cleaned")
+    cutoff = work.now - timedelta(days=tick.retention_days)
+    sweep = Sweep(root=root, older_than=cutoff.timestamp(), max_share=tick.max_share)
+    await job.run(sweep, work, tick=tick, dry_run=tick.dry_run)

@@ -1,0 +1,129 @@
+"""Submitted ads: each is judged, and becomes active, goes back to its owner, is refused, or waits for a person.
+
+read ─► judge (rules, classifier) ─► hold ─► still the same? ─► status, decision, notices and fact together
+  ▲        without a transaction                │
+  └───────────────── edited meanwhile ──────────┘
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from faststream.rabbit import RabbitRouter
+from sqlalchemy.exc import DBAPIError
+
+from consumers.moderation.review import queries
+from consumers.moderation.review.ad import Ad, Owner, Past
+from consumers.moderation.review.announcements import messages
+from consumers.moderation.review.decisions import (
+    Decision,
+    Judgement,
+    decide,
+    is_over_limit,
+    refuse,
+    why_not,
+)
+from consumers.moderation.review.judge import judge, rules_of
+from pocketwatch.broker.topology import MODERATION_REVIEW
+from pocketwatch.errors import TryLater
+from pocketwatch.settings import Settings
+from pocketwatch.storage import locks
+from pocketwatch.storage.database import sqlstate
+from pocketwatch.storage.tables.suite import moderation_decisions
+from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.middleware import consumer
+from schemas.moderation import AdSubmitted
+
+LOOKS = 3  # at an ad that is edited each time before it can be decided upon
+EDITED_FOR, LOCKED_FOR = timedelta(minutes=1), timedelta(minutes=1)
+NO_AD = "there is no such ad (any more)"
+
+
+def router(settings: Settings) -> RabbitRouter:
+    """The router of submitted ads.
+
+    Raises:
+        SettingsError: when the rules of the settings cannot be used.
+    """
+    rules_of(settings.moderation.rules)
+    made = RabbitRouter()
+    consumer(made, MODERATION_REVIEW)(review_ad)
+    return made
+
+
+async def review_ad(wish: AdSubmitted, work: Transaction) -> None:
+    """Only what was judged is decided upon: an ad that was edited meanwhile is judged again."""
+    for _ in range(LOOKS):
+        async with work.batch() as connection:
+            ad = await queries.ad(connection, wish.ad_id)
+            if ad is None:
+                return work.skip(NO_AD)
+            owner = await queries.owner(connection, ad.owner_id, locale=wish.locale)
+            past = await queries.past(connection, ad)
+        if (reason := why_not(ad, past, rules=rules_version(work))) is not None:
+            return work.skip(reason)
+        judgement = None if is_refused(owner, past) else await judge(ad, owner, past, work.settings.moderation)
+        if await settle(ad, owner, judgement, work):
+            return None
+    raise TryLater(f"ad {wish.ad_id} is edited faster than it can be judged", after=EDITED_FOR)
+
+
+def rules_version(work: Transaction) -> str:
+    """The version of the rules in force."""
+    return rules_of(work.settings.moderation.rules).version
+
+
+def is_refused(owner: Owner, past: Past) -> bool:
+    """Whether the ad is refused without a look at it."""
+    return owner.may_bypass is None and is_over_limit(past)
+
+
+async def settle(judged: Ad, owner: Owner, judgement: Judgement | None, work: Transaction) -> bool:
+    """Decide, unless the ad is not any more what was judged: then False. Attempts are counted while it is held."""
+    connection = await work.session.connection()
+    with _briefly():
+        await locks.wait_for_locks_only_briefly(connection)
+        now = await queries.hold(connection, judged.id)
+    past = await queries.past(connection, judged)
+    if now != judged or (judgement is None) != is_refused(owner, past):
+        await work.session.rollback()
+        return False
+    if (reason := why_not(judged, past, rules=rules_version(work))) is not None:
+        work.skip(reason)  # a twin was faster
+        return True
+    decision = refuse(owner, past) if judgement is None else decide(judgement, past)
+    await queries.settle(connection, judged, decision)
+    tell(judged, owner, decision, work)
+    return True
+
+
+@contextmanager
+def _briefly() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
+            raise
+        raise TryLater("the ad is locked by somebody else", after=LOCKED_FOR) from error
+
+
+def tell(ad: Ad, owner: Owner, decision: Decision, work: Transaction) -> None:
+    """The decision with its reasons, for the record; and whoever is to hear of it."""
+    judgement = decision.judgement
+    work.add(
+        moderation_decisions,
+        ad_id=ad.id,
+        action=decision.action,
+        from_status=ad.status,
+        to_status=decision.to_status,
+        reason=judgement.reason,
+        actor=judgement.actor,
+        message_id=work.message_id,
+        details={**judgement.details, "attempts": decision.attempts, "locale": owner.locale},
+        content_hash=ad.words.hash,
+        rules_version=judgement.rules,
+        scores=None if judgement.scores is None else dict(judgement.scores),
+    )
+    for message in messages(ad, owner, decision, now=work.now):
+        work.send(message.exchange, message.routing_key, message)
+    work.record(ad_id=ad.id, decision=decision.action, status=decision.to_status, attempts=decision.attempts)

@@ -1,0 +1,48 @@
+"""Errands: messages whose effect lies outside; handled at the same time, and claimed together when they are done."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
+from pocketwatch.worker.batch_executor import GroupCommit
+from pocketwatch.worker.batcher import Gathering
+from pocketwatch.worker.context import Errand, Work
+from pocketwatch.worker.executor import Outcome
+from schemas.envelope import Envelope
+from schemas.message import Message
+
+Handler = Callable[[Any, Errand], Awaitable[None]]
+
+
+class Errands:
+    """Runs one consumer's handler for many messages at the same time, and commits what they told in groups.
+
+    Args:
+        consumer: the name under which messages are claimed and logged; its queue's.
+        resource: what each errand finds under this name.
+    """
+
+    def __init__(
+        self, consumer: str, handler: Handler, database: Database, settings: Settings, *, resource: Any = None
+    ) -> None:
+        self.claims = GroupCommit(consumer, _tell, database)
+        self._handler, self._settings, self._resource = handler, settings, resource
+        self._gathering = Gathering(database)
+
+    async def handle(self, envelope: Envelope, message: Message) -> Outcome:
+        """Return when the effect has happened and is claimed."""
+        errand = Errand(envelope, gathering=self._gathering, settings=self._settings, resource=self._resource)
+        await self._handler(message, errand)
+        return await self.claims.handle(envelope, errand)
+
+    async def run(self) -> None:
+        """Commit group after group. Must outlive the consumer."""
+        await self.claims.run()
+
+
+async def _tell(errand: Errand, work: Work) -> None:
+    """What the errand told is told again, in the transaction that claims it."""
+    work.rows += errand.rows
+    work.statistics |= errand.statistics
+    work.status, work.reason = errand.status, errand.reason
