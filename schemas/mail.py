@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from schemas.emails import Letter
+from schemas.emails import Email
 from schemas.message import Message, Tick
 from schemas.moderation import Id
 
@@ -38,7 +38,7 @@ class MailRequested(Message):
     routing_key: ClassVar[str] = "mail.requested"
 
     to: Address
-    letter: Letter
+    letter: Email
     locale: Locale = "uk"
     key: Annotated[str, Field(min_length=1, max_length=600, pattern=PRINTABLE)] | None = None
     user_id: Id | None = None

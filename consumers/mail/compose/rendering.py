@@ -12,7 +12,7 @@ from consumers.mail.compose.translations import (
     callables,
     known,
 )
-from schemas.emails import LETTERS, Letter
+from schemas.emails import LETTERS, Email
 from templates.filters import filters
 
 BLANK_LINES = re.compile(r"\n{3,}")
@@ -44,7 +44,7 @@ class _Parts:
     html: Template
 
 
-class Letters:
+class Emails:
     """Every letter in every language, its templates compiled; made once, for `timezone` is where its readers live."""
 
     def __init__(self, site: Site, timezone: str) -> None:
@@ -55,7 +55,7 @@ class Letters:
             for name in LETTERS
         }
 
-    def render(self, letter: Letter, locale: str, *, unsubscribe_url: str | None = None) -> Rendered:
+    def render(self, letter: Email, locale: str, *, unsubscribe_url: str | None = None) -> Rendered:
         """The letter in this language, or in Ukrainian where we do not have it.
 
         Raises:
