@@ -1,12 +1,13 @@
 """Letters that are asked for, and people who want no more of them."""
 
 from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from schemas.emails import Email
+from schemas.locale import Locale
 from schemas.message import Message, Tick
 from schemas.moderation import Id
 
@@ -23,7 +24,6 @@ def _address(text: str) -> str:
 
 
 Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(_address)]
-Locale = Literal["uk", "en", "ru"]
 
 
 class MailRequested(Message):

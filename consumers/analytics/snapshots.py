@@ -21,9 +21,9 @@ from pocketwatch.storage.redis import connected
 from pocketwatch.storage.tables.suite import analytics_snapshots
 from pocketwatch.worker.context import JobContext
 from schemas.facts import ReportReady
+from schemas.locale import Locale
 
 Kind = Literal["quick_stats", "platform", "daily_report"]
-Locale = Literal["uk", "en", "ru"]
 
 PREFIX = "pocketwatch:analytics:"
 # Several times the distance between two runs: one that fails is bridged, several are not passed off as the present.

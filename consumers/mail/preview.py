@@ -9,10 +9,10 @@ from jinja2 import Environment, PackageLoader
 from consumers.mail.compose import images, mime, samples
 from consumers.mail.compose.headers import message_id
 from consumers.mail.compose.rendering import Emails, Rendered
-from consumers.mail.compose.translations import LOCALES
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.terminal import console
 from schemas.emails import Email
+from schemas.locale import LOCALES
 
 
 def preview(

@@ -1,10 +1,10 @@
-"""Group commit: many messages share one transaction, and each is answered on its own.
+"""Group commit: many messages share one transaction, and each is acknowledged on its own.
 
     delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each answered ─► each acknowledged
 
-A handler tells its `EventContext` what to write and publish; it executes nothing. So a group can be run again in
-halves until the message that the database refuses stands alone. A group is what arrived while the last one was committed: no
-timer, a single message leaves at once. Why, and what was measured: docs/decisions/0001-group-commit.md.
+A handler tells its `EventContext` what to write and publish; it executes nothing. A batch can therefore be run again in
+halves until the message that the database refuses is alone. A batch is what arrived while the last one was committed:
+no timer, a single message is handled at once. Why, and what was measured: docs/decisions/0001-group-commit.md.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from consumers.analytics.report.figures import Report
 from consumers.mail.compose import images
 from consumers.mail.compose.rendering import Emails
 from consumers.mail.compose.samples import UNSUBSCRIBE
-from consumers.mail.compose.translations import LOCALES
+from schemas.locale import LOCALES
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 800)

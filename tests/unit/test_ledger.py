@@ -43,7 +43,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> SideEffectContext:
+def context(tmp_path: Path) -> SideEffectContext:
     nowhere = Database("postgresql://user@127.0.0.1:1/x")
     return SideEffectContext(envelope(1), gathering=Batcher(nowhere), settings=settings.load({}, folder=tmp_path))
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from consumers.mail.compose.rendering import Emails, Site
 from consumers.mail.compose.samples import SAMPLES, SITE, UNSUBSCRIBE
-from consumers.mail.compose.translations import LOCALES
 from schemas.emails import AnyEmail, ManagerAdEvent
+from schemas.locale import LOCALES
 from templates.filters import cut
 
 

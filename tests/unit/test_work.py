@@ -25,12 +25,12 @@ TRIED = Envelope(
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> JobContext:
+def job(tmp_path: Path) -> JobContext:
     loaded, nowhere = settings.load({}, folder=tmp_path), Database("postgresql://user@127.0.0.1:1/x")
     return JobContext(Run(TRIED.routing_key, TRIED), utc_now(), database=nowhere, settings=loaded, stopping=bool)
 
 
-@pytest.mark.parametrize("way", ["hand_on", "forward"])
+@pytest.mark.parametrize("way", ["continue_with", "republish"])
 def test_what_is_handed_on_begins_with_its_first_attempt(job: JobContext, way: str):
     getattr(job, way)(CleanTokens())
 

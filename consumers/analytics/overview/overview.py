@@ -19,7 +19,8 @@ from pocketwatch.broker.topology import ANALYTICS_PLATFORM
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
-from schemas.ticks import Locale, PlatformAnalytics
+from schemas.locale import Locale
+from schemas.ticks import PlatformAnalytics
 
 KEPT_FOR = timedelta(days=7)
 NOT_PRESENTED = "figures could not be presented in a language"

@@ -6,7 +6,6 @@ Asked for again it is made again, from what is known by then; a letter goes to e
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import get_args
 from zoneinfo import ZoneInfo
 
 from faststream.rabbit import RabbitRouter
@@ -25,13 +24,13 @@ from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas import emails
 from schemas.catalogue import CATALOGUE
+from schemas.locale import LOCALES, Locale
 from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
 from schemas.message import Tick
-from schemas.ticks import DailyReport, Locale
+from schemas.ticks import DailyReport
 
 EARLIEST = date(1970, 1, 1)
 KEPT_FOR = timedelta(days=400)
-LOCALES: tuple[Locale, ...] = get_args(Locale)
 ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 # Messages that come in thousands are no runs of the night; nor is this report, of itself.
 JOBS = [key for key, message in CATALOGUE.items() if issubclass(message, Tick) and message is not DailyReport]

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from consumers.mail.compose.css import Templates
-from consumers.mail.compose.translations import (
-    LOCALES,
-    Locale,
-    callables,
-    known,
-)
+from consumers.mail.compose.translations import callables
 from schemas.emails import LETTERS, Email
+from schemas.locale import LOCALES, Locale
 from templates.filters import filters
+from templates.translations import match_locale
 
 BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -61,7 +58,7 @@ class Emails:
         Raises:
             jinja2.UndefinedError: when a template names what its letter does not have; tests render them all.
         """
-        language = known(locale)
+        language = match_locale(locale)
         parts = self._parts[letter.name, language]
         subject = " ".join(parts.subject.render(letter=letter).split())
         facts = {"letter": letter, "subject": subject, "unsubscribe_url": unsubscribe_url}

@@ -9,7 +9,7 @@ from consumers.moderation.notices.notice import MOST_LINES, About
 from pocketwatch.settings import Site
 from schemas import emails
 from schemas.emails import Email
-from schemas.mail import Locale
+from schemas.locale import Locale
 
 MOST_PARAGRAPHS = 50
 IN_A_PATH = "/?=&#%~:+,;@!$'()*"

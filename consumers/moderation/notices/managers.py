@@ -12,7 +12,6 @@ from consumers.moderation.notices import (
     messages,
     queries,
     records,
-    translations,
 )
 from consumers.moderation.notices.actions import TO_BE_SEEN
 from consumers.moderation.notices.notice import About, ads_of, moment_of
@@ -23,7 +22,7 @@ from pocketwatch.settings import Settings, Site
 from pocketwatch.worker.context import EventContext
 from pocketwatch.worker.middleware import consumer
 from schemas.emails import Email
-from schemas.mail import Locale
+from schemas.locale import DEFAULT_LOCALE, Locale
 from schemas.moderation import Channel, ManagerNotice
 
 # Notices in one transaction. Each writes up to four rows a manager: a hundred of them to two hundred managers took
@@ -155,4 +154,4 @@ def one_an_address(managers: Iterable[Manager]) -> Iterator[Manager]:
 
 def locale_of(manager: Manager) -> Locale:
     """A notice's own language is its owner's, so a manager's preferences alone count."""
-    return manager.locale or translations.DEFAULT
+    return manager.locale or DEFAULT_LOCALE

@@ -9,7 +9,7 @@ from typing import Any
 
 from consumers.moderation.notices import queries, translations
 from pocketwatch.worker.context import EventContext, Found
-from schemas.mail import Locale
+from schemas.locale import Locale
 from schemas.moderation import LARGEST_ID, NoticeData
 
 MOST_ADS = 50  # of a change of many at once that are listed; the rest is counted

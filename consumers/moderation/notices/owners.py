@@ -12,7 +12,6 @@ from consumers.moderation.notices import (
     messages,
     queries,
     records,
-    translations,
 )
 from consumers.moderation.notices.actions import news_of
 from consumers.moderation.notices.notice import About, ads_of, moment_of
@@ -21,7 +20,7 @@ from pocketwatch.broker.topology import MODERATION_USER_NOTICES
 from pocketwatch.settings import Settings, Site
 from pocketwatch.worker.context import EventContext, Found
 from pocketwatch.worker.middleware import consumer
-from schemas.mail import Locale
+from schemas.locale import DEFAULT_LOCALE, LOCALES, Locale
 from schemas.moderation import UserNotice
 
 PRIORITY = 5
@@ -69,7 +68,7 @@ async def tell(notice: UserNotice, event: EventContext, site: Site) -> None:
 def locale_of(details: dict[str, Any] | None, reader: Found) -> Locale:
     """The language that the notice asks for, else that of his preferences, else Ukrainian."""
     asked = str((details or {}).get("locale")).lower()
-    for locale in translations.LOCALES:
+    for locale in LOCALES:
         if asked == locale or asked.startswith((f"{locale}-", f"{locale}_")):
             return locale
-    return reader.locale or translations.DEFAULT
+    return reader.locale or DEFAULT_LOCALE

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumers.moderation.notices.actions import canonical
 from pocketwatch.worker.context import BatchQuery, EventContext
-from schemas.mail import Locale
+from schemas.locale import Locale
 
 AD = BatchQuery(
     "SELECT ad.id, ad.title, account.user_id AS owner_id FROM car_ads AS ad "

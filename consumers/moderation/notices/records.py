@@ -11,7 +11,8 @@ from consumers.moderation.notices.notice import About
 from pocketwatch.storage.tables.suite import notification_logs, notifications
 from pocketwatch.worker.context import EventContext
 from schemas.emails import Email
-from schemas.mail import LONGEST_ADDRESS, Address, Locale, MailRequested
+from schemas.locale import Locale
+from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
 from schemas.moderation import Channel
 
 LARGEST_COLUMN = 2**31 - 1  # of the platform's `ad_id` and `user_id`; what is larger stands in `data`
