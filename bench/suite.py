@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 
 from bench.reporting import reporting
-from pocketwatch import command, logs, settings
+from pocketwatch import command, logs, service, settings
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.settings import Settings
@@ -115,7 +115,7 @@ def main(verb: str, count: int) -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
     if verb == "consume":
-        command.run(command.serve([ConsumerApp(loaded, [router], role="bench")], loaded))
+        command.run(service.serve([ConsumerApp(loaded, [router], role="bench")], loaded))
     else:
         command.run(run(verb, count, loaded))
 
