@@ -58,8 +58,8 @@ def current_user(*, option: str) -> str:
 
 
 def short_timeout(loaded: Settings) -> timedelta:
-    """The patience of a command that somebody watches."""
-    return min(loaded.servers.patience, QUICK)
+    """The startup_timeout of a command that somebody watches."""
+    return min(loaded.servers.startup_timeout, QUICK)
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def database(loaded: Settings, role: str) -> AsyncIterator[Database]:
     """
     opened = Database(loaded.database_url, name=f"pocketwatch {role}")
     try:
-        await opened.ready(patience=short_timeout(loaded))
+        await opened.ready(startup_timeout=short_timeout(loaded))
         yield opened
     finally:
         await opened.close()

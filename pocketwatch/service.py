@@ -69,14 +69,16 @@ class Service:
         """
         database = Database(self._settings.database_url, name=name)
         self._stack.push_async_callback(database.close)
-        await database.ready(patience=self._settings.servers.patience)
-        await migrate.ready(database, patience=self._settings.servers.patience)
+        await database.ready(startup_timeout=self._settings.servers.startup_timeout)
+        await migrate.ready(database, startup_timeout=self._settings.servers.startup_timeout)
         return database
 
     async def _open_publisher(self, role: str, topology: Topology) -> Publisher:
         """Connect the publisher and declare the topology; closed when the service ends."""
-        patience = self._settings.servers.patience
-        publisher = Publisher(self._settings.rabbitmq_urls, role=role, patience=patience, topology=topology)
+        startup_timeout = self._settings.servers.startup_timeout
+        publisher = Publisher(
+            self._settings.rabbitmq_urls, role=role, startup_timeout=startup_timeout, topology=topology
+        )
         self._publisher = await self._stack.enter_async_context(publisher)
         return publisher
 

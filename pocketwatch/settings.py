@@ -159,7 +159,7 @@ class Servers(Group):
     database_url: Annotated[str, _url("postgresql", "postgres")] | None = Field(None, alias="DATABASE_URL")
     redis_url: Annotated[str, _url("redis", "rediss")] | None = Field(None, alias="REDIS_URL")
     smtp_url: Annotated[str, _url("smtp", "smtps", "smtp+starttls")] | None = Field(None, alias="SMTP_URL")
-    patience: Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")
+    startup_timeout: Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")
 
 
 class Files(Group):

@@ -75,20 +75,22 @@ class ConsumerApp:
 
     async def _start(self) -> None:
         """Bottom up: database, publisher, topology, executors, and the consumers last."""
-        patience = self._settings.servers.patience
+        startup_timeout = self._settings.servers.startup_timeout
         database = Database(self._settings.database_url, name=f"pocketwatch consume {self._role}")
         self._stack.push_async_callback(database.close)
-        await database.ready(patience=patience)
-        await migrate.ready(database, patience=patience)
+        await database.ready(startup_timeout=startup_timeout)
+        await migrate.ready(database, startup_timeout=startup_timeout)
         topology = with_celery(self._settings.bridge.celery_queue)
-        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=topology)
+        publisher = Publisher(
+            self._settings.rabbitmq_urls, role=self._role, startup_timeout=startup_timeout, topology=topology
+        )
         self._publisher = await self._stack.enter_async_context(publisher)
         await self._consume(database, publisher)
 
     async def _consume(self, database: Database, publisher: Publisher) -> None:
         urls, role = self._settings.rabbitmq_urls, f"consume {self._role}"
         broker = RabbitBroker(
-            await find_reachable_node(urls, role=role, patience=self._settings.servers.patience),
+            await find_reachable_node(urls, role=role, startup_timeout=self._settings.servers.startup_timeout),
             reconnect_interval=RECONNECT_EVERY,
             on_close=[failover(urls, role=role)],
             on_reconnected=[log_reconnected],
