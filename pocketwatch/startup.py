@@ -36,9 +36,7 @@ async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, st
         try:
             return await probe()
         except NotReady as error:
-            waited = (
-                time.monotonic() - began
-            )  # more than the timeout, where a frozen server let us wait for its answer
+            waited = time.monotonic() - began  # more than the timeout, where a frozen server let us wait for its answer
             if waited + PAUSE > startup_timeout.total_seconds():
                 raise ServerUnreachable(f"{server} does not answer ({error}); waited {waited:.0f} s") from error
             if not told:

@@ -15,8 +15,8 @@ from loguru import logger
 from yarl import URL
 
 from pocketwatch.errors import ServerUnreachable
-from pocketwatch.settings import without_password
 from pocketwatch.startup import NotReady, until_ready
+from pocketwatch.urls import without_password
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_EVERY = 1.0

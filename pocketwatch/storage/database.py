@@ -9,8 +9,8 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from pocketwatch.errors import ServerUnreachable, SettingsError
-from pocketwatch.settings import without_password
 from pocketwatch.startup import NotReady, until_ready
+from pocketwatch.urls import without_password
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
