@@ -1,26 +1,26 @@
-"""Errors that say what is wrong, and what becomes of the message in hand.
+"""Errors by what they mean to an operator, and by what happens to the message that is being handled.
 
-PocketwatchError              a user's or operator's mistake, or a server's: one clear line, no traceback
+PocketwatchError              something that a person can put right: one clear line, no traceback
 ├── SettingsError             a setting is missing or wrong
 ├── ScheduleError             an entry of the schedule is wrong
-├── ServerUnreachable         a server does not answer, or refuses us
-├── TopologyMismatch          a queue exists with other arguments than ours
+├── ServerUnreachable         a server does not answer, or refuses the login
+├── TopologyMismatch          a queue exists with other arguments than the topology's
 ├── NotPermitted              the broker's user lacks a right
 ├── StackError                the servers of this machine cannot be started
 ├── PublishFailed             the broker did not confirm a message in time
 │   └── Unroutable            no queue is bound for it
-├── Malformed                 a message that its schema or its headers refuse: dead letter, logged as `rejected`
-├── GiveUp                    raised by a handler: dead letter now, trying again cannot help
-└── TryLater                  raised by a handler: again after a while, not counted as an attempt
+├── InvalidMessage            its schema or headers do not allow it: dead letter, logged as `rejected`
+├── Reject                    raised by a handler: dead letter now, retrying cannot help
+└── RetryLater                raised by a handler: retried after a while, not counted as an attempt
 
-Anything else that a handler raises is an outage or a bug: retried with growing waits, then a dead letter.
+Anything else that a handler raises is an outage or a bug: retried with growing delays, then a dead letter.
 """
 
 from datetime import timedelta
 
 
 class PocketwatchError(Exception):
-    """Something that a person can put right; its text says what was wrong and what would be right."""
+    """Something that a person can put right; the text says what is wrong and what to do."""
 
 
 class SettingsError(PocketwatchError):
@@ -28,11 +28,11 @@ class SettingsError(PocketwatchError):
 
 
 class ScheduleError(PocketwatchError):
-    """An entry of the schedule names what does not exist, or says what cannot be."""
+    """An entry of the schedule is wrong, or has no job or queue."""
 
 
 class ServerUnreachable(PocketwatchError):
-    """A server does not answer in time, or does not let us in."""
+    """A server does not answer in time, or refuses the login."""
 
 
 class TopologyMismatch(PocketwatchError):
@@ -40,7 +40,7 @@ class TopologyMismatch(PocketwatchError):
 
 
 class NotPermitted(PocketwatchError):
-    """The broker's user may not do what is needed."""
+    """The broker's user lacks a right."""
 
 
 class StackError(PocketwatchError):
@@ -56,19 +56,19 @@ class Unroutable(PublishFailed):
 
 
 class InvalidMessage(PocketwatchError):
-    """A message cannot be read: its body or headers are not what the schema says."""
+    """The body or the headers of a message are not what its schema says."""
 
 
 class Reject(PocketwatchError):
-    """Dead letter now: trying again cannot help."""
+    """Make the message a dead letter now: retrying cannot help."""
 
 
 class RetryLater(PocketwatchError):
-    """Again after a while; this does not count as an attempt.
+    """Retry the message after a while; this does not count as an attempt.
 
     Args:
         reason: what must change first, for the log.
-        after: the least time to wait; the broker's next longer wait is taken (see `worker.retry_policy.DELAYS`).
+        after: the least time to wait; the next longer delay queue is used (`worker.retry_policy.DELAYS`).
     """
 
     def __init__(self, reason: str, *, after: timedelta) -> None:

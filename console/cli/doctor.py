@@ -161,7 +161,7 @@ async def _clock(opened: Database) -> Finding:
 async def _outbox(opened: Database) -> Finding:
     async with opened.begin() as connection:
         due_in = await outbox.seconds_to_next(connection)
-        refused, error = await outbox.refused(connection)
+        refused, error = await outbox.failing(connection)
     if refused:
         return Finding("outbox", "problem", f"{refused} could not be published so far, such as: {error}")
     late = 0.0 if due_in is None else max(-due_in, 0.0)
