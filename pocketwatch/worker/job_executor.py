@@ -55,7 +55,7 @@ class JobExecutor:
         async with self.database.begin() as connection:
             if await inbox.handled(connection, self.consumer, run.envelope.message_id):
                 return None
-            await run_log.start(connection, run, alone=self.single)
+            await run_log.start(connection, run, single_active=self.single)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
             return now
 
@@ -64,7 +64,7 @@ class JobExecutor:
         if not await inbox.claim(connection, self.consumer, [job.message_id]):
             await job.session.rollback()  # a twin was faster: its effects stand, ours go
             async with self.database.begin() as connection:
-                await run_log.overtaken(connection, run)
+                await run_log.superseded(connection, run)
             return "repeated"
         await write(connection, job.rows)
         await run_log.finish(connection, [log_row(run, job)])

@@ -56,7 +56,7 @@ async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins
     await asyncio.gather(*(worker.handle(each, Event()) for worker, each in zip(twins, attempts, strict=True)))
 
     ends = {row["status"]: row["error"] for row in await runs.of("event-1")}
-    assert ends == {"succeeded": None, "skipped": "this message was handled meanwhile by another worker"}
+    assert ends == {"succeeded": None, "skipped": "superseded: another worker has handled this message"}
 
 
 async def test_a_message_that_was_handled_before_is_not_begun_again(

@@ -146,7 +146,7 @@ def test_a_partial_job_has_an_exit_code_of_its_own(pocketwatch: Program, running
         (["cleanup.tokens", "--set", "retention_days"], '"retention_days" is no argument; write it as name=value'),
         (["cleanup.tokens", "--json", "[1]"], "--json must be an object"),
         (["cleanup.tokens", "--json", "{"], "--json is no JSON"),
-        (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is no duration'),
+        (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is not a duration'),
     ],
 )
 def test_a_mistake_is_told_in_one_line_and_nothing_is_sent(pocketwatch: Program, arguments: list[str], words: str):

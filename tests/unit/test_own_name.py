@@ -21,4 +21,4 @@ def test_who_has_no_name_on_this_machine_is_asked_for_one():
     with pytest.raises(PocketwatchError) as caught:
         current_user(option="--author")
 
-    assert str(caught.value) == "user 54321 has no name on this machine; say who you are: --author"
+    assert str(caught.value) == "user 54321 has no name on this machine; name yourself with --author"
