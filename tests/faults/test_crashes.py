@@ -97,7 +97,7 @@ async def test_a_consumer_killed_between_commit_and_acknowledgement_is_found_to_
     (line,) = await wait_for(again, "message handled")
 
     assert line["message_id"] == sent.message_id
-    assert line["outcome"] == "repeated"
+    assert line["outcome"] == "duplicate"
     assert await runs.of(sent.message_id) == [row]
     assert (media / "made since").exists()
 
@@ -165,7 +165,7 @@ async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consu
     consumer = pocketwatch.start("consume")
     lines = consumer.until("message handled", count=2)
 
-    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(await runs.of("an-id")) == 1
 
 
