@@ -19,6 +19,7 @@ from bench.reporting import reporting
 from pocketwatch import command, logs, settings
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
+from pocketwatch.service import serve
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
@@ -119,7 +120,7 @@ def main(verb: str, count: int) -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
     if verb == "consume":
-        command.run(command.serve([ConsumerApp(loaded, [note], role="bench")], loaded))
+        command.run(serve([ConsumerApp(loaded, [note], role="bench")], loaded))
     else:
         command.run(run(verb, count, loaded))
 

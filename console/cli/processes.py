@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from consumers.app import GROUPS, consumers_of
-from pocketwatch.command import read_settings, run, serve
+from pocketwatch.command import read_settings, run
+from pocketwatch.service import serve
 from pocketwatch.worker.app import ConsumerApp
 from publishers.app import PublisherApp
 

@@ -79,7 +79,7 @@ def _limit(timeout: str) -> timedelta:
 
 
 async def _trigger(settings: Settings, wish: Message, *, wait: bool, limit: timedelta) -> int:
-    async with Publisher(settings.rabbitmq_urls, role="trigger", patience=short_timeout(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="trigger", startup_timeout=short_timeout(settings)) as publisher:
         envelope = await by_hand.publish(publisher, wish)
         console.print(f"published {wish.routing_key} as {envelope.message_id}")
         for queue in TOPOLOGY.route(wish.exchange, wish.routing_key):

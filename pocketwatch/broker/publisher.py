@@ -70,16 +70,23 @@ class Publisher:
     """
 
     def __init__(
-        self, urls: Sequence[str], *, role: str, patience: timedelta = timedelta(0), topology: Topology | None = None
+        self,
+        urls: Sequence[str],
+        *,
+        role: str,
+        startup_timeout: timedelta = timedelta(0),
+        topology: Topology | None = None,
     ) -> None:
-        self._urls, self._role, self._patience, self._topology = urls, role, patience, topology
+        self._urls, self._role, self._startup_timeout, self._topology = urls, role, startup_timeout, topology
         self._connection: AbstractRobustConnection | None = None
         self._channel: AbstractRobustChannel | None = None
         self._exchanges: dict[str, AbstractExchange] = {}
         self._declaring: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await connect(self._urls, role=f"publish {self._role}", patience=self._patience)
+        self._connection = await connect(
+            self._urls, role=f"publish {self._role}", startup_timeout=self._startup_timeout
+        )
         if self._topology is not None:
             await declare(self._connection, self._topology)
             self._connection.reconnect_callbacks.add(self._declare_again)

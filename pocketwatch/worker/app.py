@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from aio_pika.abc import AbstractRobustConnection
 from faststream import AckPolicy, ContextRepo
@@ -13,10 +12,9 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from loguru import logger
 
 from pocketwatch.broker.connection import RECONNECT_EVERY, failover, find_reachable_node, log_reconnected
-from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import celery_queue, with_celery
+from pocketwatch.service import Service
 from pocketwatch.settings import Settings
-from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.consumer import Consumer, Lifespan, check_queues
 from pocketwatch.worker.context import JobContext, SideEffectContext
@@ -25,7 +23,7 @@ from pocketwatch.worker.executors import BatchExecutor, Executor, JobExecutor, O
 from pocketwatch.worker.middleware import Delivery, DeliveryMiddleware
 
 
-class ConsumerApp:
+class ConsumerApp(Service):
     """Runs consumers, from `async with` until its end.
 
     At the end, messages in flight are finished within the grace of the settings; the others stay on their queue.
@@ -35,43 +33,26 @@ class ConsumerApp:
     """
 
     def __init__(self, settings: Settings, consumers: Sequence[Consumer], *, role: str) -> None:
-        self._settings, self._role = settings, role
+        super().__init__(settings)
+        self._role = role
         self._consumers = [_with_queue_of(settings, consumer) for consumer in consumers]
         check_queues(self._consumers)
         self._stopping = asyncio.Event()
-        self._stack = AsyncExitStack()
         self._connection: AbstractRobustConnection | None = None
-        self._publisher: Publisher | None = None
-        self.background: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._stopping.set()
-        await self._stack.aclose()
+        await super().__aexit__(*error)
 
     @property
     def is_healthy(self) -> bool:
         """Whether both connections are open."""
-        consuming = self._connection is not None and self._connection.connected.is_set()
-        return consuming and self._publisher is not None and self._publisher.is_connected
+        return super().is_healthy and self._connection is not None and self._connection.connected.is_set()
 
     async def _start(self) -> None:
         """Start from below: database, publisher with the topology, executors, and the subscribers last."""
-        patience = self._settings.servers.patience
-        database = Database(self._settings.database_url, name=f"pocketwatch consume {self._role}")
-        self._stack.push_async_callback(database.close)
-        await database.ready(patience=patience)
-        await migrate.ready(database, patience=patience)
-        topology = with_celery(self._settings.bridge.celery_queue)
-        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=topology)
-        self._publisher = await self._stack.enter_async_context(publisher)
+        database = await self._open_database(f"pocketwatch consume {self._role}")
+        publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
         broker = await self._broker(ErrorHandler(database, publisher))
         resources = await self._open({each.lifespan for each in self._consumers if each.lifespan}, database)
         for consumer in self._consumers:
@@ -91,7 +72,7 @@ class ConsumerApp:
             return DeliveryMiddleware(message, context=context, job=job, decoder=decoders[job], errors=errors)
 
         return RabbitBroker(
-            await find_reachable_node(urls, role=role, patience=self._settings.servers.patience),
+            await find_reachable_node(urls, role=role, startup_timeout=self._settings.servers.startup_timeout),
             reconnect_interval=RECONNECT_EVERY,
             on_close=[failover(urls, role=role)],
             on_reconnected=[log_reconnected],

@@ -221,7 +221,7 @@ async def test_told_to_stop_a_consumer_finishes_what_it_has_in_hand(
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
         consumer.popen.send_signal(signal.SIGTERM)
-        consumer.until("stopping")
+        consumer.until("service.stopping")
         await asyncio.sleep(0.3)
         assert consumer.popen.poll() is None
 
@@ -256,7 +256,7 @@ async def test_a_second_signal_ends_a_process_at_once(
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
         consumer.popen.send_signal(signal.SIGINT)
-        consumer.until("stopping")
+        consumer.until("service.stopping")
         consumer.popen.send_signal(signal.SIGINT)
 
         assert consumer.popen.wait(3) == 128 + signal.SIGINT

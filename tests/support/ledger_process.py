@@ -3,7 +3,7 @@
 import asyncio
 
 from pocketwatch import logs, settings
-from pocketwatch.command import serve
+from pocketwatch.service import serve
 from pocketwatch.worker.app import ConsumerApp
 from tests.support.ledger import note
 

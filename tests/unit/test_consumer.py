@@ -122,7 +122,7 @@ def test_asyncapi_document_shows_every_payload(tmp_path: Path):
         executor = JobExecutor(each.queue.name, each, nowhere, load({}, folder=tmp_path), single_active=True)
         subscribe(broker, each, executor)
 
-    document = AsyncAPI(broker, schema_version="3.0.0").to_jsonable()
+    document = AsyncAPI(broker, schema_version="3.0.0").to_specification().to_jsonable()
 
     schemas = document["components"]["schemas"]
     assert set(schemas) >= {each.message_type.__name__ for each in consumers}
