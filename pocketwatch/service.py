@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -26,7 +27,7 @@ GC_THRESHOLDS = (50_000, 20, 50)  # of the generations: the many messages in fli
 DRAIN_TIMEOUT = timedelta(seconds=5)  # for a background task to finish its work after it was asked to
 
 
-class Service:
+class Service(ABC):
     """A part of the suite that runs from `async with` until its end. Subclasses implement `_start`.
 
     What `_start` opens goes on `_stack` and is closed in reverse order, also when the start fails halfway.
@@ -55,8 +56,9 @@ class Service:
         connected = self._publisher is not None and self._publisher.is_connected
         return connected and not any(task.done() for task in self.background)
 
+    @abstractmethod
     async def _start(self) -> None:
-        raise NotImplementedError
+        """Open what the service needs, and start it."""
 
     async def _open_database(self, name: str) -> Database:
         """Wait for the database and its tables; closed when the service ends.

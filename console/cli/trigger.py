@@ -27,7 +27,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.terminal import console, print_table
-from pocketwatch.worker.retry_policy import ATTEMPTS, DELAYS
+from pocketwatch.worker.retry_policy import DELAYS, MAX_ATTEMPTS
 from publishers import trigger as by_hand
 from schemas.message import Message
 
@@ -137,8 +137,10 @@ def _explain(row: dict[str, Any]) -> None:
     """What went wrong, and what happens next."""
     if row["error"]:
         console.print(f"[red]{row['error']}[/]", soft_wrap=True)
-    if row["status"] == "failed" and row["attempt"] < ATTEMPTS:
+    if row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
         wait = DELAYS[row["attempt"] - 1]
-        console.print(f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {ATTEMPTS})")
+        console.print(
+            f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS})"
+        )
     if row["status"] in {"dead", "rejected"}:
         console.print(f"it lies in {row['job']}.dead: pocketwatch dead show {row['message_id']}")
