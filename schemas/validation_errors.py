@@ -24,7 +24,7 @@ def _problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
         if problem["type"] == "extra_forbidden":
             yield f'unknown field "{name}"{_hint(name, schema)}'
         elif problem["type"] == "json_invalid":
-            yield f"the body is no JSON: {problem['ctx']['error']}"
+            yield f"the body is not valid JSON: {problem['ctx']['error']}"
         elif problem["type"] == "missing":
             yield f'field "{name}" is missing'
         else:
