@@ -127,7 +127,7 @@ def test_a_failed_job_is_the_exit_code_and_says_when_it_is_tried_again(
 
     assert done.returncode == 1
     assert f'the root "{media}" is missing; is its disk mounted?' in done.stdout
-    assert "tried again in 10s (attempt 2 of 6)" in done.stdout
+    assert "retried in 10s (attempt 2 of 6)" in done.stdout
 
 
 def test_a_partial_job_has_an_exit_code_of_its_own(pocketwatch: Program, running: Process, tokens: Tokens):
@@ -145,7 +145,7 @@ def test_a_partial_job_has_an_exit_code_of_its_own(pocketwatch: Program, running
         (["cleanup.tokens", "--set", "retention_days=soon"], 'retention_days is "soon": must be a valid integer'),
         (["cleanup.tokens", "--set", "retention_days"], '"retention_days" is no argument; write it as name=value'),
         (["cleanup.tokens", "--json", "[1]"], "--json must be an object"),
-        (["cleanup.tokens", "--json", "{"], "--json is no JSON"),
+        (["cleanup.tokens", "--json", "{"], "--json is not valid JSON"),
         (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is not a duration'),
     ],
 )
@@ -255,9 +255,9 @@ def test_a_user_of_the_broker_without_rights_is_told_which_one_is_missing(
 def test_dead_letters_that_are_not_there_are_told(pocketwatch: Program):
     pocketwatch("migrate")
 
-    assert "there is no dead letter" in pocketwatch("dead", "show", "nothing").stderr
-    assert "say which: message ids, or --all" in pocketwatch("dead", "requeue").stderr
-    assert "there is no queue" in pocketwatch("dead", "list", "--queue", "nothing").stderr
+    assert "does not exist; see: pocketwatch dead list" in pocketwatch("dead", "show", "nothing").stderr
+    assert "no messages are named; name their ids, or use --all" in pocketwatch("dead", "requeue").stderr
+    assert 'queue "nothing" does not exist' in pocketwatch("dead", "list", "--queue", "nothing").stderr
     assert pocketwatch("dead", "requeue", "--all").returncode == 1
 
 
@@ -358,7 +358,7 @@ def test_the_doctor_tells_what_cannot_be_published_and_goes_on_where_a_right_is_
 
     found = {finding["subject"]: finding for finding in json.loads(stuck.stdout)}
     assert found["outbox"]["result"] == "problem"
-    assert found["outbox"]["detail"] == "1 could not be published so far, such as: no queue is bound"
+    assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
     assert "lacks a right (docs/operations.md): permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
@@ -423,7 +423,7 @@ def test_tables_that_are_not_there_are_told(pocketwatch: Program, servers: Serve
     done = pocketwatch("runs", DATABASE_URL=servers.postgresql("postgres"))
 
     assert done.stderr == (
-        'pocketwatch: relation "update_logs" does not exist; the suite\'s tables are made by: pocketwatch migrate\n'
+        'pocketwatch: relation "update_logs" does not exist; to create the suite\'s tables, run: pocketwatch migrate\n'
     )
 
 
