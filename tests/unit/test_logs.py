@@ -1,4 +1,4 @@
-"""Log lines as they leave a process: ours and the libraries', for people and for programs."""
+"""Log lines of the suite and its libraries, on a terminal and as JSON."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ logs.configure(Logging(**{settings!r}))
 
 
 def logged(code: str, **settings: str) -> str:
-    """What a process that does this writes to standard error."""
+    """Run this code and return standard error."""
     named = {f"POCKETWATCH_LOG_{name.upper()}": value for name, value in settings.items()}
     done = subprocess.run(
         [sys.executable, "-c", SET_UP.format(settings=named) + code],
@@ -35,46 +35,46 @@ def as_json(code: str, **settings: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in logged(code, format="json", **settings).splitlines()]
 
 
-def test_a_line_of_ours_is_an_event_with_its_fields():
-    (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message handled')")
+def test_json_line_holds_event_and_fields():
+    (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message.handled')")
 
     assert (line["event"], line["level"]) == ("message.handled", "INFO")
     assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
 
 
-def test_for_people_the_fields_follow_in_columns():
+def test_terminal_line_has_columns():
     line = logged("logger.bind(job='cleanup.tokens', why='two words', none=None).warning('waits')", format="console")
 
     assert line.split()[1:] == ["WARNING", "waits", "job=cleanup.tokens", 'why="two', 'words"']
 
 
-def test_where_nobody_watches_it_is_json():
+def test_output_without_a_terminal_is_json():
     assert json.loads(logged("logger.info('x')", format="auto"))["event"] == "x"
 
 
-def test_the_lines_of_the_libraries_come_the_same_way_with_their_name_and_level():
+def test_library_records_keep_logger_and_level():
     code = """
 for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
-    logging.getLogger(name).warning("told %s", "so")
+    logging.getLogger(name).warning("lost %s", "it")
     logging.getLogger(name).info("chatter")
 """
     lines = as_json(code)
 
     assert [(line["logger"], line["level"], line["event"]) for line in lines] == [
-        ("faststream", "WARNING", "told so"),
-        ("aio_pika.connection", "WARNING", "told so"),
-        ("sqlalchemy.pool", "WARNING", "told so"),
+        ("faststream", "WARNING", "lost it"),
+        ("aio_pika.connection", "WARNING", "lost it"),
+        ("sqlalchemy.pool", "WARNING", "lost it"),
     ]
 
 
-def test_warnings_of_python_are_logged():
+def test_python_warnings_are_logged():
     (line,) = as_json("import warnings; warnings.warn('old')")
 
     assert line["level"] == "WARNING"
     assert "UserWarning: old" in line["event"]
 
 
-def test_an_exception_stays_on_its_line_and_shows_no_values_of_variables():
+def test_traceback_is_one_field_without_variable_values():
     code = """
 def connect(password):
     raise ConnectionError("refused")
@@ -90,13 +90,13 @@ except ConnectionError:
     assert "hunter2" not in line["traceback"]
 
 
-def test_the_level_holds_for_all():
+def test_level_applies_to_libraries():
     code = "logger.info('ours'); logging.getLogger('theirs').info('info'); logging.getLogger('theirs').error('error')"
 
     assert [line["event"] for line in as_json(code, level="ERROR")] == ["error"]
 
 
-def test_a_file_gets_json_and_is_cut_off_when_it_grows(tmp_path: Path):
+def test_log_file_is_json_and_rotates(tmp_path: Path):
     file = tmp_path / "logs/pocketwatch.log"
     logged("for n in range(30): logger.bind(n=n, text='{x}<y>' + 'z' * 1_000_000).info('grow')", file=str(file))
 
@@ -107,9 +107,9 @@ def test_a_file_gets_json_and_is_cut_off_when_it_grows(tmp_path: Path):
     assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
 
 
-def test_a_full_disk_below_the_log_file_stops_nothing():
-    told = logged("for n in range(3): logger.bind(n=n).info('goes on')", format="json", file="/dev/full")
+def test_full_disk_does_not_stop_logging():
+    output = logged("for n in range(3): logger.bind(n=n).info('continues')", format="json", file="/dev/full")
 
-    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
-    assert [line["n"] for line in lines if line["event"] == "goes on"] == [0, 1, 2]
-    assert "No space left on device" in told
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert [line["n"] for line in lines if line["event"] == "continues"] == [0, 1, 2]
+    assert "No space left on device" in output

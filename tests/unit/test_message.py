@@ -1,4 +1,4 @@
-"""What goes over the wire of a message that Python code has made."""
+"""The bodies of messages."""
 
 import json
 
@@ -7,17 +7,17 @@ from schemas.mail import MailRequested
 from schemas.ticks import CleanTokens, PlatformAnalytics
 
 
-def test_arguments_that_nobody_gave_are_left_to_the_reader():
+def test_payload_leaves_out_defaults():
     assert CleanTokens().payload() == {}
     assert CleanTokens(dry_run=True).payload() == {"dry_run": True}
     assert PlatformAnalytics(locales=("en",)).payload() == {"locales": ["en"]}
 
 
-def test_an_argument_is_said_whole_with_what_it_leaves_to_its_own_defaults():
-    wish = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
+def test_payload_contains_nested_defaults():
+    message = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
 
-    said = wish.payload()
+    payload = message.payload()
 
-    assert said.keys() == {"to", "letter"}
-    assert said["letter"]["name"] == "plain"
-    assert MailRequested.model_validate_json(json.dumps(said)) == wish
+    assert payload.keys() == {"to", "letter"}
+    assert payload["letter"]["name"] == "plain"
+    assert MailRequested.model_validate_json(json.dumps(payload)) == message
