@@ -28,14 +28,14 @@ Action = Callable[[Publisher, Queue], Awaitable[list[DeadLetter]]]
 @app.command("list")
 def list_dead_letters(
     queue: FromQueue = None,
-    limit: Annotated[int, typer.Option(min=1, max=dead_letters.MOST_AT_ONCE, help="How many per queue.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=dead_letters.MAX_UNACKNOWLEDGED, help="How many per queue.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show dead letters, oldest first, queue by queue, without removing them.
 
     Example: pocketwatch dead list --queue cleanup.tokens
     """
-    found = _look(queue, limit=limit)
+    found = _fetch(queue, limit=limit)
     if as_json:
         print_json([letter.as_dict() for letter in found])
     else:
@@ -52,7 +52,9 @@ def show(
 
     Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
     """
-    letters = [letter for letter in _look(queue, limit=dead_letters.MOST_AT_ONCE) if letter.message_id == message_id]
+    letters = [
+        letter for letter in _fetch(queue, limit=dead_letters.MAX_UNACKNOWLEDGED) if letter.message_id == message_id
+    ]
     if not letters:
         raise PocketwatchError(f'dead letter "{message_id}" does not exist; see: pocketwatch dead list')
     if as_json:
@@ -104,8 +106,8 @@ def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
     return lambda letter: every or letter.message_id in (ids or [])
 
 
-def _look(queue: str | None, *, limit: int) -> list[DeadLetter]:
-    return _for_each(queue, lambda publisher, each: dead_letters.look(publisher, each, limit=limit))
+def _fetch(queue: str | None, *, limit: int) -> list[DeadLetter]:
+    return _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, limit=limit))
 
 
 def _for_each(queue: str | None, action: Action) -> list[DeadLetter]:

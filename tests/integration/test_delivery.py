@@ -49,7 +49,7 @@ async def consuming(consume: Consume) -> AsyncIterator[None]:
 @pytest.fixture
 def dead(publisher: Publisher) -> Callable[[], Awaitable[list[DeadLetter]]]:
     async def letters() -> list[DeadLetter]:
-        return await dead_letters.look(publisher, ledger.QUEUE, limit=100)
+        return await dead_letters.fetch(publisher, ledger.QUEUE, limit=100)
 
     return letters
 
@@ -173,7 +173,7 @@ async def test_giving_up_is_final_at_once(send: Send, consuming: None, runs: Run
     row = await runs.over(sent)
 
     assert (row["status"], row["attempt"], row["error"]) == ("dead", 1, "this cannot help")
-    assert [letter.error_type for letter in await eventually(dead)] == ["GiveUp"]
+    assert [letter.error_type for letter in await eventually(dead)] == ["Reject"]
 
 
 async def test_a_message_that_dies_twice_is_told_once(
@@ -284,7 +284,7 @@ async def test_a_malformed_message_is_rejected_with_its_reason_and_the_next_one_
     assert row["error"].startswith(words)
     assert (await runs.over(good))["status"] == "succeeded"
     (letter,) = await eventually(dead)
-    assert letter.error_type == "Malformed"
+    assert letter.error_type == "InvalidMessage"
     assert letter.error.startswith(words)
     assert letter.headers["x-error"] == letter.error
 
@@ -305,7 +305,7 @@ async def test_headers_that_cannot_be_read_reject_the_message(
 
     (letter,) = await eventually(dead)
 
-    assert letter.error_type == "Malformed"
+    assert letter.error_type == "InvalidMessage"
     (row,) = await runs.newest()
     assert (row["status"], row["job"]) == ("rejected", "test.ledger")
 

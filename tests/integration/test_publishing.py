@@ -40,7 +40,7 @@ async def test_a_missing_exchange_is_an_error_and_the_next_message_goes_out(publ
 async def test_a_frozen_broker_costs_no_more_than_the_deadline(
     settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(publishing, "CONFIRM_WITHIN", 0.5)
+    monkeypatch.setattr(publishing, "CONFIRM_TIMEOUT", 0.5)
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         proxy.freeze()
         began = time.monotonic()
