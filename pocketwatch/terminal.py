@@ -39,12 +39,10 @@ COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document; times are in ISO 8601."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=_to_json))  # noqa: T201  the command's output
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; statuses are coloured."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))

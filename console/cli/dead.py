@@ -111,7 +111,6 @@ def _fetch(queue: str | None, *, limit: int) -> list[DeadLetter]:
 
 
 def _for_each(queue: str | None, action: Action) -> list[DeadLetter]:
-    """Run an action on the dead letters of one queue, or of every queue."""
     settings = read_settings()
     queues = _queues(settings, queue)
 

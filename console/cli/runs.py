@@ -46,7 +46,6 @@ async def _newest(settings: Settings, *, job: str | None, status: str | None, li
 
 
 def cells(row: dict[str, Any], columns: Sequence[str]) -> list[object]:
-    """Return the cells of a run: with its duration, and a dry run marked as such."""
     took = (row["finished_at"] - row["started_at"]).total_seconds() if row["finished_at"] else None
     dry = {"dry_run": True} if row["dry_run"] else {}
     shown = row | {"took": None if took is None else f"{took:.2f} s", "statistics": dry | row["statistics"]}

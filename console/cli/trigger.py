@@ -114,7 +114,6 @@ def _bar() -> Progress:
 
 
 async def _rows(database: Database, message_id: str, limit: timedelta) -> AsyncGenerator[dict[str, Any]]:
-    """Yield the row of the run as it changes, then those of its continuations."""
     end = time.monotonic() + limit.total_seconds()
     while time.monotonic() < end:
         async with database.begin() as connection:

@@ -135,7 +135,6 @@ def require(value: str | None, name: str) -> str:
 
 
 def names() -> list[str]:
-    """Return every environment variable that is read."""
     return [name for _, group in _names_by_topic() for name in group]
 
 

@@ -27,14 +27,13 @@ DURING = sa.text(
 
 
 async def in_force(connection: AsyncConnection) -> dict[str, sa.Row[str, str, str, datetime, datetime | None]]:
-    """Return the current pauses by entry."""
     return {row[0]: row for row in await connection.execute(IN_FORCE)}
 
 
 async def pause(
     connection: AsyncConnection, entry: str, *, author: str, reason: str, expires_at: datetime | None
 ) -> bool:
-    """Pause an entry; return False when it is paused already."""
+    """Return False when the entry is paused already."""
     await connection.execute(CLOSE_EXPIRED, {"entry": entry})
     if entry in await in_force(connection):
         return False
@@ -44,7 +43,7 @@ async def pause(
 
 
 async def resume(connection: AsyncConnection, entry: str, *, author: str) -> bool:
-    """End the pause of an entry; return False when it is not paused."""
+    """Return False when the entry is not paused."""
     return (await connection.execute(RESUME, {"entry": entry, "author": author})).first() is not None
 
 

@@ -50,6 +50,5 @@ async def connected(url: str) -> AsyncIterator[Redis]:
 
 
 def _address(client: Redis) -> str:
-    """Its address without the password that the URL may hold."""
     parts = client.connection_pool.connection_kwargs
     return str(parts.get("path") or f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}/{parts.get('db', 0)}")

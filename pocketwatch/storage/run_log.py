@@ -119,7 +119,6 @@ async def progress(
 
 
 async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Write the rows (`Run.row`) of finished runs."""
     if rows:
         await connection.execute(FINISH, rows)
 
@@ -152,7 +151,6 @@ async def newest(
 
 
 async def of_message(connection: AsyncConnection, message_id: str) -> list[Row]:
-    """Return the runs of a message, first attempt first."""
     query = sa.select(update_logs).where(update_logs.c.message_id == message_id)
     rows = (await connection.execute(query.order_by(update_logs.c.attempt, update_logs.c.id))).mappings()
     return [dict(row) for row in rows]
