@@ -1,4 +1,4 @@
-"""The settings by topic; the alias of each is its environment variable."""
+"""The sections of the settings; the alias of a setting is its environment variable."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -24,11 +24,11 @@ from pocketwatch.settings.types import (
 )
 
 
-class Group(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Servers(Group):
+class Servers(Section):
     """Where the servers are, and how long a process waits for them when it starts."""
 
     rabbitmq_url: AmqpUrl | None = Field(None, alias="RABBITMQ_URL")
@@ -39,7 +39,7 @@ class Servers(Group):
     startup_timeout: Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")
 
 
-class Files(Group):
+class Files(Section):
     """The folders that clean-up jobs may touch; they touch nothing outside."""
 
     media_root: Folder | None = Field(None, alias="POCKETWATCH_MEDIA_ROOT")
@@ -47,7 +47,7 @@ class Files(Group):
     log_root: Folder | None = Field(None, alias="POCKETWATCH_LOG_ROOT")
 
 
-class Rates(Group):
+class Rates(Section):
     """Which currency rates are fetched, and from where."""
 
     nbu_url: HttpUrl = Field(
@@ -60,7 +60,7 @@ class Rates(Group):
     stale_after: Duration = Field(timedelta(days=4), alias="POCKETWATCH_RATES_STALE_AFTER")  # a long weekend
 
 
-class Sessions(Group):
+class Sessions(Section):
     """Which keys in Redis are sessions."""
 
     key_patterns: KeyPatterns = Field(
@@ -70,7 +70,7 @@ class Sessions(Group):
     )
 
 
-class Site(Group):
+class Site(Section):
     """The marketplace, as its users know it."""
 
     name: Annotated[OneLine, Field(min_length=1, max_length=60)] = Field("AutoMarket", alias="POCKETWATCH_SITE_NAME")
@@ -80,7 +80,7 @@ class Site(Group):
     timezone: Zone = Field("Europe/Kyiv", alias="POCKETWATCH_TIMEZONE")
 
 
-class Moderation(Group):
+class Moderation(Section):
     """The rules and the classifier that decide about ads."""
 
     rules: Path | None = Field(None, alias="POCKETWATCH_MODERATION_RULES")
@@ -90,7 +90,7 @@ class Moderation(Group):
     timeout: Duration = Field(timedelta(seconds=20), alias="POCKETWATCH_MODERATION_TIMEOUT", gt=timedelta(0))
 
 
-class Mail(Group):
+class Mail(Section):
     """How emails are sent."""
 
     sender: Sender = Field("AutoMarket <noreply@localhost.localdomain>", alias="POCKETWATCH_MAIL_FROM")
@@ -104,7 +104,7 @@ class Mail(Group):
     token_secret: SecretStr | None = Field(None, alias="POCKETWATCH_WEB_TOKEN_SECRET", min_length=32)
 
 
-class Bridge(Group):
+class Bridge(Section):
     """Where Celery's tasks are read from."""
 
     celery_queue: Annotated[OneLine, Field(min_length=1, max_length=200)] = Field(
@@ -112,7 +112,7 @@ class Bridge(Group):
     )
 
 
-class Running(Group):
+class Running(Section):
     """How processes run and stop."""
 
     schedule: Path | None = Field(None, alias="POCKETWATCH_SCHEDULE")
@@ -121,7 +121,7 @@ class Running(Group):
     heartbeat_file: Path | None = Field(None, alias="POCKETWATCH_HEARTBEAT_FILE")
 
 
-class Logging(Group):
+class Logging(Section):
     """What is logged, where, and in which format."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="POCKETWATCH_LOG_LEVEL")
