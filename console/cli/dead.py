@@ -37,9 +37,9 @@ def list_dead_letters(
     """
     found = _fetch(queue, limit=limit)
     if as_json:
-        print_json([letter.as_dict() for letter in found])
+        print_json([each.as_dict() for each in found])
     else:
-        print_table("dead letters", COLUMNS, [[getattr(letter, column) for column in COLUMNS] for letter in found])
+        print_table("dead letters", COLUMNS, [[getattr(each, column) for column in COLUMNS] for each in found])
 
 
 @app.command("show")
@@ -52,16 +52,14 @@ def show(
 
     Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
     """
-    letters = [
-        letter for letter in _fetch(queue, limit=dead_letters.MAX_UNACKNOWLEDGED) if letter.message_id == message_id
-    ]
-    if not letters:
+    found = [each for each in _fetch(queue, limit=dead_letters.MAX_UNACKNOWLEDGED) if each.message_id == message_id]
+    if not found:
         raise PocketwatchError(f'dead letter "{message_id}" does not exist; see: pocketwatch dead list')
     if as_json:
-        print_json([letter.as_dict() for letter in letters])
+        print_json([each.as_dict() for each in found])
         return
-    for letter in letters:
-        fields = letter.as_dict()
+    for each in found:
+        fields = each.as_dict()
         headers = fields.pop("headers")
         print_table(message_id, ("field", "value"), [*fields.items(), *sorted(headers.items())])
 
@@ -103,7 +101,7 @@ def drop(
 def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
     if bool(ids) == every:
         raise PocketwatchError("no messages are named; name their ids, or use --all")
-    return lambda letter: every or letter.message_id in (ids or [])
+    return lambda dead_letter: every or dead_letter.message_id in (ids or [])
 
 
 def _fetch(queue: str | None, *, limit: int) -> list[DeadLetter]:
@@ -117,7 +115,7 @@ def _for_each(queue: str | None, action: Action) -> list[DeadLetter]:
     async def act() -> list[DeadLetter]:
         timeout = short_timeout(settings)
         async with Publisher(settings.rabbitmq_urls, role="dead letters", startup_timeout=timeout) as publisher:
-            return [letter for each in queues for letter in await action(publisher, each)]
+            return [found for each in queues for found in await action(publisher, each)]
 
     return run(act())
 
@@ -134,10 +132,10 @@ def _queues(settings: Settings, name: str | None) -> list[Queue]:
 
 def _report(done: list[DeadLetter], verb: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
-        print_json([letter.as_dict() for letter in done])
+        print_json([each.as_dict() for each in done])
     else:
         console.print(f"{len(done)} {verb}")
-        for letter in done:
-            console.print(f"  {letter.queue}  {letter.message_id}")
+        for each in done:
+            console.print(f"  {each.queue}  {each.message_id}")
     if not done:
         raise typer.Exit(1)

@@ -174,12 +174,12 @@ def test_invalid_message_from_the_management_ui_becomes_a_dead_letter(
 
     (row,) = pocketwatch.json("runs")
     assert row["status"] == "rejected"
-    (letter,) = pocketwatch.json("dead", "list")
-    assert letter["error"] == 'unknown field "retention_day"; did you mean "retention_days"?'
-    assert letter["headers"]["x-error-type"] == "InvalidMessage"
-    shown = pocketwatch("dead", "show", letter["message_id"])
+    (dead,) = pocketwatch.json("dead", "list")
+    assert dead["error"] == 'unknown field "retention_day"; did you mean "retention_days"?'
+    assert dead["headers"]["x-error-type"] == "InvalidMessage"
+    shown = pocketwatch("dead", "show", dead["message_id"])
     assert "retention_day" in shown.stdout
-    assert pocketwatch("dead", "drop", letter["message_id"], "--yes").returncode == 0
+    assert pocketwatch("dead", "drop", dead["message_id"], "--yes").returncode == 0
     assert pocketwatch.json("dead", "list") == []
 
 
@@ -192,16 +192,16 @@ def test_requeued_dead_letter_succeeds(pocketwatch: Program, environment: dict[s
     sent = pocketwatch("trigger", "cleanup.media", "--wait")
     process.kill()
     assert sent.returncode == 1
-    (letter,) = pocketwatch.json("dead", "list", "--queue", "cleanup.media")
+    (dead,) = pocketwatch.json("dead", "list", "--queue", "cleanup.media")
 
     pocketwatch.start("consume").until("consumers.started")
-    assert pocketwatch("dead", "requeue", letter["message_id"]).returncode == 0
+    assert pocketwatch("dead", "requeue", dead["message_id"]).returncode == 0
 
     for _ in range(100):
         rows = pocketwatch.json("runs")
         if rows[0]["status"] == "succeeded":
             break
-    assert {row["message_id"] for row in rows} == {letter["message_id"]}
+    assert {row["message_id"] for row in rows} == {dead["message_id"]}
     assert [(row["status"], row["attempt"]) for row in rows] == [("succeeded", 2), ("dead", 1)]
     assert pocketwatch.json("dead", "list") == []
 

@@ -37,7 +37,7 @@ def test_lists_are_shown_unchanged(capsys: pytest.CaptureFixture[str], monkeypat
         ("no [/b] such user [red]", "no [/b] such user [red]"),
         ("\\[/b] and a backslash \\", "\\[/b] and a backslash \\"),
         ("\x1b[2Jgone\x07\u202e", "[2Jgone"),
-        ("1\u00a0025 letters", "1\u00a0025 letters"),
+        ("1\u00a0025 emails", "1\u00a0025 emails"),
     ],
 )
 def test_foreign_text_cannot_control_the_terminal(
