@@ -40,7 +40,7 @@ def test_message_without_metadata_is_manual_and_gets_an_id():
     assert first.correlation_id == first.message_id
 
 
-def test_retried_message_keeps_its_origin():
+def test_retried_message_has_its_original_routing_key():
     returned = envelope.read(
         message_id="an-id",
         correlation_id=None,
@@ -64,7 +64,7 @@ def test_retried_message_keeps_its_origin():
         ({"x-entry": "a\x00b"}, r"x-entry is 'a\x00b': must be printable text"),
     ],
 )
-def test_invalid_header_is_refused_with_its_value(headers: dict[str, Any], words: str):
+def test_invalid_header_is_named_with_its_value(headers: dict[str, Any], words: str):
     with pytest.raises(ValueError) as caught:  # noqa: PT011  the words are compared
         read(headers)
 
@@ -75,12 +75,12 @@ def test_due_at_may_be_an_amqp_timestamp():
     assert read({"x-due-at": DUE}).due_at == DUE
 
 
-def test_derived_id_is_stable_and_contains_its_cause():
+def test_derived_id_is_stable():
     assert envelope.derive_id("an-id", "1") == envelope.derive_id("an-id", "1") == "an-id.1"
 
 
 @pytest.mark.parametrize("long", ["x" * 255, "ж" * 127, "x" * 254])
-def test_derived_id_of_a_long_id_fits_amqp(long: str):
+def test_id_derived_from_a_long_one_fits_the_limit(long: str):
     first, second = envelope.derive_id(long, "1"), envelope.derive_id(long, "2")
 
     assert len(first.encode()) <= 255

@@ -35,24 +35,24 @@ def as_json(code: str, **settings: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in logged(code, format="json", **settings).splitlines()]
 
 
-def test_json_line_holds_event_and_fields():
+def test_line_is_an_event_with_its_fields():
     (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message.handled')")
 
     assert (line["event"], line["level"]) == ("message.handled", "INFO")
     assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
 
 
-def test_terminal_line_has_columns():
+def test_terminal_format_shows_fields_in_columns():
     line = logged("logger.bind(job='cleanup.tokens', why='two words', none=None).warning('waits')", format="console")
 
     assert line.split()[1:] == ["WARNING", "waits", "job=cleanup.tokens", 'why="two', 'words"']
 
 
-def test_output_without_a_terminal_is_json():
+def test_format_is_json_without_a_terminal():
     assert json.loads(logged("logger.info('x')", format="auto"))["event"] == "x"
 
 
-def test_library_records_keep_logger_and_level():
+def test_library_log_lines_keep_their_name_and_level():
     code = """
 for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
     logging.getLogger(name).warning("lost %s", "it")
@@ -74,7 +74,7 @@ def test_python_warnings_are_logged():
     assert "UserWarning: old" in line["event"]
 
 
-def test_traceback_is_one_field_without_variable_values():
+def test_exception_is_one_line_without_values_of_variables():
     code = """
 def connect(password):
     raise ConnectionError("refused")
@@ -90,13 +90,13 @@ except ConnectionError:
     assert "hunter2" not in line["traceback"]
 
 
-def test_level_applies_to_libraries():
+def test_level_applies_to_libraries_too():
     code = "logger.info('ours'); logging.getLogger('theirs').info('info'); logging.getLogger('theirs').error('error')"
 
     assert [line["event"] for line in as_json(code, level="ERROR")] == ["error"]
 
 
-def test_log_file_is_json_and_rotates(tmp_path: Path):
+def test_log_file_is_json_and_rotated(tmp_path: Path):
     file = tmp_path / "logs/pocketwatch.log"
     logged("for n in range(30): logger.bind(n=n, text='{x}<y>' + 'z' * 1_000_000).info('grow')", file=str(file))
 
@@ -107,7 +107,7 @@ def test_log_file_is_json_and_rotates(tmp_path: Path):
     assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
 
 
-def test_full_disk_does_not_stop_logging():
+def test_full_disk_below_the_log_file_stops_nothing():
     output = logged("for n in range(3): logger.bind(n=n).info('continues')", format="json", file="/dev/full")
 
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]

@@ -7,13 +7,13 @@ from schemas.mail import MailRequested
 from schemas.ticks import CleanTokens, PlatformAnalytics
 
 
-def test_payload_leaves_out_defaults():
+def test_payload_omits_arguments_that_were_not_set():
     assert CleanTokens().payload() == {}
     assert CleanTokens(dry_run=True).payload() == {"dry_run": True}
     assert PlatformAnalytics(locales=("en",)).payload() == {"locales": ["en"]}
 
 
-def test_payload_contains_nested_defaults():
+def test_payload_includes_nested_defaults():
     message = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
 
     payload = message.payload()

@@ -33,7 +33,7 @@ Clean = Callable[[Any, Any], Awaitable[None]]
         (clean_rates, CleanRates()),
     ],
 )
-async def test_clean_up_is_refused_when_clocks_disagree(
+async def test_cleanup_refuses_to_start_when_clocks_disagree(
     database: Database, settings: Settings, clean: Clean, tick: Message, ahead: timedelta
 ):
     job = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)
