@@ -1,16 +1,16 @@
-"""Checks of an installation: settings, schedule, folders, servers, tables and queues. They change nothing."""
+"""Checks of an installation: settings, schedule, folders, servers, tables, queues, and those of the groups."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.app import GROUPS
-from consumers.moderation.checks import check_rules
-from consumers.rates.checks import check_rates
 from pocketwatch import command
 from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
@@ -24,6 +24,7 @@ from pocketwatch.storage.database import clock_time
 from pocketwatch.storage.redis import connected
 from publishers import schedule
 
+Check = Callable[[Settings], AsyncIterator[Finding]]
 Version = tuple[int, int]
 
 OLDEST_RABBITMQ, OLDEST_POSTGRESQL, OLDEST_REDIS = (3, 10), (14, 0), (5, 0)
@@ -76,8 +77,6 @@ async def check_database(settings: Settings) -> AsyncIterator[Finding]:
             return
         yield Finding("tables", "ok", "up to date")
         yield await _outbox(connection)
-        async for finding in check_rates(connection, settings.rates):
-            yield finding
 
 
 def _version(name: str, version: Version, oldest: Version) -> Finding:
@@ -156,13 +155,20 @@ def _group_of(queue: Queue) -> str:
     return next((group for group in GROUPS if group == queue.name.split(".")[0]), "")
 
 
-CHECKS: dict[str, Callable[[Settings], AsyncIterator[Finding]]] = {
+CHECKS: dict[str, Check] = {
     "settings": check_settings,
     "schedule": check_schedule,
-    "rules": check_rules,
     "folders": check_folders,
     "database": check_database,
     "redis": check_redis,
     "mail": check_mail,
     "broker": check_broker,
 }
+
+
+def all_checks() -> Iterator[tuple[str, Check]]:
+    """Yield the checks above and those in `checks.py` of the groups, each with its subject."""
+    yield from CHECKS.items()
+    for group in GROUPS:
+        if find_spec(f"consumers.{group}.checks") is not None:
+            yield group, import_module(f"consumers.{group}.checks").check

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from console.checks import CHECKS
+from console.checks import all_checks
 from console.cli.main import user_message
 from pocketwatch.command import read_settings, run
 from pocketwatch.monitoring.finding import Finding
@@ -29,7 +29,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 async def _check(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
-    for subject, check in CHECKS.items():
+    for subject, check in all_checks():
         try:
             async for finding in check(settings):
                 found.append(finding)  # noqa: PERF401  keeps what was found before an error

@@ -7,6 +7,6 @@ from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
 
 
-async def check_rules(settings: Settings) -> AsyncIterator[Finding]:
+async def check(settings: Settings) -> AsyncIterator[Finding]:
     found = rules_of(settings.moderation.rules)
     yield Finding("rules", "ok", f"{len(found.rules)} moderation rules, version {found.version}")

@@ -1,18 +1,20 @@
-"""The age of each currency's rate, for `pocketwatch doctor`."""
+"""The age of each currency's newest rate, for `pocketwatch doctor`."""
 
 from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.rates.staleness import ages
+from pocketwatch import command
 from pocketwatch.monitoring.finding import Finding
-from pocketwatch.settings import Rates
+from pocketwatch.settings import Settings
 
 
-async def check_rates(connection: AsyncConnection, wanted: Rates) -> AsyncIterator[Finding]:
-    now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-    known = await ages(connection, wanted.currencies, now=now)
+async def check(settings: Settings) -> AsyncIterator[Finding]:
+    wanted = settings.rates
+    async with command.database(settings, "doctor") as database, database.begin() as connection:
+        now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
+        known = await ages(connection, wanted.currencies, now=now)
     for currency in wanted.currencies:
         age = known.get(currency)
         is_stale = age is None or age > wanted.stale_after
