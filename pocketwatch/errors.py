@@ -1,17 +1,4 @@
-"""Errors by what they mean to an operator, and by what happens to the message that is being handled.
-
-PocketwatchError              something that a person can put right: one clear line, no traceback
-├── SettingsError             a setting is missing or wrong
-├── ScheduleError             an entry of the schedule is wrong
-├── ServerUnreachable         a server does not answer, or refuses the login
-├── TopologyMismatch          a queue exists with other arguments than the topology's
-├── NotPermitted              the broker's user lacks a right
-├── StackError                the servers of this machine cannot be started
-├── PublishFailed             the broker did not confirm a message in time
-│   └── Unroutable            no queue is bound for it
-├── InvalidMessage            its schema or headers do not allow it: dead letter, logged as `rejected`
-├── Reject                    raised by a handler: dead letter now, retrying cannot help
-└── RetryLater                raised by a handler: retried after a while, not counted as an attempt
+"""Errors that a person can put right, and what a handler raises to decide about its message.
 
 Anything else that a handler raises is an outage or a bug: retried with growing delays, then a dead letter.
 """
@@ -56,15 +43,15 @@ class Unroutable(PublishFailed):
 
 
 class InvalidMessage(PocketwatchError):
-    """The body or the headers of a message are not what its schema says."""
+    """The body or the headers of a message are not what its schema says: dead letter, logged as `rejected`."""
 
 
 class Reject(PocketwatchError):
-    """Make the message a dead letter now: retrying cannot help."""
+    """Raised by a handler: dead letter now, because retrying cannot help."""
 
 
 class RetryLater(PocketwatchError):
-    """Retry the message after a while; this does not count as an attempt.
+    """Raised by a handler: retry after a while, without counting an attempt.
 
     Args:
         reason: what must change first, for the log.
