@@ -454,4 +454,4 @@ def test_log_file_is_written(pocketwatch: Program):
 
     events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
     assert events == ["consumers.started", "service.stopping", "service.stopped"]
-    assert "consuming              queues=" in process.log.read_text()
+    assert "consumers.started      queues=" in process.log.read_text()
