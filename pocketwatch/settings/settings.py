@@ -69,10 +69,9 @@ class Settings(BaseSettings):
 
 
 class Source(PydanticBaseSettingsSource):
-    """The values by section, each from the first place that has it.
+    """Finds each value in the process environment, `.env`, or the file of the local stack, in this order.
 
-    These are the process environment, `.env`, and the servers that `pocketwatch stack up` runs here; each may hold
-    `NAME`, or `NAME_FILE` with the path of a file that holds the value.
+    Each may hold `NAME`, or `NAME_FILE` with the path of a file that holds the value.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
@@ -155,11 +154,12 @@ def _names_by_section() -> Iterator[tuple[str, list[str]]]:
 
 
 def _problems(error: ValidationError, source: Source) -> Iterator[str]:
-    first = {str(problem["loc"][1]): problem for problem in reversed(error.errors())}
-    for name in sorted(first, key=names().index):  # of each setting the first, the others follow from it
+    # The first error of each setting: the others follow from it.
+    messages = {str(problem["loc"][1]): problem["msg"] for problem in reversed(error.errors())}
+    for name in sorted(messages, key=names().index):
         shown = f'"{urls.without_password(source.value(name) or "")}"'
         shown = "wrong (a secret, not shown)" if name.endswith(SECRET_SUFFIXES) else shown
-        yield f"{name} is {shown}: {_reason(first[name]['msg'])}"
+        yield f"{name} is {shown}: {_reason(messages[name])}"
 
 
 def _reason(message: str) -> str:
