@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from pocketwatch import logs, settings
+from pocketwatch.clock import parse_duration
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -57,6 +58,18 @@ def current_user(*, option: str) -> str:
         raise PocketwatchError(
             f"user {os.getuid()} has no name on this machine; name yourself with {option}"
         ) from error
+
+
+def duration_option(text: str, *, option: str) -> timedelta:
+    """Parse the duration that a user gave with an option.
+
+    Raises:
+        PocketwatchError: when it is not a duration; names the option.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise PocketwatchError(f"{option}: {error}") from error
 
 
 def short_timeout(loaded: Settings) -> timedelta:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.clock import parse_duration, utc_now
-from pocketwatch.command import current_user, database, read_settings, run, short_timeout
+from pocketwatch.clock import utc_now
+from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import pauses
@@ -119,10 +119,7 @@ def pause(
     load(settings.running.schedule).entry(entry)
     if not reason.strip():
         raise PocketwatchError("--reason is empty; give a reason")
-    try:
-        until = None if expires is None else utc_now() + parse_duration(expires)
-    except ValueError as error:
-        raise PocketwatchError(f"--for: {error}") from error
+    until = None if expires is None else utc_now() + duration_option(expires, option="--for")
     who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
         raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')

@@ -15,9 +15,8 @@ from console.cli.runs import cells
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
-from pocketwatch.clock import parse_duration
-from pocketwatch.command import database, read_settings, run, short_timeout
-from pocketwatch.errors import InvalidMessage, PocketwatchError
+from pocketwatch.command import database, duration_option, read_settings, run, short_timeout
+from pocketwatch.errors import InvalidMessage
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
@@ -49,7 +48,7 @@ def trigger(
     Example: pocketwatch trigger cleanup.media --set retention_days=14 --dry-run --wait
     """
     message = publishing.message(key, _arguments(pairs or [], body, dry_run=dry_run))
-    limit = _limit(timeout)
+    limit = duration_option(timeout, option="--timeout")
     settings = read_settings()
     if wait:
         settings.database_url  # noqa: B018  when it is missing, refuse before anything is published
@@ -64,13 +63,6 @@ def _arguments(pairs: list[str], body: str | None, *, dry_run: bool) -> dict[str
     if not isinstance(arguments, dict):
         raise InvalidMessage("--json must be an object, such as '{\"retention_days\": 7}'")
     return arguments | publishing.read_arguments(pairs) | ({"dry_run": True} if dry_run else {})
-
-
-def _limit(timeout: str) -> timedelta:
-    try:
-        return parse_duration(timeout)
-    except ValueError as error:
-        raise PocketwatchError(f"--timeout: {error}") from error
 
 
 async def _trigger(settings: Settings, message: Message, *, wait: bool, limit: timedelta) -> int:
