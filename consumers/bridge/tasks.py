@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from consumers.bridge.html_text import of_html, of_text
+from consumers.bridge.html_text import html_paragraphs, text_paragraphs
 from consumers.bridge.notices import ForOwners, of_change, to_managers, to_owner
 from schemas.emails import Plain
 from schemas.locale import Locale
@@ -154,7 +154,7 @@ def send_moderation_email_task(
     now: datetime,
 ) -> Made:
     """Our letters escape everything: of HTML, the words are kept."""
-    words = of_text(text_content or "") or of_html(html_content)
+    words = text_paragraphs(text_content or "") or html_paragraphs(html_content)
     letter = Plain(subject=" ".join(subject.split()), paragraphs=words, occurred_at=now)
     return MailRequested(to=to_email, letter=letter, notification_id=notification_id)
 
