@@ -64,7 +64,20 @@ def test_unclosed_links_take_linear_time():
     assert sum(paragraph.count("word") for paragraph in paragraphs) == 100_000
 
 
-HOSTILE = ["<a ", '<a href="', "<a =", "<!--", "<![", "<?", "</", "</p ", "<template></p>", "<script></script", "&", "<td>"]
+HOSTILE = [
+    "<a ",
+    '<a href="',
+    "<a =",
+    "<!--",
+    "<![",
+    "<?",
+    "</",
+    "</p ",
+    "<template></p>",
+    "<script></script",
+    "&",
+    "<td>",
+]
 
 
 @pytest.mark.timeout(20)
@@ -89,7 +102,9 @@ def test_long_paragraph_is_cut_between_words():
 def test_paragraphs_are_joined_when_there_are_too_many():
     items = [f"• {number}" for number in range(MAX_PARAGRAPHS + 1)]
 
-    assert html_paragraphs("".join(f"<li>{number}</li>" for number in range(MAX_PARAGRAPHS + 1))) == ["\n\n".join(items)]
+    assert html_paragraphs("".join(f"<li>{number}</li>" for number in range(MAX_PARAGRAPHS + 1))) == [
+        "\n\n".join(items)
+    ]
     assert text_paragraphs("\n\n".join(items)) == ["\n\n".join(items)]
     assert text_paragraphs("\n\n".join(items[:MAX_PARAGRAPHS])) == items[:MAX_PARAGRAPHS]
 
