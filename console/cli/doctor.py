@@ -13,7 +13,7 @@ import typer
 from console.cli.main import user_message
 from consumers.app import GROUPS
 from consumers.moderation.review.judge import rules_of
-from consumers.rates.staleness import ages
+from consumers.rates.queries import staleness
 from pocketwatch import settings as reading
 from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
@@ -192,7 +192,7 @@ async def _mail(settings: Settings) -> AsyncIterator[Finding]:
 async def _rates(opened: Database, wanted: Rates) -> AsyncIterator[Finding]:
     async with opened.begin() as connection:
         now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-        known = await ages(connection, wanted.currencies, now=now)
+        known = await staleness(connection, wanted.currencies, now=now)
     for currency in wanted.currencies:
         age = known.get(currency)
         is_stale = age is None or age > wanted.stale_after

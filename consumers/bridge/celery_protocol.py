@@ -1,4 +1,4 @@
-"""Celery message protocol 2, JSON only: task, id, `eta` and `expires` are headers; the body is [args, kwargs, embed]."""
+"""Celery message protocol 2, JSON only: task, id, `eta`, `expires` are headers; the body is [args, kwargs, embed]."""
 
 import json
 import math
