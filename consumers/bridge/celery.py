@@ -2,25 +2,16 @@
 
 from datetime import datetime
 
-from faststream.rabbit import RabbitRouter
-
-from consumers.bridge.celery_protocol import CeleryReader
+from consumers.bridge.celery_protocol import CeleryDecoder
 from consumers.bridge.notices import NoticePerOwner
 from consumers.bridge.task_registry import to_messages
-from pocketwatch.broker.topology import celery_queue
-from pocketwatch.settings import Settings
+from pocketwatch.broker.topology import CELERY
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
-from pocketwatch.worker.middleware import consumer
 from schemas.celery import CeleryTask
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """Consume the queue that the settings name."""
-    made = RabbitRouter()
-    consumer(made, celery_queue(settings.bridge.celery_queue), reader=CeleryReader())(bridge_task)
-    return made
-
-
+@consumer(CELERY, decoder=CeleryDecoder())
 async def bridge_task(task: CeleryTask, event: EventContext) -> None:
     """Publish the task's event, now or at its `eta`; skip a task that expires before."""
     starts_at = max(task.eta or event.now, event.now)

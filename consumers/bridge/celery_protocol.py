@@ -43,7 +43,7 @@ TYPES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class CeleryReader:
+class CeleryDecoder:
     """Decodes what Celery's clients publish; a retried message carries the suite's own headers, too."""
 
     def envelope(self, raw: IncomingMessage) -> Envelope:

@@ -9,18 +9,15 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.rates import queries
 from consumers.rates.banks import NBU, PRIVATBANK, Bank, Source, summarize
 from consumers.rates.fetch import FetchResult, fetch
 from consumers.rates.http import BankFailed
 from consumers.rates.queries import Stored
-from pocketwatch.broker.topology import RATES_UPDATE
 from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables.suite import currency_update_logs
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.envelope import Envelope
 from schemas.facts import Rate, RatesUpdated
 from schemas.ticks import UpdateRates
@@ -28,10 +25,8 @@ from schemas.ticks import UpdateRates
 # In order of preference.
 BANKS_OF: Mapping[Source, tuple[Bank, ...]] = MappingProxyType({"NBU": (NBU, PRIVATBANK), "PRIVATBANK": (PRIVATBANK,)})
 
-router = RabbitRouter()
 
-
-@consumer(router, RATES_UPDATE)
+@consumer
 async def update_rates(tick: UpdateRates, job: JobContext) -> None:
     wanted = list(dict.fromkeys(tick.currencies or job.settings.rates.currencies))
     results = await _fetch(tick, job, wanted)
@@ -110,7 +105,7 @@ def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str
         for quote in used.accepted
     ]
     fact = RatesUpdated(source=used.bank.name, fallback_for="NBU" if failed else None, rates=rates)
-    job.publish(RatesUpdated.exchange, RatesUpdated.routing_key, fact)
+    job.publish(fact)
 
 
 def _stored_row(result: FetchResult, stored: Mapping[str, Stored], origin: Envelope) -> dict[str, Any]:
