@@ -94,7 +94,7 @@ async def test_queue_name_of_the_suite_is_refused(pocketwatch: Program, queue: s
 
     assert done.returncode == 1
     assert done.stderr == (
-        'pocketwatch: POCKETWATCH_CELERY_QUEUE is "cleanup.media.dead", which is ours; it must be one of Celery\n'
+        'pocketwatch: POCKETWATCH_CELERY_QUEUE is "cleanup.media.dead": a queue of Pocketwatch; name one of Celery\n'
     )
 
 
