@@ -1,4 +1,4 @@
-"""The publisher: confirms, mandatory routing and deadlines, with a node that dies or freezes."""
+"""The publisher: confirmed, mandatory, and never waiting for ever. With a node that dies or freezes."""
 
 import asyncio
 import time
@@ -25,22 +25,20 @@ def message(message_id: str = "an-id") -> aio_pika.Message:
     return aio_pika.Message(b"{}", message_id=message_id)
 
 
-async def test_unroutable_message_is_an_error(publisher: Publisher):
+async def test_unroutable_message_raises(publisher: Publisher):
     with pytest.raises(Unroutable, match=r'no queue is bound for "no.such.job" on exchange "ticks"'):
         await publisher.publish(message(), exchange="ticks", routing_key="no.such.job")
 
 
-async def test_missing_exchange_is_an_error_and_the_next_message_is_published(publisher: Publisher):
+async def test_missing_exchange_raises_and_the_next_message_is_published(publisher: Publisher):
     with pytest.raises(Unroutable, match='there is no exchange "nowhere"; run: pocketwatch migrate'):
         await publisher.publish(message(), exchange="nowhere", routing_key="x")
 
     await publisher.publish(message(), **KEY, retry_for=timedelta(seconds=5))
 
 
-async def test_frozen_broker_costs_at_most_the_deadline(
-    settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(publishing, "CONFIRM_WITHIN", 0.5)
+async def test_frozen_broker_costs_only_the_deadline(settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(publishing, "CONFIRM_TIMEOUT", 0.5)
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         proxy.freeze()
         began = time.monotonic()
@@ -52,7 +50,7 @@ async def test_frozen_broker_costs_at_most_the_deadline(
         proxy.thaw()
 
 
-async def test_message_is_published_after_reconnecting(settings: Settings, proxy: Proxy, publisher: Publisher):
+async def test_message_is_published_after_reconnect(settings: Settings, proxy: Proxy, publisher: Publisher):
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as cut_off:
         await proxy.cut()
         sending = asyncio.create_task(cut_off.publish(message(), **KEY, retry_for=timedelta(seconds=20)))
@@ -65,7 +63,7 @@ async def test_message_is_published_after_reconnecting(settings: Settings, proxy
     assert await queue_info(publisher.connection, "cleanup.media") == (1, 0)
 
 
-async def test_lost_connection_is_reported_at_once_without_retry(settings: Settings, proxy: Proxy):
+async def test_lost_connection_raises_at_once_without_retries(settings: Settings, proxy: Proxy):
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         await proxy.cut()
         began = time.monotonic()
@@ -88,15 +86,15 @@ async def test_connection_fails_over_to_the_next_node(settings: Settings, proxy:
     assert await queue_info(publisher.connection, "cleanup.media") == (1, 0)
 
 
-async def test_process_connects_to_any_reachable_node(settings: Settings):
-    dead_node = "amqp://user:secret@127.0.0.1:1/x"
+async def test_process_starts_with_any_node_that_answers(settings: Settings):
+    nobody = "amqp://user:secret@127.0.0.1:1/x"
 
-    found = await find_reachable_node([dead_node, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0))
+    found = await find_reachable_node([nobody, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0))
 
     assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
 
 
-async def test_start_waits_for_a_late_node(settings: Settings, proxy: Proxy):
+async def test_late_node_is_waited_for(settings: Settings, proxy: Proxy):
     await proxy.cut()
     finding = asyncio.create_task(
         find_reachable_node(
@@ -120,7 +118,7 @@ async def test_start_waits_for_a_late_node(settings: Settings, proxy: Proxy):
         (lambda url: url._replace(path="/nowhere"), 'has no vhost "nowhere", or user "pocketwatch" may not use it'),
     ],
 )
-async def test_unreachable_or_refusing_broker_is_reported_in_one_line(settings: Settings, change, words: str):
+async def test_unreachable_or_refusing_broker_is_one_line(settings: Settings, change, words: str):
     url = change(urlsplit(settings.rabbitmq_urls[0])).geturl()
 
     with pytest.raises(ServerUnreachable) as caught:
@@ -131,7 +129,7 @@ async def test_unreachable_or_refusing_broker_is_reported_in_one_line(settings: 
     assert "\n" not in str(caught.value)
 
 
-async def test_deleted_queue_is_declared_again_after_reconnecting(
+async def test_topology_deleted_during_an_outage_is_declared_again(
     settings: Settings, proxy: Proxy, publisher: Publisher
 ):
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test", topology=TOPOLOGY):
@@ -140,7 +138,7 @@ async def test_deleted_queue_is_declared_again_after_reconnecting(
             await channel.queue_delete("cleanup.media")
         await proxy.open()
 
-        async def queue_exists() -> bool:
+        async def there() -> bool:
             return await queue_info(publisher.connection, "cleanup.media") is not None
 
-        await eventually(queue_exists, within=20)
+        await eventually(there, within=20)

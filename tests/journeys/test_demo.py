@@ -72,7 +72,7 @@ def test_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
     assert "something went wrong" in output
 
 
-def test_up_runs_the_suite_until_interrupted(clone: Path):
+def test_up_runs_the_suite_until_it_is_stopped(clone: Path):
     process = start(clone, "--stay")
     assert process.stdout is not None
     seen = ""
