@@ -45,6 +45,7 @@ INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason,
   SELECT %s, 'needs_edit', 'pending', 'needs_review', 'contact details', 'rules', 'text ' || n, now() - interval '1 day'
   FROM generate_series(1, 3) AS n
 """
+Message = tuple[str, str, dict[str, Any]]  # exchange, routing key and body
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,17 @@ ADS = (
     Ad("Lanos від дилера", "Пишіть: dealer@example.com", DEALER, "active"),
     Ad("Ланос, четверта спроба", "Телефон той самий, 0671234567", OWNERS["uk"], "rejected", attempts_used=3),
 )
+# Routing key, index of the ad, action and new status.
+NOTICES = (
+    ("user.ad.approved", 0, "manually_approved", "active"),
+    ("user.ad.rejected", 1, "manually_rejected", "rejected"),
+    ("user.ad.needs_edit", 2, "flagged", "needs_review"),
+    ("user.ad.max_attempts", 4, "max_attempts_reached", "rejected"),
+    ("user.ad.unknown", 1, "manual_status_change", "archived"),
+    ("manager.ad.review_required", 1, "needs_review", "pending"),
+    ("manager.ad.flagged", 2, "flagged", "needs_review"),
+    ("manager.ad.max_attempts", 4, "max_attempts_reached", "rejected"),
+)
 
 
 def seed(database_url: str) -> None:
@@ -83,38 +95,25 @@ def statuses(database_url: str) -> dict[int, str]:
         return dict(connection.execute(FIND, [[ad.title for ad in ADS]]).fetchall())
 
 
-def envelope(kind: str, ad_id: int, action: str, status: str, user_id: int, **more: Any) -> dict[str, Any]:
+def notice(key: str, ad: Ad, ad_id: int, action: str, status: str) -> Message:
     """Build a notice as the platform does, with a naive timestamp."""
+    audience = key.partition(".")[0]
     timestamp = datetime.now().isoformat()  # noqa: DTZ005  as the platform does
-    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id, "timestamp": timestamp}
-    priority = {"priority": 8} if kind == "manager_moderation" else {}
-    return {"notification_type": kind, "data": data | more, **priority}
+    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": ad.owner, "timestamp": timestamp}
+    priority = {"priority": 8} if audience == "manager" else {}
+    return f"{audience}_notifications", key, {"notification_type": f"{audience}_moderation", "data": data, **priority}
 
 
-def build_messages(ads: list[int]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return exchange, routing key and body of each message."""
-    uk, en, ru = OWNERS.values()
-    owner, manager = "user_notifications", "manager_notifications"
+def build_messages(ad_ids: list[int]) -> list[Message]:
     email = {"name": "plain", "subject": "Hello from the demo", "paragraphs": ["An email that an operator requested."]}
     return [
-        *(("moderation", "ad.submitted", {"ad_id": ad}) for ad in ads),
-        (owner, "user.ad.approved", envelope("user_moderation", ads[0], "manually_approved", "active", uk)),
-        (owner, "user.ad.rejected", envelope("user_moderation", ads[1], "manually_rejected", "rejected", en)),
-        (owner, "user.ad.needs_edit", envelope("user_moderation", ads[2], "flagged", "needs_review", ru)),
-        (owner, "user.ad.max_attempts", envelope("user_moderation", ads[4], "max_attempts_reached", "rejected", uk)),
-        (owner, "user.ad.unknown", envelope("user_moderation", ads[1], "manual_status_change", "archived", en)),
-        (manager, "manager.ad.review_required", envelope("manager_moderation", ads[1], "needs_review", "pending", en)),
-        (manager, "manager.ad.flagged", envelope("manager_moderation", ads[2], "flagged", "needs_review", ru)),
-        (
-            manager,
-            "manager.ad.max_attempts",
-            envelope("manager_moderation", ads[4], "max_attempts_reached", "rejected", uk),
-        ),
+        *(("moderation", "ad.submitted", {"ad_id": ad_id}) for ad_id in ad_ids),
+        *(notice(key, ADS[number], ad_ids[number], action, status) for key, number, action, status in NOTICES),
         ("mail", "mail.requested", {"to": "somebody@example.com", "locale": "en", "letter": email}),
     ]
 
 
-async def publish(rabbitmq_url: str, messages: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
+async def publish(rabbitmq_url: str, messages: list[Message]) -> list[str]:
     """Publish the messages, and return their ids."""
     ids = [str(uuid4()) for _ in messages]
     async with await aio_pika.connect(rabbitmq_url) as connection:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,39 +39,24 @@ SELECT (SELECT count(*) FROM token_blacklist_outstandingtoken), (SELECT count(*)
 """
 
 
-@dataclass(frozen=True)
-class Content:
-    """Counts of everything on the marketplace."""
-
-    tokens: int
-    blacklisted_tokens: int
-    ads: int
-    rates: int
-    pictures: int
-    static_files: int
-    logs: int
-    sessions: int
-
-    def items(self) -> Mapping[str, int]:
-        return {field.name.replace("_", " "): getattr(self, field.name) for field in fields(self)}
-
+Counts = dict[str, int]
 
 # After every job: of static files this release, the originals and the manifest; of logs the newest of the series.
-EXPECTED = Content(
-    tokens=200 + 140,
-    blacklisted_tokens=80 + 20,
-    ads=30 + len(moderation.ADS),
-    rates=4 + 2,
-    pictures=NEW_PICTURES,
-    static_files=2 * STYLES + 1,
-    logs=1,
-    sessions=SESSIONS,
-)
+EXPECTED: Counts = {
+    "tokens": 200 + 140,
+    "blacklisted tokens": 80 + 20,
+    "ads": 30 + len(moderation.ADS),
+    "rates": 4 + 2,
+    "pictures": NEW_PICTURES,
+    "static files": 2 * STYLES + 1,
+    "logs": 1,
+    "sessions": SESSIONS,
+}
 
 
-def seed(environment: Mapping[str, str]) -> Content:
+def seed(environment: Mapping[str, str]) -> Counts:
     """Fill what is empty, and return the counts."""
-    if count(environment).tokens == 0:
+    if count(environment)["tokens"] == 0:
         _issue(environment)
         ads.prepare(environment["DATABASE_URL"])
         for (status, days), number in ADS.items():
@@ -88,17 +72,14 @@ def seed(environment: Mapping[str, str]) -> Content:
     return count(environment)
 
 
-def count(environment: Mapping[str, str]) -> Content:
+def count(environment: Mapping[str, str]) -> Counts:
     with psycopg.connect(environment["DATABASE_URL"]) as connection:
-        rows = connection.execute(COUNTS.encode()).fetchone() or (0, 0, 0, 0)
+        counts = list(connection.execute(COUNTS.encode()).fetchall()[0])
+    roots = [environment[f"POCKETWATCH_{name}_ROOT"] for name in ("MEDIA", "STATIC", "LOG")]
+    counts += [sum(len(files) for _, _, files in os.walk(root)) for root in roots]
     with redis.Redis.from_url(environment["REDIS_URL"]) as client:
-        sessions = sum(1 for _ in client.scan_iter("user:session:*", count=1000))
-    files = {name: _files(environment[f"POCKETWATCH_{name}_ROOT"]) for name in ("MEDIA", "STATIC", "LOG")}
-    return Content(*rows, files["MEDIA"], files["STATIC"], files["LOG"], sessions)
-
-
-def _files(root: str) -> int:
-    return sum(len(files) for _, _, files in os.walk(root))
+        counts.append(sum(1 for _ in client.scan_iter("user:session:*", count=1000)))
+    return dict(zip(EXPECTED, counts, strict=True))
 
 
 def _issue(environment: Mapping[str, str]) -> None:

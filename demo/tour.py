@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo import moderation, seeding
-from demo.seeding import Content
+from demo.seeding import EXPECTED, Counts
 from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
 from pocketwatch.broker.publisher import Publisher
@@ -78,7 +78,7 @@ def tour(console: Console) -> bool:
             subprocess.run(command(*arguments), env=environment, cwd=PROJECT, check=True)
         after = seeding.count(environment)
         console.print(_comparison(before, after))
-    return all(succeeded) and after == seeding.EXPECTED
+    return all(succeeded) and after == EXPECTED
 
 
 def _moderation(environment: dict[str, str]) -> bool:
@@ -160,9 +160,9 @@ def _wait_for(environment: dict[str, str], key: str, values: Sequence[str]) -> b
     raise PocketwatchError(f"not finished within {TIMEOUT:.0f} s: {missing}; the suite's log is {LOG}")
 
 
-def _comparison(before: Content, after: Content) -> Table:
+def _comparison(before: Counts, after: Counts) -> Table:
     table = Table("", "before", "after", "expected", title="content", title_justify="left")
-    counts = zip(before.items().items(), after.items().values(), seeding.EXPECTED.items().values(), strict=True)
-    for (name, old), new, expected in counts:
-        table.add_row(name, str(old), f"[{'green' if new == expected else 'red'}]{new}[/]", str(expected))
+    for name, expected in EXPECTED.items():
+        color = "green" if after[name] == expected else "red"
+        table.add_row(name, str(before[name]), f"[{color}]{after[name]}[/]", str(expected))
     return table

@@ -31,7 +31,7 @@ def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
         console.print("[bold]marketplace[/]")
         run([sys.executable, "-m", "demo.marketplace", "make"], environment)
         run(command("migrate"), environment)
-        counts = seeding.seed(environment).items()
+        counts = seeding.seed(environment)
         console.print(f"  {', '.join(f'{count} {name}' for name, count in counts.items())}")
         yield environment
 

@@ -60,7 +60,7 @@ async def _fetch(tick: UpdateRates, job: JobContext, wanted: Sequence[str]) -> l
 
 async def _log_failures(job: JobContext, results: Sequence[FetchResult]) -> None:
     """Log in a separate transaction, because the run's own is rolled back."""
-    rows = [_failed_row(result, job.envelope) for result in results]
+    rows = [_log_row(result, job.envelope) for result in results]
     async with job.transaction() as connection:
         await queries.log_failures(connection, rows, message_id=job.message_id, attempt=job.envelope.attempts)
 
@@ -98,7 +98,7 @@ def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str
         reasons.append(f"{used.bank.name}: {summarize(used.missing)}")
     if reasons:
         job.mark_partial("; ".join(reasons))
-    for row in (*(_failed_row(result, job.envelope) for result in failed), _stored_row(used, stored, job.envelope)):
+    for row in (*(_log_row(result, job.envelope) for result in failed), _log_row(used, job.envelope, stored)):
         job.insert(currency_update_logs, **row)
     rates = [
         Rate(currency=quote.currency, rate=str(quote.rate), rate_date=quote.rate_date.isoformat())
@@ -108,46 +108,35 @@ def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str
     job.publish(fact)
 
 
-def _stored_row(result: FetchResult, stored: Mapping[str, Stored], origin: Envelope) -> dict[str, Any]:
-    """Return the row of `currency_update_logs` as the platform's own task wrote it."""
+def _log_row(result: FetchResult, origin: Envelope, stored: Mapping[str, Stored] | None = None) -> dict[str, Any]:
+    """Return a row of `currency_update_logs` as the platform's own task wrote it.
+
+    Without `stored`, the fetch failed: the row names message and attempt, so that each attempt has one row.
+    """
+    errors = [{"currency": currency, "error": reason} for currency, reason in result.refused.items()]
+    failure = {"message_id": origin.message_id, "attempt": origin.attempts}
+    failure |= {"error": result.failure, "currencies": errors}
+    outcomes = stored or {}
     successes = [
         {
             "currency": quote.currency,
             "rate": str(quote.rate),
             "rate_date": quote.rate_date.isoformat(),
-            "action": stored[quote.currency].action,
-            "former": stored[quote.currency].former,
+            "action": outcomes[quote.currency].action,
+            "former": outcomes[quote.currency].former,
         }
         for quote in result.accepted
     ]
-    status = "PARTIAL" if result.missing else "SUCCESS"
-    return _row(result, status, origin) | {"success_details": successes, "error_details": _errors(result)}
-
-
-def _failed_row(result: FetchResult, origin: Envelope) -> dict[str, Any]:
-    """Return the row of a failed fetch; it names message and attempt, so that each attempt has one row."""
-    details = {
-        "error": result.failure,
-        "currencies": _errors(result),
-        "message_id": origin.message_id,
-        "attempt": origin.attempts,
-    }
-    return _row(result, "FAILED", origin) | {"success_details": [], "error_details": details}
-
-
-def _row(result: FetchResult, status: str, origin: Envelope) -> dict[str, Any]:
     return {
         "started_at": result.started_at,
         "completed_at": result.finished_at,
-        "status": status,
+        "status": "FAILED" if stored is None else "PARTIAL" if result.missing else "SUCCESS",
         "source": result.bank.name,
         "currencies_updated": len(result.accepted),
         "currencies_failed": len(result.missing),
+        "success_details": successes,
+        "error_details": failure if stored is None else errors,
         "triggered_by": origin.trigger,
         "duration_seconds": result.seconds,
         "created_at": result.finished_at,
     }
-
-
-def _errors(result: FetchResult) -> list[dict[str, str]]:
-    return [{"currency": currency, "error": reason} for currency, reason in result.refused.items()]
