@@ -41,16 +41,16 @@ async def bridge(consume: Consume, relay: None, settings: Settings) -> AsyncIter
 
 @pytest.fixture
 def dead(publisher: Publisher) -> Dead:
-    async def letters() -> list[DeadLetter]:
+    async def listed() -> list[DeadLetter]:
         return await dead_letters.fetch(publisher, celery_queue("celery"), limit=100)
 
-    return letters
+    return listed
 
 
 def put(path: Path, *, days_old: float) -> None:
     path.write_bytes(b"x")
-    moment = time.time() - days_old * 86400
-    os.utime(path, (moment, moment))
+    modified_at = time.time() - days_old * 86400
+    os.utime(path, (modified_at, modified_at))
 
 
 def left(root: Path) -> set[str]:
@@ -186,7 +186,7 @@ async def test_same_task_id_runs_once(platform: Platform, bridge: None, runs: Ru
 
 
 @pytest.mark.parametrize(
-    ("task", "words"),
+    ("task", "expected"),
     [
         (
             "core.tasks.clean_generated_medias",
@@ -199,14 +199,14 @@ async def test_same_task_id_runs_once(platform: Platform, bridge: None, runs: Ru
     ],
 )
 async def test_unknown_task_is_dead_lettered_with_the_nearest_name(
-    platform: Platform, bridge: None, runs: Runs, dead: Dead, task: str, words: str
+    platform: Platform, bridge: None, runs: Runs, dead: Dead, task: str, expected: str
 ):
     task_id = platform("send_task", task)
 
     row = await ran(runs, task_id, "celery")
-    assert (row["status"], row["error"], row["trigger"]) == ("rejected", words, "celery")
-    (letter,) = await eventually(dead)
-    assert (letter.queue, letter.message_id, letter.error) == ("celery", task_id, words)
+    assert (row["status"], row["error"], row["trigger"]) == ("rejected", expected, "celery")
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.queue, dead_letter.message_id, dead_letter.error) == ("celery", task_id, expected)
 
 
 async def test_pickle_is_never_loaded(platform: Platform, bridge: None, runs: Runs, dead: Dead, tmp_path: Path):
@@ -218,7 +218,7 @@ async def test_pickle_is_never_loaded(platform: Platform, bridge: None, runs: Ru
         f'task "{MEDIA}": content type "application/x-python-serialize" is not accepted; '
         'set task_serializer = "json" in Celery'
     )
-    assert [letter.message_id for letter in await eventually(dead)] == [task_id]
+    assert [dead_letter.message_id for dead_letter in await eventually(dead)] == [task_id]
     assert not (tmp_path / "trapped").exists()
 
 
@@ -257,9 +257,9 @@ async def test_chain_is_refused(platform: Platform, bridge: None, runs: Runs, da
 async def test_protocol_1_is_dead_lettered_with_the_remedy(platform: Platform, bridge: None, dead: Dead):
     platform("delay", MEDIA, settings={"task_protocol": 1})
 
-    (letter,) = await eventually(dead)
+    (dead_letter,) = await eventually(dead)
 
-    assert letter.error == (
+    assert dead_letter.error == (
         'message: message protocol 1 ("clean_generated_media") is not accepted; set task_protocol = 2 in Celery'
     )
 
@@ -284,16 +284,16 @@ async def test_bulk_change_notifies_each_owner_once(
 
     row = await ran(runs, task_id, "celery")
     assert row["statistics"] == {"task": BULK, "becomes": ["user.ad.unknown"], "unknown_ads": 1}
-    mine, his = await sent(database)
-    assert [mine["message_id"], his["message_id"]] == [f"{task_id}.1", f"{task_id}.2"]
-    assert {(message["headers"]["x-trigger"], message["correlation_id"]) for message in (mine, his)} == {
-        ("celery", task_id)
-    }
+    first_notice, second_notice = await sent(database)
+    assert [first_notice["message_id"], second_notice["message_id"]] == [f"{task_id}.1", f"{task_id}.2"]
+    assert {
+        (message["headers"]["x-trigger"], message["correlation_id"]) for message in (first_notice, second_notice)
+    } == {("celery", task_id)}
     about = {"user_id": owner["id"], "status": "rejected", "reason": "продано", "action": "bulk_status_change"}
-    assert mine["payload"]["data"].items() >= about.items()
-    assert mine["payload"]["data"]["details"] == {"affected_ads": [second, first]}
+    assert first_notice["payload"]["data"].items() >= about.items()
+    assert first_notice["payload"]["data"]["details"] == {"affected_ads": [second, first]}
     about = {"user_id": other["user_id"], "ad_id": others, "action": "manual_status_change", "details": None}
-    assert his["payload"]["data"].items() >= about.items()
+    assert second_notice["payload"]["data"].items() >= about.items()
 
 
 async def test_bulk_change_of_unknown_ads_is_skipped(platform: Platform, bridge: None, runs: Runs):
@@ -329,8 +329,8 @@ async def test_requeued_dead_letter_is_refused_again_while_invalid(
     platform: Platform, bridge: None, runs: Runs, dead: Dead, pocketwatch: Program
 ):
     task_id = platform("delay", MEDIA, kwargs={"days": "seven"})
-    words = f'task "{MEDIA}": days is "seven": must be a valid integer'
-    assert [letter.error for letter in await eventually(dead)] == [words]
+    expected = f'task "{MEDIA}": days is "seven": must be a valid integer'
+    assert [dead_letter.error for dead_letter in await eventually(dead)] == [expected]
 
     done = pocketwatch("dead", "requeue", "--queue", "celery", task_id)
 
@@ -340,8 +340,8 @@ async def test_requeued_dead_letter_is_refused_again_while_invalid(
         return [row["attempt"] for row in await runs.of(task_id) if row["status"] == "rejected"] == [1, 2]
 
     await eventually(again)
-    (letter,) = await eventually(dead)
-    assert (letter.message_id, letter.error, letter.headers["x-requeued"]) == (task_id, words, 1)
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.message_id, dead_letter.error, dead_letter.headers["x-requeued"]) == (task_id, expected, 1)
 
 
 async def test_requeued_dead_letter_runs_when_its_cause_is_gone(
@@ -357,7 +357,7 @@ async def test_requeued_dead_letter_runs_when_its_cause_is_gone(
     await rename(database, "car_ads", "moved")
     body = json.dumps([[[ad_id], "rejected"], {}, {}]).encode()
     await by_hand(publisher, body, task=BULK, id="unlucky", **{"x-attempt": 6})
-    assert [letter.message_id for letter in await eventually(dead)] == ["unlucky"]
+    assert [dead_letter.message_id for dead_letter in await eventually(dead)] == ["unlucky"]
     await rename(database, "moved", "car_ads")
 
     done = pocketwatch("dead", "requeue", "--queue", "celery", "--all")
@@ -380,9 +380,9 @@ async def test_task_without_id_uses_the_message_id(publisher: Publisher, bridge:
 async def test_task_with_too_long_id_is_dead_lettered(publisher: Publisher, bridge: None, dead: Dead):
     await by_hand(publisher, b"[[], {}, {}]", task=MEDIA, id="x" * 201)
 
-    (letter,) = await eventually(dead)
+    (dead_letter,) = await eventually(dead)
 
-    assert letter.error == f'task id "{"x" * 60}…": too long; use at most 200 bytes'
+    assert dead_letter.error == f'task id "{"x" * 60}…": too long; use at most 200 bytes'
 
 
 async def test_hundreds_of_tasks_become_as_many_messages(publisher: Publisher, consume: Consume, database: Database):

@@ -83,9 +83,9 @@ async def test_bridge_works_as_separate_processes(
         return await queue_info(publisher.connection, f"{queue}.dead") == (1, 0)
 
     await eventually(dead)
-    (letter,) = pocketwatch.json("dead", "list", "--queue", queue)
-    assert (letter["message_id"], letter["queue"]) == (bad, queue)
-    assert 'did you mean "clean_generated_media"?' in letter["error"]
+    (dead_letter,) = pocketwatch.json("dead", "list", "--queue", queue)
+    assert (dead_letter["message_id"], dead_letter["queue"]) == (bad, queue)
+    assert 'did you mean "clean_generated_media"?' in dead_letter["error"]
     assert [consumers.stop(), publishers.stop()] == [0, 0]
 
 

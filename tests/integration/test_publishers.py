@@ -88,9 +88,9 @@ async def test_concurrent_tickers_record_each_fire_once(database: Database):
 
     published = [row for row in await rows(database, suite.fires) if row["state"] == "published"]
     for name in ("one", "two"):
-        moments = [row["due_at"] for row in published if row["entry"] == name]
-        assert len(moments) >= 3
-        assert moments == [moments[0] + timedelta(seconds=n) for n in range(len(moments))]
+        times = [row["due_at"] for row in published if row["entry"] == name]
+        assert len(times) >= 3
+        assert times == [times[0] + timedelta(seconds=n) for n in range(len(times))]
     assert len(await rows(database, suite.outbox)) == len(published)
 
 

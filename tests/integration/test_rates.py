@@ -332,7 +332,7 @@ async def test_inactive_rate_is_not_compared_with(deliver: Deliver, rates: Store
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("answers", "expected"),
     [
         ([Reply(status=503)], "HTTP status 503"),
         ([Reply(status=404)], "HTTP status 404"),
@@ -346,7 +346,7 @@ async def test_inactive_rate_is_not_compared_with(deliver: Deliver, rates: Store
     ],
 )
 async def test_nbu_failure_falls_back_to_privatbank_at_once(
-    deliver: Deliver, banks: Banks, rates: StoredRates, answers: list[Any], words: str
+    deliver: Deliver, banks: Banks, rates: StoredRates, answers: list[Any], expected: str
 ):
     banks.nbu.says(*answers)
 
@@ -354,7 +354,7 @@ async def test_nbu_failure_falls_back_to_privatbank_at_once(
 
     assert (row["status"], row["attempt"]) == ("partial", 1)
     assert row["error"].startswith("NBU failed, fell back to PRIVATBANK: ")
-    assert words in row["error"]
+    assert expected in row["error"]
     assert row["statistics"] == {
         "currencies_updated": 2,
         "currencies_unchanged": 0,
@@ -367,7 +367,7 @@ async def test_nbu_failure_falls_back_to_privatbank_at_once(
     assert rates.of("PRIVATBANK") == PRIVATBANK_RATES
     assert not rates.rows("NBU")
     assert [(log["source"], log["status"]) for log in rates.logs()] == [("NBU", "FAILED"), ("PRIVATBANK", "SUCCESS")]
-    assert words in rates.logs()[0]["error_details"]["error"]
+    assert expected in rates.logs()[0]["error_details"]["error"]
     [fact] = rates.facts()
     assert (fact["source"], fact["fallback_for"]) == ("PRIVATBANK", "NBU")
 
@@ -407,10 +407,10 @@ async def test_redelivered_attempt_is_logged_once(
 
 
 async def test_attempt_failed_by_two_workers_is_logged_once(database: Database, rates: StoredRates):
-    moments = dict.fromkeys(("started_at", "completed_at", "created_at"), datetime.now(UTC))
+    times = dict.fromkeys(("started_at", "completed_at", "created_at"), datetime.now(UTC))
     figures = dict.fromkeys(("currencies_updated", "currencies_failed", "duration_seconds"), 0)
-    said = {"success_details": [], "error_details": {"message_id": "once", "attempt": 1}}
-    row = {"source": "NBU", "status": "FAILED", "triggered_by": "manual", **moments, **figures, **said}
+    details = {"success_details": [], "error_details": {"message_id": "once", "attempt": 1}}
+    row = {"source": "NBU", "status": "FAILED", "triggered_by": "manual", **times, **figures, **details}
 
     async def log() -> None:
         async with database.begin() as connection:

@@ -63,7 +63,7 @@ async def test_temporary_failure_is_retried(bank: TestBank, short_timeouts: None
 
 
 @pytest.mark.parametrize(
-    ("reply", "words"),
+    ("reply", "expected"),
     [
         (Reply(status=503), "HTTP status 503"),
         (Reply(VALID, cut_after=100), "connection failed (RemoteProtocolError: "),
@@ -76,18 +76,18 @@ async def test_temporary_failure_is_retried(bank: TestBank, short_timeouts: None
     ],
 )
 async def test_lasting_temporary_failure_is_reported_after_three_attempts(
-    bank: TestBank, short_timeouts: None, reply: Reply, words: str
+    bank: TestBank, short_timeouts: None, reply: Reply, expected: str
 ):
     began = time.monotonic()
 
-    assert words in await refused(bank, reply)
+    assert expected in await refused(bank, reply)
 
     assert len(bank.requests) == 3
     assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
-    ("reply", "words"),
+    ("reply", "expected"),
     [
         (Reply(status=404), "HTTP status 404"),
         (Reply(status=429), "HTTP status 429"),
@@ -102,8 +102,8 @@ async def test_lasting_temporary_failure_is_reported_after_three_attempts(
         (Reply(VALID, headers={"Content-Encoding": "br"}), 'content encoding "br" was not requested'),
     ],
 )
-async def test_permanent_failure_is_reported_at_once(bank: TestBank, reply: Reply, words: str):
-    assert await refused(bank, reply) == words
+async def test_permanent_failure_is_reported_at_once(bank: TestBank, reply: Reply, expected: str):
+    assert await refused(bank, reply) == expected
     assert len(bank.requests) == 1
 
 
@@ -147,9 +147,9 @@ async def elsewhere() -> AsyncIterator[TestBank]:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirect_to_another_host_is_refused(bank: TestBank, elsewhere: TestBank, status: int):
-    words = await refused(bank, Reply(status=status, headers={"Location": elsewhere.url}))
+    expected = await refused(bank, Reply(status=status, headers={"Location": elsewhere.url}))
 
-    assert words == f"redirect to {elsewhere.url.removesuffix('/rates?json')} refused"
+    assert expected == f"redirect to {elsewhere.url.removesuffix('/rates?json')} refused"
     assert not elsewhere.requests
 
 
@@ -165,9 +165,9 @@ async def test_redirect_loop_is_refused(bank: TestBank):
 
 
 async def test_redirect_to_invalid_url_is_reported(bank: TestBank):
-    words = await refused(bank, Reply(status=302, headers={"Location": "http://[::bad/"}))
+    expected = await refused(bank, Reply(status=302, headers={"Location": "http://[::bad/"}))
 
-    assert words.startswith("connection failed (RemoteProtocolError: ")
+    assert expected.startswith("connection failed (RemoteProtocolError: ")
 
 
 async def test_demo_banks_answer_for_today():

@@ -100,22 +100,22 @@ def test_missing_field_is_named():
 
 
 @pytest.mark.parametrize(
-    ("bank", "name", "words"),
+    ("bank", "name", "expected"),
     [
         ("NBU", "nbu_empty_list.json", "answer is an empty list"),
         ("NBU", "nbu_502.html", 'answer is not JSON: "<html>502 Bad Gateway</html>"'),
         ("PRIVATBANK", "privat_error_synthetic_503.html", 'answer is not JSON: "<html> <head><title>503 Service'),
     ],
 )
-def test_recorded_error_page_is_refused_with_its_beginning(bank: str, name: str, words: str):
+def test_recorded_error_page_is_refused_with_its_beginning(bank: str, name: str, expected: str):
     with pytest.raises(BankFailed) as refused:
         read(bank, recorded(name))
 
-    assert str(refused.value).startswith(words)
+    assert str(refused.value).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "expected"),
     [
         (b"", 'answer is not JSON: ""'),
         (b'<?xml version="1.0"?><exchangerates/>', "answer is not JSON"),
@@ -127,11 +127,11 @@ def test_recorded_error_page_is_refused_with_its_beginning(bank: str, name: str,
         (b"[" * 100_000, "answer is not JSON"),
     ],
 )
-def test_body_that_is_not_a_list_is_refused(body: bytes, words: str):
+def test_body_that_is_not_a_list_is_refused(body: bytes, expected: str):
     for bank in BANKS:
         with pytest.raises(BankFailed) as refused:
             read(bank, body)
-        assert str(refused.value).startswith(words)
+        assert str(refused.value).startswith(expected)
         assert len(str(refused.value)) < 120
 
 
@@ -142,7 +142,7 @@ def test_nbu_error_message_is_a_problem():
 
 
 @pytest.mark.parametrize(
-    ("rate", "words"),
+    ("rate", "expected"),
     [
         (None, "rate is null: not a number"),
         ("44.6395", 'rate is "44.6395": not a number'),
@@ -158,10 +158,10 @@ def test_nbu_error_message_is_a_problem():
         (10**30, 'rate is "1000000000000000000000000000000": must be positive and at most 10000'),
     ],
 )
-def test_invalid_rate_is_named_and_the_others_are_read(rate: Any, words: str):
+def test_invalid_rate_is_named_and_the_others_are_read(rate: Any, expected: str):
     answer = read("NBU", [nbu(rate), nbu(51.5, cc="EUR")])
 
-    assert answer.problems == {"USD": words}
+    assert answer.problems == {"USD": expected}
     assert set(answer.quotes) == {"EUR"}
 
 

@@ -217,7 +217,7 @@ def test_notice_has_the_routing_key_of_its_action(action: str, keys: tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("alias", "action"),
     [
         ("ad_needs_review", "needs_review"),
         ("ad_max_attempts", "max_attempts_reached"),
@@ -226,11 +226,11 @@ def test_notice_has_the_routing_key_of_its_action(action: str, keys: tuple[str, 
         ("content_violation", "content_violation"),
     ],
 )
-def test_info_table_actions_are_translated(theirs: str, ours: str):
-    written = convert("create_moderation_notification_task", 3, theirs, "title", "message")
-    processed = convert("process_moderation_notification_task", 4, {"action": theirs})
+def test_info_table_actions_are_translated(alias: str, action: str):
+    written = convert("create_moderation_notification_task", 3, alias, "title", "message")
+    processed = convert("process_moderation_notification_task", 4, {"action": alias})
 
-    assert written.model_dump()["data"]["action"] == processed.model_dump()["data"]["action"] == ours
+    assert written.model_dump()["data"]["action"] == processed.model_dump()["data"]["action"] == action
 
 
 def test_notice_is_accepted_whole_or_as_its_data():
@@ -248,12 +248,12 @@ def test_empty_reason_becomes_null():
 
 
 def test_max_attempts_notifies_owner_and_managers():
-    told = to_messages(CeleryTask(task="notify_ad_max_attempts_reached", args=[7, 5, 3]), now=NOW)
+    messages = to_messages(CeleryTask(task="notify_ad_max_attempts_reached", args=[7, 5, 3]), now=NOW)
 
-    assert isinstance(told, tuple)
-    assert [message.routing_key for message in told] == ["user.ad.max_attempts", "manager.ad.max_attempts"]
+    assert isinstance(messages, tuple)
+    assert [message.routing_key for message in messages] == ["user.ad.max_attempts", "manager.ad.max_attempts"]
     wanted = {"ad_id": 7, "user_id": 5, "attempts_count": 3, "status": "rejected", "action": "max_attempts_reached"}
-    assert all(has(message, {"data": wanted}) for message in told)
+    assert all(has(message, {"data": wanted}) for message in messages)
 
 
 def test_bulk_change_names_each_ad_once():
@@ -275,7 +275,7 @@ def test_html_is_used_without_a_text():
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "kwargs", "words", "signature"),
+    ("name", "args", "kwargs", "expected", "signature"),
     [
         (MEDIA, [7, 8], {}, "too many positional arguments", "(days=7)"),
         (MEDIA, [], {"dayz": 7}, "got an unexpected keyword argument 'dayz'", "(days=7)"),
@@ -299,13 +299,13 @@ def test_html_is_used_without_a_text():
     ],
 )
 def test_unknown_arguments_are_refused_with_the_signature(
-    name: str, args: list[Any], kwargs: dict[str, Any], words: str, signature: str
+    name: str, args: list[Any], kwargs: dict[str, Any], expected: str, signature: str
 ):
-    assert refusal(name, *args, **kwargs) == (f'task "{name}": {words}; its signature is {name}{signature}')
+    assert refusal(name, *args, **kwargs) == (f'task "{name}": {expected}; its signature is {name}{signature}')
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "words"),
+    ("name", "args", "expected"),
     [
         (MEDIA, ["7"], 'days is "7": must be a valid integer'),
         (MEDIA, [True], "days is True: must be a valid integer"),
@@ -328,8 +328,8 @@ def test_unknown_arguments_are_refused_with_the_signature(
         ("send_moderation_email_task", ["a@shop.example", "Subject", "<p></p>"], "paragraphs is []: "),
     ],
 )
-def test_invalid_argument_is_named_with_accepted_values(name: str, args: list[Any], words: str):
-    assert refusal(name, *args).startswith(f'task "{name}": {words}')
+def test_invalid_argument_is_named_with_accepted_values(name: str, args: list[Any], expected: str):
+    assert refusal(name, *args).startswith(f'task "{name}": {expected}')
 
 
 @pytest.mark.parametrize(

@@ -37,16 +37,16 @@ def test_task_is_decoded_with_its_arguments():
 
 @pytest.mark.parametrize("name", ["eta", "expires"])
 @pytest.mark.parametrize(
-    "moment", ["2026-01-31T12:00:00", "2026-01-31T12:00:00Z", "2026-01-31T14:00:00+02:00", NOON.replace(tzinfo=None)]
+    "value", ["2026-01-31T12:00:00", "2026-01-31T12:00:00Z", "2026-01-31T14:00:00+02:00", NOON.replace(tzinfo=None)]
 )
-def test_naive_timestamp_means_utc(name: str, moment: Any):
-    assert getattr(read(**{name: moment}), name) == NOON
+def test_naive_timestamp_means_utc(name: str, value: Any):
+    assert getattr(read(**{name: value}), name) == NOON
 
 
-@pytest.mark.parametrize("moment", ["soon", 5, "", "0001-01-01T00:00:00+14:00"])
-def test_invalid_timestamp_is_refused(moment: Any):
-    words = f"eta is {moment!r}: not a timestamp; write one such as 2026-01-31T02:00:00+00:00"
-    assert refusal(eta=moment) == words
+@pytest.mark.parametrize("value", ["soon", 5, "", "0001-01-01T00:00:00+14:00"])
+def test_invalid_timestamp_is_refused(value: Any):
+    expected = f"eta is {value!r}: not a timestamp; write one such as 2026-01-31T02:00:00+00:00"
+    assert refusal(eta=value) == expected
 
 
 def test_typed_values_are_decoded():
@@ -59,7 +59,7 @@ def test_typed_values_are_decoded():
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "words"),
+    ("kind", "value", "expected"),
     [
         ("datetime", "soon", "value 'soon': not a datetime"),
         ("decimal", "many", "value 'many': not a decimal"),
@@ -69,16 +69,16 @@ def test_typed_values_are_decoded():
         (["datetime"], "", "value of type ['datetime']: unknown type; use one of"),
     ],
 )
-def test_invalid_typed_value_is_refused(kind: Any, value: Any, words: str):
-    assert refusal([[{"__type__": kind, "__value__": value}], {}, {}]).startswith(words)
+def test_invalid_typed_value_is_refused(kind: Any, value: Any, expected: str):
+    assert refusal([[{"__type__": kind, "__value__": value}], {}, {}]).startswith(expected)
 
 
 @pytest.mark.parametrize(
     "form", ["application/x-python-serialize", "application/x-yaml", "application/x-msgpack", "text/plain", None]
 )
 def test_other_serializers_than_json_are_refused(form: str | None):
-    words = f'content type "{form}" is not accepted; set task_serializer = "json" in Celery'
-    assert refusal(b"cos\nsystem\n", form=form) == words
+    expected = f'content type "{form}" is not accepted; set task_serializer = "json" in Celery'
+    assert refusal(b"cos\nsystem\n", form=form) == expected
 
 
 def test_unknown_content_encoding_is_refused():
@@ -99,7 +99,7 @@ def test_decompression_bomb_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("compression", "words"),
+    ("compression", "expected"),
     [
         (
             "application/x-bz2",
@@ -108,12 +108,12 @@ def test_decompression_bomb_is_refused():
         ("application/x-gzip", "the body cannot be decompressed: "),
     ],
 )
-def test_other_compression_than_zlib_is_refused(compression: str, words: str):
-    assert refusal(b"[[], {}, {}]", compression=compression).startswith(words)
+def test_other_compression_than_zlib_is_refused(compression: str, expected: str):
+    assert refusal(b"[[], {}, {}]", compression=compression).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "expected"),
     [
         (b"{", "the body is not JSON: "),
         (b"", "the body is not JSON: "),
@@ -129,8 +129,8 @@ def test_other_compression_than_zlib_is_refused(compression: str, words: str):
         (b"[" * 60 + b"]" * 60, "the body is nested too deeply; at most 40 levels"),
     ],
 )
-def test_invalid_body_is_refused(body: Any, words: str):
-    assert refusal(body).startswith(words)
+def test_invalid_body_is_refused(body: Any, expected: str):
+    assert refusal(body).startswith(expected)
 
 
 @pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])

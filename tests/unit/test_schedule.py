@@ -41,7 +41,7 @@ def test_default_schedule_is_valid_and_gives_a_reason_for_each_entry():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         (
             changed('"cleanup.tokens"', '"cleanup.tokns"'),
@@ -118,17 +118,17 @@ def test_default_schedule_is_valid_and_gives_a_reason_for_each_entry():
         ('entry = [{ name = "a" }, "b"]', '"entry" is not a list of tables; begin each entry with a line [[entry]]'),
     ],
 )
-def test_invalid_entry_is_refused_with_its_name_and_the_remedy(tmp_path: Path, text: str, words: str):
-    assert refused(tmp_path, text).startswith(words)
+def test_invalid_entry_is_refused_with_its_name_and_the_remedy(tmp_path: Path, text: str, expected: str):
+    assert refused(tmp_path, text).startswith(expected)
 
 
 def test_all_invalid_entries_are_named(tmp_path: Path):
     text = changed('"cleanup.tokens"', '"no.such"') + changed("tokens-nightly", "other").replace("0 2", "99 2")
 
-    words = refused(tmp_path, text)
+    expected = refused(tmp_path, text)
 
-    assert 'entry "tokens-nightly"' in words
-    assert 'entry "other"' in words
+    assert 'entry "tokens-nightly"' in expected
+    assert 'entry "other"' in expected
 
 
 def test_unreadable_file_is_refused(tmp_path: Path):
