@@ -1,4 +1,4 @@
-"""A task as a Celery client sends it (message protocol 2, JSON); the suite never publishes one."""
+"""A task as Celery clients send it (message protocol 2, JSON)."""
 
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ from schemas.message import Message
 
 
 class CeleryTask(Message):
-    """A call of a task, not before `eta` and not after `expires` where these are given."""
+    """A call of a task, to be run not before `eta` and not after `expires`."""
 
     exchange: ClassVar[str] = ""
     routing_key: ClassVar[str] = "celery"
