@@ -109,7 +109,7 @@ def build_messages(ad_ids: list[int]) -> list[Message]:
     return [
         *(("moderation", "ad.submitted", {"ad_id": ad_id}) for ad_id in ad_ids),
         *(notice(key, ADS[number], ad_ids[number], action, status) for key, number, action, status in NOTICES),
-        ("mail", "mail.requested", {"to": "somebody@example.com", "locale": "en", "letter": email}),
+        ("mail", "mail.requested", {"to": "reader@example.com", "locale": "en", "letter": email}),
     ]
 
 

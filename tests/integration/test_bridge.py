@@ -198,7 +198,7 @@ async def test_same_task_id_runs_once(platform: Platform, bridge: None, runs: Ru
         ),
     ],
 )
-async def test_unknown_task_is_dead_lettered_with_the_nearest_name(
+async def test_unknown_task_is_rejected_with_the_nearest_name(
     platform: Platform, bridge: None, runs: Runs, dead: Dead, task: str, expected: str
 ):
     task_id = platform("send_task", task)
@@ -254,7 +254,7 @@ async def test_chain_is_refused(platform: Platform, bridge: None, runs: Runs, da
     assert await sent(database) == []
 
 
-async def test_protocol_1_is_dead_lettered_with_the_remedy(platform: Platform, bridge: None, dead: Dead):
+async def test_protocol_1_is_rejected_with_the_remedy(platform: Platform, bridge: None, dead: Dead):
     platform("delay", MEDIA, settings={"task_protocol": 1})
 
     (dead_letter,) = await eventually(dead)
@@ -325,7 +325,7 @@ async def test_failed_task_is_retried_as_the_same_task(
     assert (await sent(database))[0]["headers"]["x-attempt"] == 1
 
 
-async def test_requeued_dead_letter_is_refused_again_while_invalid(
+async def test_requeued_task_is_rejected_again_while_invalid(
     platform: Platform, bridge: None, runs: Runs, dead: Dead, pocketwatch: Program
 ):
     task_id = platform("delay", MEDIA, kwargs={"days": "seven"})
@@ -344,7 +344,7 @@ async def test_requeued_dead_letter_is_refused_again_while_invalid(
     assert (dead_letter.message_id, dead_letter.error, dead_letter.headers["x-requeued"]) == (task_id, expected, 1)
 
 
-async def test_requeued_dead_letter_runs_when_its_cause_is_gone(
+async def test_requeued_task_runs_when_its_cause_is_gone(
     publisher: Publisher,
     bridge: None,
     runs: Runs,
@@ -377,7 +377,7 @@ async def test_task_without_id_uses_the_message_id(publisher: Publisher, bridge:
     assert (await ran(runs, "of-the-message", "cleanup.media"))["status"] == "succeeded"
 
 
-async def test_task_with_too_long_id_is_dead_lettered(publisher: Publisher, bridge: None, dead: Dead):
+async def test_task_with_too_long_id_is_rejected(publisher: Publisher, bridge: None, dead: Dead):
     await by_hand(publisher, b"[[], {}, {}]", task=MEDIA, id="x" * 201)
 
     (dead_letter,) = await eventually(dead)

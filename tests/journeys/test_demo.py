@@ -32,7 +32,7 @@ def start(clone: Path, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "demo", *options],
         cwd=clone,
-        env=clean_environment(DATABASE_URL="postgresql://somebody@127.0.0.1:1/precious"),
+        env=clean_environment(DATABASE_URL="postgresql://user@127.0.0.1:1/precious"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

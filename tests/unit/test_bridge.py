@@ -322,8 +322,8 @@ def test_unknown_arguments_are_refused_with_the_signature(
         ("process_moderation_notification_task", [4, {"action": ["flagged"]}], "action is ['flagged']: must be "),
         (
             "send_moderation_email_task",
-            ["nobody", "Subject", "<p>text</p>"],
-            'to_email is "nobody": must be an e-mail ',
+            ["no-address", "Subject", "<p>text</p>"],
+            'to_email is "no-address": must be an e-mail ',
         ),
         ("send_moderation_email_task", ["a@shop.example", "Subject", "<p></p>"], "paragraphs is []: "),
     ],
