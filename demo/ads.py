@@ -24,7 +24,6 @@ FROM generate_series(1, %(count)s) AS n RETURNING id
 
 
 def prepare(database_url: str) -> None:
-    """Insert the rows that ads refer to."""
     with psycopg.connect(database_url) as connection:
         connection.execute(PARENTS.encode())
 

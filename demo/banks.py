@@ -37,7 +37,6 @@ PRIVATBANK_RATES: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def today() -> date:
-    """Return the date in Kyiv."""
     return datetime.now(ZoneInfo("Europe/Kyiv")).date()
 
 
@@ -74,7 +73,7 @@ class BankHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Log nothing."""
+        pass
 
 
 @contextmanager

@@ -35,7 +35,6 @@ class Users(AppConfig):
 
 
 def configure() -> None:
-    """Set up Django as the platform does, as far as tokens need it."""
     url = urlsplit(os.environ["DATABASE_URL"])
     database = {
         "ENGINE": "django.db.backends.postgresql",
@@ -105,7 +104,6 @@ def issue(lots: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def flush() -> dict[str, float]:
-    """Run simplejwt's `flushexpiredtokens`."""
     from django.core.management import call_command  # noqa: PLC0415
 
     began = time.perf_counter()

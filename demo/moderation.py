@@ -81,7 +81,6 @@ NOTICES = (
 
 
 def seed(database_url: str) -> None:
-    """Insert people and ads."""
     with psycopg.connect(database_url) as connection:
         connection.execute(PEOPLE.format(dealer=DEALER).encode())
         for ad in ADS:
@@ -114,7 +113,6 @@ def build_messages(ad_ids: list[int]) -> list[Message]:
 
 
 async def publish(rabbitmq_url: str, messages: list[Message]) -> list[str]:
-    """Publish the messages, and return their ids."""
     ids = [str(uuid4()) for _ in messages]
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
@@ -125,7 +123,6 @@ async def publish(rabbitmq_url: str, messages: list[Message]) -> list[str]:
 
 
 def call_celery(environment: Mapping[str, str]) -> str:
-    """Call a task with the command `celery call`, and return its id."""
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "demo.celery_client", "call", "clean_generated_media"],
         env=dict(environment),
@@ -138,6 +135,5 @@ def call_celery(environment: Mapping[str, str]) -> str:
 
 
 def run(environment: Mapping[str, str]) -> list[str]:
-    """Publish a message for every path, and return the ids."""
     all_messages = build_messages(list(statuses(environment["DATABASE_URL"])))
     return [*asyncio.run(publish(environment["RABBITMQ_URL"], all_messages)), call_celery(environment)]

@@ -55,7 +55,6 @@ EXPECTED: Counts = {
 
 
 def seed(environment: Mapping[str, str]) -> Counts:
-    """Fill what is empty, and return the counts."""
     if count(environment)["tokens"] == 0:
         _issue(environment)
         ads.prepare(environment["DATABASE_URL"])
@@ -120,7 +119,6 @@ def _write_static_files(root: Path) -> None:
 
 
 def _write_logs(root: Path) -> None:
-    """Write a log in use and its rotated files."""
     _write(root / "app.log", b"...", days_old=0)
     for number in range(1, ROTATED_LOGS + 1):
         _write(root / f"app.log.{number}", b"...", days_old=LONG_AGO + number)

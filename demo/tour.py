@@ -82,7 +82,6 @@ def tour(console: Console) -> bool:
 
 
 def _moderation(environment: dict[str, str]) -> bool:
-    """Run every path; return whether each ad has its expected status and each email was sent."""
     succeeded = _wait_for(environment, "message_id", moderation.run(environment))
     sent = _wait_for_emails(environment["DATABASE_URL"])
     caught = len(letters(FOLDER))
@@ -91,7 +90,6 @@ def _moderation(environment: dict[str, str]) -> bool:
 
 
 def _wait_for_emails(database_url: str) -> int:
-    """Wait until no email is pending, and return how many were sent."""
     end = time.monotonic() + TIMEOUT
     with psycopg.connect(database_url, autocommit=True) as connection:
         while time.monotonic() < end:
@@ -119,7 +117,6 @@ async def _register(file: Path, database_url: str) -> None:
 
 @contextmanager
 def _suite(environment: dict[str, str]) -> Iterator[None]:
-    """Run `pocketwatch run` in the background, and check its exit code."""
     with LOG.open("w") as file:
         process = subprocess.Popen(command("run"), env=environment, cwd=PROJECT, stdout=file, stderr=file)
     try:
@@ -132,7 +129,6 @@ def _suite(environment: dict[str, str]) -> Iterator[None]:
 
 
 def _by_hand(environment: dict[str, str], jobs: Sequence[str], *, dry_run: bool = False) -> bool:
-    """Trigger each job; return whether all succeeded."""
     arguments = {"dry_run": True} if dry_run else {}
     ids = asyncio.run(_publish(environment, [trigger.message(job, arguments) for job in jobs]))
     return _wait_for(environment, "message_id", ids)

@@ -65,7 +65,6 @@ def _banks(console: Console) -> Iterator[dict[str, str]]:
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command `pocketwatch`, independent of the PATH."""
     return [sys.executable, "-m", "pocketwatch", *arguments]
 
 
@@ -75,6 +74,5 @@ def run(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 def _foreign(environment: "os._Environ[str]") -> dict[str, str]:
-    """Return the environment without the suite's settings."""
     own = (*SERVER_SETTINGS, settings.PREFIX, "RABBITMQ_")
     return {name: value for name, value in environment.items() if not name.startswith(own)}

@@ -89,7 +89,6 @@ def _to_utc(entry: Entry, local: datetime) -> list[datetime]:
 
 
 def _end_of_gap(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """Return, to the second, when the clocks move forward."""
     offset = after.astimezone(zone).utcoffset()
     while after - before > SECOND:
         middle = before + timedelta(seconds=int((after - before).total_seconds()) // 2)

@@ -87,7 +87,6 @@ class Relay:
         return len(rows)
 
     async def _publish(self, row: Outgoing) -> str | None:
-        """Return the error, or None if the broker confirmed."""
         envelope = Envelope(
             message_id=row.message_id,
             correlation_id=row.correlation_id or row.message_id,

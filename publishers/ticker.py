@@ -31,7 +31,6 @@ class Ticker:
         self._decided: dict[str, datetime] = {}  # the time up to which each entry's fires are recorded
 
     async def run(self) -> None:
-        """Record fires as they become due, until cancelled."""
         while True:
             try:
                 if not self._decided:
@@ -74,7 +73,6 @@ class Ticker:
         return self._until_next(active, now)
 
     async def _with_pause(self, connection: AsyncConnection, entry: Entry, occurrence: Occurrence) -> Occurrence:
-        """Give the pause as the reason if the occurrence was missed because of one."""
         if occurrence.missed is None:
             return occurrence
         reason = await pauses.during(connection, entry.name, occurrence.at)

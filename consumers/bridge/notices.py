@@ -75,7 +75,6 @@ class NoticePerOwner:
 
 
 def owner_notice(**data: Any) -> UserNotice:
-    """Build the owner's notice from the fields of `NoticeData`."""
     notice_data = _notice_data(data)
     return USER_NOTICES.get(notice_data.action, UserNotice)(data=notice_data)
 

@@ -52,7 +52,6 @@ class Task:
 
     @cached_property
     def validated(self) -> Callable[..., Messages]:
-        """The function, strict about the types of its arguments."""
         return validate_call(config=ConfigDict(strict=True))(self.function)
 
 

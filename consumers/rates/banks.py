@@ -187,7 +187,6 @@ def _merge(rows: list[Quote | InvalidRow]) -> Quote | str:
 
 
 def summarize(problems: Mapping[str, str]) -> str:
-    """Join the first problems on one line, and count the others."""
     first = [f"{subject}: {reason}" for subject, reason in list(problems.items())[:MAX_PROBLEMS]]
     more = len(problems) - len(first)
     return "; ".join(first) + (f"; and {more} more" if more else "")

@@ -91,7 +91,6 @@ async def _statistics(
 
 
 def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str, Stored]) -> None:
-    """Write both logs, and publish the fact."""
     *failed, used = results
     reasons = [f"{one.bank.name} failed, fell back to {used.bank.name}: {one.failure}" for one in failed]
     if used.missing:
