@@ -1,4 +1,4 @@
-"""Which fires are due, on every kind of day."""
+"""Fires of an entry, on every kind of day."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, takewhile
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from publishers.cron import (
-    MOST_MISSED,
+    MAX_MISSED,
     PUNCTUAL,
     Occurrence,
     due,
@@ -45,38 +45,38 @@ def times(found: list[Occurrence]) -> list[str]:
     return [f"{fire.at:%d %H:%M}{' missed' if fire.missed else ''}" for fire in found]
 
 
-def test_a_moment_is_due_when_it_has_come_and_only_once():
+def test_fire_is_due_once_when_its_time_has_come():
     every_hour = entry("0 * * * *")
 
     assert due(every_hour, after=NOON - timedelta(seconds=1), now=NOON) == [Occurrence(NOON)]
     assert due(every_hour, after=NOON, now=NOON + timedelta(minutes=59)) == []
 
 
-def test_after_an_outage_only_the_latest_moment_fires():
+def test_after_an_outage_only_the_latest_fire_is_published():
     found = due(entry("0 * * * *"), after=NOON, now=NOON + timedelta(hours=3, minutes=30))
 
     assert times(found) == ["10 13:00 missed", "10 14:00 missed", "10 15:00"]
 
 
-def test_after_an_outage_every_moment_fires_when_the_entry_wants_all():
+def test_after_an_outage_every_fire_is_published_with_catch_up_all():
     found = due(entry("0 * * * *", catch_up="all"), after=NOON, now=NOON + timedelta(hours=3, minutes=30))
 
     assert times(found) == ["10 13:00", "10 14:00", "10 15:00"]
 
 
-def test_after_an_outage_no_moment_fires_when_the_entry_skips():
+def test_after_an_outage_no_fire_is_published_with_catch_up_skip():
     found = due(entry("0 * * * *", catch_up="skip"), after=NOON, now=NOON + timedelta(hours=2, minutes=30))
 
     assert times(found) == ["10 13:00 missed", "10 14:00 missed"]
 
 
-def test_a_punctual_moment_fires_also_when_the_entry_skips():
+def test_punctual_fire_is_published_with_catch_up_skip():
     found = due(entry("0 * * * *", catch_up="skip"), after=NOON - timedelta(hours=1), now=NOON + timedelta(seconds=59))
 
     assert times(found) == ["10 12:00"]
 
 
-def test_a_moment_is_punctual_up_to_a_whole_minute():
+def test_fire_is_punctual_up_to_one_minute():
     skipping = entry("0 12 * * *", catch_up="skip")
 
     assert times(due(skipping, after=NOON - timedelta(hours=1), now=NOON + PUNCTUAL)) == ["10 12:00"]
@@ -84,7 +84,7 @@ def test_a_moment_is_punctual_up_to_a_whole_minute():
     assert times(late) == ["10 12:00 missed"]
 
 
-def test_a_moment_fires_as_long_as_its_grace_lasts():
+def test_late_fire_is_published_within_its_grace():
     daily = entry("0 2 * * *", grace="6h")
 
     found = due(daily, after=NOON - timedelta(days=1), now=datetime(2026, 6, 10, 8, 0, tzinfo=UTC))
@@ -93,44 +93,44 @@ def test_a_moment_fires_as_long_as_its_grace_lasts():
 
 
 @pytest.mark.parametrize("policy", ["latest", "all"])
-def test_a_moment_older_than_the_grace_is_missed_and_says_so(policy: str):
+def test_fire_later_than_its_grace_is_missed_with_its_reason(policy: str):
     daily = entry("0 2 * * *", catch_up=policy, grace="6h")
 
     found = due(daily, after=NOON - timedelta(days=1), now=datetime(2026, 6, 10, 8, 1, tzinfo=UTC))
 
     assert times(found) == ["10 02:00 missed"]
-    assert found[0].missed == "no publisher ran; found 6:01:00 late, more than its grace of 6:00:00"
+    assert found[0].missed == "no publisher was running; found 6:01:00 late, more than its grace of 6:00:00"
 
 
-def test_a_month_of_outage_leaves_a_bounded_number_of_records():
+def test_number_of_missed_fires_is_bounded():
     found = due(entry("* * * * *"), after=NOON - timedelta(days=30), now=NOON + timedelta(seconds=30))
 
     missed = [fire.at for fire in found if fire.missed]
-    assert len(missed) == MOST_MISSED
-    assert missed[-1] == NOON - timedelta(minutes=1)  # the oldest are left out
+    assert len(missed) == MAX_MISSED
+    assert missed[-1] == NOON - timedelta(minutes=1)  # the oldest are dropped
     assert found[-1] == Occurrence(NOON)
 
 
-def test_nobody_looks_further_back_than_a_week():
+def test_fires_older_than_a_week_are_ignored():
     found = due(entry("0 12 * * *"), after=NOON - timedelta(days=400), now=NOON)
 
     assert [fire.at for fire in found] == [NOON - timedelta(days=back) for back in range(6, -1, -1)]
 
 
-def test_a_time_that_does_not_exist_fires_when_the_clocks_have_been_moved():
+def test_time_in_a_gap_fires_when_the_clocks_move():
     nightly = entry("30 3 * * *", "Europe/Kyiv")  # on 29 March 2026 clocks go from 03:00 to 04:00
 
     assert fires_between(nightly, kyiv(2026, 3, 29), kyiv(2026, 3, 30)) == [kyiv(2026, 3, 29, 4)]
 
 
-def test_a_time_that_does_not_exist_is_skipped_when_the_entry_says_so():
+def test_time_in_a_gap_is_skipped_with_gap_skip():
     nightly = entry("30 3 * * *", "Europe/Kyiv", gap="skip")
 
     assert fires_between(nightly, kyiv(2026, 3, 28, 12), kyiv(2026, 3, 30, 12)) == [kyiv(2026, 3, 30, 3, 30)]
 
 
 @pytest.mark.parametrize(("fold", "hours_utc"), [(None, [0]), ("first", [0]), ("second", [1]), ("both", [0, 1])])
-def test_a_time_that_comes_twice_fires_as_the_entry_says(fold: str | None, hours_utc: list[int]):
+def test_time_in_a_fold_fires_as_the_entry_says(fold: str | None, hours_utc: list[int]):
     nightly = entry("30 3 * * *", "Europe/Kyiv", fold=fold)  # on 25 October 2026 clocks go from 04:00 back to 03:00
 
     found = fires_between(nightly, kyiv(2026, 10, 25), kyiv(2026, 10, 26))
@@ -138,7 +138,7 @@ def test_a_time_that_comes_twice_fires_as_the_entry_says(fold: str | None, hours
     assert found == [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in hours_utc]
 
 
-def test_an_entry_by_elapsed_time_fires_evenly_through_both_changes():
+def test_interval_entry_fires_evenly_through_clock_changes():
     quarterly = entry("*/15 * * * *", "Europe/Kyiv")
 
     for begin, hours in ((kyiv(2026, 3, 29), 23), (kyiv(2026, 10, 25), 25)):
@@ -146,18 +146,18 @@ def test_an_entry_by_elapsed_time_fires_evenly_through_both_changes():
         assert found == [begin + timedelta(minutes=15 * n) for n in range(1, hours * 4 + 1)]
 
 
-def test_a_day_that_a_zone_leaves_out_fires_at_its_end():
+def test_day_skipped_by_a_time_zone_fires_at_its_end():
     noon_in_samoa = entry("0 12 30 12 *", "Pacific/Apia")  # Samoa had no 30 December 2011
     begin = datetime(2011, 12, 29, tzinfo=UTC)
 
     assert fires_between(noon_in_samoa, begin, begin + timedelta(days=3)) == [datetime(2011, 12, 30, 10, tzinfo=UTC)]
 
 
-def test_the_next_fire_may_be_years_away():
+def test_next_fire_may_be_years_away():
     assert next_fire(entry("0 0 29 2 *"), NOON) == datetime(2028, 2, 29, tzinfo=UTC)
 
 
-def test_seconds_may_come_first():
+def test_seconds_field_is_accepted():
     found = fires_between(entry("*/20 * * * * *"), NOON, NOON + timedelta(minutes=1))
 
     assert found == [NOON + timedelta(seconds=20 * n) for n in (1, 2, 3)]
@@ -170,7 +170,7 @@ crons = st.tuples(
     st.just("*"),
     st.sampled_from(["*", "*", "SUN", "MON-FRI"]),
 ).map(" ".join)
-# Half-days in which some zone moves its clocks, from 2000 to 2037.
+# Half-days with a clock change of a zone, from 2000 to 2037.
 changes = [
     at
     for zone in ZONES
@@ -179,14 +179,13 @@ changes = [
 ]
 
 
-# Where clocks move by half an hour the oracle steps over the second 01:30, and where they move at midnight it fires an
-# entry of the hour 0 at one o'clock.
+# cronsim misses the second 01:30 of a half-hour change, and delays an entry of hour 0 by an hour at a midnight change.
 PLAIN = ["UTC", "Europe/Kyiv", "America/New_York", "Asia/Kathmandu"]
 
 
 @given(crons, st.sampled_from(PLAIN), st.sampled_from(changes), st.integers(-90000, 90000), st.integers(1, 80))
 @settings(max_examples=400, deadline=None)
-def test_by_default_it_agrees_with_debians_cron(cron: str, zone: str, change: datetime, second: int, hours: int):
+def test_defaults_agree_with_debian_cron(cron: str, zone: str, change: datetime, second: int, hours: int):
     after = change + timedelta(seconds=second)
     until = after + timedelta(hours=hours)
     tz = ZoneInfo(zone)
@@ -206,7 +205,7 @@ def test_by_default_it_agrees_with_debians_cron(cron: str, zone: str, change: da
     st.lists(st.integers(0, 60 * 40), min_size=2, max_size=6),
 )
 @settings(max_examples=300, deadline=None)
-def test_however_time_is_cut_into_pieces_each_moment_is_due_exactly_once(
+def test_each_fire_is_due_once_however_time_is_divided(
     cron: str, zone: str, change: datetime, gap: str, fold: str, cuts: list[int]
 ):
     one = entry(cron, zone, gap=gap, fold=fold)
