@@ -10,7 +10,6 @@ dead letter. Preferences, suppressions and quiet hours apply when it is sent, no
 import re
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
 from loguru import logger
 
 from consumers.mail.decisions import DIGEST_KINDS, MAX_UNCONFIRMED, Claim, Decision
@@ -19,8 +18,8 @@ from consumers.mail.sender import EmailSender, open_sender
 from pocketwatch.broker.topology import MAIL_DELIVERY
 from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import DeliveryResult
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
-from pocketwatch.worker.middleware import consumer
 from schemas.emails import ManagerDigest
 from schemas.mail import MailRequested
 
@@ -40,10 +39,8 @@ STATUSES: dict[str, Status] = {
     "unknown": "unknown",
 }
 
-router = RabbitRouter()
 
-
-@consumer(router, MAIL_DELIVERY, needs=open_sender)
+@consumer(MAIL_DELIVERY, lifespan=open_sender)
 async def deliver_email(request: MailRequested, context: SideEffectContext) -> None:
     """Send the email, unless it is unwanted, expired, already sent, or held for a digest."""
     sender: EmailSender = context.resource

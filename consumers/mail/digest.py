@@ -10,21 +10,17 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 
 from consumers.mail import queries
-from pocketwatch.broker.topology import MAIL, MAIL_DIGEST
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailRequested, SendDigests
 
 MAX_RECIPIENTS = 1_000  # per run
 MAX_ITEMS = 100  # per digest; the rest is counted
 
-router = RabbitRouter()
 
-
-@consumer(router, MAIL_DIGEST)
+@consumer
 async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG001  it has no arguments
     """Hold no email for longer than the window and a few minutes, and send each in one digest only."""
     window = job.settings.mail.digest_window
@@ -34,7 +30,7 @@ async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG
         held = await queries.held_emails(job.session, recipient)
         if held:
             request = single(held[0], recipient) if len(held) == 1 else digest(held, recipient, now=job.now)
-            job.publish(MAIL.name, MailRequested.routing_key, request)
+            job.publish_payload(MailRequested, request)
             await queries.release(job.session, [row["id"] for row in held], digest=request["key"])
             emails += len(held)
     job.record(digests=len(recipients), letters=emails)

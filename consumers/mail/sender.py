@@ -15,7 +15,7 @@ from consumers.mail.decisions import LEASE
 from consumers.mail.delivery_log import DeliveryLog
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import SettingsError
-from pocketwatch.settings import Mail, Settings, needed
+from pocketwatch.settings import Mail, Settings, require
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.smtp.rate_limit import RateLimits
 from pocketwatch.smtp.replies import DeliveryResult, rejected_locally
@@ -130,7 +130,7 @@ async def open_sender(settings: Settings, database: Database) -> AsyncIterator[E
     """
     mail = settings.mail
     pool = SmtpPool(
-        needed(settings.servers.smtp_url, "SMTP_URL"),
+        require(settings.servers.smtp_url, "SMTP_URL"),
         connections=mail.connections,
         limits=RateLimits(per_second=mail.per_second, per_minute_each=mail.per_connection),
         timeout=mail.timeout,

@@ -4,22 +4,19 @@ The site's page receives the click (a POST, RFC 8058) and publishes its token as
 """
 
 import jwt
-from faststream.rabbit import RabbitRouter
 
 from consumers.mail import suppressions
 from pocketwatch.broker.topology import MAIL_UNSUBSCRIBE
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Mail
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
-from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailUnsubscribed
 
 ALGORITHM, PURPOSE, SCOPE = "HS256", "unsubscribe", "subscribed"
 
-router = RabbitRouter()
 
-
-@consumer(router, MAIL_UNSUBSCRIBE)
+@consumer(MAIL_UNSUBSCRIBE)
 async def unsubscribe(click: MailUnsubscribed, context: SideEffectContext) -> None:
     """Suppress what one can unsubscribe from; a second click changes nothing."""
     address, scope = verify(click.token, context.settings.mail)

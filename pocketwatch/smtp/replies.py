@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from pocketwatch.text import shorten
+
 MAX_REPLY_LENGTH = 500  # characters that are kept
 
 Outcome = Literal[
@@ -98,5 +100,5 @@ def _reply_text(code: int, enhanced: str | None, text: str, secrets: Iterable[st
 def _clean(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return line if len(line) <= MAX_REPLY_LENGTH else f"{line[: MAX_REPLY_LENGTH - 1]}…"
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return shorten(" ".join(printable.split()), MAX_REPLY_LENGTH)

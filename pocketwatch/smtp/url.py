@@ -6,12 +6,12 @@ A password is never sent in clear to another machine.
 """
 
 import base64
-import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pocketwatch.errors import SettingsError
+from pocketwatch.urls import is_loopback
 
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
@@ -57,7 +57,7 @@ def parse_smtp_url(url: str, tls_context: ssl.SSLContext | None = None) -> SmtpU
         raise _error(url, "text after host and port; write / ? # and @ of a password as %2F %3F %23 and %40")
     is_secure = parts.scheme != "smtp"
     user, password = _login(url, parts)
-    if user is not None and not is_secure and not _is_loopback(parts.hostname):
+    if user is not None and not is_secure and not is_loopback(parts.hostname):
         raise _error(url, "would send the password in clear to another machine; use smtp+starttls:// or smtps://")
     context = (tls_context or ssl.create_default_context()) if is_secure else None
     return SmtpUrl(parts.scheme, parts.hostname, port or PORTS[parts.scheme], user, password, context)
@@ -79,10 +79,3 @@ def _error(url: str, problem: str) -> SettingsError:
     scheme, _, rest = url.rpartition("@")[0].partition("://")
     shown = f"{scheme}://***@{url.rpartition('@')[2]}" if rest else url
     return SettingsError(f'SMTP_URL is "{shown}": {problem}')
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
