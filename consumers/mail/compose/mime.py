@@ -6,8 +6,8 @@ The standard library's `EmailMessage` takes ten times as long, which would limit
     ├── text/plain
     └── text/html, or multipart/related with the HTML and the images that it shows by `cid:`
 
-`Auto-Submitted` is the standard header for automatic mail. `Precedence` is in no standard, and receivers take it for bulk
-mail. `X-Auto-Response-Suppress: All` would also suppress bounces.
+`Auto-Submitted` is the standard header for automatic mail. `Precedence` is in no standard, and receivers take it for
+bulk mail. `X-Auto-Response-Suppress: All` would also suppress bounces.
 """
 
 import binascii
