@@ -5,9 +5,9 @@ from email.policy import default
 
 import pytest
 import typer
+from consumers.mail.preview import preview
 from typer.testing import CliRunner
 
-from consumers.mail.preview import preview
 from pocketwatch.errors import PocketwatchError
 from schemas.emails import LETTERS
 from schemas.locale import LOCALES
