@@ -57,7 +57,7 @@ def _cell(row: dict[str, Any], column: str) -> object:
 @app.command("preview")
 def preview(
     folder: Annotated[Path, typer.Argument(help="The folder to write to; created if missing.")] = Path(
-        "letters-preview"
+        "emails-preview"
     ),
 ) -> None:
     """Write every email in every language to files: text, HTML, and the message as it would be sent.

@@ -90,9 +90,7 @@ async def test_simultaneous_duplicates_send_one_email(mail: MailTester, serving:
     assert len(smtp.emails) == 2
 
 
-async def test_concurrent_duplicates_on_two_consumers_send_one_email(
-    mail: MailTester, serving: Serving, smtp: SmtpServer
-):
+async def test_duplicates_on_two_consumers_send_one_email(mail: MailTester, serving: Serving, smtp: SmtpServer):
     smtp.stalls("rcpt", times=1)
 
     async with serving(), serving():

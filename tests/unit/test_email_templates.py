@@ -1,4 +1,4 @@
-"""Templates of letters: complete, translated, and without anything that a letter must not hold."""
+"""Templates of emails: complete, and free of what emails must not contain."""
 
 import re
 from html.parser import HTMLParser
@@ -6,40 +6,17 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_from_dir
-from babel.messages.frontend import parse_mapping_cfg
-from babel.messages.pofile import read_po
 
 from consumers.mail.compose.samples import SAMPLES, UNSUBSCRIBE
-from schemas.emails import LETTERS
+from schemas.emails import EMAILS
 from schemas.locale import LOCALES
-from templates.translations import SOURCE_LOCALE
 
 TEMPLATES = Path(str(files("templates")))
 MAIL = TEMPLATES / "mail"
-TRANSLATED = [locale for locale in LOCALES if locale != SOURCE_LOCALE]
-PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
-
-
-def catalogue(locale: str) -> Catalog:
-    with (TEMPLATES / "locale" / locale / "LC_MESSAGES" / "emails.po").open("rb") as po:
-        return read_po(po, locale=locale, abort_invalid=True)
-
-
-def words_of_templates() -> set[str | tuple[str, ...]]:
-    with (TEMPLATES / "babel.cfg").open() as config:
-        methods, options = parse_mapping_cfg(config)
-    found = extract_from_dir(TEMPLATES, methods, options, directory_filter=lambda _: True)
-    return {message for _, _, message, _, _ in found}
-
-
-def listed(text: str | tuple[str, ...]) -> list[str]:
-    return [text] if isinstance(text, str) else list(text)
 
 
 class Page(HTMLParser):
-    """What a page would load, and what it says."""
+    """The tags and attributes of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -52,43 +29,15 @@ class Page(HTMLParser):
         self.attributes += [(tag, name, value or "") for name, value in attrs]
 
 
-def test_every_letter_has_its_three_files_and_no_folder_is_without_a_letter():
+def test_every_email_has_its_three_templates():
     folders = {folder.name for folder in MAIL.iterdir() if folder.name != "_base"}
 
-    assert folders == set(LETTERS)
+    assert folders == set(EMAILS)
     for name in folders:
         assert {"subject.txt", "body.txt", "body.html"} <= {file.name for file in (MAIL / name).iterdir()}
 
 
-@pytest.mark.parametrize("locale", TRANSLATED)
-def test_every_word_of_the_templates_is_in_the_catalogue_and_none_besides(locale):
-    messages = {tuple(listed(message.id)) for message in catalogue(locale) if message.id}
-
-    assert messages == {tuple(listed(message)) for message in words_of_templates()}
-
-
-@pytest.mark.parametrize("locale", TRANSLATED)
-def test_every_word_is_translated_in_all_its_plurals(locale):
-    known = catalogue(locale)
-
-    assert not known.obsolete
-    for message in known:
-        if message.id:
-            assert not message.fuzzy, message.id
-            assert all(listed(message.string)), message.id
-            assert len(listed(message.string)) == (known.num_plurals if message.pluralizable else 1)
-
-
-@pytest.mark.parametrize("locale", TRANSLATED)
-def test_a_translation_names_the_facts_that_its_original_names(locale):
-    for message in catalogue(locale):
-        if message.id:
-            named = {fact for one in listed(message.id) for fact in PLACEHOLDER.findall(one)}
-            for translation in listed(message.string):
-                assert set(PLACEHOLDER.findall(translation)) == named, message.id
-
-
-def test_no_template_says_that_its_text_is_safe():
+def test_no_template_disables_escaping():
     files = list(TEMPLATES.rglob("*.html"))
 
     assert files
@@ -98,9 +47,9 @@ def test_no_template_says_that_its_text_is_safe():
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
-def test_a_letter_loads_nothing_but_what_comes_with_it_and_runs_nothing(letters, letter, locale):
-    html = letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html
+@pytest.mark.parametrize("email", SAMPLES, ids=lambda email: email.name)
+def test_html_loads_only_attached_images_and_runs_nothing(renderer, email, locale):
+    html = renderer.render(email, locale, unsubscribe_url=UNSUBSCRIBE).html
 
     page = Page(html)
 
@@ -114,9 +63,9 @@ def test_a_letter_loads_nothing_but_what_comes_with_it_and_runs_nothing(letters,
             assert (tag, name) == ("a", "href")
 
 
-@pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
-def test_the_style_stands_in_the_elements_because_programs_drop_style_sheets(letters, letter):
-    page = Page(letters.render(letter, "uk").html)
+@pytest.mark.parametrize("email", SAMPLES, ids=lambda email: email.name)
+def test_styles_are_inlined(renderer, email):
+    page = Page(renderer.render(email, "uk").html)
 
     classes = [value for _, name, value in page.attributes if name == "class"]
     styles = [value for _, name, value in page.attributes if name == "style"]
@@ -124,17 +73,17 @@ def test_the_style_stands_in_the_elements_because_programs_drop_style_sheets(let
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
-def test_a_subject_has_at_most_sixty_characters(letters, letter, locale):
-    assert len(letters.render(letter, locale).subject) <= 60
+@pytest.mark.parametrize("email", SAMPLES, ids=lambda email: email.name)
+def test_subject_has_at_most_sixty_characters(renderer, email, locale):
+    assert len(renderer.render(email, locale).subject) <= 60
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("name", [name for name in LETTERS if name not in {"manager_digest", "daily_report", "plain"}])
-def test_a_long_title_is_cut_and_never_the_news(letters, sample, name, locale):
-    usual = letters.render(sample(name, ad_id=12_345_678, ad_title="?"), locale).subject
+@pytest.mark.parametrize("name", [name for name in EMAILS if name not in {"manager_digest", "daily_report", "plain"}])
+def test_long_title_is_truncated_in_the_subject(renderer, sample, name, locale):
+    usual = renderer.render(sample(name, ad_id=12_345_678, ad_title="?"), locale).subject
 
-    subject = letters.render(sample(name, ad_id=12_345_678, ad_title="Дуже довга назва " * 10), locale).subject
+    subject = renderer.render(sample(name, ad_id=12_345_678, ad_title="Дуже довга назва " * 10), locale).subject
 
     assert len(subject) <= 60
     assert subject.startswith(usual.removesuffix(": ?"))

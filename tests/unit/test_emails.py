@@ -1,4 +1,4 @@
-"""Letters on the wire: typed, closed, and clean of what could not stand in mail."""
+"""Emails in messages: typed, without unknown fields, and free of what emails cannot contain."""
 
 import json
 from datetime import timedelta
@@ -8,23 +8,23 @@ from pydantic import TypeAdapter, ValidationError
 
 from consumers.mail.compose.samples import AT, SAMPLES
 from schemas.emails import (
-    LETTERS,
+    EMAILS,
     AdApproved,
     AdNeedsEdit,
     Email,
     Plain,
 )
 
-letter_of = TypeAdapter(Email)
+adapter = TypeAdapter(Email)
 
 
-@pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)
-def test_a_letter_is_the_same_after_its_way_over_the_wire(letter):
-    assert letter_of.validate_json(letter_of.dump_json(letter)) == letter
+@pytest.mark.parametrize("email", SAMPLES, ids=lambda email: email.name)
+def test_email_survives_serialization(email):
+    assert adapter.validate_json(adapter.dump_json(email)) == email
 
 
-def test_every_letter_has_a_sample():
-    assert [letter.name for letter in SAMPLES] == list(LETTERS)
+def test_every_email_has_a_sample():
+    assert [email.name for email in SAMPLES] == list(EMAILS)
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def test_every_letter_has_a_sample():
         {"name": "ad_status_changed", "status": "approved"},
     ],
 )
-def test_a_letter_that_nobody_defined_is_refused(facts):
+def test_invalid_email_is_rejected(facts):
     sound = {"name": "ad_approved", "ad_id": 1, "ad_title": "Lada", "occurred_at": "2026-11-20T12:05:00Z"}
-    assert letter_of.validate_json(json.dumps(sound)).name == "ad_approved"
+    assert adapter.validate_json(json.dumps(sound)).name == "ad_approved"
 
     with pytest.raises(ValidationError):
-        letter_of.validate_json(json.dumps(sound | facts))
+        adapter.validate_json(json.dumps(sound | facts))
 
 
 @pytest.mark.parametrize(
@@ -62,46 +62,46 @@ def test_a_letter_that_nobody_defined_is_refused(facts):
         "https://cars.example:99999/",
     ],
 )
-def test_a_link_leads_to_the_web_or_nowhere(link):
-    with pytest.raises(ValidationError, match=r"must begin|must be an absolute address"):
+def test_link_must_be_a_web_url(link):
+    with pytest.raises(ValidationError, match=r"must begin|must be an absolute URL"):
         AdApproved(ad_id=1, ad_title="Lada", occurred_at=AT, link=link)
 
 
 @pytest.mark.parametrize(
     "typed", ["Lada\r\n\r\nNiva", "Lada\x00 Niva", "  Lada\u2028Niva ", "Lada \u202eNiva", "Lada\tNiva"]
 )
-def test_a_title_is_one_line_whatever_somebody_typed(typed):
+def test_title_is_cleaned_to_one_line(typed):
     assert AdApproved(ad_id=1, ad_title=typed, occurred_at=AT).ad_title == "Lada Niva"
 
 
 @pytest.mark.parametrize("subject", ["", "  ", "Sale\nBcc: everybody@cars.example", "Sale\x00", "Sale\u2028now"])
-def test_a_subject_of_ones_own_is_one_line_or_refused(subject):
+def test_subject_of_several_lines_is_rejected(subject):
     with pytest.raises(ValidationError, match="one line of printable text"):
         Plain(occurred_at=AT, subject=subject, paragraphs=["Hello"])
 
 
-def test_paragraphs_keep_their_line_breaks_and_nothing_else_that_is_no_text():
-    letter = Plain(occurred_at=AT, subject="Hello", paragraphs=[" One\r\nTwo\rThree\x00\x1b"])
+def test_paragraphs_keep_line_breaks_and_no_other_controls():
+    email = Plain(occurred_at=AT, subject="Hello", paragraphs=[" One\r\nTwo\rThree\x00\x1b"])
 
-    assert letter.paragraphs == ["One\nTwo\nThree"]
-
-
-def test_a_reason_that_is_given_twice_is_told_once():
-    letter = AdNeedsEdit(ad_id=1, ad_title="Lada", occurred_at=AT, reasons=["phone", "price", "phone"], reason="price")
-
-    assert letter.why == ["phone", "price"]
+    assert email.paragraphs == ["One\nTwo\nThree"]
 
 
-def test_the_list_of_critical_letters_is_short():
-    assert [name for name, letter in LETTERS.items() if letter.critical] == ["ad_max_attempts", "manager_max_attempts"]
+def test_duplicate_reasons_are_shown_once():
+    email = AdNeedsEdit(ad_id=1, ad_title="Lada", occurred_at=AT, reasons=["phone", "price", "phone"], reason="price")
+
+    assert email.all_reasons == ["phone", "price"]
+
+
+def test_critical_emails():
+    assert [name for name, email in EMAILS.items() if email.critical] == ["ad_max_attempts", "manager_max_attempts"]
 
 
 def test_only_digests_and_reports_can_be_unsubscribed_from():
-    assert [name for name, letter in LETTERS.items() if letter.subscribed] == ["manager_digest", "daily_report"]
+    assert [name for name, email in EMAILS.items() if email.subscribed] == ["manager_digest", "daily_report"]
 
 
-def test_news_of_an_approval_are_stale_after_two_days_and_of_a_refusal_after_seven(sample):
+def test_approval_expires_after_two_days_and_rejection_after_seven(sample):
     approved, rejected = sample("ad_approved"), sample("ad_rejected")
 
-    assert approved.keeps_until == AT + timedelta(days=2)
-    assert rejected.keeps_until == AT + timedelta(days=7)
+    assert approved.expires_at == AT + timedelta(days=2)
+    assert rejected.expires_at == AT + timedelta(days=7)
