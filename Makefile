@@ -20,7 +20,7 @@ COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe -
 CATALOGUES := $(sort $(basename $(notdir $(wildcard templates/locale/*/LC_MESSAGES/*.po))))
 LOCALES := $(notdir $(wildcard templates/locale/*))
 BABEL := mkdir -p .pocketwatch && $(BIN)/python -m babel.messages.frontend -q
-EXTRACT := --mapping-file=templates/babel.cfg --keywords=gettext_noop --add-location=file --sort-by-file --no-wrap
+EXTRACT := --mapping-file=templates/babel.cfg --keywords=gettext_noop --ignore-dirs='.*' --add-location=file --sort-by-file --no-wrap
 UPDATE := --output-dir=templates/locale --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 
 .PHONY: help install demo test up check bench messages lock clean

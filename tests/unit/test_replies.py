@@ -13,8 +13,8 @@ from pocketwatch.smtp.replies import (
 DOMAIN = "the project's facts on e-mail"
 
 REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
-    ("dot", 250, "2.0.0 queued as 1", "sent", "RFC 5321 §4.2.1: positive completion"),
-    ("dot", 251, "will forward", "sent", "RFC 5321 §4.2.1: by the first digit"),
+    ("end_of_data", 250, "2.0.0 queued as 1", "sent", "RFC 5321 §4.2.1: positive completion"),
+    ("end_of_data", 251, "will forward", "sent", "RFC 5321 §4.2.1: by the first digit"),
     # Temporary
     ("connect", 421, "4.3.2 too busy", "later", "RFC 5321 §4.2.3"),
     ("mail", 421, "4.4.2 idle for too long", "later", "RFC 5321 §4.2.3"),
@@ -24,20 +24,20 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("rcpt", 452, "4.5.3 too many recipients", "later", "RFC 5321 §4.5.3.1.10"),
     ("rcpt", 450, "4.7.28 rate limited", "later", f"RFC 3463 §3.8, {DOMAIN}: throttling"),
     ("rcpt", 450, "5.1.1 not known yet", "later", "RFC 5321 §4.2.1: the first digit of the reply decides"),
-    ("dot", 452, "4.3.1 no room", "later", "RFC 5321 §4.2.3"),
-    ("dot", 421, "4.3.2 shutting down", "later", "RFC 5321 §4.2.3: not accepted"),
-    ("dot", 550, "4.4.7 expired", "later", f"{DOMAIN}: every 4.x.x"),
+    ("end_of_data", 452, "4.3.1 no room", "later", "RFC 5321 §4.2.3"),
+    ("end_of_data", 421, "4.3.2 shutting down", "later", "RFC 5321 §4.2.3: not accepted"),
+    ("end_of_data", 550, "4.4.7 expired", "later", f"{DOMAIN}: every 4.x.x"),
     ("rcpt", 552, "too many recipients", "later", "RFC 5321 §4.5.3.1.10: old servers, to be treated as 452"),
     ("rcpt", 552, "5.2.2 mailbox full", "later", f"RFC 3463 §3.3, {DOMAIN}"),
-    ("dot", 552, "5.2.2 mailbox full", "later", f"RFC 3463 §3.3, {DOMAIN}"),
+    ("end_of_data", 552, "5.2.2 mailbox full", "later", f"RFC 3463 §3.3, {DOMAIN}"),
     ("rcpt", 550, "5.2.2 mailbox full", "later", f"RFC 3463 §3.3, {DOMAIN}"),
     ("auth", 454, "4.7.0 temporary failure", "later", "RFC 4954 §4.7.0"),
     ("tls", 454, "4.7.0 TLS not available now", "later", "RFC 3207 §4"),
     ("mail", 999, "what?", "later", f"{DOMAIN}: unknown first digit"),
     ("rcpt", -1, "Malformed SMTP response line", "later", f"{DOMAIN}: unknown first digit"),
     ("data", 250, "ok?", "later", "RFC 5321 §4.3.2: DATA is answered with 354"),
-    ("dot", -1, "Malformed SMTP response line", "unknown", "it had the whole message"),
-    ("dot", 354, "go on", "unknown", "it had the whole message"),
+    ("end_of_data", -1, "Malformed SMTP response line", "unknown", "it had the whole message"),
+    ("end_of_data", 354, "go on", "unknown", "it had the whole message"),
     # Permanent, for this message
     ("rcpt", 550, "no such user", "refused", "RFC 5321 §4.2.3: also for policy, so the address is not suppressed"),
     ("rcpt", 551, "5.1.6 has moved", "refused", "RFC 5321 §4.2.3"),
@@ -47,11 +47,11 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("mail", 552, "5.3.4 message too big", "refused", "RFC 1870 §6.1"),
     ("mail", 552, "too much", "refused", "RFC 1870 §6.1"),
     ("data", 554, "5.5.1 no valid recipients", "refused", "RFC 5321 §3.3"),
-    ("dot", 552, "5.3.4 message too big", "refused", "RFC 1870 §6.3"),
-    ("dot", 552, "exceeded storage", "refused", "RFC 5321 §4.2.3"),
-    ("dot", 554, "transaction failed", "refused", "RFC 5321 §4.2.3"),
-    ("dot", 541, "looks like spam", "refused", DOMAIN),
-    ("dot", 550, "5.6.0 broken MIME", "refused", "RFC 3463 §3.7"),
+    ("end_of_data", 552, "5.3.4 message too big", "refused", "RFC 1870 §6.3"),
+    ("end_of_data", 552, "exceeded storage", "refused", "RFC 5321 §4.2.3"),
+    ("end_of_data", 554, "transaction failed", "refused", "RFC 5321 §4.2.3"),
+    ("end_of_data", 541, "looks like spam", "refused", DOMAIN),
+    ("end_of_data", 550, "5.6.0 broken MIME", "refused", "RFC 3463 §3.7"),
     ("rcpt", 502, "not implemented", "refused", DOMAIN),
     # Permanent, for this address
     ("rcpt", 550, "5.1.1 no such user", "bad_address", "RFC 3463 §3.2"),
@@ -59,7 +59,7 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("rcpt", 501, "5.1.3 bad syntax", "bad_address", "RFC 3463 §3.2"),
     ("rcpt", 556, "5.1.10 null MX", "bad_address", "RFC 7505 §4.2"),
     ("rcpt", 550, "5.2.1 mailbox disabled", "bad_address", "RFC 3463 §3.3"),
-    ("dot", 550, "5.1.1 no such user", "bad_address", "RFC 3463 §3.2: the message has one recipient"),
+    ("end_of_data", 550, "5.1.1 no such user", "bad_address", "RFC 3463 §3.2: the message has one recipient"),
     # Configuration
     ("mail", 550, "5.1.1 unknown sender", "config_error", "RFC 5321 §3.3: MAIL is about the sender"),
     ("mail", 553, "5.1.8 bad sender domain", "config_error", "RFC 3463 §3.2"),
@@ -74,8 +74,8 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("auth", 538, "5.7.11 encryption required", "config_error", "RFC 4954 §6"),
     ("auth", 432, "4.7.12 password transition needed", "config_error", "RFC 4954 §6: waiting does not help"),
     ("rcpt", 550, "5.7.1 relaying denied", "config_error", f"RFC 3463 §3.8, {DOMAIN}"),
-    ("dot", 550, "5.7.1 refused by policy", "config_error", f"RFC 3463 §3.8, {DOMAIN}"),
-    ("dot", 550, "5.7.515 Access denied", "config_error", f"{DOMAIN}: Outlook's bulk rules"),
+    ("end_of_data", 550, "5.7.1 refused by policy", "config_error", f"RFC 3463 §3.8, {DOMAIN}"),
+    ("end_of_data", 550, "5.7.515 Access denied", "config_error", f"{DOMAIN}: Outlook's bulk rules"),
     ("connect", 554, "no service for you", "config_error", "RFC 5321 §3.1"),
     ("connect", 521, "takes no mail", "config_error", "RFC 7504 §3: the wrong server, so not the message's fault"),
     ("ehlo", 550, "5.1.1 who are you?", "config_error", "RFC 5321 §4.1.1.1: no recipient was named yet"),
@@ -96,7 +96,7 @@ def test_connection_lost_before_end_of_data_is_temporary(phase: Phase):
 
 
 def test_connection_lost_after_end_of_data_is_unknown():
-    assert connection_lost("dot", "Timed out").outcome == "unknown"
+    assert connection_lost("end_of_data", "Timed out").outcome == "unknown"
 
 
 def test_reply_is_one_printable_line():
@@ -119,7 +119,7 @@ def test_undecodable_bytes_do_not_reach_the_log():
 
 
 def test_long_reply_is_truncated():
-    reply = classify_reply("dot", 554, "x" * 5000).reply
+    reply = classify_reply("end_of_data", 554, "x" * 5000).reply
 
     assert len(reply) == MAX_REPLY_LENGTH
     assert reply.endswith("x…")
