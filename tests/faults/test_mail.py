@@ -10,7 +10,6 @@ import pytest
 
 from consumers.mail import sender
 from consumers.mail.decisions import LEASE
-from pocketwatch.broker.connection import CONNECTION_LOST
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from schemas.envelope import Envelope
@@ -28,7 +27,7 @@ def start(pocketwatch: Program, smtp: SmtpServer, **changes: str) -> Process:
 
 
 async def consuming(process: Process) -> None:
-    await asyncio.to_thread(process.until, "consuming")
+    await asyncio.to_thread(process.until, "consumers.started")
 
 
 async def stuck(smtp: SmtpServer, step: Step) -> None:
@@ -124,7 +123,7 @@ async def test_email_claimed_while_the_broker_is_lost_is_sent(
         await mail.publish(request_for(), id_=requested.message_id)
         await eventually(partial(waits_for_a_row, mail))
         await proxy.cut()
-        await asyncio.to_thread(consumer.until, CONNECTION_LOST)
+        await asyncio.to_thread(consumer.until, "broker.connection_lost")
 
     row = await mail.logged(requested, "sent")
     await proxy.open()
@@ -145,12 +144,12 @@ async def test_email_sent_while_the_broker_is_lost_is_not_sent_again(
     await consuming(consumer)
     proxy.hold_upward()  # no acknowledgement arrives
     requested = await mail.publish(request_for())
-    await asyncio.to_thread(consumer.until, "message handled")
+    await asyncio.to_thread(consumer.until, "message.handled")
     await proxy.cut()
     proxy.thaw()
     await proxy.open()
 
-    lines = await asyncio.to_thread(lambda: consumer.until("message handled", count=2, within=30))
+    lines = await asyncio.to_thread(lambda: consumer.until("message.handled", count=2, within=30))
 
     assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(smtp.emails) == 1
