@@ -327,7 +327,7 @@ def test_arguments_that_a_task_does_not_have_are_refused_with_those_that_it_has(
         (
             "send_moderation_email_task",
             ["nobody", "Subject", "<p>text</p>"],
-            'to_email is "nobody": must be an e-mail ',
+            'to_email is "nobody": must be an email ',
         ),
         ("send_moderation_email_task", ["a@shop.example", "Subject", "<p></p>"], "paragraphs is []: "),
     ],
