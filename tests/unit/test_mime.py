@@ -95,12 +95,12 @@ def test_message_equals_that_of_the_standard_library(text, html):
     theirs.set_content(text, cte="base64")
     theirs.add_alternative(html, subtype="html", cte="base64")
 
-    ours, other = parse(message_bytes(RenderedEmail("Hello", text, html, "uk"))), parse(theirs.as_bytes())
+    built, expected = parse(message_bytes(RenderedEmail("Hello", text, html, "uk"))), parse(theirs.as_bytes())
 
-    assert [part.get_content_type() for part in ours.walk()] == [part.get_content_type() for part in other.walk()]
+    assert [part.get_content_type() for part in built.walk()] == [part.get_content_type() for part in expected.walk()]
     for form in ("plain", "html"):
         # It ends a text that has no last newline.
-        assert newlines(body(ours, form)).rstrip("\n") == newlines(body(other, form)).rstrip("\n")
+        assert newlines(body(built, form)).rstrip("\n") == newlines(body(expected, form)).rstrip("\n")
 
 
 @pytest.mark.parametrize("locale", ["uk", "en", "ru"])

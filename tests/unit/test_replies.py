@@ -10,7 +10,7 @@ from pocketwatch.smtp.replies import (
     connection_lost,
 )
 
-DOMAIN = "the project's facts on e-mail"
+DOMAIN = "the project's facts on email"
 
 REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("end_of_data", 250, "2.0.0 queued as 1", "sent", "RFC 5321 §4.2.1: positive completion"),
@@ -64,8 +64,8 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("mail", 550, "5.1.1 unknown sender", "config_error", "RFC 5321 §3.3: MAIL is about the sender"),
     ("mail", 553, "5.1.8 bad sender domain", "config_error", "RFC 3463 §3.2"),
     ("mail", 501, "5.5.4 bad parameter", "config_error", "RFC 5321 §4.2.3"),
-    ("rcpt", 550, "5.1.8 sender domain not found", "config_error", "RFC 3463 §3.2: told late"),
-    ("rcpt", 553, "5.1.7 bad sender", "config_error", "RFC 3463 §3.2: told late"),
+    ("rcpt", 550, "5.1.8 sender domain not found", "config_error", "RFC 3463 §3.2: replied late"),
+    ("rcpt", 553, "5.1.7 bad sender", "config_error", "RFC 3463 §3.2: replied late"),
     ("mail", 530, "5.7.0 authentication required", "config_error", "RFC 4954 §6"),
     ("mail", 530, "authentication required", "config_error", "RFC 4954 §6"),
     ("mail", 530, "5.7.0 must issue STARTTLS first", "config_error", "RFC 3207 §4"),
