@@ -413,7 +413,7 @@ async def test_line_breaks_in_a_title_cannot_inject_headers(mail: MailTester, se
 
 async def test_subject_with_line_breaks_is_rejected(mail: MailTester, serving: Serving, smtp: SmtpServer):
     async with serving():
-        run = await mail.runs.over((await mail.publish(Wrong(letter=INJECTION))).message_id)
+        run = await mail.runs.over((await mail.publish(InvalidRequest(letter=INJECTION))).message_id)
 
     assert run["status"] == "rejected"
     assert smtp.emails == []
@@ -448,7 +448,7 @@ async def test_internationalized_domain_is_sent_in_punycode(mail: MailTester, se
 async def test_invalid_message_is_rejected_alone(mail: MailTester, serving: Serving, smtp: SmtpServer):
     async with serving():
         good = [await mail.publish(request_for(approved(ad_id=number))) for number in range(5)]
-        bad = await mail.publish(Wrong())
+        bad = await mail.publish(InvalidRequest())
         more = [await mail.publish(request_for(approved(ad_id=number))) for number in range(5)]
         for requested in good + more:
             await mail.logged(requested, "sent")
@@ -458,7 +458,7 @@ async def test_invalid_message_is_rejected_alone(mail: MailTester, serving: Serv
     assert await mail.queue_length(f"{JOB}.dead") == 1
 
 
-class Wrong(Message):
+class InvalidRequest(Message):
     """Published like a request, with an invalid body."""
 
     exchange: ClassVar[str] = "mail"
