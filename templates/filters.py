@@ -56,7 +56,6 @@ def filters(locale: str, timezone: str) -> dict[str, Filter]:
 
 
 def rate(value: Decimal, *, locale: Locale | str) -> str:
-    """Format an exchange rate with four decimals."""
     return format_decimal(value, "#,##0.0000", locale=locale)
 
 

@@ -49,8 +49,6 @@ class Result:
 
 
 class DeliveryLog:
-    """Claims emails and records their results, in batches."""
-
     def __init__(self, settings: Settings) -> None:
         self._policy = DeliveryPolicy(ZoneInfo(settings.site.timezone), settings.mail.digest_above)
         self._window = settings.mail.digest_window

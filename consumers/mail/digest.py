@@ -37,7 +37,6 @@ async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG
 
 
 def single(row: sa.RowMapping, recipient: str) -> dict[str, Any]:
-    """Request one held email as itself."""
     return {
         "to": recipient,
         "key": row["key"],

@@ -192,7 +192,6 @@ async def release(session: AsyncSession, ids: Sequence[int], *, digest: str) -> 
 async def newest(
     connection: AsyncConnection, *, status: str | None, recipient: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Return the latest rows of the notification log, newest first."""
     query = sa.select(notification_logs).order_by(notification_logs.c.id.desc()).limit(limit)
     if status is not None:
         query = query.where(notification_logs.c.status == status)

@@ -49,7 +49,6 @@ class EmailSender:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def message_id(self, key: str) -> str:
-        """Return the Message-ID of the email with this key, always the same."""
         return headers.message_id(key, self._address.rpartition("@")[2])
 
     async def send(self, request: MailRequested, message_id: str) -> DeliveryResult:
@@ -95,7 +94,6 @@ class EmailSender:
                 task.cancel()
 
     async def heartbeat_loop(self, database: Database) -> None:
-        """Renew the leases of emails in flight."""
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 4)
             try:

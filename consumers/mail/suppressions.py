@@ -21,14 +21,12 @@ ADD_ONE = sa.text("""
 
 
 async def add(connection: AsyncConnection, reasons: Mapping[str, str], *, scope: str) -> None:
-    """Suppress addresses, each with its reason."""
     if reasons:
         values = {"addresses": list(reasons), "reasons": list(reasons.values()), "scope": scope}
         await connection.execute(ADD, values)
 
 
 async def newest(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """Return the whole list, newest first."""
     query = sa.select(mail_suppressions).order_by(
         mail_suppressions.c.suppressed_at.desc(), mail_suppressions.c.address, mail_suppressions.c.scope
     )

@@ -133,7 +133,6 @@ class Connection:
             raise
 
     def _rejection(self, sender: str, recipient: str, message: bytes) -> DeliveryResult | None:
-        """Reject what this server cannot transport."""
         if sender and not ADDRESS.fullmatch(sender):
             return rejected_locally("config_error", "mail", f'sender "{sender}": not an address')
         if not ADDRESS.fullmatch(recipient):
@@ -223,7 +222,6 @@ class Connection:
         return connection_lost(phase, f"{reason} ({phase})", secrets=secrets)
 
     async def quit(self) -> None:
-        """Send QUIT, and close within a second."""
         try:
             if self.is_open:
                 with suppress(SMTPException, OSError):

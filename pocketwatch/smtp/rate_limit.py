@@ -45,7 +45,6 @@ class RateLimiter:
             raise
 
     def _serve(self) -> None:
-        """Let through as many waiters as the window allows, and set the timer for the others."""
         self._timer = None
         loop = asyncio.get_running_loop()
         while self._waiters:

@@ -92,7 +92,6 @@ def _permanent_error(phase: Phase, code: int, enhanced: str | None) -> Outcome:
 
 
 def _reply_text(code: int, enhanced: str | None, text: str, secrets: Iterable[str]) -> str:
-    """Join the lines of a reply, with the enhanced code once."""
     lines = [ENHANCED_CODE.sub("", line, count=1) if enhanced else line for line in text.splitlines()]
     return _clean(" ".join([str(code), *([enhanced] if enhanced else []), *lines]), secrets)
 

@@ -38,7 +38,6 @@ def message_id(event_key: str, domain: str) -> str:
 
 @functools.lru_cache(maxsize=16)
 def sender_line(mailbox: str) -> bytes:
-    """Return `From`, for `Name <address>` or an address."""
     _refuse_controls("From", mailbox)
     match = MAILBOX.fullmatch(mailbox)
     if match is None:
@@ -49,12 +48,10 @@ def sender_line(mailbox: str) -> bytes:
 
 
 def recipient_line(to: str) -> bytes:
-    """Return `To`, for an address without a name."""
     return _folded("To", [address(to)])
 
 
 def subject_line(subject: str) -> bytes:
-    """Return `Subject`, in encoded-words where needed."""
     _refuse_controls("Subject", subject)
     line = f"Subject: {subject}"
     is_plain = subject.isascii() and len(line) <= WIDTH and subject == subject.strip() and "=?" not in subject
@@ -62,7 +59,6 @@ def subject_line(subject: str) -> bytes:
 
 
 def message_id_line(value: str) -> bytes:
-    """Return `Message-ID`, for an id in angle brackets."""
     if not MESSAGE_ID.fullmatch(value) or len(f"Message-ID: {value}") > MAX_LINE:
         raise ValueError(f"Message-ID {value!r}: invalid; it must be <word@domain>")
     return f"Message-ID: {value}\r\n".encode("ascii")  # never folded: some programs keep the space, and see another id
@@ -111,7 +107,6 @@ def _refuse_controls(name: str, value: str) -> None:
 
 
 def _phrase(name: str) -> list[str]:
-    """Return a display name as words, a quoted string, or encoded-words."""
     if not name.isascii() or "=?" in name or len(name) > MAX_ENCODED_WORD // 2:
         return list(_encoded_words(name, "From"))
     if not PHRASE.fullmatch(name):

@@ -40,7 +40,6 @@ class Attachment:
     data: bytes
 
     def __post_init__(self) -> None:
-        """Refuse values that would break the part's headers."""
         for pattern, value in (
             (CONTENT_ID, self.content_id),
             (FILE_NAME, self.file_name),

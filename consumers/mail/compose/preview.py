@@ -23,7 +23,6 @@ def write_preview(folder: Path) -> int:
 
 
 def _write(folder: Path, renderer: EmailRenderer, email: Email, locale: str) -> dict[str, str]:
-    """Write the three files of an email, and return its entry of the index."""
     unsubscribe_url = samples.UNSUBSCRIBE if email.subscribed else None
     rendered = renderer.render(email, locale, unsubscribe_url=unsubscribe_url)
     stem = f"{email.name}.{locale}"
