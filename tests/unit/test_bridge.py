@@ -323,7 +323,7 @@ def test_unknown_arguments_are_refused_with_the_signature(
         (
             "send_moderation_email_task",
             ["no-address", "Subject", "<p>text</p>"],
-            'to_email is "no-address": must be an e-mail ',
+            'to_email is "no-address": must be an email ',
         ),
         ("send_moderation_email_task", ["a@shop.example", "Subject", "<p></p>"], "paragraphs is []: "),
     ],

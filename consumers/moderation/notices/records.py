@@ -86,7 +86,7 @@ def ask_for(letter: Email, post: Post, event: EventContext, *, to: str) -> None:
         key=_key(entry, event),
         user_id=post.reader_id,
         notification_id=post.notification_id,
-        expires_at=letter.keeps_until,
+        expires_at=letter.expires_at,
     )
     _log(entry, post, event)
     event.publish(wish)

@@ -1,4 +1,4 @@
-"""The report's letter in a browser: on a telephone and on a desk, in three languages."""
+"""The report email in a browser: phone and desktop, in three languages."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from PIL import Image
 from consumers.analytics.report.daily_report import letter_of
 from consumers.analytics.report.figures import Report
 from consumers.mail.compose import images
-from consumers.mail.compose.rendering import Emails
+from consumers.mail.compose.rendering import EmailRenderer
 from consumers.mail.compose.samples import UNSUBSCRIBE
 from schemas.locale import LOCALES
 
@@ -25,12 +25,12 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 800)
 HEIGHT = 2600
 DARK, PALE = (26, 95, 180), (185, 203, 226)  # the tones of the bars
-# A window of chromium is never narrower than 500 pixels, so the letter is measured in a frame of the wanted width.
+# A window of Chromium is at least 500 pixels wide, so the email is measured in a frame.
 PAGE = """<!DOCTYPE html><meta charset="utf-8"><body style="margin:0"><pre id="found"></pre>
-<iframe id="letter" src="letter.html" style="border:0;width:{width}px;height:{height}px"></iframe>
+<iframe id="email" src="email.html" style="border:0;width:{width}px;height:{height}px"></iframe>
 <script>
 window.onload = () => {{
-  const page = document.getElementById("letter").contentDocument;
+  const page = document.getElementById("email").contentDocument;
   const right = [...page.querySelectorAll("body *")].map(one => Math.ceil(one.getBoundingClientRect().right));
   const images = [...page.images].map(one => [one.alt, one.complete ? one.naturalWidth : 0, one.clientWidth]);
   const found = {{width: page.documentElement.clientWidth, scroll: page.documentElement.scrollWidth,
@@ -42,13 +42,13 @@ window.onload = () => {{
 
 @dataclass
 class Browser:
-    """A browser that shows a letter, and says what it made of it."""
+    """Opens emails in Chromium."""
 
     folder: Path
 
     def opens(self, html: str, width: int) -> dict[str, Any]:
-        """How wide the letter is in a window so wide, its images and its text."""
-        (self.folder / "letter.html").write_text(html, encoding="utf-8")
+        """Return the dimensions, images and text of an email in a window of this width."""
+        (self.folder / "email.html").write_text(html, encoding="utf-8")
         page = self.folder / "page.html"
         page.write_text(PAGE.format(width=width, height=HEIGHT), encoding="utf-8")
         dom = self._run("--virtual-time-budget=10000", "--dump-dom", page.as_uri())
@@ -56,12 +56,11 @@ class Browser:
         assert found, dom[:2000]
         return json.loads(unescape(found[1]))
 
-    def photographs(self, html: str, width: int) -> Image.Image:
-        """The letter as an image."""
-        (self.folder / "letter.html").write_text(html, encoding="utf-8")
-        file = self.folder / "letter.png"
+    def screenshot(self, html: str, width: int) -> Image.Image:
+        (self.folder / "email.html").write_text(html, encoding="utf-8")
+        file = self.folder / "email.png"
         size = f"--window-size={width},{HEIGHT}"
-        self._run(size, f"--screenshot={file}", (self.folder / "letter.html").as_uri())
+        self._run(size, f"--screenshot={file}", (self.folder / "email.html").as_uri())
         with Image.open(file) as image:
             return image.convert("RGB")
 
@@ -82,7 +81,6 @@ class Browser:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
-    """There is no test without one."""
     return Browser(tmp_path)
 
 
@@ -90,19 +88,19 @@ Written = Callable[[Report, str], str]
 
 
 @pytest.fixture
-def written(letters: Emails) -> Written:
-    """The HTML of a report's letter, with its images in it."""
+def written(renderer: EmailRenderer) -> Written:
+    """Render the HTML of a report, with inlined images."""
 
     def write(report: Report, locale: str) -> str:
-        letter = letter_of(report, locale)
-        return images.inlined(letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html, letter)
+        email = letter_of(report, locale)
+        return images.inlined(renderer.render(email, locale, unsubscribe_url=UNSUBSCRIBE).html, email)
 
     return write
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("locale", LOCALES)
-def test_the_letter_fits_its_window_and_shows_all_its_charts(browser, written, busy_report, locale, width):
+def test_email_fits_its_window_and_shows_all_charts(browser, written, busy_report, locale, width):
     found = browser.opens(written(busy_report, locale), width)
 
     assert found["width"] == width
@@ -123,15 +121,15 @@ def test_the_letter_fits_its_window_and_shows_all_its_charts(browser, written, b
         ),
     ],
 )
-def test_its_words_are_there_to_be_read(browser, written, busy_report, locale, words):
+def test_texts_are_visible(browser, written, busy_report, locale, words):
     text = browser.opens(written(busy_report, locale), 800)["text"]
 
     assert [word for word in words if word not in text] == []
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-def test_the_charts_are_in_the_picture(browser, written, busy_report, locale):
-    image = browser.photographs(written(busy_report, locale), 800)
+def test_charts_are_drawn(browser, written, busy_report, locale):
+    image = browser.screenshot(written(busy_report, locale), 800)
 
     tones = Counter(image.get_flattened_data())
     assert image.width == 800
@@ -140,7 +138,7 @@ def test_the_charts_are_in_the_picture(browser, written, busy_report, locale):
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-def test_a_report_that_knows_nothing_says_so_and_shows_no_empty_chart(browser, written, unknown_report, locale):
+def test_report_without_figures_shows_no_chart(browser, written, unknown_report, locale):
     found = browser.opens(written(unknown_report, locale), 360)
 
     assert found["images"] == []

@@ -1,4 +1,4 @@
-"""The images that go with a letter, from the report's charts to the parts of a message."""
+"""Images of emails, from a report's charts to the parts of a message."""
 
 import base64
 from datetime import date
@@ -8,13 +8,12 @@ from email.policy import default
 import pytest
 from pydantic import ValidationError
 
-from consumers.mail.compose import images as pictures
-from consumers.mail.compose import mime
+from consumers.mail.compose import images, mime
 from consumers.mail.compose.headers import message_id
 from consumers.mail.compose.samples import (
     AT,
     PICTURE,
-    READER,
+    RECIPIENT,
     SITE,
 )
 from schemas.emails import DailyReport, ReportChart
@@ -22,38 +21,38 @@ from schemas.emails import DailyReport, ReportChart
 JPEG = base64.b64encode(b"\xff\xd8\xff\xe0 no PNG").decode()
 
 
-def test_each_image_that_the_html_shows_is_in_the_message_and_none_besides(letters, sample):
-    letter = sample("daily_report")
-    rendered = letters.render(letter, "en")
+def test_message_contains_exactly_the_images_of_the_html(renderer, sample):
+    email = sample("daily_report")
+    rendered = renderer.render(email, "en")
 
     raw = mime.build(
         rendered,
         sender=SITE.sender,
-        to=READER,
+        to=RECIPIENT,
         message_id=message_id("key", "cars.example"),
         date=AT,
         unsubscribe_url=None,
-        attachments=pictures.of(letter),
+        attachments=images.of(email),
     )
 
     message = BytesParser(policy=default).parsebytes(raw)
-    images = {part["Content-ID"]: part for part in message.walk() if part.get_content_type() == "image/png"}
+    attached = {part["Content-ID"]: part for part in message.walk() if part.get_content_type() == "image/png"}
     html = message.get_body(("html",)).get_content()
     assert not message.defects
-    assert list(images) == ["<views>"]
+    assert list(attached) == ["<views>"]
     assert html.count("cid:") == 1
     assert 'src="cid:views"' in html
-    assert images["<views>"].get_content() == base64.b64decode(PICTURE)
+    assert attached["<views>"].get_content() == base64.b64decode(PICTURE)
 
 
-def test_other_letters_have_no_images(sample):
-    assert pictures.of(sample("ad_approved")) == []
+def test_other_emails_have_no_images(sample):
+    assert images.of(sample("ad_approved")) == []
 
 
-def test_a_browser_sees_the_images_in_the_html(letters, sample):
-    letter = sample("daily_report")
+def test_images_are_inlined_for_browsers(renderer, sample):
+    email = sample("daily_report")
 
-    html = pictures.inlined(letters.render(letter, "uk").html, letter)
+    html = images.inlined(renderer.render(email, "uk").html, email)
 
     assert "cid:" not in html
     assert f'src="data:image/png;base64,{PICTURE}"' in html
@@ -71,7 +70,7 @@ def test_a_browser_sees_the_images_in_the_html(letters, sample):
         {"alt": " "},
     ],
 )
-def test_a_chart_that_could_not_be_sent_is_refused(facts):
+def test_invalid_chart_is_rejected(facts):
     sound = {"content_id": "views", "alt": "Views: 12", "png": PICTURE}
     assert ReportChart(**sound)
 
@@ -79,15 +78,15 @@ def test_a_chart_that_could_not_be_sent_is_refused(facts):
         ReportChart(**(sound | facts))
 
 
-def test_a_report_without_figures_has_a_subject_that_says_no_number(letters):
-    rendered = letters.render(DailyReport(occurred_at=AT, day=date(2001, 2, 3), figures=[]), "en")
+def test_subject_of_a_report_without_figures(renderer):
+    rendered = renderer.render(DailyReport(occurred_at=AT, day=date(2001, 2, 3), figures=[]), "en")
 
     assert rendered.subject == "Report for February 3, 2001"
     assert "No figures are known of this day." in rendered.text
 
 
-def test_the_rows_of_a_table_stay_in_it(letters, sample):
-    html = letters.render(sample("daily_report"), "en").html
+def test_table_rows_stay_in_their_table(renderer, sample):
+    html = renderer.render(sample("daily_report"), "en").html
 
     before_tables = html.partition("<table")[0]
     assert "Ads approved" not in before_tables

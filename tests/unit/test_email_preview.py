@@ -1,4 +1,4 @@
-"""`mail preview`: all letters in files, for somebody who wants to look at them."""
+"""`mail preview`: all emails in files."""
 
 from email.parser import BytesParser
 from email.policy import default
@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from consumers.mail.preview import preview
+from consumers.mail.commands import preview
 from pocketwatch.errors import PocketwatchError
-from schemas.emails import LETTERS
+from schemas.emails import EMAILS
 from schemas.locale import LOCALES
 
 
@@ -20,12 +20,12 @@ def command():
     return lambda *arguments: CliRunner().invoke(app, arguments)
 
 
-def test_every_letter_is_there_in_every_language_and_every_form(command, tmp_path):
-    folder = tmp_path / "new" / "letters"
+def test_every_email_is_written_in_every_language_and_format(command, tmp_path):
+    folder = tmp_path / "new" / "emails"
 
     result = command(str(folder))
 
-    stems = [f"{name}.{locale}" for name in LETTERS for locale in LOCALES]
+    stems = [f"{name}.{locale}" for name in EMAILS for locale in LOCALES]
     assert result.exit_code == 0
     assert str(folder / "index.html") in result.output
     assert {path.name for path in folder.iterdir()} == {
@@ -36,7 +36,7 @@ def test_every_letter_is_there_in_every_language_and_every_form(command, tmp_pat
     assert all(f'href="{stem}.html"' in index for stem in stems)
 
 
-def test_the_message_is_the_letter_that_the_other_files_show(command, tmp_path):
+def test_message_has_the_content_of_the_other_files(command, tmp_path):
     command(str(tmp_path))
 
     with (tmp_path / "manager_digest.uk.eml").open("rb") as file:
@@ -50,14 +50,14 @@ def test_the_message_is_the_letter_that_the_other_files_show(command, tmp_path):
     assert message["Subject"] == subject
 
 
-def test_without_a_folder_the_files_are_below_the_current_one(command, tmp_path, monkeypatch):
+def test_default_folder_is_below_the_current_one(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     assert command().exit_code == 0
-    assert (tmp_path / "letters-preview" / "index.html").is_file()
+    assert (tmp_path / "emails-preview" / "index.html").is_file()
 
 
-def test_a_second_look_replaces_the_first(command, tmp_path):
+def test_existing_files_are_replaced(command, tmp_path):
     command(str(tmp_path))
     (tmp_path / "plain.uk.txt").write_text("old")
 
@@ -65,7 +65,7 @@ def test_a_second_look_replaces_the_first(command, tmp_path):
     assert (tmp_path / "plain.uk.txt").read_text(encoding="utf-8") != "old"
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(command, tmp_path):
+def test_unwritable_folder_is_named(command, tmp_path):
     (tmp_path / "file").write_text("")
 
     result = command(str(tmp_path / "file"))
