@@ -1,13 +1,14 @@
-"""Posting: what one reader is told, as a row of the info table, a letter that is asked for, and a log row of each."""
+"""Delivers a notice to its readers: a row in the info table, a requested email, and a log row for each of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
-from consumers.moderation.notices.actions import stored
-from consumers.moderation.notices.messages import Words
-from consumers.moderation.notices.notice import About
+from consumers.moderation.notices import queries
+from consumers.moderation.notices.actions import stored_action
+from consumers.moderation.notices.notice import Notice
 from pocketwatch.storage.tables.suite import notification_logs, notifications
 from pocketwatch.worker.context import EventContext
 from schemas.emails import Email
@@ -15,116 +16,148 @@ from schemas.locale import Locale
 from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
 from schemas.moderation import Channel
 
-LARGEST_COLUMN = 2**31 - 1  # of the platform's `ad_id` and `user_id`; what is larger stands in `data`
+MAX_COLUMN_VALUE = 2**31 - 1  # of the platform's `ad_id` and `user_id`; larger ids are in `data` alone
 ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """What one reader is told.
+class Reader:
+    """Who receives a notice.
 
     Args:
-        reader_id: whose row it is, and whose preferences count when the letter is sent.
-        reader: how the log calls him.
-        notification_id: null: nothing goes into the info table.
+        id: the user whose preferences apply when the email is sent.
+        name: what the log calls them in the info table, their own address.
+        address: where emails go.
+        channels: to use; whether the reader wants emails is checked when they are sent.
     """
 
-    about: About
-    audience: Literal["owner", "manager"]
-    priority: int
-    reader_id: int
-    reader: str
+    id: int
+    name: str
+    address: str
     locale: Locale
-    words: Words
-    notification_id: int | None
+    channels: frozenset[Channel]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A row of the log: one channel to one recipient.
+class Delivered:
+    """How many rows the info table got, and the names of the requested emails."""
 
-    Args:
-        who: what tells recipients apart within an event and a channel.
-    """
-
-    method: Channel
-    who: str
-    recipient: str
-    status: str
-    letter: str | None = None
-    error: str = ""
+    rows: int
+    emails: Sequence[str]
 
 
-def note(post: Post, event: EventContext) -> None:
-    """Put it into the info table."""
-    data, which = post.about.data, {"ad_id": post.about.ad_id, "user_id": post.about.user_id}
-    event.insert(
-        notifications,
-        id=post.notification_id,
-        action=stored(data.action),
-        title=post.words.title,
-        message=post.words.message,
-        ad_id=_column(post.about.ad_id),
-        user_id=_column(post.about.user_id),
-        data=data.model_dump(mode="json") | which,
-        status="pending",
-        created_at=event.now,
-        priority=post.priority,
-        manager_id=post.reader_id,
-        audience=post.audience,
-    )
-    _log(Entry("info_table", str(post.reader_id), post.reader, "sent"), post, event)
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notice to one reader; without an `id` it has no row in the info table."""
+
+    notice: Notice
+    reader: Reader
+    id: int | None
+
+    def insert(self, event: EventContext) -> None:
+        """Insert the row of the info table."""
+        notice, locale = self.notice, self.reader.locale
+        event.insert(
+            notifications,
+            id=self.id,
+            action=stored_action(notice.data.action),
+            title=notice.title(locale),
+            message="\n".join(notice.lines(locale)),
+            ad_id=_column(notice.ad_id),
+            user_id=_column(notice.user_id),
+            data=notice.data.model_dump(mode="json") | {"ad_id": notice.ad_id, "user_id": notice.user_id},
+            status="pending",
+            created_at=event.now,
+            priority=notice.priority,
+            manager_id=self.reader.id,
+            audience=notice.audience,
+        )
+        self._log(event, "info_table", str(self.reader.id), recipient=self.reader.name, status="sent")
+
+    def request_email(self, email: Email, event: EventContext, *, to: str) -> None:
+        """Publish the request to send this email to a valid address."""
+        key = self._log(event, "email", to, recipient=to, status="pending", letter=email.name)
+        request = MailRequested(
+            to=to,
+            letter=email,
+            locale=self.reader.locale,
+            key=key,
+            user_id=self.reader.id,
+            notification_id=self.id,
+            expires_at=email.keeps_until,
+        )
+        event.publish(request.exchange, request.routing_key, request)
+
+    def log_undeliverable(self, event: EventContext) -> None:
+        """Log that no email can be sent to the reader's address."""
+        address = self.reader.address
+        error = f'"{address}": not a valid email address' if address.strip() else "no address"
+        recipient = address[:LONGEST_ADDRESS]
+        self._log(event, "email", address, recipient=recipient, status="failed", error_message=error)
+
+    def _log(
+        self,
+        event: EventContext,
+        method: Channel,
+        discriminator: str,
+        *,
+        recipient: str,
+        status: str,
+        letter: str | None = None,
+        error_message: str = "",
+    ) -> str:
+        """Insert a log row and return its key; `discriminator` is unique within the event and the channel."""
+        key = f"{event.message_id}:{discriminator}:{method}"
+        event.insert(
+            notification_logs,
+            method=method,
+            recipient=recipient,
+            status=status,
+            error_message=error_message,
+            sent_at=event.now,
+            external_id="",
+            notification_id=self.id,
+            key=key,
+            letter=letter,
+            locale=self.reader.locale,
+        )
+        return key
 
 
-def ask_for(letter: Email, post: Post, event: EventContext, *, to: str) -> None:
-    """Ask for a letter to this address, which can be used."""
-    entry = Entry("email", to, to, "pending", letter=letter.name)
-    wish = MailRequested(
-        to=to,
-        letter=letter,
-        locale=post.locale,
-        key=_key(entry, event),
-        user_id=post.reader_id,
-        notification_id=post.notification_id,
-        expires_at=letter.keeps_until,
-    )
-    _log(entry, post, event)
-    event.publish(wish.exchange, wish.routing_key, wish)
+async def notify(notice: Notice, readers: Sequence[Reader], event: EventContext) -> Delivered:
+    """Insert one row for each user and request one email for each address, even if several readers share it."""
+    in_table = {reader.id: reader for reader in readers if "info_table" in reader.channels}
+    ids = dict(zip(in_table, await queries.reserve_notification_ids(event, len(in_table)), strict=True))
+    for reader in in_table.values():
+        Notification(notice, reader, ids[reader.id]).insert(event)
+    email_in, requested = cache(notice.email), list[str]()
+    for reader in _by_address(readers).values():
+        notification = Notification(notice, reader, ids.get(reader.id))
+        if (to := parse_address(reader.address)) is None:
+            notification.log_undeliverable(event)
+            continue
+        email = email_in(reader.locale)
+        notification.request_email(email, event, to=to)
+        requested.append(email.name)
+    return Delivered(len(in_table), requested)
 
 
-def regret(post: Post, event: EventContext, *, address: str) -> None:
-    """Say in the log that there can be no letter."""
-    error = f'"{address}" is no e-mail address' if address.strip() else "no address"
-    _log(Entry("email", address, address[:LONGEST_ADDRESS], "failed", error=error), post, event)
+def _by_address(readers: Sequence[Reader]) -> dict[str, Reader]:
+    """Return the first reader of each address, which is compared without case."""
+    found: dict[str, Reader] = {}
+    for reader in readers:
+        if "email" in reader.channels:
+            found.setdefault((parse_address(reader.address) or reader.address.strip()).lower(), reader)
+    return found
 
 
-def usable(address: str) -> str | None:
-    """The address as letters name it; None when none can be sent to it."""
+def parse_address(address: str) -> str | None:
+    """Return the normalised address, None if it is not valid."""
     try:
         return ADDRESS.validate_python(address.strip())
     except ValidationError:
         return None
 
 
-def _log(entry: Entry, post: Post, event: EventContext) -> None:
-    event.insert(
-        notification_logs,
-        method=entry.method,
-        recipient=entry.recipient,
-        status=entry.status,
-        error_message=entry.error,
-        sent_at=event.now,
-        external_id="",
-        notification_id=post.notification_id,
-        key=_key(entry, event),
-        letter=entry.letter,
-        locale=post.locale,
-    )
-
-
-def _key(entry: Entry, event: EventContext) -> str:
-    return f"{event.message_id}:{entry.who}:{entry.method}"
-
-
 def _column(number: int | None) -> int | None:
-    return None if number is None or number > LARGEST_COLUMN else number
+    return None if number is None or number > MAX_COLUMN_VALUE else number

@@ -1,29 +1,21 @@
-"""Notices to owners: what happened to an ad is told to its owner, in his language, on the site and by letter.
-
-Whether he wants letters, and when, is looked at when the letter is sent.
-"""
+"""Notifies the owner of an ad in the info table and by email, whose preferences apply when it is sent."""
 
 from typing import Any
 
 from faststream.rabbit import RabbitRouter
 
-from consumers.moderation.notices import (
-    emails,
-    messages,
-    queries,
-    records,
-)
-from consumers.moderation.notices.actions import news_of
-from consumers.moderation.notices.notice import About, ads_of, moment_of
-from consumers.moderation.notices.records import Post
+from consumers.moderation.notices import queries
+from consumers.moderation.notices.actions import owner_event
+from consumers.moderation.notices.ads import load_ads
+from consumers.moderation.notices.notice import occurred_at
+from consumers.moderation.notices.notification import Reader, notify
+from consumers.moderation.notices.owner_notice import NoticeToOwner
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
 from pocketwatch.settings import Settings, Site
 from pocketwatch.worker.context import EventContext, Found
 from pocketwatch.worker.middleware import consumer
 from schemas.locale import DEFAULT_LOCALE, LOCALES, Locale
-from schemas.moderation import UserNotice
-
-PRIORITY = 5
+from schemas.moderation import Channel, UserNotice
 
 
 def router(settings: Settings) -> RabbitRouter:
@@ -33,42 +25,40 @@ def router(settings: Settings) -> RabbitRouter:
     @consumer(made, MODERATION_USER_NOTICES)
     async def tell_owner(notice: UserNotice, event: EventContext) -> None:
         """Tell the one whom the notice names, or the owner of its ad."""
-        await tell(notice, event, settings.site)
+        await notify_owner(notice, event, settings.site)
 
     return made
 
 
-async def tell(notice: UserNotice, event: EventContext, site: Site) -> None:
-    """Who cannot be told is no error: the log says so."""
-    data = notice.data
-    if (news := news_of(data)) is None:
-        return event.mark_skipped(f"nothing to tell the owner: {data.action}")
-    ads = await ads_of(data, event)
+async def notify_owner(message: UserNotice, event: EventContext, site: Site) -> None:
+    """Notify the user that the message names, or else the owner of the ad."""
+    data = message.data
+    if (happened := owner_event(data)) is None:
+        return event.mark_skipped(f"action {data.action}: not reported to owners")
+    ads = await load_ads(data, event)
     if (owner_id := data.user_id or ads.owner_id) is None:
-        return event.mark_skipped("nobody to tell: the notice names no owner, and there is no such ad")
+        return event.mark_skipped("owner unknown: the notice has no user_id, and its ad does not exist")
     owner = await event.load(queries.OWNER, owner_id)
     if owner is None or not owner.is_active:
-        return event.mark_skipped(f"user {owner_id} is not active" if owner else f"there is no user {owner_id}")
-    about = About(data, ads.of(owner_id), owner_id, moment_of(data, event.now))
-    locale = locale_of(data.details, owner)
-    ids = await queries.notification_ids(event, 1 if owner.reads_info_table else 0)
-    words = messages.to_owner(about, news, locale)
-    post = Post(about, "owner", PRIORITY, owner.id, owner.email, locale, words, next(iter(ids), None))
-    event.record(notifications=len(ids), locale=locale)
-    if ids:
-        records.note(post, event)
-    if (address := records.usable(owner.email)) is None:
-        records.regret(post, event, address=owner.email)
-        return event.mark_partial(f"user {owner.id} has no address that letters could go to")
-    letter = emails.to_owner(about, news, words, locale, site)
-    records.ask_for(letter, post, event, to=address)
-    return event.record(letters=1, letter=letter.name)
+        return event.mark_skipped(f"user {owner_id}: {'not active' if owner else 'does not exist'}")
+    notice = NoticeToOwner(
+        data=data,
+        ads=ads.owned_by(owner_id),
+        user_id=owner_id,
+        occurred_at=occurred_at(data, event.now),
+        site=site,
+        event=happened,
+    )
+    locale = _locale(data.details or {}, owner)
+    channels: frozenset[Channel] = frozenset({"email", "info_table"} if owner.reads_info_table else {"email"})
+    delivered = await notify(notice, [Reader(owner.id, owner.email, owner.email, locale, channels)], event)
+    event.record(notifications=delivered.rows, locale=locale)
+    if not delivered.emails:
+        return event.mark_partial(f"user {owner.id}: no valid email address")
+    return event.record(letters=1, letter=delivered.emails[0])
 
 
-def locale_of(details: dict[str, Any] | None, reader: Found) -> Locale:
-    """The language that the notice asks for, else that of his preferences, else Ukrainian."""
-    asked = str((details or {}).get("locale")).lower()
-    for locale in LOCALES:
-        if asked == locale or asked.startswith((f"{locale}-", f"{locale}_")):
-            return locale
-    return reader.locale or DEFAULT_LOCALE
+def _locale(details: dict[str, Any], owner: Found) -> Locale:
+    """Return the locale that the notice asks for, else that of the owner's preferences, else the default."""
+    language = str(details.get("locale")).lower().replace("_", "-").partition("-")[0]
+    return next((locale for locale in LOCALES if locale == language), owner.locale or DEFAULT_LOCALE)
