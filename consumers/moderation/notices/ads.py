@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consumers.moderation.lines import one_line, shorten, wrap_list
 from consumers.moderation.notices import queries
+from consumers.moderation.notices.lines import one_line, wrap_list
+from pocketwatch.text import shorten
 from pocketwatch.worker.context import EventContext, Found
 from schemas.locale import Locale
 from schemas.moderation import LARGEST_ID, NoticeData

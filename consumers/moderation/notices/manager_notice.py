@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-from consumers.moderation.lines import one_line, shorten
+from consumers.moderation.notices.lines import one_line
 from consumers.moderation.notices.notice import MAX_LINES, MAX_TITLE_LENGTH, Notice
+from pocketwatch.text import shorten
 from schemas import emails
 from schemas.emails import Email
 from schemas.locale import Locale

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.moderation.notices import queries
 from consumers.moderation.notices.actions import NEEDS_ATTENTION
 from consumers.moderation.notices.ads import load_ads
@@ -12,9 +10,8 @@ from consumers.moderation.notices.notice import occurred_at
 from consumers.moderation.notices.notification import Reader, notify
 from consumers.moderation.notices.queries import Manager
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
-from pocketwatch.settings import Settings, Site
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
-from pocketwatch.worker.middleware import consumer
 from schemas.locale import DEFAULT_LOCALE
 from schemas.moderation import Channel, ManagerNotice
 
@@ -23,20 +20,8 @@ from schemas.moderation import Channel, ManagerNotice
 MAX_BATCH_SIZE = 20
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of managers' notices; letters link to the site of the settings."""
-    made = RabbitRouter()
-
-    @consumer(made, MODERATION_MANAGER_NOTICES, group=MAX_BATCH_SIZE)
-    async def tell_managers(notice: ManagerNotice, event: EventContext) -> None:
-        """Tell each who wants to hear of it, on the site and by letter."""
-        await notify_managers(notice, event, settings.site)
-
-    return made
-
-
-async def notify_managers(message: ManagerNotice, event: EventContext, site: Site) -> None:
-    """Notify each subscribed manager."""
+@consumer(MODERATION_MANAGER_NOTICES, max_batch_size=MAX_BATCH_SIZE)
+async def notify_managers(message: ManagerNotice, event: EventContext) -> None:
     data = message.data
     addressed = [manager for manager in await queries.managers(event) if _is_addressed(message, manager)]
     channels = {manager.settings_id: _channels(message, manager) for manager in addressed}
@@ -51,7 +36,7 @@ async def notify_managers(message: ManagerNotice, event: EventContext, site: Sit
         ads=ads,
         user_id=data.user_id or ads.owner_id,
         occurred_at=occurred_at(data, event.now),
-        site=site,
+        site=event.settings.site,
         priority=message.priority,
         custom_title=message.title,
         custom_message=message.message,

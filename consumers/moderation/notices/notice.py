@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from consumers.moderation.lines import MAX_LINE_LENGTH, one_line, shorten
 from consumers.moderation.notices.ads import AdList
+from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line
 from pocketwatch.settings import Site
+from pocketwatch.text import shorten
 from schemas.emails import Email, Plain
 from schemas.locale import Locale
 from schemas.moderation import NoticeData

@@ -6,7 +6,6 @@ from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
-from consumers.moderation.notices import queries
 from consumers.moderation.notices.actions import stored_action
 from consumers.moderation.notices.notice import Notice
 from pocketwatch.storage.tables.suite import notification_logs, notifications
@@ -86,7 +85,7 @@ class Notification:
             notification_id=self.id,
             expires_at=email.keeps_until,
         )
-        event.publish(request.exchange, request.routing_key, request)
+        event.publish(request)
 
     def log_undeliverable(self, event: EventContext) -> None:
         """Log that no email can be sent to the reader's address."""
@@ -127,7 +126,7 @@ class Notification:
 async def notify(notice: Notice, readers: Sequence[Reader], event: EventContext) -> Delivered:
     """Insert one row for each user and request one email for each address, even if several readers share it."""
     in_table = {reader.id: reader for reader in readers if "info_table" in reader.channels}
-    ids = dict(zip(in_table, await queries.reserve_notification_ids(event, len(in_table)), strict=True))
+    ids = dict(zip(in_table, await event.reserve_ids("moderation_notifications", len(in_table)), strict=True))
     for reader in in_table.values():
         Notification(notice, reader, ids[reader.id]).insert(event)
     email_in, requested = cache(notice.email), list[str]()

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.moderation.notices import queries
 from consumers.moderation.notices.actions import owner_event
 from consumers.moderation.notices.ads import load_ads
@@ -11,26 +9,14 @@ from consumers.moderation.notices.notice import occurred_at
 from consumers.moderation.notices.notification import Reader, notify
 from consumers.moderation.notices.owner_notice import NoticeToOwner
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
-from pocketwatch.settings import Settings, Site
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext, Found
-from pocketwatch.worker.middleware import consumer
 from schemas.locale import DEFAULT_LOCALE, LOCALES, Locale
 from schemas.moderation import Channel, UserNotice
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of owners' notices; letters link to the site of the settings."""
-    made = RabbitRouter()
-
-    @consumer(made, MODERATION_USER_NOTICES)
-    async def tell_owner(notice: UserNotice, event: EventContext) -> None:
-        """Tell the one whom the notice names, or the owner of its ad."""
-        await notify_owner(notice, event, settings.site)
-
-    return made
-
-
-async def notify_owner(message: UserNotice, event: EventContext, site: Site) -> None:
+@consumer(MODERATION_USER_NOTICES)
+async def notify_owner(message: UserNotice, event: EventContext) -> None:
     """Notify the user that the message names, or else the owner of the ad."""
     data = message.data
     if (happened := owner_event(data)) is None:
@@ -46,7 +32,7 @@ async def notify_owner(message: UserNotice, event: EventContext, site: Site) -> 
         ads=ads.owned_by(owner_id),
         user_id=owner_id,
         occurred_at=occurred_at(data, event.now),
-        site=site,
+        site=event.settings.site,
         event=happened,
     )
     locale = _locale(data.details or {}, owner)

@@ -35,13 +35,6 @@ SELECT key, (
 ) AS managers FROM unnest(CAST(:keys AS text[])) AS key
 """)
 ALL_MANAGERS = "all"
-# The number of ids is the part of the key in front of the colon.
-NEXT_NOTIFICATION_IDS = BatchQuery("""
-SELECT key, ARRAY(
-  SELECT nextval(pg_get_serial_sequence('moderation_notifications', 'id'))
-  FROM generate_series(1, CAST(split_part(key, ':', 1) AS int))
-) AS ids FROM unnest(CAST(:keys AS text[])) AS key
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +71,6 @@ async def managers(event: EventContext) -> tuple[Manager, ...]:
     """Return all active managers with active settings, by id."""
     found = await event.load(MANAGERS, ALL_MANAGERS)
     return () if found is None else _managers(found.managers)
-
-
-async def reserve_notification_ids(event: EventContext, count: int) -> list[int]:
-    """Take ids from the sequence of `moderation_notifications`."""
-    found = await event.load(NEXT_NOTIFICATION_IDS, f"{count}:{event.message_id}") if count else None
-    return [] if found is None else list(found.ids)
 
 
 @lru_cache(maxsize=4)  # the messages of a batch, and often of many batches, have the same managers

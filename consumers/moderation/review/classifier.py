@@ -5,7 +5,6 @@ cannot contain. Any answer that does not match the requested schema exactly is a
 """
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from consumers.moderation.rules.model import AdText
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Moderation
+from pocketwatch.urls import is_loopback
 
 MAX_QUESTION_LENGTH = 20_000  # characters of an ad
 MAX_RESPONSE_SIZE = 64 * 1024  # bytes
@@ -138,7 +138,7 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 async def _post(url: str, headers: dict[str, str], body: dict[str, Any], settings: Moderation) -> bytes:
     timeout = httpx.Timeout(settings.timeout.total_seconds())
     # Proxies of the environment are used, except for a model on this host, which they cannot reach.
-    client = httpx.AsyncClient(timeout=timeout, trust_env=not _is_loopback(httpx.URL(url).host))
+    client = httpx.AsyncClient(timeout=timeout, trust_env=not is_loopback(httpx.URL(url).host))
     async with client, client.stream("POST", url, headers=headers, json=body) as response:
         if response.status_code != httpx.codes.OK:
             raise ClassifierError(f"HTTP status {response.status_code}")
@@ -161,10 +161,3 @@ def _wrapped_errors(settings: Moderation) -> Iterator[None]:
         raise ClassifierError(f"no complete answer within {settings.timeout.total_seconds():g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise ClassifierError(f"no response ({type(error).__name__})") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

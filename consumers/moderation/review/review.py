@@ -5,11 +5,10 @@ load ─► judge (rules, classifier) ─► lock ─► unchanged? ─► statu
   └────────────── changed meanwhile ────────────┘
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
 from consumers.moderation.review import queries
@@ -24,32 +23,28 @@ from consumers.moderation.review.decisions import (
     skip_reason,
 )
 from consumers.moderation.review.judge import judge, rules_of
+from consumers.moderation.rules.engine import RuleSet
 from pocketwatch.broker.topology import MODERATION_REVIEW
 from pocketwatch.errors import RetryLater
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
-from pocketwatch.storage.database import sqlstate
+from pocketwatch.storage.database import Database, sqlstate
 from pocketwatch.storage.tables.suite import moderation_decisions
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.moderation import AdSubmitted
 
 MAX_REVIEWS = 3  # of an ad that changes during each of them
 RETRY_AFTER = timedelta(minutes=1)
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of submitted ads.
-
-    Raises:
-        SettingsError: when the rules of the settings cannot be used.
-    """
-    rules_of(settings.moderation.rules)
-    made = RabbitRouter()
-    consumer(made, MODERATION_REVIEW)(review_ad)
-    return made
+@asynccontextmanager
+async def load_rules(settings: Settings, _: Database) -> AsyncIterator[RuleSet]:
+    """Load the rules before the first ad, so that a process with an invalid rule file does not start."""
+    yield rules_of(settings.moderation.rules)
 
 
+@consumer(MODERATION_REVIEW, lifespan=load_rules)
 async def review_ad(submitted: AdSubmitted, job: JobContext) -> None:
     """Judge the ad, and judge it again if it changes meanwhile: a decision applies only to what was judged."""
     rules = rules_of(job.settings.moderation.rules).version
@@ -120,5 +115,5 @@ def _record(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
         scores=None if judgement.scores is None else dict(judgement.scores),
     )
     for message in announce(ad, owner, decision, now=job.now):
-        job.publish(message.exchange, message.routing_key, message)
+        job.publish(message)
     job.record(ad_id=ad.id, decision=decision.action, status=decision.to_status, attempts=decision.attempts)

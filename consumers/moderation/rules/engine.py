@@ -8,12 +8,12 @@ from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
-from consumers.moderation.lines import shorten
 from consumers.moderation.rules import loading
 from consumers.moderation.rules.model import VERDICTS, AdText, Hit, RuleResult, Severity, Verdict
 from consumers.moderation.rules.rule import Combination, Rule, TextRule
 from consumers.moderation.rules.text import NormalizedText
 from pocketwatch.clock import utc_now
+from pocketwatch.text import shorten
 
 MAX_EXCERPT_LENGTH = 60
 MAX_EXCERPTS = 3

@@ -1,4 +1,4 @@
-"""Text in lines: without control characters, cut to a length, several words on each."""
+"""Text in lines: without control characters, and of bounded length."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,6 @@ UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-
 def one_line(text: str) -> str:
     """Replace line breaks and control characters with spaces."""
     return UNPRINTABLE.sub(" ", text).strip()
-
-
-def shorten(text: str, length: int) -> str:
-    """Return at most `length` characters, the last one an ellipsis if any are missing."""
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
 def wrap_list(heading: str, items: Iterable[str]) -> Iterator[str]:
