@@ -35,7 +35,7 @@ def tell(market: Market, consuming: None, runs: Runs):
     return told
 
 
-async def test_a_manager_is_told_on_the_site_and_by_letter(tell, people: People):
+async def test_manager_is_notified_in_info_table_and_by_email(tell, people: People):
     owner, manager = people.user(locale="ru"), people.manager("boss@example.com")
     ad = people.ad(owner, "Таврія, 1994")
 
@@ -74,7 +74,7 @@ async def test_a_manager_is_told_on_the_site_and_by_letter(tell, people: People)
     assert mailed["key"] == letter["key"] == f"{run['message_id']}:boss@example.com:email"
 
 
-async def test_two_managers_with_different_settings_hear_each_what_he_wants(tell, people: People):
+async def test_each_manager_is_notified_by_their_settings(tell, people: People):
     day = people.manager("day@example.com")
     night = people.manager(
         "night@example.com", wants=["ad_max_attempts"], table=False, override="shift@example.com", locale="en"
@@ -97,7 +97,7 @@ async def test_two_managers_with_different_settings_hear_each_what_he_wants(tell
     assert people.letters()[-1]["notification_id"] is None
 
 
-async def test_only_active_staff_with_active_settings_is_told_and_only_where_it_wants(tell, people: People):
+async def test_only_active_staff_with_active_settings_is_notified(tell, people: People):
     people.manager(active=False)
     people.manager(staff=False)
     people.manager(settings_active=False)
@@ -114,7 +114,7 @@ async def test_only_active_staff_with_active_settings_is_told_and_only_where_it_
     assert [letter["to"] for letter in people.letters()] == ["letters@example.com", "preferring@example.com"]
 
 
-async def test_settings_may_spell_an_action_in_any_way(tell, people: People):
+async def test_settings_accept_any_spelling_of_an_action(tell, people: People):
     for number, wants in enumerate(
         (["flagged"], ["AD_FLAGGED"], ["ad-flagged"], ["manager.ad.flagged"], [" Flagged "], ["sold", "flagged"])
     ):
@@ -127,7 +127,7 @@ async def test_settings_may_spell_an_action_in_any_way(tell, people: People):
     assert [letter["to"] for letter in people.letters()] == [f"{number}@example.com" for number in range(6)]
 
 
-async def test_who_has_settings_that_nobody_can_read_is_told_everything_and_the_run_says_so(tell, people: People):
+async def test_malformed_settings_subscribe_to_all_actions(tell, people: People):
     manager = people.user("odd@example.com", staff=True)
     settings = people.wishes(manager, wants={"actions": ["max_attempts"]})
     numbers = people.wishes(people.user("numbers@example.com", staff=True), wants=[1, 2])
@@ -143,7 +143,7 @@ async def test_who_has_settings_that_nobody_can_read_is_told_everything_and_the_
     ]
 
 
-async def test_one_address_gets_one_letter_whoever_names_it(tell, people: People):
+async def test_shared_address_gets_one_email(tell, people: People):
     people.manager("a@example.com", override="Team@Example.com")
     people.manager("b@example.com", override=" team@example.com ")
     people.manager("team@example.com")
@@ -173,7 +173,7 @@ async def test_two_settings_of_one_manager_make_one_row(tell, people: People):
     ]
 
 
-async def test_where_nobody_is_told_the_run_says_why(tell, people: People):
+async def test_run_without_readers_states_the_reason(tell, people: People):
     away = people.manager(active=False)
     choosy = people.manager(wants=["ad_max_attempts"])
     settings = people.rows("SELECT id, manager_id FROM moderation_manager_notification_settings ORDER BY id")
@@ -207,7 +207,7 @@ async def test_where_nobody_is_told_the_run_says_why(tell, people: People):
     assert people.notices() == people.letters() == []
 
 
-async def test_who_could_only_be_told_by_a_letter_and_has_no_address_makes_the_run_partial(tell, people: People):
+async def test_manager_without_any_working_channel_makes_run_partial(tell, people: People):
     people.manager("nonsense", table=False)
 
     run = await tell({**FLAGGED, "ad_id": people.ad(people.user())})
@@ -218,7 +218,7 @@ async def test_who_could_only_be_told_by_a_letter_and_has_no_address_makes_the_r
     ]
 
 
-async def test_a_notice_may_be_for_one_manager_and_one_channel_in_its_callers_words(tell, people: People):
+async def test_notice_may_name_manager_channel_and_texts(tell, people: People):
     """As the platform's own tasks ask for it."""
     people.manager("all@example.com")
     one = people.manager("one@example.com")
@@ -237,7 +237,7 @@ async def test_a_notice_may_be_for_one_manager_and_one_channel_in_its_callers_wo
     assert people.letters() == []
 
 
-async def test_what_is_about_no_ad_is_told_in_plain_words(tell, people: People):
+async def test_notice_without_ad_becomes_a_plain_email(tell, people: People):
     manager, banned = people.manager(locale="en"), people.user()
 
     await tell({"action": "user_banned", "status": "blocked", "user_id": banned, "reason": "Spam"})
@@ -255,7 +255,7 @@ async def test_what_is_about_no_ad_is_told_in_plain_words(tell, people: People):
     }
 
 
-async def test_each_action_of_the_platform_has_its_letter_and_its_row(tell, people: People):
+async def test_each_action_has_its_email_and_row(tell, people: People):
     people.manager()
     ad = people.ad(people.user())
     letters = {
@@ -277,7 +277,7 @@ async def test_each_action_of_the_platform_has_its_letter_and_its_row(tell, peop
     assert found == list(expected.values())
 
 
-async def test_the_same_message_twice_tells_once(tell, market: Market, people: People, runs: Runs):
+async def test_duplicate_notice_is_delivered_once(tell, market: Market, people: People, runs: Runs):
     people.manager()
     data = {**FLAGGED, "ad_id": people.ad(people.user())}
     first = await tell(data)
@@ -289,7 +289,7 @@ async def test_the_same_message_twice_tells_once(tell, market: Market, people: P
     assert len(people.notices()) == len(people.letters()) == len(people.log()) == 2  # the first, and the later one
 
 
-async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: Market, people: People):
+async def test_notice_without_message_id_is_delivered(consuming: None, market: Market, people: People):
     people.manager()
 
     await market.managers(data={**FLAGGED, "ad_id": people.ad(people.user())})
@@ -300,7 +300,7 @@ async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: 
     await eventually(told)
 
 
-async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
+async def test_invalid_notice_is_dead_lettered_without_its_batch(
     market: Market, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
 ):
     people.manager()
@@ -329,9 +329,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
     assert len(people.notices()) == len(people.letters()) == len(poison)
 
 
-async def test_hundreds_at_once_share_transactions(
-    market: Market, consume: Consume, settings: Settings, people: People
-):
+async def test_many_notices_share_transactions(market: Market, consume: Consume, settings: Settings, people: People):
     for _ in range(3):
         people.manager()
     ads = [people.ad(people.user()) for _ in range(10)]
@@ -351,7 +349,7 @@ async def test_hundreds_at_once_share_transactions(
     assert transactions["number"] <= 30
 
 
-async def test_few_notices_share_a_transaction_because_each_may_be_for_many_managers(
+async def test_batches_of_manager_notices_are_small(
     consume: Consume, market: Market, people: People, runs: Runs, settings: Settings
 ):
     people.manager("boss@example.com", email=False)

@@ -45,7 +45,7 @@ async def without_django(servers: Servers) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("table", DJANGO)
-async def test_djangos_own_inserts_work_after_our_migration(people: People, table: str):
+async def test_django_inserts_work_after_migration(people: People, table: str):
     values = {"manager": people.user(staff=True)}
     people.execute(f"INSERT INTO moderation_notifications {DJANGO['moderation_notifications']}", **values)
 
@@ -54,7 +54,7 @@ async def test_djangos_own_inserts_work_after_our_migration(people: People, tabl
     assert people.rows(f"SELECT count(*) AS number FROM {table}")[0]["number"] >= 1
 
 
-async def test_what_django_inserts_is_a_managers_notice_without_a_key(people: People):
+async def test_row_inserted_by_django_is_for_managers_and_has_no_key(people: People):
     values = {"manager": people.user(staff=True)}
 
     for table in ("moderation_notifications", "moderation_notification_logs"):
@@ -65,7 +65,7 @@ async def test_what_django_inserts_is_a_managers_notice_without_a_key(people: Pe
     assert [row["key"] for row in people.log()] == [None, None]
 
 
-async def test_djangos_mark_as_read_and_its_foreign_keys_are_as_before(people: People):
+async def test_django_marks_as_read_and_keeps_foreign_keys(people: People):
     values = {"manager": people.user(staff=True)}
     people.execute(f"INSERT INTO moderation_notifications {DJANGO['moderation_notifications']}", **values)
 
@@ -79,7 +79,7 @@ async def test_djangos_mark_as_read_and_its_foreign_keys_are_as_before(people: P
         )
 
 
-async def test_a_marketplace_without_djangos_tables_gets_them_in_the_same_form(without_django: str, people: People):
+async def test_tables_created_without_django_are_identical(without_django: str, people: People):
     made = People(without_django)
     tables = ["moderation_manager_notification_settings", "moderation_notifications", "moderation_notification_logs"]
     columns = (

@@ -16,7 +16,7 @@ def file(tmp_path: Path, environment: dict[str, str]) -> Path:
     return path
 
 
-async def test_the_rules_of_the_settings_decide(file: Path, review: Review, submitted: Submitted):
+async def test_configured_rules_decide(file: Path, review: Review, submitted: Submitted):
     ad, other = submitted.add(f"{CLEAN} Winter гума."), submitted.add(PHONE)
 
     await review(ad, locale="en")
@@ -28,7 +28,7 @@ async def test_the_rules_of_the_settings_decide(file: Path, review: Review, subm
     assert submitted.row(other)["status"] == "active"
 
 
-async def test_a_rule_in_shadow_is_recorded_and_decides_nothing(file: Path, review: Review, submitted: Submitted):
+async def test_shadow_rule_is_recorded_without_effect(file: Path, review: Review, submitted: Submitted):
     ad = submitted.add(f"{CLEAN} Alloy диски.")
 
     await review(ad)
@@ -39,7 +39,7 @@ async def test_a_rule_in_shadow_is_recorded_and_decides_nothing(file: Path, revi
     assert submitted.sent()["ad.moderated"]["categories"] == []
 
 
-def test_consumers_do_not_start_with_rules_that_cannot_be_used(file: Path, pocketwatch: Program):
+def test_consumers_do_not_start_with_invalid_rules(file: Path, pocketwatch: Program):
     file.write_text("version = 1", encoding="utf-8")
 
     for command in (("consume", "moderation"), ("run",)):

@@ -46,7 +46,7 @@ def tell(market: Market, consuming: None, runs: Runs):
     return told
 
 
-async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
+async def test_owner_is_notified_in_info_table_and_by_email(tell, people: People):
     owner = people.user("olha@example.com")
     ad = people.ad(owner, "Таврія, 1994")
 
@@ -91,7 +91,7 @@ async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
     assert MailRequested.model_validate_json(MailRequested.model_validate(letter, strict=False).model_dump_json())
 
 
-async def test_each_channel_has_its_row_of_the_log(tell, people: People):
+async def test_each_channel_has_a_log_row(tell, people: People):
     owner = people.user("olha@example.com", locale="en")
 
     run = await tell(ad_id=people.ad(owner), user_id=owner)
@@ -130,7 +130,7 @@ LETTERS: dict[tuple[str, str | None], str] = {
 }
 
 
-async def test_each_action_and_status_of_the_platform_has_its_letter(tell, people: People):
+async def test_each_action_and_status_has_its_email(tell, people: People):
     owner = people.user()
     ad = people.ad(owner)
     runs = {}
@@ -146,7 +146,7 @@ async def test_each_action_and_status_of_the_platform_has_its_letter(tell, peopl
     assert len(people.notices()) == len(LETTERS)
 
 
-async def test_where_nobody_is_to_be_told_the_run_says_why(tell, people: People):
+async def test_run_without_a_reader_states_the_reason(tell, people: People):
     owner, away = people.user(), people.user(active=False)
     usual = {"ad_id": people.ad(owner), "user_id": owner}
     cases: list[tuple[Row, str]] = [
@@ -166,7 +166,7 @@ async def test_where_nobody_is_to_be_told_the_run_says_why(tell, people: People)
 @pytest.mark.parametrize(
     ("address", "error"), [("", "no address"), ("nobody at home", '"nobody at home" is no e-mail address')]
 )
-async def test_an_owner_without_an_address_is_told_on_the_site_alone(tell, people: People, address: str, error: str):
+async def test_owner_without_address_gets_info_table_row_only(tell, people: People, address: str, error: str):
     owner = people.user(address)
 
     run = await tell(ad_id=people.ad(owner), user_id=owner)
@@ -178,7 +178,7 @@ async def test_an_owner_without_an_address_is_told_on_the_site_alone(tell, peopl
     assert (logged["status"], logged["error_message"]) == ("failed", error)
 
 
-async def test_who_does_not_read_the_site_gets_the_letter_alone(tell, people: People):
+async def test_owner_without_info_table_gets_email_only(tell, people: People):
     owner = people.user(channels=["email"])
 
     await tell(ad_id=people.ad(owner), user_id=owner)
@@ -189,7 +189,7 @@ async def test_who_does_not_read_the_site_gets_the_letter_alone(tell, people: Pe
     assert people.log("email")[0]["notification_id"] is None
 
 
-async def test_whether_he_wants_letters_is_left_to_their_delivery(tell, people: People):
+async def test_email_preference_is_left_to_delivery(tell, people: People):
     owner = people.user(channels=[])
 
     await tell(ad_id=people.ad(owner), user_id=owner)
@@ -202,7 +202,7 @@ RUSSIAN = ("ru", "✅ Объявление #4711 «Lanos» одобрено")
 ENGLISH = ("en", "✅ Your ad #4711 «Lanos» is approved")
 
 
-async def test_the_language_is_the_messages_then_the_readers_then_ukrainian(tell, people: People):
+async def test_locale_is_that_of_notice_then_preferences_then_default(tell, people: People):
     anybody, russian = people.user("a@example.com"), people.user("b@example.com", locale="ru")
     ad = people.ad(anybody, "Lanos", number=4711)
     cases: list[tuple[int, Any, tuple[str, str]]] = [
@@ -223,7 +223,7 @@ async def test_the_language_is_the_messages_then_the_readers_then_ukrainian(tell
     assert list(zip(locales, titles, strict=True)) == [expected for _, _, expected in cases]
 
 
-async def test_a_notice_without_an_owner_goes_to_that_of_the_ad(tell, people: People):
+async def test_notice_without_user_goes_to_owner_of_the_ad(tell, people: People):
     owner = people.user()
 
     await tell(ad_id=people.ad(owner), user_id=None)
@@ -231,7 +231,7 @@ async def test_a_notice_without_an_owner_goes_to_that_of_the_ad(tell, people: Pe
     assert [(notice["manager_id"], notice["user_id"]) for notice in people.notices()] == [(owner, owner)]
 
 
-async def test_an_ad_that_is_gone_meanwhile_is_called_by_its_number(tell, people: People):
+async def test_missing_ad_is_named_by_its_id(tell, people: People):
     owner = people.user()
 
     await tell(ad_id=4711, user_id=owner, action="manually_rejected", status="rejected")
@@ -240,7 +240,7 @@ async def test_an_ad_that_is_gone_meanwhile_is_called_by_its_number(tell, people
     assert people.letters()[0]["letter"]["ad_title"] == "#4711"
 
 
-async def test_ids_beyond_32_bits_stand_in_the_data_alone(tell, people: People):
+async def test_64_bit_ids_are_stored_in_data_only(tell, people: People):
     owner = people.user()
     ad = people.ad(owner, number=2**40)
 
@@ -250,7 +250,7 @@ async def test_ids_beyond_32_bits_stand_in_the_data_alone(tell, people: People):
     assert (notice["ad_id"], notice["data"]["ad_id"], notice["user_id"]) == (None, 2**40, owner)
 
 
-async def test_a_change_of_many_ads_names_them_all(tell, people: People):
+async def test_bulk_change_lists_all_ads(tell, people: People):
     owner, other = people.user(), people.user()
     ads = [people.ad(owner, f"Ланос {number}") for number in range(3)]
     not_his = people.ad(other, "Чуже авто")
@@ -273,7 +273,7 @@ async def test_a_change_of_many_ads_names_them_all(tell, people: People):
     assert people.notices()[0]["title"] == f"Оголошення #{ads[0]} «Ланос 0» (+2) переміщено до архіву"
 
 
-async def test_of_very_many_ads_the_first_are_named_and_the_rest_counted(tell, people: People):
+async def test_large_bulk_change_lists_first_ads_and_counts_the_rest(tell, people: People):
     owner = people.user(locale="en")
     ads = [people.ad(owner, f"Дуже довга назва оголошення, що не вміщується ніде {n}" * 3) for n in range(60)]
 
@@ -294,7 +294,7 @@ async def test_of_very_many_ads_the_first_are_named_and_the_rest_counted(tell, p
     assert max(map(len, lines)) <= 500
 
 
-async def test_the_same_message_twice_tells_once(tell, market: Market, people: People, runs: Runs):
+async def test_duplicate_notice_is_delivered_once(tell, market: Market, people: People, runs: Runs):
     owner = people.user()
     ad = people.ad(owner)
     first = await tell(ad_id=ad, user_id=owner)
@@ -307,7 +307,7 @@ async def test_the_same_message_twice_tells_once(tell, market: Market, people: P
     assert len(await runs.of(first["message_id"])) == 1
 
 
-async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: Market, people: People):
+async def test_notice_without_message_id_is_delivered(consuming: None, market: Market, people: People):
     owner = people.user()
 
     await market.owner(ad_id=people.ad(owner), user_id=owner)
@@ -319,7 +319,7 @@ async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: 
     assert len(people.notices()) == 1
 
 
-async def test_what_a_letter_cannot_hold_is_cut_and_cleaned(tell, people: People):
+async def test_overlong_and_unprintable_text_is_cleaned(tell, people: People):
     owner = people.user()
     ad = people.ad(owner, "Bad\r\nBcc: all@example.com\t title\x1b[0m")
 
@@ -341,7 +341,7 @@ async def test_what_a_letter_cannot_hold_is_cut_and_cleaned(tell, people: People
     assert len(people.notices()[0]["title"]) <= 200
 
 
-async def test_what_the_listed_reasons_say_is_not_said_twice(tell, people: People):
+async def test_reason_that_repeats_listed_reasons_is_dropped(tell, people: People):
     owner = people.user()
 
     await tell(
@@ -355,7 +355,7 @@ async def test_what_the_listed_reasons_say_is_not_said_twice(tell, people: Peopl
     assert people.letters()[0]["letter"]["reasons"] == ["Є телефон.", "Є лайка."]
 
 
-async def test_who_has_only_to_wait_for_a_moderator_is_not_asked_to_change_anything(tell, people: People):
+async def test_owner_is_not_asked_to_edit_during_manual_review(tell, people: People):
     owner = people.user()
     ad = people.ad(owner, "Lanos")
 
@@ -366,7 +366,7 @@ async def test_who_has_only_to_wait_for_a_moderator_is_not_asked_to_change_anyth
     assert (letter["name"], letter["status"]) == ("ad_status_changed", "needs_review")
 
 
-async def test_categories_are_told_to_an_owner_when_nothing_else_is_said(tell, people: People):
+async def test_owner_gets_categories_without_other_reasons(tell, people: People):
     owner = people.user()
 
     await tell(ad_id=people.ad(owner), user_id=owner, action="flagged", details={"categories": ["scam", "contacts"]})
@@ -374,7 +374,7 @@ async def test_categories_are_told_to_an_owner_when_nothing_else_is_said(tell, p
     assert people.letters()[0]["letter"]["reasons"] == ["Категорії: scam, contacts"]
 
 
-async def test_attempts_that_are_left_are_never_fewer_than_none(tell, people: People):
+async def test_attempts_left_are_never_negative(tell, people: People):
     owner = people.user()
 
     await tell(ad_id=people.ad(owner), user_id=owner, action="flagged", attempts_count=5)
@@ -382,7 +382,7 @@ async def test_attempts_that_are_left_are_never_fewer_than_none(tell, people: Pe
     assert people.letters()[0]["letter"]["attempts_left"] == 0
 
 
-async def test_a_moment_in_the_future_is_now(tell, people: People):
+async def test_future_timestamp_of_notice_becomes_now(tell, people: People):
     """The platform's naive moments are local time where somebody has set a time zone."""
     owner = people.user()
     before = datetime.now(UTC)
@@ -408,7 +408,7 @@ POISON: dict[str, Row] = {
 UNKNOWN: Row = {"user_id": 999_999}
 
 
-async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
+async def test_invalid_notice_is_dead_lettered_without_its_batch(
     market: Market, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
 ):
     owner = people.user()
@@ -432,9 +432,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
     assert len(people.notices()) == len(people.letters()) == len(POISON)
 
 
-async def test_hundreds_at_once_share_transactions(
-    market: Market, consume: Consume, settings: Settings, people: People
-):
+async def test_many_notices_share_transactions(market: Market, consume: Consume, settings: Settings, people: People):
     owners = [people.user() for _ in range(10)]
     ads = [people.ad(owner) for owner in owners]
     for number in range(300):

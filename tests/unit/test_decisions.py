@@ -40,13 +40,13 @@ def judgement(verdict: Verdict) -> Judgement:
     return Judgement(verdict=verdict, actor="rules 1", reason="why", rules="1")
 
 
-def test_from_every_status_that_awaits_a_decision_each_decision_is_a_transition_of_the_platforms():
+def test_every_decision_is_a_valid_transition():
     for status in AWAITING:
         for after in STATUS_AFTER.values():
             assert after == status or after in TRANSITIONS[status]
 
 
-def test_nothing_that_is_sold_archived_or_blocked_awaits_a_decision():
+def test_sold_archived_and_blocked_ads_await_no_decision():
     assert {"draft", "pending", "needs_review", "rejected"} == AWAITING
 
 
@@ -59,29 +59,29 @@ def test_nothing_that_is_sold_archived_or_blocked_awaits_a_decision():
         ("review", "needs_review", 1),
     ],
 )
-def test_a_verdict_says_the_status_and_whether_an_attempt_is_used_up(verdict: Verdict, status: str, attempts: int):
+def test_verdict_determines_status_and_attempts(verdict: Verdict, status: str, attempts: int):
     decision = decide(judgement(verdict), replace(NEVER, attempts=1))
 
     assert (decision.to_status, decision.attempts, decision.verdict) == (status, attempts, verdict)
 
 
 @pytest.mark.parametrize("verdict", COUNTED)
-def test_a_text_counts_once(verdict: Verdict):
+def test_same_content_counts_once(verdict: Verdict):
     assert decide(judgement(verdict), replace(NEVER, attempts=2, is_counted=True)).attempts == 2
 
 
 @pytest.mark.parametrize(
     ("attempts", "is_counted", "over"), [(MAX_ATTEMPTS - 1, False, False), (MAX_ATTEMPTS, False, True)]
 )
-def test_the_limit_is_three_texts(attempts: int, *, is_counted: bool, over: bool):
+def test_limit_is_three_attempts(attempts: int, *, is_counted: bool, over: bool):
     assert is_over_limit(replace(NEVER, attempts=attempts, is_counted=is_counted)) is over
 
 
-def test_a_text_that_was_sent_back_before_is_not_one_more():
+def test_counted_content_is_not_over_the_limit():
     assert not is_over_limit(replace(NEVER, attempts=MAX_ATTEMPTS, is_counted=True))
 
 
-def test_a_refusal_is_new_only_the_first_time():
+def test_rejection_for_too_many_edits_is_new_once():
     first = refuse(OWNER, replace(NEVER, attempts=3))
     second = refuse(OWNER, replace(NEVER, attempts=3, action="max_attempts_reached"))
 
@@ -106,7 +106,7 @@ def decided(action: str, status: str, rules: str | None = "1") -> Past:
         ("needs_review", replace(decided("needs_edit", "needs_review"), content_hash="another"), None),
     ],
 )
-def test_why_there_is_nothing_to_decide(status: str, past: Past, why: str | None):
+def test_skip_reason(status: str, past: Past, why: str | None):
     assert why_not(replace(AD, status=status), past, rules="1") == why
 
 
@@ -114,9 +114,7 @@ def test_why_there_is_nothing_to_decide(status: str, past: Past, why: str | None
     ("by_person", "content_hash", "known"),
     [(True, WORDS.hash, True), (False, WORDS.hash, False), (True, "another", False), (True, None, False)],
 )
-def test_a_person_has_judged_a_text_when_we_know_that_it_was_this_one(
-    content_hash: str | None, *, by_person: bool, known: bool
-):
+def test_content_was_judged_by_person_if_hash_matches(content_hash: str | None, *, by_person: bool, known: bool):
     past = replace(NEVER, content_hash=content_hash)
 
     assert was_judged_by_person(replace(AD, by_person=by_person), past) is known
@@ -134,12 +132,12 @@ def test_a_person_has_judged_a_text_when_we_know_that_it_was_this_one(
         replace(WORDS, title="Таврія Один", description="власник"),
     ],
 )
-def test_other_words_have_another_hash(other: Words):
+def test_hash_depends_on_each_field(other: Words):
     assert other.hash != WORDS.hash
     assert replace(other).hash == other.hash
 
 
-def test_the_hash_of_words_stays_over_versions_of_the_suite():
+def test_hash_is_stable_over_versions():
     assert WORDS.hash == "b6ec9b830e3b58e757b1e40bbb53ce242d62ed6b535ebcc46764ed50853154e7"
 
 
@@ -162,12 +160,12 @@ def test_the_hash_of_words_stays_over_versions_of_the_suite():
         ("true", None),
     ],
 )
-def test_a_year_is_a_whole_number_or_none(text: str | None, number: int | None):
+def test_parse_int_accepts_whole_numbers_only(text: str | None, number: int | None):
     assert whole(text) == number
 
 
 @pytest.mark.parametrize(("length", "too_long"), [(LONGEST_JUDGED, False), (LONGEST_JUDGED + 1, True)])
-def test_a_text_has_a_length_up_to_which_a_program_judges_it(length: int, *, too_long: bool):
+def test_overlong_description_is_detected(length: int, *, too_long: bool):
     assert replace(WORDS, description="x" * length).is_too_long is too_long
 
 
@@ -192,5 +190,5 @@ def test_owners_are_told_in_each_language(locale: str):
         ("bypass", "reject", False),
     ],
 )
-def test_a_replay_shows_what_would_fare_otherwise(before: str | None, now: Verdict, *, other: bool):
+def test_replay_detects_changed_verdicts(before: str | None, now: Verdict, *, other: bool):
     assert differs(before, now) is other

@@ -44,19 +44,19 @@ def about(*ids: int, **data: Any) -> About:
 
 
 @pytest.mark.parametrize("name", ["max_attempts_reached", "AD_MAX_ATTEMPTS", "max-attempts", "ad_max_attempts_reached"])
-def test_an_action_has_one_name_however_it_is_spelt(name: str):
+def test_action_names_are_normalized(name: str):
     assert canonical(name) == "max_attempts_reached"
 
 
 @pytest.mark.parametrize("action", get_args(Action))
-def test_what_the_info_table_calls_an_action_is_understood_in_settings(action: Action):
+def test_stored_action_names_are_normalized(action: Action):
     assert canonical(action) == canonical(stored(action)) == action
     assert len(stored(action)) <= 50
 
 
 @pytest.mark.parametrize("action", get_args(Action))
 @pytest.mark.parametrize("status", [*get_args(AdStatus), None])
-def test_every_notice_that_is_news_to_an_owner_has_words_and_a_letter(action: Action, status: str | None):
+def test_every_owner_event_has_texts_and_an_email(action: Action, status: str | None):
     told = about(7, action=action, status=status)
     news = news_of(told.data)
 
@@ -72,7 +72,7 @@ def test_every_notice_that_is_news_to_an_owner_has_words_and_a_letter(action: Ac
 
 @pytest.mark.parametrize("action", get_args(Action))
 @pytest.mark.parametrize("message", [None, " \n "])
-def test_a_notice_that_says_nothing_but_its_action_is_a_letter_to_managers(action: Action, message: str | None):
+def test_notice_without_facts_becomes_a_plain_email(action: Action, message: str | None):
     told = replace(about(action=action, max_attempts=None), user_id=None)
     words = messages.to_manager(told, "uk", message=message)
 
@@ -105,7 +105,7 @@ def fields(template: str) -> set[str | None]:
 
 
 @given(st.text(max_size=300), st.sampled_from(LOCALES))
-def test_any_reason_fits_into_a_letter_and_the_info_table(reason: str, locale: translations.Locale):
+def test_any_reason_fits_into_email_and_info_table(reason: str, locale: translations.Locale):
     clean = reason.replace("\x00", "").encode(errors="ignore").decode()
     told = about(7, reason=clean, details={"reasons": [clean] * 3, "suggestions": clean, "categories": [clean]})
     nobodys = about(action="user_banned", reason=clean)
@@ -117,7 +117,7 @@ def test_any_reason_fits_into_a_letter_and_the_info_table(reason: str, locale: t
         emails.to_owner(each, "needs_edit", messages.to_owner(each, "needs_edit", locale), locale, Site())
 
 
-def test_a_link_leads_to_the_ad_on_the_site_or_in_the_administration():
+def test_link_leads_to_the_ad_or_its_admin_page():
     site = Site(POCKETWATCH_SITE_URL="https://cars.example/", POCKETWATCH_AD_PATH="/auto/{ad_id}?from=a b")
     told = about(7)
 
@@ -128,7 +128,7 @@ def test_a_link_leads_to_the_ad_on_the_site_or_in_the_administration():
     assert managers.link == "https://cars.example/admin/ads/carad/7/change/"
 
 
-def test_attempts_that_nobody_counted_are_not_told():
+def test_uncounted_attempts_are_not_mentioned():
     told = about(7, max_attempts=None)
 
     letter = emails.to_owner(told, "needs_edit", messages.to_owner(told, "needs_edit", "en"), "en", Site())
@@ -137,7 +137,7 @@ def test_attempts_that_nobody_counted_are_not_told():
     assert getattr(letter, "attempts_left", 0) is None
 
 
-def test_a_title_is_one_printable_line():
+def test_control_characters_become_spaces():
     assert one_line(" a\r\nb\x00\x1b\u202ec\u2028d ") == "a b c d"
 
 
@@ -147,25 +147,25 @@ def test_what_is_too_long_ends_with_an_ellipsis():
 
 
 @given(st.lists(st.text(alphabet="ab «»", min_size=1, max_size=90), max_size=60))
-def test_labels_are_packed_into_lines_without_losing_one(labels: list[str]):
+def test_list_wraps_without_losing_items(labels: list[str]):
     lines = list(packed("Ads:", labels))
 
     assert all(len(line) <= LONGEST_LINE for line in lines)
     assert ", ".join(lines) == ", ".join(["Ads: " + labels[0], *labels[1:]] if labels else ["Ads:"])
 
 
-def test_what_happens_in_the_future_happens_now():
+def test_future_timestamp_becomes_now():
     later = NoticeData.model_validate_json('{"action": "flagged", "timestamp": "2099-01-01T00:00:00"}')
 
     assert moment_of(later, NOW) == NOW
 
 
 @pytest.mark.parametrize("address", ["", " ", "nobody", "a@b", "a@example.com\nBcc: b@example.com", "я@example.com"])
-def test_an_address_that_no_letter_can_go_to_is_none(address: str):
+def test_invalid_address_is_none(address: str):
     assert usable(address) is None
 
 
-def test_an_address_keeps_its_name_and_loses_the_space_around_it():
+def test_address_is_stripped_and_normalized():
     assert usable(" Olha.K@Example.COM ") == "Olha.K@example.com"
 
 
@@ -178,7 +178,7 @@ def test_an_address_keeps_its_name_and_loses_the_space_around_it():
         ({"details": {"a": ["x" * 10_000] * 10}}, "must not be larger"),
     ],
 )
-def test_what_the_database_cannot_hold_is_refused_by_name(data: dict[str, Any], problem: str):
+def test_unstorable_values_are_refused(data: dict[str, Any], problem: str):
     body = json.dumps({"data": {"action": "flagged"} | data})
 
     with pytest.raises(ValidationError, match=problem):
