@@ -116,10 +116,8 @@ def _goes_beyond_lists(combination: Combination, rules: list[Rule]) -> bool:
     )
 
 
-def extract_texts(
-    file: BinaryIO, _keywords: Any, _tags: Any, _options: Any
-) -> Iterator[tuple[int, str, str, list[str]]]:
-    """Yield the texts of a rule file for `babel extract`, which calls this as its extraction method."""
+def extract_texts(file: BinaryIO, *_: Any, **__: Any) -> Iterator[tuple[int, str, str, list[str]]]:
+    """Yield the texts of a rule file; an extraction method of `babel extract`."""
     for number, line in enumerate(file, 1):
         if line.startswith(b"text = "):
             yield number, "gettext", tomllib.loads(line.decode())["text"], []
