@@ -38,7 +38,7 @@ async def test_replay_shows_changed_verdicts_and_is_read_only(
         {"rule": "test.winter", "shadow": False, "ads": 3},
         {"rule": "test.alloy", "shadow": True, "ads": 1},
     ]
-    assert [(one["ad_id"], one["before"], one["now"], one["reasons"]) for one in found["samples"]] == [
+    assert [(each["ad_id"], each["before"], each["now"], each["reasons"]) for each in found["samples"]] == [
         (never, None, "review", ["The word winter."]),
         (phone, "needs_edit", "approve", []),
         (winter, "approve", "review", ["The word winter."]),
@@ -54,7 +54,7 @@ async def test_replay_of_current_rules_shows_no_changes(pocketwatch: Program, re
     done = pocketwatch("moderation", "replay")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"rules {rules_of(None).version}: 0 of 3 ads would fare otherwise" in done.stdout
+    assert f"rules {rules_of(None).version}: 0 of 3 verdicts would change" in done.stdout
     assert "contact.phone" in done.stdout
 
 
@@ -74,8 +74,8 @@ async def test_replay_honours_since_and_limit(pocketwatch: Program, submitted: S
 async def test_replay_reads_all_pages(
     database: Database, submitted: Submitted, monkeypatch: pytest.MonkeyPatch, limit: int | None
 ):
-    monkeypatch.setattr(replay, "PAGE", 3)
-    monkeypatch.setattr(replay, "SAMPLES", 4)
+    monkeypatch.setattr(replay, "PAGE_SIZE", 3)
+    monkeypatch.setattr(replay, "MAX_SAMPLES", 4)
     owner = submitted.user()
     ids = [submitted.add(PHONE, owner=owner) for _ in range(9)]
 

@@ -1,4 +1,4 @@
-"""The platform's four tables of notices: adopted where Django has made them, made where it never did."""
+"""The platform's four tables of notices: adopted if Django created them, created if not."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -11,7 +11,7 @@ from pocketwatch.storage.database import Database
 from tests.fixtures.people import People
 from tests.fixtures.servers import Servers
 
-# Exactly the columns of Django's models, and none of ours.
+# Exactly the columns of Django's models.
 DJANGO = {
     "moderation_manager_notification_settings": (
         "(email_enabled, info_table_enabled, email_address, notify_for_actions, is_active, created_at, updated_at, "
@@ -34,7 +34,7 @@ DJANGO = {
 
 @pytest.fixture
 async def without_django(servers: Servers) -> AsyncIterator[str]:
-    """A database that has nothing but what our migrations make."""
+    """A database with nothing but the tables of the migrations."""
     name = f"test_{uuid4().hex[:12]}"
     servers.sql(f"CREATE DATABASE {name}")
     database = Database(servers.postgresql(name), name="test")

@@ -1,4 +1,4 @@
-"""moderation.review, through the broker, on the marketplace's own tables."""
+"""`moderation.review`, on the marketplace's own tables."""
 
 import asyncio
 from datetime import timedelta
@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.moderation.review.ad import LONGEST_JUDGED
-from consumers.moderation.review.decisions import AWAITING, TRANSITIONS
+from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH
+from consumers.moderation.review.decisions import AWAITING_DECISION, TRANSITIONS
 from consumers.moderation.review.judge import rules_of
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import RetryLater
@@ -140,21 +140,25 @@ async def test_rejected_ad_notifies_owner_with_reasons(review: Review, submitted
 async def test_locale_is_that_of_message_then_preferences_then_default(review: Review, submitted: Submitted):
     owner = submitted.user()
     submitted.execute("INSERT INTO notification_preferences (user_id, locale) VALUES (%(id)s, 'ru')", id=owner)
-    his, anybodys = submitted.add(owner=owner), submitted.add()
-    told = {}
+    with_preferences, without = submitted.add(owner=owner), submitted.add()
+    details = {}
 
-    for name, ad, locale in (("of the message", his, "en"), ("his own", his, None), ("of nobody", anybodys, None)):
+    for name, ad, locale in (
+        ("message", with_preferences, "en"),
+        ("preferences", with_preferences, None),
+        ("default", without, None),
+    ):
         submitted.edit(ad, f"{PHONE} {name}")
         await review(ad, locale=locale)
-        told[name] = submitted.sent()["user.ad.needs_edit"]["data"]["details"]
-        submitted.forget_sent()
+        details[name] = submitted.sent()["user.ad.needs_edit"]["data"]["details"]
+        submitted.clear_sent()
 
-    assert {name: details["locale"] for name, details in told.items()} == {
-        "of the message": "en",
-        "his own": "ru",
-        "of nobody": "uk",
+    assert {name: each["locale"] for name, each in details.items()} == {
+        "message": "en",
+        "preferences": "ru",
+        "default": "uk",
     }
-    assert len({tuple(details["reasons"]) for details in told.values()}) == 3
+    assert len({tuple(each["reasons"]) for each in details.values()}) == 3
 
 
 @pytest.mark.parametrize(
@@ -194,21 +198,21 @@ INSERT INTO auth_permission (id, name, content_type_id, codename)
 INSERT INTO auth_group (id, name) VALUES (901, 'trusted');
 INSERT INTO auth_group_permissions (group_id, permission_id) VALUES (901, 901);
 """
-HIS_OWN = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s, {})"
-SOMEBODY_ELSES = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s + 1, 901)"
-OF_HIS_GROUP = "INSERT INTO auth_user_groups (usermodel_id, group_id) VALUES (%(user)s, 901)"
+OWN = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s, {})"
+OF_ANOTHER_USER = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s + 1, 901)"
+OF_GROUP = "INSERT INTO auth_user_groups (usermodel_id, group_id) VALUES (%(user)s, 901)"
 
 
 @pytest.mark.parametrize(
     ("granted", "status"),
     [
-        (HIS_OWN.format(901), "active"),
-        (OF_HIS_GROUP, "active"),
-        (HIS_OWN.format(902), "rejected"),
-        (HIS_OWN.format(903), "rejected"),
-        (SOMEBODY_ELSES, "rejected"),
+        (OWN.format(901), "active"),
+        (OF_GROUP, "active"),
+        (OWN.format(902), "rejected"),
+        (OWN.format(903), "rejected"),
+        (OF_ANOTHER_USER, "rejected"),
     ],
-    ids=["his own", "of his group", "of another app", "another one", "somebody else's"],
+    ids=["own", "of group", "of another app", "another permission", "of another user"],
 )
 async def test_bypass_needs_permission_of_the_ads_app(review: Review, submitted: Submitted, granted: str, status: str):
     owner = submitted.user()
@@ -221,20 +225,20 @@ async def test_bypass_needs_permission_of_the_ads_app(review: Review, submitted:
     assert submitted.row(ad)["status"] == status
 
 
-@pytest.mark.parametrize("status", sorted(TRANSITIONS.keys() - AWAITING))
+@pytest.mark.parametrize("status", sorted(TRANSITIONS.keys() - AWAITING_DECISION))
 async def test_ad_that_awaits_no_decision_is_skipped(review: Review, submitted: Submitted, status: str):
     ad = submitted.add(SCAM, status=status)
     before = submitted.row(ad)
 
     run = await review(ad)
 
-    why = "it is active already" if status == "active" else f'its status is "{status}", which waits for no decision'
+    why = "already active" if status == "active" else f'status "{status}": does not await a decision'
     assert (run["status"], run["error"]) == ("skipped", why)
     assert submitted.row(ad) == before
     assert (submitted.decisions(ad), submitted.sent()) == ([], {})
 
 
-@pytest.mark.parametrize("status", sorted(AWAITING))
+@pytest.mark.parametrize("status", sorted(AWAITING_DECISION))
 async def test_ad_that_awaits_a_decision_gets_one(review: Review, submitted: Submitted, status: str):
     ad = submitted.add(CLEAN, status=status)
 
@@ -244,20 +248,22 @@ async def test_ad_that_awaits_a_decision_gets_one(review: Review, submitted: Sub
 
 
 async def test_missing_ad_is_skipped(review: Review, submitted: Submitted):
-    run = await review(2**63 - 1)
+    ad = 2**63 - 1
 
-    assert (run["status"], run["error"]) == ("skipped", "there is no such ad (any more)")
+    run = await review(ad)
+
+    assert (run["status"], run["error"]) == ("skipped", f"ad {ad}: does not exist")
 
 
 async def test_unchanged_ad_is_skipped_without_using_an_attempt(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
     await review(ad)
     before = submitted.row(ad)
-    submitted.forget_sent()
+    submitted.clear_sent()
 
     run = await review(ad)
 
-    assert (run["status"], run["error"]) == ("skipped", "the same text was decided upon already")
+    assert (run["status"], run["error"]) == ("skipped", "same content already decided")
     assert submitted.row(ad) == before
     assert submitted.sent() == {}
     assert len(submitted.decisions(ad)) == 1
@@ -300,7 +306,7 @@ async def test_each_reviewed_field_changes_the_hash(review: Review, submitted: S
 async def test_decision_by_person_is_not_overruled(review: Review, submitted: Submitted):
     ad, manager = submitted.add(CLEAN), submitted.user(staff=True)
     await review(ad)
-    submitted.forget_sent()
+    submitted.clear_sent()
     for status in ("rejected", "pending"):
         submitted.execute("UPDATE car_ads SET status = %(to)s, moderated_by_id = %(who)s", to=status, who=manager)
 
@@ -360,12 +366,12 @@ async def test_ad_without_description_is_judged_by_its_title(review: Review, sub
 
 
 async def test_overlong_ad_needs_manual_review(review: Review, submitted: Submitted):
-    ad = submitted.add("не бита, " * (LONGEST_JUDGED // 9 + 1))
+    ad = submitted.add("не бита, " * (MAX_REVIEWED_LENGTH // 9 + 1))
 
     await review(ad)
 
     assert submitted.row(ad)["needs_manual_review"]
-    assert submitted.decisions(ad)[-1]["reason"] == f"its text is longer than {LONGEST_JUDGED} characters"
+    assert submitted.decisions(ad)[-1]["reason"] == f"its text is longer than {MAX_REVIEWED_LENGTH} characters"
 
 
 async def test_duplicate_message_decides_once(
@@ -389,7 +395,9 @@ async def repeated(log_lines: list[dict[str, Any]]) -> bool:
     return any(line.get("outcome") == "repeated" for line in log_lines)
 
 
-@pytest.mark.parametrize("status", ["pending", "needs_review"])  # the second is also what it becomes: no edit is seen
+@pytest.mark.parametrize(
+    "status", ["pending", "needs_review"]
+)  # the second is also the new status, so that no change is seen
 async def test_concurrent_messages_about_one_ad_decide_once(review: Review, submitted: Submitted, status: str):
     ad = submitted.add(PHONE, status=status)
 
@@ -423,14 +431,13 @@ async def test_locked_ad_is_retried_later(review: Review, submitted: Submitted, 
 
     with psycopg.connect(submitted.database_url) as editor:
         editor.execute("SELECT FROM car_ads FOR UPDATE")
-        with pytest.raises(RetryLater, match="the ad is locked by somebody else"):
+        with pytest.raises(RetryLater, match=f"ad {ad} is locked by another transaction"):
             await review(ad)
 
     assert submitted.row(ad)["status"] == "pending"
 
 
 async def waiting(submitted: Submitted, *, count: int) -> bool:
-    """So many stand in front of a lock."""
     found = submitted.rows(
         "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )

@@ -1,4 +1,4 @@
-"""How often an ad may be edited in vain: three texts within 30 days, then it is refused without a look."""
+"""The limit of edits: after three failed attempts within 30 days, ads are rejected without a review."""
 
 import asyncio
 
@@ -9,11 +9,11 @@ from tests.fixtures.moderation import CLEAN, PHONE, RUDE, SCAM, Review, Submitte
 from tests.support.waiting import eventually
 
 
-async def edit_in_vain(review: Review, submitted: Submitted, ad: int, *, times: int) -> None:
+async def fail_reviews(review: Review, submitted: Submitted, ad: int, *, times: int) -> None:
     for turn in range(times):
         submitted.edit(ad, f"{PHONE} Спроба {turn}.")
         await review(ad)
-    submitted.forget_sent()
+    submitted.clear_sent()
 
 
 async def test_each_failed_edit_uses_an_attempt(review: Review, submitted: Submitted):
@@ -30,7 +30,7 @@ async def test_each_failed_edit_uses_an_attempt(review: Review, submitted: Submi
 
 async def test_fourth_edit_is_rejected_without_review_and_announced(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=3)
+    await fail_reviews(review, submitted, ad, times=3)
 
     submitted.edit(ad, CLEAN)
     run = await review(ad)
@@ -55,7 +55,7 @@ async def test_fourth_edit_is_rejected_without_review_and_announced(review: Revi
 
 async def test_managers_are_notified_of_too_many_edits_once(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=4)
+    await fail_reviews(review, submitted, ad, times=4)
 
     submitted.edit(ad, CLEAN)
     await review(ad)
@@ -66,19 +66,19 @@ async def test_managers_are_notified_of_too_many_edits_once(review: Review, subm
 
 async def test_unchanged_rejected_ad_is_skipped(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=4)
+    await fail_reviews(review, submitted, ad, times=4)
 
     run = await review(ad)
 
     assert (run["status"], run["error"]) == (
         "skipped",
-        "it was refused for too many edits, and has not changed since",
+        "rejected for too many edits, and unchanged since",
     )
 
 
 async def test_rejected_ad_is_reviewed_after_30_days(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=3)
+    await fail_reviews(review, submitted, ad, times=3)
     submitted.edit(ad, CLEAN)
     await review(ad)
     submitted.execute("UPDATE moderation_decisions SET decided_at = decided_at - interval '30 days'")
@@ -93,8 +93,8 @@ async def test_rejected_ad_is_reviewed_after_30_days(review: Review, submitted: 
 async def test_failed_edit_counts_for_30_days(review: Review, submitted: Submitted, days_ago: float, status: str):
     ad = submitted.add(CLEAN)
     for text in ("one", "another"):
-        submitted.decided(ad, "needs_edit", days_ago=1, text=text)
-    submitted.decided(ad, "reject", days_ago=days_ago, text="the oldest")
+        submitted.add_decision(ad, "needs_edit", days_ago=1, text=text)
+    submitted.add_decision(ad, "reject", days_ago=days_ago, text="the oldest")
 
     await review(ad)
 
@@ -104,7 +104,7 @@ async def test_failed_edit_counts_for_30_days(review: Review, submitted: Submitt
 async def test_manual_review_and_approval_use_no_attempt(review: Review, submitted: Submitted):
     ad = submitted.add(RUDE)
     for action in ("review", "approve", "archived", "restored", "max_attempts_reached"):
-        submitted.decided(ad, action, days_ago=1, text=action)
+        submitted.add_decision(ad, action, days_ago=1, text=action)
 
     await review(ad)
 
@@ -114,7 +114,7 @@ async def test_manual_review_and_approval_use_no_attempt(review: Review, submitt
 async def test_edits_of_other_ads_do_not_count(review: Review, submitted: Submitted):
     owner = submitted.user()
     ad, other = submitted.add(CLEAN, owner=owner), submitted.add(owner=owner)
-    await edit_in_vain(review, submitted, other, times=3)
+    await fail_reviews(review, submitted, other, times=3)
 
     await review(ad)
 
@@ -135,7 +135,7 @@ async def test_repeated_content_uses_no_further_attempt(review: Review, submitte
 
 async def test_bypass_ignores_the_limit(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
-    await edit_in_vain(review, submitted, ad, times=3)
+    await fail_reviews(review, submitted, ad, times=3)
     submitted.execute("UPDATE auth_user SET is_staff = true")
 
     submitted.edit(ad, f"{PHONE} Від магазину.")
@@ -146,7 +146,7 @@ async def test_bypass_ignores_the_limit(review: Review, submitted: Submitted):
 
 async def test_concurrent_submissions_count_correctly(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=2)
+    await fail_reviews(review, submitted, ad, times=2)
     submitted.edit(ad, f"{PHONE} Третя.")
 
     with psycopg.connect(submitted.database_url) as editor:

@@ -1,4 +1,4 @@
-"""An edit that comes while an ad is being judged: what is decided upon is what stands there."""
+"""Changes during a review: a decision applies only to the content that was judged."""
 
 from itertools import count
 
@@ -53,9 +53,9 @@ async def test_status_set_during_review_is_kept(model: Model, review: Review, su
 async def test_attempt_used_during_review_counts(model: Model, review: Review, submitted: Submitted):
     ad = submitted.add(CLEAN)
     for text in ("one", "another"):
-        submitted.decided(ad, "needs_edit", days_ago=1, text=text)
-    # The owner edits, that is decided upon, and he puts back what stood there before.
-    model.meanwhile = lambda: submitted.decided(ad, "needs_edit", days_ago=0, text="a third")
+        submitted.add_decision(ad, "needs_edit", days_ago=1, text=text)
+    # The owner edits the ad, that is decided, and they restore the old content.
+    model.meanwhile = lambda: submitted.add_decision(ad, "needs_edit", days_ago=0, text="a third")
 
     await review(ad)
 
@@ -69,7 +69,7 @@ async def test_ad_deleted_during_review_is_skipped(model: Model, review: Review,
 
     run = await review(ad)
 
-    assert (run["status"], run["error"]) == ("skipped", "there is no such ad (any more)")
+    assert (run["status"], run["error"]) == ("skipped", f"ad {ad}: does not exist")
     assert submitted.decisions(ad) == []
 
 
@@ -87,10 +87,10 @@ async def test_ad_that_keeps_changing_is_retried_later(model: Model, review: Rev
     ad, turns = submitted.add(CLEAN), count()
     model.meanwhile = lambda: submitted.edit(ad, f"{CLEAN} Зміна {next(turns)}.")
 
-    with pytest.raises(RetryLater, match=f"ad {ad} is edited faster than it can be judged"):
+    with pytest.raises(RetryLater, match=f"ad {ad} changed during each of 3 review attempts"):
         await review(ad)
 
-    assert len(model.asked) == job.LOOKS
+    assert len(model.asked) == job.MAX_REVIEWS
     assert submitted.row(ad)["status"] == "pending"
     assert submitted.decisions(ad) == []
 
@@ -98,7 +98,7 @@ async def test_ad_that_keeps_changing_is_retried_later(model: Model, review: Rev
 async def test_no_transaction_is_open_during_classification(model: Model, review: Review, submitted: Submitted):
     ad, open_transactions = submitted.add(CLEAN), []
 
-    def look() -> None:
+    def record_open_transactions() -> None:
         open_transactions.extend(
             submitted.rows(
                 "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND state LIKE %(idle)s",
@@ -106,7 +106,7 @@ async def test_no_transaction_is_open_during_classification(model: Model, review
             )
         )
 
-    model.meanwhile = look
+    model.meanwhile = record_open_transactions
     await review(ad)
 
     assert len(model.asked) == 1

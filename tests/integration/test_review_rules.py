@@ -1,4 +1,4 @@
-"""Which rules decide: those of the settings, a rule in shadow for the record only, and none that cannot be read."""
+"""Configured rule files: their rules decide, rules in shadow are recorded, and invalid files are refused."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.fixtures.suite import Program
 
 @pytest.fixture
 def file(tmp_path: Path, environment: dict[str, str]) -> Path:
-    """A rule file of the site's own, and the settings pointing at it."""
+    """A rule file, with the settings pointing at it."""
     path = rule_file(tmp_path / "rules.toml", "winter", shadow="alloy")
     environment["POCKETWATCH_MODERATION_RULES"] = str(path)
     return path
@@ -46,4 +46,4 @@ def test_consumers_do_not_start_with_invalid_rules(file: Path, pocketwatch: Prog
         done = pocketwatch(*command)
 
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f'pocketwatch: the rules "{file}" are wrong: version is 1')
+        assert done.stderr.startswith(f'pocketwatch: rule file "{file}": version is 1')
