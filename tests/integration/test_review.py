@@ -384,15 +384,15 @@ async def test_duplicate_message_decides_once(
         submitted.edit(ad, f"{PHONE} Після сьомої.")  # a second run would decide about this
         again = message_of(sent, {"ad_id": ad})
         await publisher.publish(again, exchange=sent.exchange, routing_key=sent.routing_key)
-        await eventually(lambda: repeated(log_lines))
+        await eventually(lambda: is_duplicate(log_lines))
 
     assert len(submitted.decisions(ad)) == 1
     assert submitted.row(ad)["auto_moderation_attempts"] == 1
     assert await runs.of(sent.message_id) == [row]
 
 
-async def repeated(log_lines: list[dict[str, Any]]) -> bool:
-    return any(line.get("outcome") == "repeated" for line in log_lines)
+async def is_duplicate(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "duplicate" for line in log_lines)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ async def test_decision_of_killed_consumer_is_taken_over_once(
 ):
     ad = submitted.add(PHONE)
     consumer = pocketwatch.start("consume", "moderation")
-    await asyncio.to_thread(consumer.until, "consuming")
+    await asyncio.to_thread(consumer.until, "consumers.started")
 
     with psycopg.connect(submitted.database_url) as holder:
         holder.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")  # the claim comes last

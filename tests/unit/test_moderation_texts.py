@@ -9,9 +9,9 @@ from babel.messages.pofile import read_po
 
 import consumers.moderation
 from consumers.moderation.notices.ads import AdList
-from consumers.moderation.notices.manager_notice import NoticeToManagers
+from consumers.moderation.notices.managers import NoticeToManagers
 from consumers.moderation.notices.notice import Notice
-from consumers.moderation.notices.owner_notice import NoticeToOwner
+from consumers.moderation.notices.owners import NoticeToOwner
 from consumers.moderation.rules import loading
 from pocketwatch.clock import utc_now
 from pocketwatch.settings import Site

@@ -18,10 +18,10 @@ from consumers.moderation.notices.actions import (
 )
 from consumers.moderation.notices.ads import AdList
 from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line, wrap_list
-from consumers.moderation.notices.manager_notice import NoticeToManagers
+from consumers.moderation.notices.managers import NoticeToManagers
 from consumers.moderation.notices.notice import occurred_at
 from consumers.moderation.notices.notification import parse_address
-from consumers.moderation.notices.owner_notice import NoticeToOwner
+from consumers.moderation.notices.owners import NoticeToOwner
 from pocketwatch.settings import Site
 from pocketwatch.text import shorten
 from schemas.emails import OtherStatus, Plain

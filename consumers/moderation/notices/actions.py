@@ -1,7 +1,6 @@
 """The vocabulary of actions, which managers' settings and the platform's tables spell in several ways."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 from schemas.emails import OtherStatus
@@ -11,50 +10,42 @@ from schemas.moderation import Action, AdStatus, NoticeData
 DecisionEvent = Literal["approved", "rejected", "needs_edit", "max_attempts", "user_banned", "content_violation"]
 OwnerEvent = DecisionEvent | OtherStatus
 
-SYNONYMS: Mapping[str, Action] = MappingProxyType(
-    {
-        "review_required": "needs_review",
-        "manual_review": "needs_review",
-        "max_attempts": "max_attempts_reached",
-    }
-)
+SYNONYMS: Mapping[str, Action] = {
+    "review_required": "needs_review",
+    "manual_review": "needs_review",
+    "max_attempts": "max_attempts_reached",
+}
 # The platform's names in `moderation_notifications`, where they differ.
-STORED_ACTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "needs_review": "ad_needs_review",
-        "max_attempts_reached": "ad_max_attempts",
-        "flagged": "ad_flagged",
-    }
-)
+STORED_ACTIONS: Mapping[str, str] = {
+    "needs_review": "ad_needs_review",
+    "max_attempts_reached": "ad_max_attempts",
+    "flagged": "ad_flagged",
+}
 # Actions after which a manager has to review the ad.
 NEEDS_ATTENTION: frozenset[Action] = frozenset({"needs_review", "flagged", "max_attempts_reached", "content_violation"})
 
-EVENT_OF_ACTION: Mapping[Action, OwnerEvent] = MappingProxyType(
-    {
-        "auto_approved": "approved",
-        "manually_approved": "approved",
-        "auto_rejected": "rejected",
-        "manually_rejected": "rejected",
-        "flagged": "needs_edit",
-        "needs_review": "needs_edit",
-        "max_attempts_reached": "max_attempts",
-        "user_banned": "user_banned",
-    }
-)
+EVENT_OF_ACTION: Mapping[Action, OwnerEvent] = {
+    "auto_approved": "approved",
+    "manually_approved": "approved",
+    "auto_rejected": "rejected",
+    "manually_rejected": "rejected",
+    "flagged": "needs_edit",
+    "needs_review": "needs_edit",
+    "max_attempts_reached": "max_attempts",
+    "user_banned": "user_banned",
+}
 # For actions that are not in `EVENT_OF_ACTION`.
-EVENT_OF_STATUS: Mapping[AdStatus, OwnerEvent] = MappingProxyType(
-    {
-        "active": "approved",
-        "rejected": "rejected",
-        "needs_review": "needs_edit",
-        "draft": "draft",
-        "pending": "pending",
-        "blocked": "blocked",
-        "sold": "sold",
-        "archived": "archived",
-        "inactive": "inactive",
-    }
-)
+EVENT_OF_STATUS: Mapping[AdStatus, OwnerEvent] = {
+    "active": "approved",
+    "rejected": "rejected",
+    "needs_review": "needs_edit",
+    "draft": "draft",
+    "pending": "pending",
+    "blocked": "blocked",
+    "sold": "sold",
+    "archived": "archived",
+    "inactive": "inactive",
+}
 
 
 def normalize_action(name: str) -> str:
@@ -64,7 +55,6 @@ def normalize_action(name: str) -> str:
 
 
 def stored_action(action: Action) -> str:
-    """Return the name of an action in `moderation_notifications`."""
     return STORED_ACTIONS.get(action, action)
 
 

@@ -54,7 +54,6 @@ class AdList:
         return next((one_line(ad.title) for ad in self.found if ad.id == ad_id), "") or f"#{ad_id}"
 
     def label(self, ad_id: int) -> str:
-        """Return the id and the title of an ad."""
         title = self.title(ad_id)
         return f"#{ad_id}" if title == f"#{ad_id}" else f"#{ad_id} «{shorten(title, MAX_TITLE_LENGTH)}»"
 
@@ -69,7 +68,6 @@ class AdList:
 
 
 async def load_ads(data: NoticeData, event: EventContext) -> AdList:
-    """Load the ad of a notice, and the other ads of a bulk change."""
     affected = (data.details or {}).get("affected_ads")
     ids = list(dict.fromkeys(_ids([data.ad_id, *(affected if isinstance(affected, list) else [affected])])))
     found = await asyncio.gather(*(event.load(queries.AD, ad_id) for ad_id in ids[:MAX_LISTED_ADS]))

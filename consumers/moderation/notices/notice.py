@@ -107,7 +107,6 @@ class Notice(ABC):
         return [shorten(suggestion.format(suggestion=line), MAX_LINE_LENGTH) for line in self.suggestions]
 
     def ad_facts(self, ad_id: int, path: str, reasons: list[str]) -> dict[str, Any]:
-        """Return the fields that all emails about an ad have; `path` is that of the link."""
         return {
             "ad_id": ad_id,
             "ad_title": self.ads.title(ad_id),
@@ -117,7 +116,6 @@ class Notice(ABC):
         }
 
     def max_attempts(self) -> dict[str, Any]:
-        """Return the limit as a field of an email, nothing if it is unknown."""
         return {} if self.data.max_attempts is None else {"max_attempts": self.data.max_attempts}
 
     def plain_email(self, locale: Locale) -> Plain:

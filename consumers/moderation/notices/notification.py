@@ -38,14 +38,6 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """How many rows the info table got, and the names of the requested emails."""
-
-    rows: int
-    emails: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Notification:
     """A notice to one reader; without an `id` it has no row in the info table."""
 
@@ -54,7 +46,6 @@ class Notification:
     id: int | None
 
     def insert(self, event: EventContext) -> None:
-        """Insert the row of the info table."""
         notice, locale = self.notice, self.reader.locale
         event.insert(
             notifications,
@@ -74,7 +65,6 @@ class Notification:
         self._log(event, "info_table", str(self.reader.id), recipient=self.reader.name, status="sent")
 
     def request_email(self, email: Email, event: EventContext, *, to: str) -> None:
-        """Publish the request to send this email to a valid address."""
         key = self._log(event, "email", to, recipient=to, status="pending", letter=email.name)
         request = MailRequested(
             to=to,
@@ -88,7 +78,6 @@ class Notification:
         event.publish(request)
 
     def log_undeliverable(self, event: EventContext) -> None:
-        """Log that no email can be sent to the reader's address."""
         address = self.reader.address
         error = f'"{address}": not a valid email address' if address.strip() else "no address"
         recipient = address[:LONGEST_ADDRESS]
@@ -123,8 +112,12 @@ class Notification:
         return key
 
 
-async def notify(notice: Notice, readers: Sequence[Reader], event: EventContext) -> Delivered:
-    """Insert one row for each user and request one email for each address, even if several readers share it."""
+async def notify(notice: Notice, readers: Sequence[Reader], event: EventContext) -> tuple[int, list[str]]:
+    """Insert one row for each user and request one email for each address, even if several readers share it.
+
+    Returns:
+        The number of rows, and the names of the requested emails.
+    """
     in_table = {reader.id: reader for reader in readers if "info_table" in reader.channels}
     ids = dict(zip(in_table, await event.reserve_ids("moderation_notifications", len(in_table)), strict=True))
     for reader in in_table.values():
@@ -138,7 +131,7 @@ async def notify(notice: Notice, readers: Sequence[Reader], event: EventContext)
         email = email_in(reader.locale)
         notification.request_email(email, event, to=to)
         requested.append(email.name)
-    return Delivered(len(in_table), requested)
+    return len(in_table), requested
 
 
 def _by_address(readers: Sequence[Reader]) -> dict[str, Reader]:
@@ -151,7 +144,6 @@ def _by_address(readers: Sequence[Reader]) -> dict[str, Reader]:
 
 
 def parse_address(address: str) -> str | None:
-    """Return the normalised address, None if it is not valid."""
     try:
         return ADDRESS.validate_python(address.strip())
     except ValidationError:

@@ -68,7 +68,6 @@ class Manager:
 
 
 async def managers(event: EventContext) -> tuple[Manager, ...]:
-    """Return all active managers with active settings, by id."""
     found = await event.load(MANAGERS, ALL_MANAGERS)
     return () if found is None else _managers(found.managers)
 

@@ -38,7 +38,6 @@ class AdContent:
 
     @property
     def text(self) -> AdText:
-        """The content as rules evaluate it."""
         return AdText(
             title=self.title,
             description=self.description,

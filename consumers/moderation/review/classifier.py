@@ -129,7 +129,6 @@ def _parse(body: bytes) -> Answer:
 
 
 def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Reject duplicate JSON keys."""
     if len(found := dict(pairs)) < len(pairs):
         raise ValueError("duplicate key")
     return found

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any, Literal
 
 from consumers.moderation.review.ad import Ad, History, Owner
@@ -18,28 +17,24 @@ ACTOR = "pocketwatch"  # of decisions by neither rules nor classifier
 TOO_MANY_EDITS = _("The limit of edits is used up: {attempts} within {days} days. The last one was not looked at.")
 
 # The platform's state machine: only a superuser may make other transitions.
-TRANSITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "draft": frozenset({"pending", "active", "needs_review", "rejected"}),
-        "pending": frozenset({"active", "needs_review", "rejected", "blocked"}),
-        "needs_review": frozenset({"active", "rejected", "blocked", "pending"}),
-        "active": frozenset({"sold", "archived", "blocked", "needs_review", "rejected"}),
-        "rejected": frozenset({"needs_review", "pending", "active"}),
-        "blocked": frozenset({"active", "needs_review", "archived"}),
-        "sold": frozenset({"archived", "active"}),
-        "archived": frozenset({"active", "needs_review"}),
-    }
-)
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    "draft": frozenset({"pending", "active", "needs_review", "rejected"}),
+    "pending": frozenset({"active", "needs_review", "rejected", "blocked"}),
+    "needs_review": frozenset({"active", "rejected", "blocked", "pending"}),
+    "active": frozenset({"sold", "archived", "blocked", "needs_review", "rejected"}),
+    "rejected": frozenset({"needs_review", "pending", "active"}),
+    "blocked": frozenset({"active", "needs_review", "archived"}),
+    "sold": frozenset({"archived", "active"}),
+    "archived": frozenset({"active", "needs_review"}),
+}
 Action = Literal["approve", "needs_edit", "reject", "review", "max_attempts_reached"]
-STATUS_AFTER: Mapping[Action, AdStatus] = MappingProxyType(
-    {
-        "approve": "active",
-        "needs_edit": "needs_review",
-        "review": "needs_review",
-        "reject": "rejected",
-        "max_attempts_reached": "rejected",
-    }
-)
+STATUS_AFTER: Mapping[Action, AdStatus] = {
+    "approve": "active",
+    "needs_edit": "needs_review",
+    "review": "needs_review",
+    "reject": "rejected",
+    "max_attempts_reached": "rejected",
+}
 COUNTED: tuple[Action, ...] = ("needs_edit", "reject")  # a manual review is not counted
 
 
@@ -134,7 +129,6 @@ def decide(judgement: Judgement, history: History) -> Decision:
 
 
 def reject_over_limit(owner: Owner, history: History) -> Decision:
-    """Reject the ad for too many edits, without a review."""
     attempts, days = history.attempts, WINDOW.days
     judgement = Judgement(
         verdict="reject",

@@ -78,7 +78,6 @@ async def ad(connection: AsyncConnection, ad_id: int) -> Ad | None:
 
 
 async def lock_ad(connection: AsyncConnection, ad_id: int) -> Ad | None:
-    """Return the ad and lock it until the end of the transaction."""
     return _ad((await connection.execute(LOCKED_AD, {"id": ad_id})).one_or_none())
 
 
@@ -101,7 +100,6 @@ async def history(connection: AsyncConnection, reviewed: Ad) -> History:
 
 
 async def apply_decision(connection: AsyncConnection, reviewed: Ad, decision: Decision) -> None:
-    """Update the ad as the platform's own moderation would."""
     values = {
         "id": reviewed.id,
         "status": decision.to_status,
@@ -113,7 +111,6 @@ async def apply_decision(connection: AsyncConnection, reviewed: Ad, decision: De
 
 
 async def decisions(connection: AsyncConnection, ad_id: int) -> list[dict[str, Any]]:
-    """Return all decisions of the suite about an ad, oldest first."""
     found = await connection.execute(DECISIONS, {"id": ad_id})
     return [dict(row) for row in found.mappings()]
 
@@ -136,5 +133,4 @@ def _ad(found: sa.Row[Any] | None) -> Ad | None:
 
 
 def content_of(found: sa.Row[Any]) -> AdContent:
-    """Read the columns of `CONTENT`."""
     return AdContent(found.title, found.description, found.price, found.currency, found.year, found.mileage)

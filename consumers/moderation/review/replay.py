@@ -80,7 +80,6 @@ class Replay:
             self.samples.append(Sample(ad.id, ad.decision, result.verdict, result.reasons("en")))
 
     def as_data(self) -> dict[str, Any]:
-        """Return the results as JSON data, the most frequent first."""
         return {
             "rules": self.rules,
             "ads": self.ads,
@@ -112,7 +111,6 @@ async def replay(database: Database, rules: RuleSet, *, since: timedelta, limit:
 
 
 async def _ads(database: Database, *, since: timedelta, limit: int | None) -> AsyncIterator[PastAd]:
-    """Yield ads page by page, each page in a short transaction of its own."""
     before: int | None = None
     left = limit
     while left is None or left > 0:

@@ -98,7 +98,6 @@ def _retry_when_locked(ad_id: int) -> Iterator[None]:
 
 
 def _record(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
-    """Insert the decision and publish its announcements."""
     judgement = decision.judgement
     job.insert(
         moderation_decisions,

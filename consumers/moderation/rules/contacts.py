@@ -155,5 +155,4 @@ def passes_luhn(number: str) -> bool:
 
 
 def _has_letters_and_digits(address: str) -> bool:
-    """Return False for a long word and for a long number."""
     return any(char.isdigit() for char in address) and any(char.isalpha() for char in address[1:])

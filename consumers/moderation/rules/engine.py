@@ -6,7 +6,6 @@ from datetime import date
 from itertools import islice
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 
 from consumers.moderation.rules import loading
 from consumers.moderation.rules.model import VERDICTS, AdText, Hit, RuleResult, Severity, Verdict
@@ -18,7 +17,7 @@ from pocketwatch.text import shorten
 MAX_EXCERPT_LENGTH = 60
 MAX_EXCERPTS = 3
 # The probability that a hit is right about its category; several hits raise it, and none is certain.
-WEIGHTS: Mapping[Severity, float] = MappingProxyType({"edit": 0.5, "flag": 0.6, "reject": 0.95})
+WEIGHTS: Mapping[Severity, float] = {"edit": 0.5, "flag": 0.6, "reject": 0.95}
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ def _hit_of(rule: Rule, found: str) -> Hit:
 
 
 def _excerpt(found: str) -> str:
-    """Return one line of characters that the database and an email can hold."""
     head = found[: 10 * MAX_EXCERPT_LENGTH]
     line = " ".join("".join(char if char.isprintable() else " " for char in head).split())
     return shorten(line, MAX_EXCERPT_LENGTH) or "-"

@@ -36,11 +36,6 @@ LISTS = (WordsRule, PhrasesRule)
 
 
 def load(path: Path) -> tuple[str, tuple[Rule, ...]]:
-    """Return the version of a rule file and its rules.
-
-    Raises:
-        SettingsError: naming the file, each invalid rule, its value and the remedy.
-    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -93,7 +88,6 @@ def _duplicates(names: list[str]) -> Iterator[str]:
 
 
 def _rule_problems(rules: list[Rule]) -> Iterator[str]:
-    """Check references between rules, and that only combinations beyond word lists reject."""
     parts = [rule for rule in rules if not isinstance(rule, Combination)]
     known = {rule.id for rule in parts} | {rule.category for rule in parts}
     for rule in rules:

@@ -69,5 +69,4 @@ class RuleResult:
         return tuple(hit for hit in self.hits if not hit.shadow)
 
     def reasons(self, locale: Locale) -> list[str]:
-        """Return the texts of the enforced hits, without duplicates."""
         return list(dict.fromkeys(self.texts[hit.rule][locale] for hit in self.enforced))

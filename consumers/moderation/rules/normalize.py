@@ -37,7 +37,6 @@ COMPOSED = ((re.compile("[иИ]\u0306"), "й"), (re.compile("[іІ]\u0308"), "ї
 
 
 def _confusables(alphabet: str) -> dict[str, str]:
-    """Map letters of other alphabets to the letters of this one that they resemble."""
     table: dict[str, str] = {}
     for char, confusables in confusables_data.items():
         if len(char) == 1 and char.isalpha() and char == char.lower() and char not in alphabet:

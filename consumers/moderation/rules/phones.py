@@ -97,7 +97,6 @@ class PhoneRule(TextRule):
 
 
 def _zones(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of runs with enough digits for a number."""
     for zone in ZONE.finditer(text):
         for start in range(zone.start(), zone.end(), MAX_ZONE_LENGTH):
             end = min(start + MAX_ZONE_LENGTH, zone.end())
@@ -106,7 +105,6 @@ def _zones(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _numbers(groups: list[str]) -> Iterator[str]:
-    """Join whole groups of digits into numbers."""
     for first in range(len(groups)):
         if groups[first][0] not in "038":
             continue

@@ -40,7 +40,6 @@ class WordIndex:
 
     @classmethod
     def build(cls, entries: list[tuple[str, Word]]) -> "WordIndex":
-        """Join the texts of the entries, each with a space on both sides."""
         starts = list(accumulate((len(text) + 1 for text, _ in entries), initial=1))
         return cls(" ".join(["", *(text for text, _ in entries), ""]), starts[:-1], [word for _, word in entries])
 
@@ -48,7 +47,6 @@ class WordIndex:
         return self.words[bisect_right(self.starts, position) - 1]
 
     def source(self, start: int, end: int) -> str:
-        """Return what the owner wrote between two positions."""
         first, last = bisect_right(self.starts, start) - 1, bisect_right(self.starts, max(end - 1, start))
         return " ".join(dict.fromkeys(word.source for word in self.words[first:last] if word.source))
 
@@ -81,7 +79,6 @@ class NormalizedText:
 
     @cached_property
     def spelled_out(self) -> WordIndex:
-        """All variants of words that are spelled out letter by letter."""
         found = [word for line in self.lines for word in _joined_letters(line) if word.spelled_out]
         return WordIndex.build([(variant, word) for word in found for variant in word.variants])
 

@@ -40,7 +40,6 @@ def _any(choices: Sequence[str]) -> str:
 
 
 def _root_pattern(roots: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern for each word of a `WordIndex` that one of the roots matches."""
     exact = [re.escape(root) for root in roots if root[0] != "*" != root[-1]]
     prefixes = [re.escape(root[:-1]) for root in roots if root[0] != "*" == root[-1]]
     suffixes = [re.escape(root[1:]) for root in roots if root[0] == "*" != root[-1]]
