@@ -66,13 +66,13 @@ async def ask(database: Database, count: int, *, first: int) -> list[str]:
     return ids
 
 
-async def test_the_broker_dies_again_and_again_while_events_are_published_and_consumed(
+async def test_broker_killed_repeatedly_under_load_loses_and_doubles_nothing(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
 ):
     await ready(publisher, database)
     relay = pocketwatch.start("publish")
     consumers = [pocketwatch.start(module="tests.support.ledger_process") for _ in range(2)]
-    for process, event in ((relay, "publishing"), *((consumer, "consuming") for consumer in consumers)):
+    for process, event in ((relay, "publishers.started"), *((consumer, "consumers.started") for consumer in consumers)):
         process.until(event)
 
     wanted: list[str] = []
@@ -94,13 +94,13 @@ async def all_noted(database: Database, wanted: list[str]) -> bool:
     return len(set(await ledger.noted(database))) == len(wanted)
 
 
-async def test_the_database_dies_while_messages_are_in_hand_and_no_attempt_is_lost(
+async def test_database_killed_with_messages_in_flight_loses_no_attempt(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database, runs: Runs
 ):
     await ready(publisher, database)
     relay, consumer = pocketwatch.start("publish"), pocketwatch.start(module="tests.support.ledger_process")
-    relay.until("publishing")
-    consumer.until("consuming")
+    relay.until("publishers.started")
+    consumer.until("consumers.started")
     wanted = await ask(database, 300, first=0)
     await eventually(lambda: some_noted(database))
 
@@ -122,48 +122,48 @@ async def some_noted(database: Database) -> bool:
     return bool(await ledger.noted(database))
 
 
-async def test_a_job_waits_in_hand_while_the_database_is_away(
+async def test_job_is_held_during_a_database_outage(
     servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
 ):
     consumer = pocketwatch.start("consume")
-    consumer.until("consuming")
+    consumer.until("consumers.started")
     kill(servers, "postgres")
 
     sent = await trigger.publish(publisher, CleanMedia())
-    consumer.until("database away, holding", count=3)
+    consumer.until("database.unavailable", count=3)
     assert await queue_info(publisher.connection, "wait.10s") == (0, 0)
     await asyncio.to_thread(servers.stack.up)
 
-    (line,) = consumer.until("message handled")
+    (line,) = consumer.until("message.handled")
     assert (line["message_id"], line["attempt"], line["outcome"]) == (sent.message_id, 1, "succeeded")
 
 
-async def test_a_frozen_broker_is_noticed_and_consuming_goes_on_when_it_thaws(
+async def test_frozen_broker_is_detected_and_consuming_resumes(
     servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
 ):
     url = urlsplit(settings.rabbitmq_urls[0])._replace(query="heartbeat=2").geturl()
     processes: list[Process] = [pocketwatch.start(kind, RABBITMQ_URL=url) for kind in ("consume", "publish")]
-    processes[0].until("consuming")
-    processes[1].until("publishing")
+    processes[0].until("consumers.started")
+    processes[1].until("publishers.started")
     pid = servers.stack.pid("rabbitmq")
     assert pid is not None
 
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     for process in processes:
-        await asyncio.to_thread(process.until, "broker connection lost", within=30.0)
+        await asyncio.to_thread(process.until, "broker.connection_lost", within=30.0)
     assert time.monotonic() - began < 15
     os.kill(pid, signal.SIGCONT)
     for process in processes:
-        await asyncio.to_thread(process.until, "broker connection back", count=1, within=30.0)
+        await asyncio.to_thread(process.until, "broker.reconnected", count=1, within=30.0)
 
     async with Publisher(settings.rabbitmq_urls, role="test") as fresh:
         sent = await trigger.publish(fresh, CleanMedia())
-    lines = await asyncio.to_thread(processes[0].until, "message handled")
+    lines = await asyncio.to_thread(processes[0].until, "message.handled")
     assert lines[0]["message_id"] == sent.message_id
 
 
-async def test_servers_that_are_late_are_waited_for(
+async def test_late_servers_are_waited_for(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
 ):
     await asyncio.sleep(QUEUES_ARE_ON_DISK)
@@ -174,10 +174,10 @@ async def test_servers_that_are_late_are_waited_for(
 
     await asyncio.to_thread(servers.stack.up)
 
-    await asyncio.to_thread(process.until, "publishing", within=60.0)
+    await asyncio.to_thread(process.until, "publishers.started", within=60.0)
 
 
-async def test_a_process_that_waits_for_a_server_can_be_told_to_stop(
+async def test_process_waiting_for_a_server_can_be_stopped(
     servers: Servers, pocketwatch: Program, publisher: Publisher
 ):
     process = pocketwatch.start("consume", DATABASE_URL="postgresql://127.0.0.1:1/x", POCKETWATCH_PATIENCE="60s")

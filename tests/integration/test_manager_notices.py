@@ -322,7 +322,7 @@ async def test_invalid_notice_is_dead_lettered_without_its_batch(
             assert (await runs.over(name))["status"] == "rejected"
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
 
-    dead = await dead_letters.look(publisher, MODERATION_MANAGER_NOTICES, limit=100)
+    dead = await dead_letters.fetch(publisher, MODERATION_MANAGER_NOTICES, limit=100)
     assert {dead_letter.message_id for dead_letter in dead} == set(poison)
     assert len(people.notices()) == len(people.emails()) == len(poison)
 

@@ -426,7 +426,7 @@ async def test_invalid_notice_is_dead_lettered_without_its_batch(
         for name in POISON:
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
 
-    dead = await dead_letters.look(publisher, MODERATION_USER_NOTICES, limit=100)
+    dead = await dead_letters.fetch(publisher, MODERATION_USER_NOTICES, limit=100)
     assert {dead_letter.message_id for dead_letter in dead} == {*POISON, "no-json", "nothing-said"}
     assert len(people.notices()) == len(people.emails()) == len(POISON)
 
