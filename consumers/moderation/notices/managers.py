@@ -9,7 +9,7 @@ from consumers.moderation.notices.actions import NEEDS_ATTENTION
 from consumers.moderation.notices.ads import load_ads
 from consumers.moderation.notices.lines import one_line
 from consumers.moderation.notices.notice import MAX_LINES, MAX_TITLE_LENGTH, Notice, occurred_at
-from consumers.moderation.notices.notification import Reader, notify
+from consumers.moderation.notices.notification import Recipient, notify
 from consumers.moderation.notices.queries import Manager
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
 from pocketwatch.text import shorten
@@ -126,12 +126,12 @@ async def notify_managers(message: ManagerNotice, event: EventContext) -> None:
         custom_message=message.message,
     )
     # The locale in the notice is the owner's.
-    readers = [
-        Reader(each.id, each.own_address, each.address, each.locale or DEFAULT_LOCALE, channels[each.settings_id])
+    recipients = [
+        Recipient(each.id, each.own_address, each.address, each.locale or DEFAULT_LOCALE, channels[each.settings_id])
         for each in subscribed
     ]
-    rows, requested = await notify(notice, readers, event)
-    event.record(managers=len({reader.id for reader in readers}), notifications=rows, letters=len(requested))
+    rows, requested = await notify(notice, recipients, event)
+    event.record(managers=len({recipient.id for recipient in recipients}), notifications=rows, letters=len(requested))
     if not rows and not requested:
         event.mark_partial("no manager notified: no valid email address")
     return None

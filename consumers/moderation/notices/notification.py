@@ -1,4 +1,4 @@
-"""Delivers a notice to its readers: a row in the info table, a requested email, and a log row for each of them."""
+"""Delivers a notice to its recipients: a row in the info table, a requested email, and a log row for each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class Recipient:
     """Who receives a notice.
 
     Args:
         id: the user whose preferences apply when the email is sent.
         name: what the log calls them in the info table, their own address.
         address: where emails go.
-        channels: to use; whether the reader wants emails is checked when they are sent.
+        channels: to use; whether the recipient wants emails is checked when they are sent.
     """
 
     id: int
@@ -39,14 +39,14 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notice to one reader; without an `id` it has no row in the info table."""
+    """A notice to one recipient; without an `id` it has no row in the info table."""
 
     notice: Notice
-    reader: Reader
+    recipient: Recipient
     id: int | None
 
     def insert(self, event: EventContext) -> None:
-        notice, locale = self.notice, self.reader.locale
+        notice, locale = self.notice, self.recipient.locale
         event.insert(
             notifications,
             id=self.id,
@@ -59,26 +59,26 @@ class Notification:
             status="pending",
             created_at=event.now,
             priority=notice.priority,
-            manager_id=self.reader.id,
+            manager_id=self.recipient.id,
             audience=notice.audience,
         )
-        self._log(event, "info_table", str(self.reader.id), recipient=self.reader.name, status="sent")
+        self._log(event, "info_table", str(self.recipient.id), recipient=self.recipient.name, status="sent")
 
     def request_email(self, email: Email, event: EventContext, *, to: str) -> None:
         key = self._log(event, "email", to, recipient=to, status="pending", letter=email.name)
         request = MailRequested(
             to=to,
             letter=email,
-            locale=self.reader.locale,
+            locale=self.recipient.locale,
             key=key,
-            user_id=self.reader.id,
+            user_id=self.recipient.id,
             notification_id=self.id,
             expires_at=email.keeps_until,
         )
         event.publish(request)
 
     def log_undeliverable(self, event: EventContext) -> None:
-        address = self.reader.address
+        address = self.recipient.address
         error = f'"{address}": not a valid email address' if address.strip() else "no address"
         recipient = address[:LONGEST_ADDRESS]
         self._log(event, "email", address, recipient=recipient, status="failed", error_message=error)
@@ -107,39 +107,39 @@ class Notification:
             notification_id=self.id,
             key=key,
             letter=letter,
-            locale=self.reader.locale,
+            locale=self.recipient.locale,
         )
         return key
 
 
-async def notify(notice: Notice, readers: Sequence[Reader], event: EventContext) -> tuple[int, list[str]]:
-    """Insert one row for each user and request one email for each address, even if several readers share it.
+async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventContext) -> tuple[int, list[str]]:
+    """Insert one row for each user and request one email for each address, even if several recipients share it.
 
     Returns:
         The number of rows, and the names of the requested emails.
     """
-    in_table = {reader.id: reader for reader in readers if "info_table" in reader.channels}
+    in_table = {recipient.id: recipient for recipient in recipients if "info_table" in recipient.channels}
     ids = dict(zip(in_table, await event.reserve_ids("moderation_notifications", len(in_table)), strict=True))
-    for reader in in_table.values():
-        Notification(notice, reader, ids[reader.id]).insert(event)
+    for recipient in in_table.values():
+        Notification(notice, recipient, ids[recipient.id]).insert(event)
     email_in, requested = cache(notice.email), list[str]()
-    for reader in _by_address(readers).values():
-        notification = Notification(notice, reader, ids.get(reader.id))
-        if (to := parse_address(reader.address)) is None:
+    for recipient in _by_address(recipients).values():
+        notification = Notification(notice, recipient, ids.get(recipient.id))
+        if (to := parse_address(recipient.address)) is None:
             notification.log_undeliverable(event)
             continue
-        email = email_in(reader.locale)
+        email = email_in(recipient.locale)
         notification.request_email(email, event, to=to)
         requested.append(email.name)
     return len(in_table), requested
 
 
-def _by_address(readers: Sequence[Reader]) -> dict[str, Reader]:
-    """Return the first reader of each address, which is compared without case."""
-    found: dict[str, Reader] = {}
-    for reader in readers:
-        if "email" in reader.channels:
-            found.setdefault((parse_address(reader.address) or reader.address.strip()).lower(), reader)
+def _by_address(recipients: Sequence[Recipient]) -> dict[str, Recipient]:
+    """Return the first recipient of each address, which is compared without case."""
+    found: dict[str, Recipient] = {}
+    for recipient in recipients:
+        if "email" in recipient.channels:
+            found.setdefault((parse_address(recipient.address) or recipient.address.strip()).lower(), recipient)
     return found
 
 

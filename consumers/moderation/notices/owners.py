@@ -8,7 +8,7 @@ from consumers.moderation.notices import queries
 from consumers.moderation.notices.actions import OwnerEvent, owner_event
 from consumers.moderation.notices.ads import load_ads
 from consumers.moderation.notices.notice import Notice, occurred_at
-from consumers.moderation.notices.notification import Reader, notify
+from consumers.moderation.notices.notification import Recipient, notify
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext, Found
@@ -119,7 +119,7 @@ async def notify_owner(message: UserNotice, event: EventContext) -> None:
     )
     locale = _locale(data.details or {}, owner)
     channels: frozenset[Channel] = frozenset({"email", "info_table"} if owner.reads_info_table else {"email"})
-    rows, requested = await notify(notice, [Reader(owner.id, owner.email, owner.email, locale, channels)], event)
+    rows, requested = await notify(notice, [Recipient(owner.id, owner.email, owner.email, locale, channels)], event)
     event.record(notifications=rows, locale=locale)
     if not requested:
         return event.mark_partial(f"user {owner.id}: no valid email address")

@@ -46,7 +46,7 @@ def _without_nul(text: str) -> str:
 Text = Annotated[str, AfterValidator(_without_nul)]
 
 
-class Answer(BaseModel):
+class ClassifierAnswer(BaseModel):
     """The requested answer; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -75,7 +75,7 @@ class _Completion(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1, max_length=1)]
 
 
-async def ask(text: AdText, settings: Moderation) -> Answer:
+async def ask(text: AdText, settings: Moderation) -> ClassifierAnswer:
     """Ask the classifier about an ad.
 
     Raises:
@@ -115,10 +115,10 @@ def _question(text: AdText, model: str) -> dict[str, Any]:
     }
 
 
-def _parse(body: bytes) -> Answer:
+def _parse(body: bytes) -> ClassifierAnswer:
     try:
         content = _Completion.model_validate_json(body).choices[0].message.content
-        answer = Answer.model_validate_json(content)
+        answer = ClassifierAnswer.model_validate_json(content)
         json.loads(content, object_pairs_hook=_reject_duplicates)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "it"

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumers.moderation.review import classifier
 from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH, Ad, History, Owner
-from consumers.moderation.review.classifier import Answer, ClassifierError
+from consumers.moderation.review.classifier import ClassifierAnswer, ClassifierError
 from consumers.moderation.review.decisions import ACTOR, Judgement, was_judged_by_person
 from consumers.moderation.rules.engine import RuleSet
 from consumers.moderation.rules.model import AdText, Hit, RuleResult
@@ -77,7 +77,7 @@ def from_rules(result: RuleResult, owner: Owner) -> Judgement:
     )
 
 
-def from_classifier(answer: Answer, by_rules: Judgement, owner: Owner, model: str) -> Judgement:
+def from_classifier(answer: ClassifierAnswer, by_rules: Judgement, owner: Owner, model: str) -> Judgement:
     """Combine an answer with the approval by the rules: a classifier never rejects by itself."""
     details, reason = answer.model_dump(), f"the classifier says {answer.decision}: {answer.reason}"
     if answer.is_clear_approval:
