@@ -6,8 +6,6 @@ cannot contain. Any answer that does not match the requested schema exactly is a
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -88,10 +86,14 @@ async def ask(text: AdText, settings: Moderation) -> ClassifierAnswer:
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     if settings.key is not None:
         headers["Authorization"] = f"Bearer {settings.key.get_secret_value()}"
-    with _wrapped_errors(settings):
+    # Unwrapped, these errors would look like an outage of the database, and be retried silently.
+    try:
         async with asyncio.timeout(settings.timeout.total_seconds()):
-            body = await _post(settings.url, headers, _question(text, settings.model), settings)
-    return _parse(body)
+            return _parse(await _post(settings.url, headers, _question(text, settings.model), settings))
+    except (TimeoutError, httpx.TimeoutException):
+        raise ClassifierError(f"no complete answer within {settings.timeout.total_seconds():g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise ClassifierError(f"no response ({type(error).__name__})") from error
 
 
 def _question(text: AdText, model: str) -> dict[str, Any]:
@@ -149,14 +151,3 @@ async def _post(url: str, headers: dict[str, str], body: dict[str, Any], setting
             if len(received) > MAX_RESPONSE_SIZE:
                 raise ClassifierError(f"response larger than {MAX_RESPONSE_SIZE} bytes")
         return bytes(received)
-
-
-@contextmanager
-def _wrapped_errors(settings: Moderation) -> Iterator[None]:
-    """Wrap connection errors: unwrapped ones would look like an outage of the database, and be retried silently."""
-    try:
-        yield
-    except (TimeoutError, httpx.TimeoutException):
-        raise ClassifierError(f"no complete answer within {settings.timeout.total_seconds():g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise ClassifierError(f"no response ({type(error).__name__})") from error

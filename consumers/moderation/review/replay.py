@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.moderation.review.ad import AdContent
 from consumers.moderation.review.decisions import STATUS_AFTER
@@ -118,16 +117,12 @@ async def _ads(database: Database, *, since: timedelta, limit: int | None) -> As
         async with database.begin() as connection:
             await connection.execute(READ_ONLY)
             await connection.execute(SET_TIMEOUT, {"timeout": milliseconds(STATEMENT_TIMEOUT)})
-            page = await _page(connection, before, since=since, size=size)
+            if before is None:
+                before = (await connection.execute(NEXT_ID)).scalar_one()
+            values = {"before": before, "since": since, "size": size, "actions": list(STATUS_AFTER)}
+            page = [PastAd(row.id, row.decision, content_of(row)) for row in await connection.execute(PAGE, values)]
         for ad in page:
             yield ad
         if len(page) < size:
             return
         before, left = page[-1].id, None if left is None else left - size
-
-
-async def _page(connection: AsyncConnection, before: int | None, *, since: timedelta, size: int) -> list[PastAd]:
-    if before is None:
-        before = (await connection.execute(NEXT_ID)).scalar_one()
-    values = {"before": before, "since": since, "size": size, "actions": list(STATUS_AFTER)}
-    return [PastAd(row.id, row.decision, content_of(row)) for row in await connection.execute(PAGE, values)]

@@ -5,8 +5,8 @@ load ─► judge (rules, classifier) ─► lock ─► unchanged? ─► statu
   └────────────── changed meanwhile ────────────┘
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
@@ -71,9 +71,13 @@ def _is_over_limit(owner: Owner, history: History) -> bool:
 async def _commit(reviewed: Ad, owner: Owner, judgement: Judgement | None, job: JobContext, *, rules: str) -> bool:
     """Decide while the ad is locked; return False, with nothing changed, if it is not what was judged any more."""
     connection = await job.session.connection()
-    with _retry_when_locked(reviewed.id):
-        await locks.set_lock_timeout(connection)
+    await locks.set_lock_timeout(connection)
+    try:
         current = await queries.lock_ad(connection, reviewed.id)
+    except DBAPIError as error:
+        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
+            raise
+        raise RetryLater(f"ad {reviewed.id} is locked by another transaction", after=RETRY_AFTER) from error
     history = await queries.history(connection, reviewed)
     if current != reviewed or (judgement is None) != _is_over_limit(owner, history):
         await job.session.rollback()
@@ -85,16 +89,6 @@ async def _commit(reviewed: Ad, owner: Owner, judgement: Judgement | None, job: 
     await queries.apply_decision(connection, reviewed, decision)
     _record(reviewed, owner, decision, job)
     return True
-
-
-@contextmanager
-def _retry_when_locked(ad_id: int) -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
-            raise
-        raise RetryLater(f"ad {ad_id} is locked by another transaction", after=RETRY_AFTER) from error
 
 
 def _record(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
