@@ -12,7 +12,7 @@ from consumers.analytics.quick_stats import Figures
 from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup import verify as verifying
 from consumers.analytics.rollup.verify import Verified
-from consumers.analytics.transactions import polite
+from consumers.analytics.transactions import retry_when_busy
 from pocketwatch.command import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
@@ -104,7 +104,7 @@ def verify(
 
 async def _verify(settings: Settings, sample: int | None) -> Verified:
     async with database(settings, "analytics") as opened:
-        with polite():
+        with retry_when_busy():
             return await verifying.verify(opened, settings, sample=sample)
 
 
@@ -126,7 +126,7 @@ async def _rebuild(settings: Settings) -> dict[str, int]:
             async def show_progress(share: float) -> None:
                 bar.update(task, completed=share)
 
-            with polite():
+            with retry_when_busy():
                 return await rollup.rebuild(opened, settings, progress=show_progress)
 
 

@@ -13,8 +13,7 @@ from consumers.analytics.overview import queries as overview
 from consumers.analytics.overview.localized import present
 from consumers.analytics.overview.queries import Window
 from consumers.analytics.rollup import rollup
-from consumers.analytics.rollup.daily_activity import Days
-from consumers.analytics.transactions import polite, snapshot
+from consumers.analytics.transactions import retry_when_busy, snapshot
 from pocketwatch.broker.topology import ANALYTICS_PLATFORM
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.worker.context import JobContext
@@ -35,7 +34,7 @@ async def survey_platform(tick: PlatformAnalytics, job: JobContext) -> None:
     Raises:
         PocketwatchError: when all of them fail.
     """
-    with polite():
+    with retry_when_busy():
         if not await rollup.bring_up_to_date(job):
             return job.continue_with(tick)
         figures = await _figures(job)
@@ -55,7 +54,8 @@ async def _figures(job: JobContext) -> dict[str, Any]:
         window = Window(ZoneInfo(zone), job.now)
         front_page = await quick_stats.figures(connection, window.today, zone=zone)
         found = await overview.collect(connection, window)
-        by_day = await queries.views_by_day(connection, Days(window.days[0], window.today), zone=zone)
+        views_by_day = await queries.views_by_day(connection, zone=zone)
+    by_day = {day: views_by_day[day] for day in window.days}
     views, ads = front_page.total_views, front_page.total_ads
     lately = sum(by_day.values())
     return found | {
@@ -65,7 +65,7 @@ async def _figures(job: JobContext) -> dict[str, Any]:
             "lately": round(lately / ads, 2) if ads else None,
         },
         "lately": found["lately"]
-        | {"views": lately, "views_by_day": [{"day": str(day), "views": by_day.get(day, 0)} for day in window.days]},
+        | {"views": lately, "views_by_day": [{"day": str(day), "views": count} for day, count in by_day.items()]},
     }
 
 

@@ -17,7 +17,7 @@ from consumers.analytics.report.figures import Question, Report, closes
 from consumers.analytics.report.payload import payload
 from consumers.analytics.report.queries import Entry, Reader
 from consumers.analytics.rollup import daily_activity, rollup
-from consumers.analytics.transactions import polite, snapshot
+from consumers.analytics.transactions import retry_when_busy, snapshot
 from pocketwatch.broker.topology import ANALYTICS_DAILY_REPORT
 from pocketwatch.errors import Reject
 from pocketwatch.worker.context import JobContext
@@ -43,7 +43,7 @@ async def report_day(tick: DailyReport, job: JobContext) -> None:
     """A day that nobody knows anything of has a report, too, which says so."""
     zone = ZoneInfo(job.settings.site.timezone)
     day = closed_day(tick, job, zone)
-    with polite():
+    with retry_when_busy():
         if not await rollup.bring_up_to_date(job):
             return job.continue_with(DailyReport(day=day))
         found, readers = await look(day, zone, job)
