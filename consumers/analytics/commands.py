@@ -94,7 +94,9 @@ def verify(
     if as_json:
         print_json(asdict(found))
     else:
-        console.print(f"{found.segments} segments and {found.days} days compared, {len(found.differences)} differences")
+        console.print(
+            f"{found.segments} id ranges and {found.days} days compared, {len(found.differences)} differences"
+        )
         if found.differences:
             rows = [[each.what, each.where, each.rolled_up, each.there] for each in found.differences]
             print_table("differences", ("figure", "where", "rolled up", "there"), rows)

@@ -40,7 +40,9 @@ def _write(folder: Path, letters: Emails, letter: Email, locale: str) -> dict[st
     rendered = letters.render(letter, locale, unsubscribe_url=unsubscribe_url)
     stem = f"{letter.name}.{locale}"
     (folder / f"{stem}.txt").write_text(f"{rendered.subject}\n\n{rendered.text}", encoding="utf-8")
-    (folder / f"{stem}.html").write_text(images.inlined(rendered.html, letter), encoding="utf-8")
+    (folder / f"{stem}.html").write_text(
+        images.inline(rendered.html, images.images_of(letter, rendered.locale)), encoding="utf-8"
+    )
     (folder / f"{stem}.eml").write_bytes(_message(letter, rendered, stem, unsubscribe_url))
     return {"name": letter.name, "locale": locale, "stem": stem, "subject": rendered.subject}
 
@@ -53,7 +55,7 @@ def _message(letter: Email, rendered: Rendered, stem: str, unsubscribe_url: str 
         message_id=message_id(stem, "cars.example"),
         date=samples.AT,
         unsubscribe_url=unsubscribe_url,
-        attachments=images.of(letter),
+        attachments=images.images_of(letter, rendered.locale),
     )
 
 

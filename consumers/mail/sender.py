@@ -52,6 +52,7 @@ class Desk:
         mail = self._settings.mail
         unsubscribe_url = unsubscribe.url_for(wish.to, mail) if wish.letter.subscribed else None
         rendered = self._letters.render(wish.letter, wish.locale, unsubscribe_url=unsubscribe_url)
+        attachments = await images.load(wish.letter, rendered.locale)
         try:
             recipient = headers.address(wish.to)
             letter = mime.build(
@@ -61,7 +62,7 @@ class Desk:
                 message_id=message_id,
                 date=utc_now(),
                 unsubscribe_url=unsubscribe_url,
-                attachments=images.of(wish.letter),
+                attachments=attachments,
             )
         except ValueError as error:  # what no header can hold
             return unfit("refused", "mail", str(error))

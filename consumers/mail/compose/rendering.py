@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
+from consumers.mail.compose.charts import charts_of
 from consumers.mail.compose.css import Templates
 from consumers.mail.compose.translations import callables
 from schemas.emails import LETTERS, Email
@@ -87,5 +89,5 @@ def _environment(site: Site, timezone: str, locale: Locale) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.newstyle_gettext = True  # type: ignore[attr-defined]  # which the extension has added
     environment.filters.update(filters(locale, timezone))
-    environment.globals.update(callables(locale), site=site, locale=locale)
+    environment.globals.update(callables(locale), site=site, locale=locale, charts=partial(charts_of, locale=locale))
     return environment
