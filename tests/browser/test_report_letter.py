@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from consumers.analytics.report.daily_report import letter_of
+from consumers.analytics.report.daily_report import email_of
 from consumers.analytics.report.figures import Report
 from consumers.mail.compose import images
 from consumers.mail.compose.rendering import Emails
@@ -94,8 +94,9 @@ def written(letters: Emails) -> Written:
     """The HTML of a report's letter, with its images in it."""
 
     def write(report: Report, locale: str) -> str:
-        letter = letter_of(report, locale)
-        return images.inlined(letters.render(letter, locale, unsubscribe_url=UNSUBSCRIBE).html, letter)
+        email = email_of(report)
+        html = letters.render(email, locale, unsubscribe_url=UNSUBSCRIBE).html
+        return images.inline(html, images.images_of(email, locale))
 
     return write
 

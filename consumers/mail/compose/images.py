@@ -23,7 +23,7 @@ def images_of(email: Email, locale: Locale) -> list[Attachment]:
     if not isinstance(email, DailyReport):
         return []
     with DRAWING:
-        return _drawn(email.model_dump_json(include={"figures", "history"}), locale)
+        return _drawn(email.model_dump_json(include={"day", "figures", "history"}), locale)
 
 
 @lru_cache(maxsize=len(LOCALES))
