@@ -57,14 +57,14 @@ def test_images_are_inlined_for_a_browser(letters, sample):
     ]
 
 
-def test_images_in_messages_of_earlier_versions_are_ignored(letters, sample):
+def test_message_of_an_earlier_version_keeps_the_charts_that_its_figures_give(letters, sample):
     facts = sample("daily_report").model_dump(mode="json", exclude={"history"})
     chart = {"content_id": "views", "alt": "Перегляди: 12 345", "png": "iVBORw0KGgo="}
 
     letter = DailyReport.model_validate_json(json.dumps({**facts, "charts": [chart]}))
 
-    assert images.images_of(letter, "uk") == []
-    assert "cid:" not in letters.render(letter, "uk").html
+    assert [image.content_id for image in images.images_of(letter, "uk")] == ["decisions"]
+    assert re.findall('src="cid:([a-z]+)"', letters.render(letter, "uk").html) == ["decisions"]
     assert "charts" not in letter.model_dump()
 
 
