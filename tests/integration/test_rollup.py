@@ -423,7 +423,7 @@ async def test_deleted_ads_leave_closed_days_within_a_day(database: Database, se
     before = activity.rolled_up(SPRING, SPRING)[0]["new_ads"]
     activity.delete_ad(ad)
 
-    within = await run(database, settings, now=now + timedelta(hours=23))
+    within = await run(database, settings, now=now + timedelta(hours=21))
     later = await run(database, settings, now=now + timedelta(hours=24, seconds=1))
 
     assert (before, activity.rolled_up(SPRING, SPRING)[0]["new_ads"]) == (2, 1)

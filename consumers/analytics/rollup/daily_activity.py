@@ -37,10 +37,10 @@ COUNTED = f"""
         LEFT JOIN ({_by_day("car_ads")}) AS ads USING (day) LEFT JOIN ({_by_day("auth_user")}) AS users USING (day))
 """
 DIFFERENCES = """
-    SELECT counted.*, known.views AS known_views, known.new_ads AS known_new_ads, known.new_users AS known_new_users
-    FROM counted LEFT JOIN daily_activity AS known USING (day)
-    WHERE (counted.views, counted.new_ads, counted.new_users)
-        IS DISTINCT FROM (known.views, known.new_ads, known.new_users) ORDER BY day
+    SELECT day, what, rolled_up, there FROM counted LEFT JOIN daily_activity AS known USING (day),
+        LATERAL (VALUES ('views', known.views, counted.views), ('new_ads', known.new_ads, counted.new_ads),
+            ('new_users', known.new_users, counted.new_users)) AS figures (what, rolled_up, there)
+    WHERE rolled_up IS DISTINCT FROM there ORDER BY day
 """
 REPLACE = f"""
     {COUNTED}, replaced AS (
@@ -52,12 +52,11 @@ REPLACE = f"""
 """
 REPLACE_ACTIVITY = sa.text(f"""
     UPDATE daily_activity SET activity = jsonb_build_object('decisions', coalesce(decisions.counts, '{{}}'),
-        'letters', coalesce(letters.counts, '{{}}'), 'runs', coalesce(runs.counts, '{{}}'))
+        'letters', coalesce(emails.counts, '{{}}'), 'runs', coalesce(runs.counts, '{{}}'))
     FROM ({DAYS}) AS days
     LEFT JOIN ({_by_day("moderation_decisions", "decided_at", "action", "action = ANY(:decisions)")})
         AS decisions USING (day)
-    LEFT JOIN ({_by_day("moderation_notification_logs", "sent_at", "status", "method = 'email'")})
-        AS letters USING (day)
+    LEFT JOIN ({_by_day("moderation_notification_logs", "sent_at", "status", "method = 'email'")}) AS emails USING (day)
     LEFT JOIN ({_by_day("update_logs", "started_at", "status", "status <> 'running'")}) AS runs USING (day)
     WHERE daily_activity.day = days.day
 """)
@@ -84,9 +83,9 @@ def last_closed(now: datetime, zone: str) -> date:
 
 async def replace(
     connection: AsyncConnection, days: Sequence[date], *, open_from: date, zone: str, now: datetime
-) -> list[date]:
+) -> set[date]:
     """Count these consecutive days, and from `open_from` on the suite's own logs; return the days that have changed."""
     changed = await read_views(connection, REPLACE, first=days[0], last=days[-1], zone=zone, now=now)
     opened = {"first": max(days[0], open_from), "last": days[-1], "zone": zone, "decisions": list(DECISIONS)}
     await connection.execute(REPLACE_ACTIVITY, opened)
-    return list(changed.scalars())
+    return set(changed.scalars())

@@ -18,10 +18,8 @@ AT_ONCE = 10  # ranges that one short transaction counts
 DATED = "created_at >= '0001-01-03' AND created_at < '9999-12-30'"  # calendars hold it in any time zone
 DAY = f"CASE WHEN {DATED} THEN (created_at AT TIME ZONE :zone)::date ELSE DATE '-infinity' END"
 VIEWS_BY_DAY = f"""
-    SELECT day, sum(views)::bigint AS views FROM (
-        SELECT day, views FROM view_counts
-        UNION ALL SELECT {DAY}, count(*) FROM ad_views WHERE id >= CAST(:live_from AS bigint) GROUP BY 1
-    ) AS parts GROUP BY day
+    SELECT day, sum(views)::bigint AS views FROM (SELECT day, views FROM view_counts UNION ALL
+        SELECT {DAY}, count(*) FROM ad_views WHERE id >= CAST(:live_from AS bigint) GROUP BY 1) AS parts GROUP BY day
 """
 LIVE_FROM = sa.text(f"SELECT coalesce(max(segment) + 1, 0) * {SIZE} FROM view_counts")
 # Another zone has other days, and TRUNCATE gives the table another file: everything is counted again.
@@ -36,14 +34,15 @@ START = sa.text(f"""
     ), forgotten AS (DELETE FROM view_counts WHERE EXISTS (SELECT FROM started))
     UPDATE daily_activity SET rolled_up_at = to_timestamp(0) WHERE EXISTS (SELECT FROM started)
 """)
-# Ids above the last value of the sequence were chosen by hand: those below them may still be taken.
+# Ids above the last value of the sequence were chosen by hand: those below them may still be taken. Ranges that are no
+# longer full, because newer views were deleted, lose their counts.
 FULL = sa.text(f"""
-    SELECT CASE WHEN has_sequence_privilege(sequence, 'SELECT')
-        THEN least(newest, coalesce(pg_sequence_last_value(sequence::regclass), 0)) ELSE newest END / {SIZE}
-    FROM (SELECT pg_get_serial_sequence('ad_views', 'id') AS sequence,
-        (SELECT coalesce(max(id), 0) FROM ad_views) AS newest) AS ids
+    WITH ids AS (SELECT pg_get_serial_sequence('ad_views', 'id') AS ids, coalesce(max(id), 0) AS newest FROM ad_views),
+    ranges AS (SELECT CASE WHEN has_sequence_privilege(ids, 'SELECT')
+        THEN least(newest, coalesce(pg_sequence_last_value(ids::regclass), 0)) ELSE newest END / {SIZE} AS n FROM ids),
+    forgotten AS (DELETE FROM view_counts USING ranges WHERE segment >= n)
+    SELECT n FROM ranges
 """)
-FORGET_FROM = sa.text("DELETE FROM view_counts WHERE segment >= :first")
 NEXT = sa.text(
     f"SELECT min(id) / {SIZE} FROM ad_views WHERE id >= CAST(:first AS bigint) AND id < CAST(:end AS bigint)"
 )
@@ -52,13 +51,13 @@ IS_CLOSED = sa.text("""
     SELECT coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY created_at) < :before, true)
     FROM (SELECT created_at FROM ad_views WHERE id >= CAST(:end AS bigint) ORDER BY id LIMIT 10) AS later
 """)
-FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until RETURNING segment, day, views")
-COUNT = sa.text(f"""
-    INSERT INTO view_counts (segment, day, views) SELECT id / {SIZE}, {DAY}, count(*) FROM ad_views
+COUNTED = f"""
+    SELECT id / {SIZE} AS segment, {DAY} AS day, count(*) AS views FROM ad_views
     WHERE id >= CAST(:first AS bigint) * {SIZE} AND id < CAST(:until AS bigint) * {SIZE} GROUP BY 1, 2
-    RETURNING segment, day, views
-""")
-POSITION = sa.text("SELECT recheck_next FROM roll_up_state")
+"""
+FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until RETURNING segment, day, views")
+COUNT = sa.text(f"INSERT INTO view_counts (segment, day, views) {COUNTED} RETURNING segment, day, views")
+POSITION = sa.text("SELECT CASE WHEN recheck_next < :total THEN recheck_next ELSE 0 END FROM roll_up_state")
 MOVE = sa.text("UPDATE roll_up_state SET recheck_next = :until")
 
 
@@ -73,12 +72,8 @@ async def read_views(connection: AsyncConnection, sql: str, **values: Any) -> sa
 
 
 async def next_closed(connection: AsyncConnection, *, now: datetime) -> tuple[int, int, int] | None:
-    """Return the next range to count, the one after the last, and how many are full; None: nothing to count.
-
-    Forget the counts of ranges that are no longer full since newer views were deleted.
-    """
+    """Return the next range to count, the one after the last, and how many are full; None: nothing to count."""
     full = (await connection.execute(FULL)).scalar_one()
-    await connection.execute(FORGET_FROM, {"first": full})
     first = (await connection.execute(NEXT, {"first": await live_from(connection), "end": full * SIZE})).scalar_one()
     for until in range(min(first + AT_ONCE, full), first, -1) if first is not None else ():
         if (await connection.execute(IS_CLOSED, {"end": until * SIZE, "before": now - OPEN_FOR})).scalar_one():
@@ -95,8 +90,7 @@ async def count(connection: AsyncConnection, first: int, until: int, *, zone: st
 
 async def recount(connection: AsyncConnection, total: int, *, zone: str) -> int:
     """Count the next of so many ranges again, in rotation; return how many had other counts."""
-    position = int((await connection.execute(POSITION)).scalar_one())
-    first = position if position < total else 0
+    first = (await connection.execute(POSITION, {"total": total})).scalar_one()
     until = min(first + AT_ONCE, total)
     await connection.execute(MOVE, {"until": until})
     return await count(connection, first, until, zone=zone)

@@ -4,10 +4,9 @@ Closed id ranges and closed days are trusted, open ones are counted again, and a
 in closed ones within a day. Each step is a short transaction, and may be repeated.
 """
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -15,42 +14,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.analytics.rollup import daily_activity as daily
 from consumers.analytics.rollup import id_ranges
-from consumers.analytics.transactions import Begin, short_transaction
+from consumers.analytics.transactions import Begin, short_transaction, snapshot
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.context import JobContext
 
 REFRESH_EVERY = timedelta(hours=1)  # open days, and a share of the closed id ranges
-RECOUNT_EVERY = timedelta(days=1)  # closed days
-SHARES = 24  # in which all closed id ranges are counted again, of at least
-SMALLEST_SHARE = 25
+SHARES = 18  # of a day: jobs run every quarter of an hour, so that shares are up to 75 minutes apart
+SMALLEST_SHARE = 25  # id ranges
+RECOUNT_EVERY = timedelta(hours=22)  # closed days
 DAYS_AT_ONCE = 92
 STATISTICS = ("segments_sealed", "segments_corrected", "days_rolled_up", "days_corrected")
 LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch roll-up'))")
 
-Progress = Callable[[float], Awaitable[None]]
+Progress = Callable[..., Awaitable[None]]  # given the share that is done, and the statistics
 
 
 async def bring_up_to_date(job: JobContext) -> bool:
     """Roll up what is new and record how much; return False when the time was up before the end."""
-    done = Counter(dict.fromkeys(STATISTICS, 0))
-
-    async def progress(share: float) -> None:
-        await job.progress(share, **done)
-
-    rollup = RollUp(job.transaction, job.settings.site.timezone, job.now, job.should_stop, progress, done)
+    rollup = RollUp(job.transaction, job.settings.site.timezone, job.now, job.should_stop, job.progress)
     is_complete = await rollup.run()
-    job.record(**done)
+    job.record(**rollup.done)
     return is_complete
 
 
 async def rebuild(database: Database, settings: Settings, *, progress: Progress) -> dict[str, int]:
     """Count everything again, except what purged logs said of closed days; return how much, as the run log has it."""
-    done = Counter(dict.fromkeys(STATISTICS, 0))
     async with database.begin() as connection:
-        now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-    await RollUp(database.begin, settings.site.timezone, now, lambda: False, progress, done).run(again=True)
-    return dict(done)
+        now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
+    rollup = RollUp(database.begin, settings.site.timezone, now, lambda: False, progress)
+    await rollup.run(again=True)
+    return rollup.done
 
 
 @dataclass
@@ -60,7 +54,7 @@ class RollUp:
     now: datetime
     should_stop: Callable[[], bool]
     progress: Progress
-    done: "Counter[str]"
+    done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATISTICS, 0))
 
     async def run(self, *, again: bool = False) -> bool:
         async with self._exclusive() as connection:
@@ -82,37 +76,35 @@ class RollUp:
                 first, until, full = closed
                 await id_ranges.count(connection, first, until, zone=self.zone)
             self.done["segments_sealed"] += until - first
-            await self.progress(until / full)
+            await self.progress(until / full, **self.done)
             if self.should_stop():
                 return False
 
     async def _refresh(self) -> bool:
         """Count open days again, and some of what is closed, if a day has closed or the last time is an hour ago."""
-        last = daily.last_closed(self.now, self.zone)
+        last, refresh = daily.last_closed(self.now, self.zone), self.now - REFRESH_EVERY
         async with short_transaction(self.begin) as connection:
             newest, rolled_up_at = (await connection.execute(daily.NEWEST, {"late": last - daily.LATE})).one()
-            if newest and newest >= last and rolled_up_at >= self.now - REFRESH_EVERY:
-                return True
-            known = (await id_ranges.read_views(connection, daily.FIRST, zone=self.zone)).scalar_one()
+        if newest and newest >= last and rolled_up_at >= refresh:
+            return True
         await self._recount_ranges()
-        first = min(max(known or last, last - daily.LONGEST_HISTORY), last)
-        open_from = min(newest, last) - daily.LATE + daily.DAY if newest else first
-        limits = {"open_from": open_from, "refresh": self.now - REFRESH_EVERY, "recount": self.now - RECOUNT_EVERY}
-        while True:
+        async with snapshot(self.begin) as connection:
+            known = (await id_ranges.read_views(connection, daily.FIRST, zone=self.zone)).scalar_one() or last
+            first = min(max(known, last - daily.LONGEST_HISTORY), last)
+            open_from = min(newest, last) - daily.LATE + daily.DAY if newest else first
+            limits = {"open_from": open_from, "refresh": refresh, "recount": self.now - RECOUNT_EVERY}
+            values = {"first": first, "last": last, "zone": self.zone, **limits}
+            stale = list((await id_ranges.read_views(connection, daily.STALE, **values)).scalars())
+        while stale:
+            days = [day for n, day in enumerate(stale[:DAYS_AT_ONCE]) if day == stale[0] + n * daily.DAY]
             async with self._exclusive() as connection:
-                found = await id_ranges.read_views(
-                    connection, daily.STALE, first=first, last=last, zone=self.zone, **limits
-                )
-                stale = list(found.scalars())
-                days = [day for n, day in enumerate(stale[:DAYS_AT_ONCE]) if day == stale[0] + n * daily.DAY]
-                if not days:
-                    return True
                 changed = await daily.replace(connection, days, open_from=open_from, zone=self.zone, now=self.now)
             self.done["days_rolled_up"] += sum(day >= open_from for day in days)
             self.done["days_corrected"] += sum(day < open_from for day in changed)
-            if self.should_stop() and days != stale:
+            stale = stale[len(days) :]
+            if stale and self.should_stop():
                 return False
-            first = days[-1] + daily.DAY
+        return True
 
     async def _recount_ranges(self) -> None:
         async with short_transaction(self.begin) as connection:
