@@ -1,4 +1,4 @@
-"""analytics.platform: every figure against a plain count of the rows, and the same figures in three languages."""
+"""analytics.platform: each figure equals a plain count, in three languages."""
 
 import asyncio
 import json
@@ -365,10 +365,10 @@ async def test_failed_locale_leaves_the_others_stored(
     row = await deliver(PlatformAnalytics())
     none_left = await deliver(PlatformAnalytics(locales=("en",)))
 
-    assert (row["status"], row["error"]) == ("partial", "could not be presented in: en")
+    assert (row["status"], row["error"]) == ("partial", "locales that could not be presented: en")
     assert (row["statistics"]["locales"], row["statistics"]["locales_failed"]) == (2, 1)
     assert none_left["status"] == "failed"
-    assert none_left["error"] == "could not be presented in any language; the log says why: en"
+    assert none_left["error"] == "no locale could be presented: en; see analytics.localize_failed in the log"
     kept = market.rows("SELECT locale FROM analytics_snapshots ORDER BY locale")
     assert [row["locale"] for row in kept] == ["ru", "uk"]
 

@@ -1,4 +1,4 @@
-"""analytics.quick_stats: every figure against a plain count of the rows, all of one moment."""
+"""analytics.quick_stats: each figure equals a plain count, all as of one moment."""
 
 import asyncio
 import json

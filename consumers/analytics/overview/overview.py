@@ -1,4 +1,4 @@
-"""The overview of the whole marketplace: once an hour, counted once, kept for readers of each language."""
+"""Count the overview of the marketplace once an hour, and store it in each language."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -20,31 +20,30 @@ from schemas.locale import Locale
 from schemas.ticks import PlatformAnalytics
 
 KEPT_FOR = timedelta(days=7)
-NOT_PRESENTED = "figures could not be presented in a language"
+LOCALIZE_FAILED = "analytics.localize_failed"
 
 
 @consumer
 async def survey_platform(tick: PlatformAnalytics, job: JobContext) -> None:
-    """One language that fails does not cost the others theirs: the run is `partial` then, and names it.
+    """Mark the run partial if some languages fail.
 
     Raises:
-        PocketwatchError: when all of them fail.
+        PocketwatchError: if all of them fail.
     """
     with retry_when_busy():
         if not await rollup.bring_up_to_date(job):
             return job.continue_with(tick)
         figures = await _figures(job)
-        failed = [locale for locale in tick.locales if not await _keep(job, figures, locale)]
+        failed = [locale for locale in tick.locales if not await _store(job, figures, locale)]
     job.record(locales=len(tick.locales) - len(failed), locales_failed=len(failed))
     if len(failed) == len(tick.locales):
-        raise PocketwatchError(f"could not be presented in any language; the log says why: {', '.join(failed)}")
+        raise PocketwatchError(f"no locale could be presented: {', '.join(failed)}; see {LOCALIZE_FAILED} in the log")
     if failed:
-        job.mark_partial(f"could not be presented in: {', '.join(failed)}")
+        job.mark_partial(f"locales that could not be presented: {', '.join(failed)}")
     return None
 
 
 async def _figures(job: JobContext) -> dict[str, Any]:
-    """All figures, as of one moment."""
     zone = job.settings.site.timezone
     async with snapshot(job.transaction) as connection:
         window = Window(ZoneInfo(zone), job.now)
@@ -65,12 +64,12 @@ async def _figures(job: JobContext) -> dict[str, Any]:
     }
 
 
-async def _keep(job: JobContext, figures: dict[str, Any], locale: Locale) -> bool:
-    """Whether this language's snapshot is stored."""
+async def _store(job: JobContext, figures: dict[str, Any], locale: Locale) -> bool:
+    """Store the snapshot of one language; return False if it cannot be presented."""
     try:
         payload = present(figures, locale)
-    except Exception as error:  # noqa: BLE001  whatever it is, the other languages have nothing to do with it
-        logger.bind(locale=locale, error=repr(error)[:200]).opt(exception=error).error(NOT_PRESENTED)
+    except Exception as error:  # noqa: BLE001  the other languages must not fail with this one
+        logger.bind(locale=locale, error=repr(error)[:200]).opt(exception=error).error(LOCALIZE_FAILED)
         return False
     period = snapshots.moment(job.now)
     await snapshots.store(job, kind="platform", locale=locale, period=period, payload=payload, keep=KEPT_FOR)
