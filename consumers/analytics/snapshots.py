@@ -87,7 +87,7 @@ async def store(
 async def _upsert(
     job: JobContext, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
 ) -> sa.Row[tuple[int, datetime, bool]]:
-    """Return the row, and whether a later period exists; snapshots dated in the future by a wrong clock do not count."""
+    """Return the row, and whether a later period exists; future snapshots of a wrong clock do not count."""
     now: Any = sa.func.statement_timestamp()
     table, other = analytics_snapshots.c, analytics_snapshots.alias().c
     later = sa.exists().where(

@@ -40,7 +40,7 @@ LATELY = sa.text(
     "SELECT (created_at AT TIME ZONE :zone)::date AS day, status, seller_type, count(*) AS ads FROM car_ads "
     "WHERE created_at >= :since AND created_at < :until GROUP BY 1, 2, 3"
 )
-# Ads that are shown were approved, even without a recorded decision. Archived ads count as shown unless they were rejected.
+# Ads that are shown were approved, even without a recorded decision; archived ads were shown unless they were rejected.
 # What operators and the archive change is not a decision.
 FUNNEL = sa.text("""
     WITH submitted AS (
