@@ -124,7 +124,7 @@ def _until_exact(servers: Servers) -> list[Sample]:
         samples.append(done.sample)
         if all(done.statistics[name] == count for name, count in figures.items()):
             return samples
-    raise Wrong(f"deleted views are still counted after {HOURS} hourly runs")
+    raise WorkNotDone(f"deleted views are still counted after {HOURS} hourly runs")
 
 
 def _counted(servers: Servers) -> tuple[Sample, dict[str, int]]:

@@ -53,9 +53,7 @@ def test_snapshot_of_another_version_is_refused_as_table_and_shown_as_json(
     assert json.loads(read.stdout)["payload"] == json.loads(payload)
     if (kind, payload) != ("quick_stats", "{}"):
         assert (shown.returncode, shown.stdout) == (1, "")
-        assert shown.stderr == (
-            "pocketwatch: the snapshot of 2026-03-29 has another form than this version shows; read it with --json\n"
-        )
+        assert shown.stderr == (f"pocketwatch: snapshot {kind} of 2026-03-29: made by another version; use --json\n")
 
 
 async def test_rebuild_reports_a_locked_table(activity: Activity, deliver: Deliver, pocketwatch: Program):

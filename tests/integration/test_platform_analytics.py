@@ -458,7 +458,7 @@ async def test_overview_is_shown_as_tables_and_as_json(market: Market, deliver: 
     read = pocketwatch("analytics", "show", "platform", "--locale", "en", "--json")
 
     assert missing.stderr == (
-        "pocketwatch: there is no snapshot yet; run: pocketwatch trigger analytics.platform --wait\n"
+        "pocketwatch: snapshot platform: not made yet; run: pocketwatch trigger analytics.platform --wait\n"
     )
     assert shown.returncode == 0, shown.stderr
     assert "private seller" not in shown.stdout
@@ -466,5 +466,5 @@ async def test_overview_is_shown_as_tables_and_as_json(market: Market, deliver: 
     assert "Poltava" in shown.stdout
     assert json.loads(read.stdout)["payload"]["overview"]["total_ads"] == {"value": 1, "text": "1"}
     assert pocketwatch("analytics", "show", "plattform").stderr == (
-        'pocketwatch: there is no kind "plattform"; known are quick_stats, platform, daily_report\n'
+        'pocketwatch: kind "plattform": unknown; use quick_stats, platform, daily_report\n'
     )

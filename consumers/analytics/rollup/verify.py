@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,7 +21,8 @@ RANGES = sa.text(f"""
 KNOWN_DAYS = sa.text("SELECT min(day), coalesce(max(day) - min(day) + 1, 0) FROM daily_activity")
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Difference:
     """A figure (`what`) of an id range or a day (`where`), as rolled up and as counted now; None: no row."""
 
     what: str
