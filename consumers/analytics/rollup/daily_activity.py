@@ -1,13 +1,11 @@
 """The roll-up by day of the business time zone: a row belongs to the date that a clock in that zone shows for it."""
 
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.analytics.rollup.id_ranges import DATED, VIEWS_BY_DAY, read_views
+from consumers.analytics.rollup.id_ranges import DATED, VIEWS_BY_DAY
 
 DAY = timedelta(days=1)
 LATE = 3 * DAY  # days that stay open after they are over
@@ -79,13 +77,3 @@ STALE = f"""
 
 def last_closed(now: datetime, zone: str) -> date:
     return now.astimezone(ZoneInfo(zone)).date() - DAY
-
-
-async def replace(
-    connection: AsyncConnection, days: Sequence[date], *, open_from: date, zone: str, now: datetime
-) -> set[date]:
-    """Count these consecutive days, and from `open_from` on the suite's own logs; return the days that have changed."""
-    changed = await read_views(connection, REPLACE, first=days[0], last=days[-1], zone=zone, now=now)
-    opened = {"first": max(days[0], open_from), "last": days[-1], "zone": zone, "decisions": list(DECISIONS)}
-    await connection.execute(REPLACE_ACTIVITY, opened)
-    return set(changed.scalars())

@@ -57,8 +57,11 @@ COUNTED = f"""
 """
 FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until RETURNING segment, day, views")
 COUNT = sa.text(f"INSERT INTO view_counts (segment, day, views) {COUNTED} RETURNING segment, day, views")
-POSITION = sa.text("SELECT CASE WHEN recheck_next < :total THEN recheck_next ELSE 0 END FROM roll_up_state")
-MOVE = sa.text("UPDATE roll_up_state SET recheck_next = :until")
+# Returns where the rolling re-count continues, and moves on; after the last range, to the first.
+ROTATE = sa.text("""
+    UPDATE roll_up_state SET recheck_next = CASE WHEN known.recheck_next + :ranges < :total
+        THEN known.recheck_next + :ranges ELSE 0 END FROM roll_up_state AS known RETURNING known.recheck_next
+""")
 
 
 async def live_from(connection: AsyncConnection) -> int:
@@ -86,11 +89,3 @@ async def count(connection: AsyncConnection, first: int, until: int, *, zone: st
     before = {tuple(row) for row in await connection.execute(FORGET, {"first": first, "until": until})}
     counted = await connection.execute(COUNT, {"first": first, "until": until, "zone": zone})
     return len({number for number, _, _ in before.symmetric_difference(tuple(row) for row in counted)})
-
-
-async def recount(connection: AsyncConnection, total: int, *, zone: str) -> int:
-    """Count the next of so many ranges again, in rotation; return how many had other counts."""
-    first = (await connection.execute(POSITION, {"total": total})).scalar_one()
-    until = min(first + AT_ONCE, total)
-    await connection.execute(MOVE, {"until": until})
-    return await count(connection, first, until, zone=zone)

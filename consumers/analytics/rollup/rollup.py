@@ -98,7 +98,10 @@ class RollUp:
         while stale:
             days = [day for n, day in enumerate(stale[:DAYS_AT_ONCE]) if day == stale[0] + n * daily.DAY]
             async with self._exclusive() as connection:
-                changed = await daily.replace(connection, days, open_from=open_from, zone=self.zone, now=self.now)
+                values = {"first": days[0], "last": days[-1], "zone": self.zone, "now": self.now}
+                changed = set((await id_ranges.read_views(connection, daily.REPLACE, **values)).scalars())
+                opened = {"first": max(days[0], open_from), "decisions": list(daily.DECISIONS)}
+                await connection.execute(daily.REPLACE_ACTIVITY, {**values, **opened})
             self.done["days_rolled_up"] += sum(day >= open_from for day in days)
             self.done["days_corrected"] += sum(day < open_from for day in changed)
             stale = stale[len(days) :]
@@ -111,6 +114,9 @@ class RollUp:
             total = await id_ranges.live_from(connection) // id_ranges.SIZE
         for _ in range(0, min(total, max(SMALLEST_SHARE, total // SHARES + 1)), id_ranges.AT_ONCE):
             async with self._exclusive() as connection:
-                self.done["segments_corrected"] += await id_ranges.recount(connection, total, zone=self.zone)
+                position = {"ranges": id_ranges.AT_ONCE, "total": total}
+                first = (await connection.execute(id_ranges.ROTATE, position)).scalar_one()
+                until = min(first + id_ranges.AT_ONCE, total)
+                self.done["segments_corrected"] += await id_ranges.count(connection, first, until, zone=self.zone)
             if self.should_stop():
                 return
