@@ -335,7 +335,7 @@ analytics_snapshots = sa.Table(
     sa.Index("analytics_snapshots_newest_idx", "kind", sa.text("generated_at DESC")),
 )
 
-# The roll-up: one row a day of the business time zone, replaced as a whole while rows of that day may still come.
+# One row per day of the business time zone, replaced while the day is open.
 daily_activity = sa.Table(
     "daily_activity",
     metadata,
@@ -348,27 +348,29 @@ daily_activity = sa.Table(
     sa.CheckConstraint("views >= 0 AND new_ads >= 0 AND new_users >= 0", name="counts"),
 )
 
-# Views by ranges of their ids, because their table has no index on time: a range that is full is read once.
+# Views by id range, because their table has no index on time: a closed range is read once.
 view_counts = sa.Table(
     "view_counts",
     metadata,
-    sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),  # id / size of a segment
+    sa.Column(
+        "segment", sa.BigInteger, primary_key=True, autoincrement=False
+    ),  # number of the id range: id / segment_size
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("views", sa.BigInteger, nullable=False),
     sa.CheckConstraint("views > 0", name="views"),
 )
 
-# How far the roll-ups are, and under which settings they were made.
+# What the roll-ups hold for, and where the rolling re-count continues.
 roll_up_state = sa.Table(
     "roll_up_state",
     metadata,
     sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
     sa.Column("zone", sa.Text, nullable=False),  # whose days are counted
     sa.Column("segment_size", sa.Integer, nullable=False),  # ids
-    sa.Column("views_mark", sa.Text),  # changes when views are deleted
-    sa.Column("compare_from", sa.BigInteger),  # the first segment that is not compared since then; null: all are
-    sa.Column("recheck_next", sa.BigInteger, nullable=False, server_default="0"),  # segment, in rotation
-    sa.Column("days_mark", sa.Text),  # changes when ads or users are deleted
-    sa.Column("recount_from", sa.Date),  # the first day that is not counted anew since then; null: all are
+    sa.Column("views_mark", sa.Text),  # the file of ad_views, which TRUNCATE replaces
+    sa.Column("compare_from", sa.BigInteger),  # unused
+    sa.Column("recheck_next", sa.BigInteger, nullable=False, server_default="0"),  # id range, in rotation
+    sa.Column("days_mark", sa.Text),  # unused
+    sa.Column("recount_from", sa.Date),  # unused
     sa.CheckConstraint("single", name="single"),  # one row
 )
