@@ -425,7 +425,7 @@ async def test_concurrent_runs_send_one_email_per_reader(activity: Activity, dat
 
 
 async def run_through(database: Database, settings: Settings) -> None:
-    """One message, from its claim to its commit, with nobody who would let only one run at a time."""
+    """Handle one message without the queue, which would let one run at a time."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=JOB)
     await JobExecutor(JOB, job.report_day, database, settings, single_active=False).handle(envelope, DailyReport())
 

@@ -583,15 +583,15 @@ async def test_verify_finds_no_differences(database: Database, settings: Setting
     [
         (
             "UPDATE view_counts SET views = 7 WHERE segment = 1 AND day = '2026-03-29'",
-            Difference("views", "segment 1, 2026-03-29", 7, 1),
+            Difference("views", "id range 1, 2026-03-29", 7, 1),
         ),
         (
             "DELETE FROM view_counts WHERE segment = 1 AND day = '2026-03-29'",
-            Difference("views", "segment 1, 2026-03-29", None, 1),
+            Difference("views", "id range 1, 2026-03-29", None, 1),
         ),
         (
             "INSERT INTO view_counts VALUES (1, '2026-05-05', 3)",
-            Difference("views", "segment 1, 2026-05-05", 3, None),
+            Difference("views", "id range 1, 2026-05-05", 3, None),
         ),
         (
             "UPDATE daily_activity SET new_ads = 5 WHERE day = '2026-03-29'",

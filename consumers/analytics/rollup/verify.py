@@ -48,7 +48,7 @@ async def verify(database: Database, settings: Settings, *, sample: int | None =
     for first, until in ranges:
         async with snapshot(database.begin) as connection:
             rows = await connection.execute(RANGES, {"first": first, "until": until, "zone": zone})
-        differences += [Difference("views", f"segment {row[0]}, {row[1]}", row[2], row[3]) for row in rows]
+        differences += [Difference("views", f"id range {row[0]}, {row[1]}", row[2], row[3]) for row in rows]
     for first, until in days:
         between = {"first": start + first * daily.DAY, "last": start + (until - 1) * daily.DAY}
         async with snapshot(database.begin) as connection:
