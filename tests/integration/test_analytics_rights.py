@@ -59,7 +59,7 @@ async def test_listed_privileges_suffice_for_every_job_and_command(
 
     for handler, tick in (
         (quick_stats.quick_stats, QuickStats()),
-        (overview.survey_platform, PlatformAnalytics()),
+        (overview.build_overview, PlatformAnalytics()),
         (daily_report.report_day, DailyReport()),
         (cleanup.clean_analytics, CleanAnalytics()),
     ):

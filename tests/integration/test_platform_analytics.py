@@ -99,7 +99,7 @@ async def overview_at(moment: datetime, database: Database, settings: Settings, 
     """The payload of a run at this moment."""
     work = transaction("analytics.platform", database, settings, now=moment)
     async with work.session:
-        await overview.survey_platform(PlatformAnalytics(locales=("en",)), work)
+        await overview.build_overview(PlatformAnalytics(locales=("en",)), work)
         await work.session.commit()
     (row,) = activity.rows("SELECT payload FROM analytics_snapshots ORDER BY id DESC LIMIT 1")
     return row["payload"]

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from loguru import logger
 
 from consumers.analytics import queries, quick_stats, snapshots
-from consumers.analytics.overview import queries as overview
+from consumers.analytics.overview import queries as overview_queries
 from consumers.analytics.overview.localized import present
 from consumers.analytics.overview.queries import Window
 from consumers.analytics.rollup import rollup
@@ -24,7 +24,7 @@ LOCALIZE_FAILED = "analytics.localize_failed"
 
 
 @consumer
-async def survey_platform(tick: PlatformAnalytics, job: JobContext) -> None:
+async def build_overview(tick: PlatformAnalytics, job: JobContext) -> None:
     """Mark the run partial if some languages fail.
 
     Raises:
@@ -48,16 +48,16 @@ async def _figures(job: JobContext) -> dict[str, Any]:
     async with snapshot(job.transaction) as connection:
         window = Window(ZoneInfo(zone), job.now)
         front_page = await quick_stats.figures(connection, window.today, zone=zone)
-        found = await overview.collect(connection, window)
+        found = await overview_queries.collect(connection, window)
         views_by_day = await queries.views_by_day(connection, zone=zone)
     by_day = {day: views_by_day[day] for day in window.days}
-    views, ads = front_page.total_views, front_page.total_ads
+    total_views, total_ads = front_page.total_views, front_page.total_ads
     lately = sum(by_day.values())
     return found | {
         "overview": asdict(front_page),
         "views_per_ad": {
-            "all_time": round(views / ads, 2) if ads else None,
-            "lately": round(lately / ads, 2) if ads else None,
+            "all_time": round(total_views / total_ads, 2) if total_ads else None,
+            "lately": round(lately / total_ads, 2) if total_ads else None,
         },
         "lately": found["lately"]
         | {"views": lately, "views_by_day": [{"day": str(day), "views": count} for day, count in by_day.items()]},
