@@ -8,13 +8,11 @@
 Facts are typed and unformatted; templates format dates, numbers and plurals for the recipient's locale.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -50,16 +48,6 @@ def _web_address(text: str) -> str:
     return text
 
 
-def _png(text: str) -> str:
-    try:
-        is_png = base64.b64decode(text, validate=True).startswith(b"\x89PNG\r\n\x1a\n")
-    except binascii.Error:
-        is_png = False
-    if not is_png:
-        raise ValueError("must be a PNG image in base64")
-    return text
-
-
 # Text that users typed is cleaned: an email shows it as one line.
 Title = Annotated[str, Field(max_length=255), AfterValidator(_one_line)]
 Reason = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
@@ -70,8 +58,6 @@ Paragraph = Annotated[str, Field(max_length=10_000), AfterValidator(_paragraph)]
 Link = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
-
-Png = Annotated[str, Field(max_length=60_000), AfterValidator(_png)]
 
 Status = Literal["active", "draft", "pending", "needs_review", "rejected", "blocked", "sold", "archived", "inactive"]
 OtherStatus = Literal["draft", "pending", "needs_review", "blocked", "sold", "archived", "inactive"]
@@ -288,18 +274,20 @@ class ReportGap(_Facts):
     since: date | None = None
 
 
-class ReportChart(_Facts):
-    """A picture that the HTML shows as `cid:<content_id>`; `alt` says its numbers in the reader's language."""
+class ReportDay(_Facts):
+    """A day of the charts; null: unknown."""
 
-    content_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-    alt: Annotated[str, Field(max_length=500), AfterValidator(_is_one_line)]
-    png: Png
+    day: date
+    views: Id | None = None
+    new_ads: Id | None = None
+    new_users: Id | None = None
 
 
 class DailyReport(AnyEmail):
-    """One day of the marketplace; the next report comes soon enough. Its charts are in the reader's language.
+    """One day of the marketplace, for managers.
 
-    `runs`: null where no log knows of them; those that failed come first.
+    `runs`: null if no log has any; failed ones come first. `history`: the days of the charts, the report's own last.
+    `charts`: images in messages of earlier versions, which are ignored.
     """
 
     subscribed: ClassVar[bool] = True
@@ -311,7 +299,8 @@ class DailyReport(AnyEmail):
     rates: Annotated[list[ReportRate], Field(max_length=100)] = []
     runs: Annotated[list[ReportRun], Field(max_length=100)] | None = None
     missing: Annotated[list[ReportGap], Field(max_length=20)] = []
-    charts: Annotated[list[ReportChart], Field(max_length=4)] = []
+    history: Annotated[list[ReportDay], Field(max_length=31)] = []
+    charts: Annotated[list[Any], Field(max_length=4, exclude=True)] = []
 
     def count(self, name: FigureName) -> int | None:
         """One of the figures of the day."""

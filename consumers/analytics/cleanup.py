@@ -9,7 +9,7 @@ from collections import Counter
 from redis.exceptions import RedisError
 
 from consumers.analytics import cache, expiry
-from consumers.analytics.transactions import brief, polite
+from consumers.analytics.transactions import retry_when_busy, short_transaction
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
 from pocketwatch.worker.clock_skew import check_clock_skew
@@ -33,7 +33,7 @@ async def clean_analytics(tick: CleanAnalytics, job: JobContext) -> None:
     check_clock_skew(job)
     done = Counter(dict.fromkeys(STATISTICS, 0))
     job.record(**done)
-    with polite():
+    with retry_when_busy():
         is_over = await clean_snapshots(tick, job, done)
     await clean_cache(tick, job, done)
     job.record(**done)
@@ -45,7 +45,7 @@ async def clean_snapshots(tick: CleanAnalytics, job: JobContext, done: "Counter[
     """Page by page, by id; False when the time was up before the last."""
     position: int | None = 0
     while position is not None:
-        async with brief(job.transaction) as connection:
+        async with short_transaction(job.transaction) as connection:
             gone = await expiry.delete_expired(connection, now=job.now, after=position, size=PAGE, dry_run=tick.dry_run)
             done["snapshots_kept_as_newest"] = await expiry.kept(connection, now=job.now)
         done["snapshots_deleted"] += gone.count

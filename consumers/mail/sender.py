@@ -65,7 +65,7 @@ class EmailSender:
                 message_id=message_id,
                 date=utc_now(),
                 unsubscribe_url=unsubscribe_url,
-                attachments=images.of(email),
+                attachments=await images.load(email, rendered.locale),
             )
         except ValueError as error:
             return rejected_locally("refused", "mail", str(error))

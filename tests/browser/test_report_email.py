@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from consumers.analytics.report.daily_report import letter_of
+from consumers.analytics.report.daily_report import email_of
 from consumers.analytics.report.figures import Report
 from consumers.mail.compose import images
 from consumers.mail.compose.rendering import EmailRenderer
@@ -92,8 +92,9 @@ def written(renderer: EmailRenderer) -> Written:
     """Render the HTML of a report, with inlined images."""
 
     def write(report: Report, locale: str) -> str:
-        email = letter_of(report, locale)
-        return images.inlined(renderer.render(email, locale, unsubscribe_url=UNSUBSCRIBE).html, email)
+        email = email_of(report)
+        html = renderer.render(email, locale, unsubscribe_url=UNSUBSCRIBE).html
+        return images.inline(html, images.images_of(email, locale))
 
     return write
 

@@ -193,7 +193,7 @@ async def test_a_roll_up_is_never_cleaned(deliver: Deliver, activity: Activity):
     await deliver(CleanAnalytics())
 
     assert len(activity.rows("SELECT * FROM daily_activity")) == 1
-    assert activity.segments() == [(0, "2001-01-01", 5)]
+    assert activity.view_counts() == [(0, "2001-01-01", 5)]
 
 
 async def test_the_same_run_twice_finds_nothing_the_second_time(deliver: Deliver, activity: Activity):

@@ -27,7 +27,9 @@ def _write(folder: Path, renderer: EmailRenderer, email: Email, locale: str) -> 
     rendered = renderer.render(email, locale, unsubscribe_url=unsubscribe_url)
     stem = f"{email.name}.{locale}"
     (folder / f"{stem}.txt").write_text(f"{rendered.subject}\n\n{rendered.text}", encoding="utf-8")
-    (folder / f"{stem}.html").write_text(images.inlined(rendered.html, email), encoding="utf-8")
+    (folder / f"{stem}.html").write_text(
+        images.inline(rendered.html, images.images_of(email, rendered.locale)), encoding="utf-8"
+    )
     (folder / f"{stem}.eml").write_bytes(_message(email, rendered, stem, unsubscribe_url))
     return {"name": email.name, "locale": locale, "stem": stem, "subject": rendered.subject}
 
@@ -40,5 +42,5 @@ def _message(email: Email, rendered: RenderedEmail, stem: str, unsubscribe_url: 
         message_id=message_id(stem, "cars.example"),
         date=samples.AT,
         unsubscribe_url=unsubscribe_url,
-        attachments=images.of(email),
+        attachments=images.images_of(email, rendered.locale),
     )

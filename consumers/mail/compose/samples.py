@@ -20,7 +20,7 @@ from schemas.emails import (
     ManagerMaxAttempts,
     ManagerReviewRequired,
     Plain,
-    ReportChart,
+    ReportDay,
     ReportFigure,
     ReportGap,
     ReportRate,
@@ -37,13 +37,6 @@ AD, TITLE, OWNER = 4711, "Toyota Camry 2019", 128
 PAGE, ADMIN = f"https://cars.example/ads/{AD}", f"https://cars.example/admin/ads/{AD}"
 PHONE = "У тексті є номер телефону: покупці бачать його на сторінці оголошення й так"
 PRICE = "Ціна 1 USD не схожа на справжню"
-# Meaningless bars: the real charts are drawn by analytics.
-PICTURE = (
-    "iVBORw0KGgoAAAANSUhEUgAAAjAAAAB4AQMAAADWq1oEAAAABlBMVEXp7fMaX7QwJVkKAAAAqklEQVR42u2XwQ3DIBAEL8kjz5RA"
-    "KS7NLi2luIQ884hYvyxFloNRhAGbmQKG44AFzAAAAKBBpJeZmV3T6NDUonHy9CaWTp+A5iY9M0/qLg3HbPF35YmruUjjH5o54jL2"
-    "JmLIwiu12PF5q9nKpmPlTeSOP2+IPqTmL5iVbGro8nXyvCjCmvjArWlSwadP9SvV671zNT9HaOgwrMc/Xw80aNCgQYMGza4agIJM"
-    "zTsyRr2vPrAAAAAASUVORK5CYII="
-)
 
 
 def _item(kind: DigestKind, number: int, title: str) -> DigestItem:
@@ -125,7 +118,15 @@ SAMPLES: tuple[Email, ...] = (
             ReportRun(job="cleanup.tokens", runs=1, seconds=2.1),
         ],
         missing=[ReportGap(what="rates", names=["PLN", "GBP"])],
-        charts=[ReportChart(content_id="views", alt="Перегляди: 12 345 (19 листопада)", png=PICTURE)],
+        history=[
+            ReportDay(
+                day=date(2026, 11, 19) - timedelta(days=back),
+                views=12_345 + 97 * back - 1_900 * (back % 7 in (4, 5)),
+                new_ads=310 + 3 * (back % 5),
+                new_users=84 - back % 9,
+            )
+            for back in range(27, -1, -1)
+        ],
     ),
     Plain(
         occurred_at=AT,
