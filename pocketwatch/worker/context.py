@@ -25,6 +25,7 @@ from pocketwatch.worker.batcher import (
     Batcher,
     Item,
 )
+from pocketwatch.worker.paged_job import PagedJob
 from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
@@ -153,7 +154,7 @@ class SideEffectContext(EventContext):
         return await self._gathering.ask(act, item)
 
 
-class JobContext(EventContext):
+class JobContext(EventContext, PagedJob):
     """The work of a job that runs alone, with a session of its own.
 
     `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work
@@ -161,11 +162,18 @@ class JobContext(EventContext):
     """
 
     def __init__(
-        self, run: run_log.Run, now: datetime, *, database: Database, settings: Settings, stopping: Callable[[], bool]
+        self,
+        run: run_log.Run,
+        now: datetime,
+        *,
+        database: Database,
+        settings: Settings,
+        stopping: Callable[[], bool],
+        message: Message | None = None,
     ) -> None:
         self.session: AsyncSession = database.session()
         super().__init__(run.envelope, now, DirectLoader(self.session))
-        self.settings = settings
+        self.message, self.settings = message, settings
         self._run, self._database, self._stopping = run, database, stopping
         self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
         self._reported = time.monotonic()

@@ -45,7 +45,9 @@ class JobExecutor:
         now = await self._start(run)
         if now is None:
             return "repeated"
-        work = JobContext(run, now, database=self.database, settings=self.settings, stopping=self.stopping)
+        work = JobContext(
+            run, now, database=self.database, settings=self.settings, stopping=self.stopping, message=message
+        )
         async with work.session:
             await self.handler(message, work)
             return await self._commit(work, run)

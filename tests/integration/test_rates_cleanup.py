@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from consumers.rates import cleanup as job
 from consumers.rates import queries
 from pocketwatch.broker.publisher import Publisher
+from pocketwatch.worker import paged_job
 from publishers import trigger
 from schemas.ticks import CleanRates
 from tests.fixtures.banks import StoredRates
@@ -67,7 +67,7 @@ async def test_a_rate_goes_only_when_both_its_day_and_its_fetching_are_past(deli
 def test_the_day_before_which_rates_are_old_is_one_of_kyiv():
     late_evening = datetime(2026, 8, 1, 22, 30, tzinfo=UTC)
 
-    assert queries.old_rates(late_evening, kept=[]).limits["before_day"] == date(2026, 8, 2)
+    assert queries.old_rates(late_evening, keep=[]).parameters["before_day"] == date(2026, 8, 2)
 
 
 async def test_the_newest_is_so_by_its_day_and_not_by_its_id(deliver: Deliver, rates: StoredRates):
@@ -148,7 +148,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
     for days in range(40, 52):
         rates.add("USD", days_old=days)
         rates.add_log(days_old=days)
-    monkeypatch.setattr(job, "PAGE", 5)
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 5)
 
     async with consume(time_budget=timedelta(0)):
         await trigger.publish(publisher, CleanRates())
@@ -169,14 +169,14 @@ async def test_a_dry_run_out_of_time_says_so_and_does_not_go_round_in_circles(
 ):
     for days in range(40, 52):
         rates.add("USD", days_old=days)
-    monkeypatch.setattr(job, "PAGE", 5)
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 5)
 
     async with consume(time_budget=timedelta(0)):
         sent = await trigger.publish(publisher, CleanRates(dry_run=True))
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "partial"
-    assert "give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)" in row["error"]
+    assert row["error"] == "time budget 0:00:00: exhausted before the end; raise POCKETWATCH_TIME_BUDGET"
     assert "continued_by" not in row["statistics"]
 
 
