@@ -19,15 +19,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
+from pocketwatch.jober.context import JobContext
 
-from consumers.maintenance.purge_logs import purge_logs
+from consumers.maintenance.purge.purge_logs import purge_logs
 from consumers.maintenance.retention import RULES
 from pocketwatch import settings
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.worker.context import JobContext
 from schemas.envelope import Envelope
 from schemas.ticks import PurgeLogs
 
@@ -45,7 +45,7 @@ FILL = {
         "FROM generate_series(1, {all}) n"
     ),
     "update_logs": (
-        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, statistics, worker) "
+        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, statistics, jober) "
         "SELECT 'moderation.review', gen_random_uuid(), 'event', {moment}, {moment}, 'succeeded', '{{\"n\": 1}}', 'a' "
         "FROM generate_series(1, {all}) n"
     ),
@@ -54,8 +54,6 @@ FILL = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run took."""
-
     deleted: int
     seconds: float
     added: float  # MB of resident memory at its peak, above what the process needed before
@@ -118,11 +116,11 @@ async def _one(url: str) -> Figures:
         await connection.exec_driver_sql("SELECT 1")
     envelope = Envelope(message_id="a", correlation_id="a", exchange="ticks", routing_key="maintenance.purge_logs")
     run_of = Run("maintenance.purge_logs", envelope)
-    work = JobContext(run_of, datetime.now(UTC), database=database, settings=loaded, stopping=lambda: False)
+    job = JobContext(run_of, datetime.now(UTC), database=database, settings=loaded, stopping=lambda: False)
     before, began = _memory("VmRSS"), time.perf_counter()
-    await purge_logs(PurgeLogs(), work)
+    await purge_logs(PurgeLogs(), job)
     seconds = time.perf_counter() - began
-    deleted = sum(work.statistics[rule.statistic] for rule in RULES)
+    deleted = sum(job.statistics[rule.statistic] for rule in RULES)
     await database.close()
     return Figures(deleted, seconds, _memory("VmHWM") - before)
 

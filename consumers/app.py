@@ -13,7 +13,9 @@ from consumers.cleanup.files import log_files, media, static_files
 from consumers.cleanup.sessions import sessions
 from consumers.cleanup.tokens import tokens
 from consumers.mail import delivery, digest, unsubscribe
-from consumers.maintenance import archive_ads, purge_logs, vacuum
+from consumers.maintenance.archive import archive_ads
+from consumers.maintenance.purge import purge_logs
+from consumers.maintenance.vacuum import vacuum
 from consumers.moderation.notices import managers, owners
 from consumers.moderation.review import review
 from consumers.rates import cleanup as rates_cleanup

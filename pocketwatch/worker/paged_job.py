@@ -188,7 +188,7 @@ class PagedJob(ABC):
 
 @contextmanager
 def retry_when_busy(what: str) -> Iterator[None]:
-    """Try again in five minutes what met a lock or the time limit of a page.
+    """Try again in five minutes when a lock or the time limit of a page was met.
 
     Raises:
         RetryLater: naming `what`.
@@ -199,4 +199,4 @@ def retry_when_busy(what: str) -> Iterator[None]:
         reason = BUSY.get(sqlstate(error) or "")
         if reason is None:
             raise
-        raise RetryLater(f"{what}: {reason}; tried again later", after=RETRY_AFTER) from error
+        raise RetryLater(f"{what}: {reason}", after=RETRY_AFTER) from error

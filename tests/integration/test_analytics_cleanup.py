@@ -108,7 +108,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
     for age in range(5, 12):
         add(activity, age=age, left=-1)
 
-    first = transaction(JOB, database, settings, stopping=lambda: True)
+    first = transaction(JOB, database, settings, stopping=lambda: True, message=CleanAnalytics())
     await job.clean_analytics(CleanAnalytics(), first)
     second = transaction(JOB, database, settings)
     await job.clean_analytics(CleanAnalytics(), second)
@@ -129,8 +129,9 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     sessions.redis.set(f"{PREFIX}platform", cached("platform", hours=1))
     before, keys = ids(activity), sessions.everything()
 
-    dry, real = (transaction(JOB, database, settings) for _ in range(2))
-    await job.clean_analytics(CleanAnalytics(dry_run=True), dry)
+    tick = CleanAnalytics(dry_run=True)
+    dry, real = transaction(JOB, database, settings, message=tick), transaction(JOB, database, settings)
+    await job.clean_analytics(tick, dry)
     unchanged = ids(activity) == before and sessions.everything() == keys
     await job.clean_analytics(CleanAnalytics(), real)
 
@@ -217,7 +218,7 @@ async def test_redis_that_is_away_is_told_and_keeps_no_row_from_going(
 
     assert work.status == "partial"
     assert work.reason
-    assert work.reason.startswith("the cache was not looked at: Redis at 127.0.0.1:1/0 does not answer")
+    assert work.reason.startswith("cache: not cleaned; Redis at 127.0.0.1:1/0 does not answer")
     assert ids(activity) == {kept}
 
 

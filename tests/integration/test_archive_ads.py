@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.maintenance import archive_ads as job
+from consumers.maintenance.archive import archive_ads as job
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
@@ -158,7 +158,7 @@ async def test_a_limit_stops_the_run_and_the_next_one_goes_on(deliver: Deliver, 
     rest = await deliver(ArchiveAds(max_archived=3))
 
     assert row["status"] == "partial"
-    assert row["error"] == "stopped at its limit of 3 ads (max_archived); the next run goes on"
+    assert row["error"] == "max_archived 3: limit reached; the next run continues"
     assert row["statistics"]["sold_archived"] == 3
     assert (rest["status"], rest["statistics"]["sold_archived"]) == ("succeeded", 2)
 
@@ -240,14 +240,14 @@ async def test_an_edit_between_looking_and_archiving_wins(
     database: Database, settings: Settings, ads: Ads, monkeypatch: pytest.MonkeyPatch, edit: str
 ):
     edited, other = ads.add("sold", updated=300, count=2)
-    archive = job.archiving.archive_ads
+    archive = job.queries.archive_ads
 
     async def edit_first(*arguments: Any, **more: Any) -> list[str]:
         with psycopg.connect(ads.database_url) as editor:
             editor.execute(f"UPDATE car_ads SET {edit} WHERE id = %s".encode(), [edited])
         return await archive(*arguments, **more)
 
-    monkeypatch.setattr(job.archiving, "archive_ads", edit_first)
+    monkeypatch.setattr(job.queries, "archive_ads", edit_first)
     work = transaction(JOB, database, settings)
     await job.archive_ads(ArchiveAds(), work)
 
@@ -278,7 +278,7 @@ async def test_a_locked_table_is_waited_for_only_briefly_and_tried_again_later(
         row = await deliver(ArchiveAds())
 
     assert (row["status"], row["attempt"]) == ("skipped", 1)
-    assert row["error"] == "car_ads or moderation_decisions is locked by somebody else"
+    assert row["error"] == "car_ads or moderation_decisions: locked by another session"
     assert ads.statuses() == {sold: "sold"}
 
 

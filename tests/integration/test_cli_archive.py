@@ -51,11 +51,11 @@ async def test_what_cannot_be_brought_back_is_told(pocketwatch: Program, deliver
         manager.execute("UPDATE car_ads SET status = 'archived' WHERE id = %s", [twice])
 
     for arguments, words in {
-        ("4711",): "there is no ad 4711",
-        (str(active),): f'ad {active} is not archived but "active", so there is nothing to bring back',
-        (str(foreign),): f"ad {foreign} was not archived by the suite but by somebody else; change it on the platform",
-        (str(twice),): f"ad {twice} was not archived by the suite but by somebody else; change it on the platform",
-        (str(active), "--reason", " "): "--reason must say something",
+        ("4711",): "ad 4711: not found",
+        (str(active),): f'ad {active}: not archived but "active"; there is nothing to restore',
+        (str(foreign),): f"ad {foreign}: not archived by the suite; change its status on the platform",
+        (str(twice),): f"ad {twice}: not archived by the suite; change its status on the platform",
+        (str(active), "--reason", " "): "--reason: empty; say why the ad is restored",
     }.items():
         done = pocketwatch("archive", "restore", *arguments)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"pocketwatch: {words}\n")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from consumers.cleanup.files import sweep
+from consumers.cleanup.files.counters import SweepCounters
+from consumers.cleanup.files.deleter import BATCH_FILES
 from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Files
@@ -73,7 +75,7 @@ async def test_a_missing_root_fails_clearly_and_is_tried_again(deliver: Deliver,
     row = await deliver(CleanMedia())
 
     assert (row["status"], row["attempt"]) == ("failed", 1)
-    assert row["error"] == f'the root "{media}" is missing; is its disk mounted?'
+    assert row["error"] == f'root "{media}": missing; is its disk mounted?'
 
 
 async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
@@ -84,7 +86,7 @@ async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_pa
     row = await deliver(CleanMedia())
 
     assert row["status"] == "failed"
-    assert "is a symbolic link or no folder" in row["error"]
+    assert "a symbolic link or not a folder" in row["error"]
     assert left(tmp_path / "elsewhere") == {"old"}
 
 
@@ -134,14 +136,14 @@ async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
 async def test_a_run_out_of_time_hands_the_rest_on(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for n in range(3 * sweep.PARCEL_FILES):
+    for n in range(3 * BATCH_FILES):
         put(media / f"{n}", days_old=30)
     survey = Sweep.survey
 
-    def survey_then_run_out(self: Sweep) -> sweep.Figures:
-        figures = survey(replace(self, stop=lambda: False))
+    def survey_then_run_out(self: Sweep) -> SweepCounters:
+        counters = survey(replace(self, stop=lambda: False))
         monkeypatch.setattr(Sweep, "survey", survey)
-        return figures
+        return counters
 
     monkeypatch.setattr(Sweep, "survey", survey_then_run_out)
     async with consume(time_budget=timedelta(0)):
@@ -150,7 +152,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
         rest = await runs.over(f"{sent.message_id}.1")
 
     assert row["statistics"]["continued_by"] == f"{sent.message_id}.1"
-    assert row["statistics"]["files_deleted"] == 3 * sweep.PARCEL_FILES - len(left(media)) == sweep.PARCEL_FILES
+    assert row["statistics"]["files_deleted"] == 3 * BATCH_FILES - len(left(media)) == BATCH_FILES
     assert rest["status"] == "partial"
 
 
@@ -164,9 +166,7 @@ async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_
         row = await runs.over(sent.message_id)
 
     assert (row["status"], row["statistics"]["files_deleted"]) == ("partial", 0)
-    assert row["error"] == (
-        "its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)"
-    )
+    assert row["error"] == "time budget 0:00:00: exhausted before the end; raise POCKETWATCH_TIME_BUDGET"
     assert left(media) == {"old"}
 
 
@@ -176,4 +176,4 @@ async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Con
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "dead"
-    assert row["error"] == "POCKETWATCH_MEDIA_ROOT is not set, so there is nothing that may be cleaned"
+    assert row["error"] == "POCKETWATCH_MEDIA_ROOT: not set; set it to the folder to clean"

@@ -4,37 +4,36 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 
 from consumers.cleanup.sessions import redis_store
 from consumers.cleanup.sessions import sessions as job
-from consumers.cleanup.sessions.keys import Rule, pointer
+from consumers.cleanup.sessions.keys import ExpiryRule, pointer
 from consumers.cleanup.sessions.redis_store import (
     HAS_TTL,
     PER_SCRIPT,
     VANISHED,
-    Store,
+    SessionStore,
 )
 from pocketwatch import settings as reading
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
-from pocketwatch.storage.run_log import Run
-from pocketwatch.worker import context
+from pocketwatch.worker import clock_skew, context
 from pocketwatch.worker.context import JobContext
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.ticks import CleanSessions
 from tests.fixtures.sessions import DATABASE, Sessions, iso
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
 from tests.fixtures.tokens import days_ago
+from tests.support.alone import transaction
 from tests.support.waiting import eventually
 
-NOTHING = dict.fromkeys(job.Tally.NAMES, 0)
+JOB = "cleanup.sessions"
+NOTHING = dict.fromkeys(job.STATISTICS, 0)
 DEFAULTS = reading.Sessions().key_patterns
 
 
@@ -152,11 +151,12 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
 @pytest.mark.parametrize(("seconds", "goes"), [(-1, True), (1, False)])
 @pytest.mark.parametrize("days", [1, 30])
 async def test_a_second_decides(database: Database, settings: Settings, sessions: Sessions, seconds, goes, days):
-    one = transaction(database, settings)
+    tick = CleanSessions(retention_days=days, dry_run=True)
+    one = transaction(JOB, database, settings, message=tick)
     expires = one.now - timedelta(days=days) + timedelta(seconds=seconds)
     sessions.add("session:t", expires=expires)
 
-    await job.clean_sessions(CleanSessions(retention_days=days, dry_run=True), one)
+    await job.clean_sessions(tick, one)
 
     assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if goes else (0, 1))
 
@@ -203,7 +203,7 @@ async def test_a_foolish_pattern_that_got_in_nevertheless_still_touches_no_user(
     for key in ("user:1", "user:email:a@example.org", "user:account:by-user-id:1", "user:session:t"):
         sessions.add(key, expires=days_ago(400))
     foolish = reading.Sessions.model_construct(key_patterns=("user:*", "*"))
-    one = transaction(database, settings.model_copy(update={"sessions": foolish}))
+    one = transaction(JOB, database, settings.model_copy(update={"sessions": foolish}))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -258,7 +258,7 @@ async def test_keys_are_any_bytes(deliver: Deliver, sessions: Sessions):
 async def test_lists_of_session_ids_have_no_expiry_and_stay(database: Database, settings: Settings, sessions: Sessions):
     sessions.redis.rpush("session-ids:by-user-id:1", "gone", "t")
     sessions.add("session:t", expires=days_ago(40))
-    one = transaction(database, with_patterns(settings, "session:*", "session-ids:*"))
+    one = transaction(JOB, database, with_patterns(settings, "session:*", "session-ids:*"))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -273,7 +273,7 @@ async def test_a_prefix_before_every_key_is_found_again_for_what_pointers_name(
         sessions.redis.set(f"base:user:session:by-user-id:{name}", f"user:session:{name}")
     sessions.add("base:user:session:there", expires=days_ago(-1))
     sessions.add("base:user:1", expires=days_ago(400))
-    one = transaction(database, with_patterns(settings, "base:user:session:*"))
+    one = transaction(JOB, database, with_patterns(settings, "base:user:session:*"))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -286,7 +286,7 @@ async def test_a_key_that_several_patterns_match_is_counted_once(
 ):
     fill(sessions)
     patterns = ("user:session:by-user-id:*", "user:session:ol*", "user:session:*")
-    one = transaction(database, with_patterns(settings, *patterns))
+    one = transaction(JOB, database, with_patterns(settings, *patterns))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -324,20 +324,20 @@ async def test_many_keys_are_cleaned_page_by_page(deliver: Deliver, sessions: Se
 
 @pytest.fixture
 async def store(redis_url: str) -> Any:
-    async with connected(redis_url) as client, Store(client) as opened:
+    async with connected(redis_url) as client, SessionStore(client) as opened:
         yield opened
 
 
-RULE = Rule.of(datetime.now(UTC), timedelta(days=30))
+RULE = ExpiryRule.of(datetime.now(UTC), timedelta(days=30))
 
 
 async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
-    store: Store, sessions: Sessions, client: Redis
+    store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [b"session:renewed", b"session:given-a-ttl", b"session:deleted", b"session:now-a-hash", b"session:untouched"]
     for key in keys:
         sessions.add(key, expires=days_ago(40))
-    changes = [RULE.change(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+    changes = [RULE.change(key, found) for key, found in zip(keys, await store.read(keys), strict=True)]
 
     await client.set(keys[0], json.dumps({"expires": iso(days_ago(-30))}))
     await client.expire(keys[1], 1000)
@@ -351,10 +351,10 @@ async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
 
 
 async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
-    store: Store, sessions: Sessions, client: Redis
+    store: SessionStore, sessions: Sessions, client: Redis
 ):
     sessions.redis.hset("session:t", mapping={"sessionToken": "t", "expires": iso(days_ago(40))})
-    (found,) = await store.look([b"session:t"])
+    (found,) = await store.read([b"session:t"])
     change = RULE.change(b"session:t", found)
     assert change is not None
 
@@ -365,12 +365,12 @@ async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
 
 
 async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
-    store: Store, sessions: Sessions, client: Redis
+    store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [b"session:longer", b"session:renewed"]
     for key in keys:
         sessions.add(key, expires=days_ago(10))
-    changes = [RULE.change(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+    changes = [RULE.change(key, found) for key, found in zip(keys, await store.read(keys), strict=True)]
 
     await client.expire(keys[0], 10**8)
     await client.set(keys[1], json.dumps({"expires": iso(days_ago(-300))}))
@@ -382,12 +382,12 @@ async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
 
 
 async def test_a_pointer_goes_only_if_it_still_says_the_same_and_its_target_is_still_gone(
-    store: Store, sessions: Sessions, client: Redis
+    store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [f"user:session:by-user-id:{name}".encode() for name in ("rewritten", "back", "dangling")]
     for key in keys:
         sessions.redis.set(key, b"user:session:" + key[-4:])
-    pointers = [pointer(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+    pointers = [pointer(key, found) for key, found in zip(keys, await store.read(keys), strict=True)]
 
     await client.set(keys[0], "user:session:of-a-new-login")
     await client.set(b"user:session:" + keys[1][-4:], "{}")
@@ -430,7 +430,7 @@ async def test_logins_during_the_run_lose_neither_their_sessions_nor_their_point
 
 
 async def test_keys_that_scan_repeats_when_the_table_shrinks_are_seen_once(
-    store: Store, sessions: Sessions, client: Redis, monkeypatch
+    store: SessionStore, sessions: Sessions, client: Redis, monkeypatch
 ):
     """Redis repeats a key in about every fourth of these rounds: what `RECENT_PAGES` is for."""
     monkeypatch.setattr(redis_store, "PAGE", 10)
@@ -490,7 +490,7 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
         sessions.redis.set(f"user:session:by-user-id:{number}", f"user:session:{number}")
     sessions.add("session:live", expires=days_ago(-1))
 
-    first, second = transaction(database, settings), transaction(database, settings)
+    first, second = (transaction(JOB, database, settings) for _ in range(2))
     await asyncio.gather(job.clean_sessions(CleanSessions(), first), job.clean_sessions(CleanSessions(), second))
 
     assert sessions.keys() == {b"session:live"}
@@ -498,10 +498,10 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
         assert first.statistics[name] + second.statistics[name] == total
 
 
-async def test_a_key_that_is_gone_or_has_a_time_to_live_is_told_from_others(store: Store, sessions: Sessions):
+async def test_a_key_that_is_gone_or_has_a_time_to_live_is_told_from_others(store: SessionStore, sessions: Sessions):
     sessions.redis.set("session:t", "x", ex=1000)
 
-    assert await store.look([b"session:t", b"session:gone"]) == [HAS_TTL, VANISHED]
+    assert await store.read([b"session:t", b"session:gone"]) == [HAS_TTL, VANISHED]
 
 
 # ---- Time, settings and servers
@@ -541,9 +541,7 @@ async def test_a_run_that_would_get_no_further_does_not_go_round_in_circles(
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "partial"
-    assert row["error"] == (
-        "its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)"
-    )
+    assert row["error"] == "time budget 0:00:00: exhausted before the end; raise POCKETWATCH_TIME_BUDGET"
     assert 0 < totals(row)["scanned"] < 6000
 
 
@@ -553,7 +551,7 @@ def elsewhere(settings: Settings, database: Database) -> Any:
 
     async def run(url: str | None) -> JobContext:
         servers = settings.servers.model_copy(update={"redis_url": url})
-        one = transaction(database, settings.model_copy(update={"servers": servers}))
+        one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
         await job.clean_sessions(CleanSessions(), one)
         return one
 
@@ -563,7 +561,7 @@ def elsewhere(settings: Settings, database: Database) -> Any:
 async def test_without_a_redis_the_run_is_skipped_and_says_why(elsewhere: Any):
     one = await elsewhere(None)
 
-    assert (one.status, one.reason) == ("skipped", "REDIS_URL is not set, so there are no sessions to look at")
+    assert (one.status, one.reason) == ("skipped", "REDIS_URL: not set; there are no sessions to clean")
     assert one.statistics == NOTHING | {"patterns": dict.fromkeys(DEFAULTS, NOTHING)}
 
 
@@ -580,8 +578,8 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("which", "words"),
     [
-        ("wrong password", "refuses us: invalid username-password pair"),
-        ("no password", "refuses us: Authentication required"),
+        ("wrong password", "refuses the login: invalid username-password pair"),
+        ("no password", "refuses the login: Authentication required"),
         ("nobody", "Redis at 127.0.0.1:1/0 does not answer: "),
     ],
 )
@@ -603,7 +601,7 @@ async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, red
     sessions.add("session:t", expires=days_ago(40))
     sessions.redis.replicaof("127.0.0.1", "1")
     try:
-        with pytest.raises(Exception, match="is a read-only replica; REDIS_URL must name the primary"):
+        with pytest.raises(Exception, match="is a read-only replica; set REDIS_URL to the primary"):
             await elsewhere(redis_url)
     finally:
         sessions.redis.replicaof("NO", "ONE")
@@ -613,13 +611,13 @@ async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, red
 
 async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, sessions: Sessions):
     sessions.add("session:t", expires=days_ago(40))
-    one = transaction(database, settings)
+    one = transaction(JOB, database, settings)
     one.now += timedelta(hours=2)
 
     with pytest.raises(Exception, match="nothing was changed, set the clocks"):
         await job.clean_sessions(CleanSessions(), one)
     with pytest.raises(Exception, match=r"Redis says .* nothing was changed, set the clocks"):
-        job.check_clock_of(one, datetime.now(UTC).timestamp())
+        clock_skew.check(one.now, datetime.now(UTC), of="Redis")
 
     assert sessions.keys() == {b"session:t"}
 
@@ -630,7 +628,7 @@ def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_ur
 
     (found,) = [finding for finding in json.loads(done.stdout) if finding["subject"].lower() == "redis"]
     assert found["result"] == "problem"
-    assert ("refuses us" if which == "wrong password" else "does not answer") in found["detail"]
+    assert ("refuses the login" if which == "wrong password" else "does not answer") in found["detail"]
     assert "not-the-password" not in done.stdout + done.stderr
 
 
@@ -654,9 +652,3 @@ def job_consumed(settings: Settings) -> Any:
 def with_patterns(settings: Settings, *patterns: str) -> Settings:
     chosen = reading.Sessions(POCKETWATCH_SESSION_KEY_PATTERNS=patterns)  # type: ignore[call-arg]
     return settings.model_copy(update={"sessions": chosen})
-
-
-def transaction(database: Database, settings: Settings) -> JobContext:
-    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.sessions")
-    run = Run("cleanup.sessions", envelope)
-    return JobContext(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

@@ -129,7 +129,7 @@ async def test_without_a_manifest_nothing_goes_and_the_run_is_tried_again(
     row = await deliver(CleanStaticFiles())
 
     assert (row["status"], left(static)) == ("failed", before)
-    assert f'the manifest "{static}/staticfiles.json" is missing' in row["error"]
+    assert f'manifest "{static}/staticfiles.json": missing' in row["error"]
 
 
 async def test_with_a_manifest_of_another_kind_nothing_goes_and_the_run_is_given_up(
@@ -143,7 +143,7 @@ async def test_with_a_manifest_of_another_kind_nothing_goes_and_the_run_is_given
     row = await deliver(CleanStaticFiles())
 
     assert (row["status"], left(static)) == ("dead", before)
-    assert f'the manifest "{static}/staticfiles.json" is of version "9"' in row["error"]
+    assert f'manifest "{static}/staticfiles.json": version "9"' in row["error"]
 
 
 async def test_a_missing_root_is_tried_again(deliver: Deliver, static: Path):
@@ -151,7 +151,7 @@ async def test_a_missing_root_is_tried_again(deliver: Deliver, static: Path):
 
     row = await deliver(CleanStaticFiles())
 
-    assert (row["status"], row["error"]) == ("failed", f'the root "{static}" is missing; is its disk mounted?')
+    assert (row["status"], row["error"]) == ("failed", f'root "{static}": missing; is its disk mounted?')
 
 
 async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Consume, publisher: Publisher, runs: Runs):
@@ -160,7 +160,7 @@ async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Con
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "dead"
-    assert row["error"] == "POCKETWATCH_STATIC_ROOT is not set, so there is nothing that may be cleaned"
+    assert row["error"] == "POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean"
 
 
 async def test_what_cannot_be_deleted_makes_the_run_partial(

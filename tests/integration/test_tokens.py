@@ -1,9 +1,8 @@
 """cleanup.tokens on the tables that simplejwt's own migrations make, with tokens that it has issued."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -12,16 +11,15 @@ from consumers.cleanup.tokens import tokens as job
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.run_log import Run
 from pocketwatch.worker import context
-from pocketwatch.worker.context import JobContext
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
 from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.fixtures.tokens import Tokens, a_token, days_ago
+from tests.support.alone import transaction
 from tests.support.waiting import eventually
 
+JOB = "cleanup.tokens"
 EXPIRED = {"count": 5, "issued_days_ago": 70, "blacklist": 2}  # 40 days ago
 WITHIN_MARGIN = {"count": 4, "issued_days_ago": 40, "blacklist": 1}  # 10 days ago
 VALID = {"count": 3, "issued_days_ago": 1, "blacklist": 3}
@@ -138,7 +136,7 @@ async def test_a_limit_stops_the_run_and_says_so(
     row = await deliver(CleanTokens(max_deleted=3))
 
     assert row["status"] == "partial"
-    assert row["error"] == "stopped at its limit of 3 tokens (max_deleted); the next run goes on"
+    assert row["error"] == "max_deleted 3: limit reached; the next run continues"
     assert row["statistics"]["outstanding_deleted"] == 3
     assert tokens.counts()[0] == 2
 
@@ -211,7 +209,7 @@ async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, mon
 async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, tokens: Tokens):
     tokens.issue({"count": 300, "issued_days_ago": 70, "blacklist": 100}, VALID)
 
-    first, second = transaction(database, settings), transaction(database, settings)
+    first, second = (transaction(JOB, database, settings) for _ in range(2))
     await asyncio.gather(job.clean_tokens(CleanTokens(), first), job.clean_tokens(CleanTokens(), second))
 
     assert tokens.counts() == (3, 3)
@@ -260,9 +258,3 @@ async def test_a_token_that_is_blacklisted_just_then_leaves_no_orphan(deliver: D
 
     assert row["status"] == "succeeded"
     assert tokens.counts() == (0, 0)
-
-
-def transaction(database: Database, settings: Settings) -> JobContext:
-    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.tokens")
-    run = Run("cleanup.tokens", envelope)
-    return JobContext(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

@@ -11,8 +11,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from consumers.maintenance import vacuum as job
-from consumers.maintenance.queries import vacuuming
+from consumers.maintenance.vacuum import queries
+from consumers.maintenance.vacuum import vacuum as job
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -22,7 +22,7 @@ from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.support.alone import transaction
 
 JOB = "maintenance.vacuum"
-NOTHING = dict.fromkeys(job.FIGURES, 0) | {"tables": {}}
+NOTHING = dict.fromkeys(job.STATISTICS, 0) | {"tables": {}}
 KEYS = {"bytes_before", "bytes_after", "dead_tuples_before", "dead_tuples_after"}
 
 
@@ -42,8 +42,8 @@ class Churn:
             connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
             rows = f"INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series(1, {dead + live}) AS n"
             connection.execute(rows.encode())
-            doomed = f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT {dead})"
-            connection.execute(doomed.encode())
+            delete = f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT {dead})"
+            connection.execute(delete.encode())
 
     @contextmanager
     def session(self, *statements: str) -> Iterator[None]:
@@ -95,9 +95,7 @@ async def test_a_table_that_is_none_of_ours_is_refused_by_name(deliver: Deliver,
     row = await deliver(Vacuum(tables=["inbox", name]))
 
     assert row["status"] == "dead"
-    assert row["error"].startswith(
-        f'tables names "{name}"; what may be vacuumed here is analytics_snapshots, car_ads, '
-    )
+    assert row["error"].startswith(f'tables "{name}": may not be vacuumed; use some of analytics_snapshots, car_ads, ')
     assert "outbox" in row["error"]
 
 
@@ -113,7 +111,7 @@ async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it
         row = await deliver(Vacuum())
 
     assert row["status"] == "skipped"
-    assert row["error"].startswith("dead rows could not be removed because of process ")
+    assert row["error"].startswith("dead rows cannot be removed because of process ")
     assert "(pocketwatch, a report), in a transaction since 20" in row["error"]
     assert row["statistics"] == NOTHING
 
@@ -145,8 +143,8 @@ async def test_of_other_users_transactions_the_age_in_transactions_counts(churn:
             with psycopg.connect(churn.database_url) as somebody:
                 somebody.execute("SELECT pg_current_xact_id()")
 
-        found = await vacuuming.holders(connection, longer_than=timedelta(0), transactions=2)
-        none = await vacuuming.holders(connection, longer_than=timedelta(0), transactions=1000)
+        found = await queries.holders(connection, longer_than=timedelta(0), transactions=2)
+        none = await queries.holders(connection, longer_than=timedelta(0), transactions=1000)
     await connection.close()
 
     assert len(found) == 1
@@ -157,28 +155,28 @@ async def test_of_other_users_transactions_the_age_in_transactions_counts(churn:
 async def test_a_table_that_is_locked_is_skipped_and_the_others_are_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
     churn.make("fires", dead=5000)
     churn.make("inbox", dead=3000)
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):
         row = await deliver(Vacuum(tables=["inbox", "fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
+    assert (row["status"], row["error"]) == ("partial", "fires: locked by another session")
     assert (row["statistics"]["tables_vacuumed"], row["statistics"]["tables_skipped"]) == (1, 1)
-    assert row["statistics"]["tables"]["fires"] == {"skipped": "is locked by somebody else"}
+    assert row["statistics"]["tables"]["fires"] == {"skipped": "locked by another session"}
     assert row["statistics"]["dead_tuples_before"] == 3000
 
 
 async def test_a_table_whose_size_cannot_even_be_read_is_skipped(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN ACCESS EXCLUSIVE MODE"):
         row = await deliver(Vacuum(tables=["fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
+    assert (row["status"], row["error"]) == ("partial", "fires: locked by another session")
 
 
 async def test_a_table_that_is_being_vacuumed_already_is_not_waited_for(deliver: Deliver, churn: Churn):
@@ -186,18 +184,18 @@ async def test_a_table_that_is_being_vacuumed_already_is_not_waited_for(deliver:
         row = await deliver(Vacuum(tables=["fires"]))
 
     assert row["status"] == "partial"
-    assert row["error"].startswith("fires is being vacuumed or altered already, by process ")
+    assert row["error"].startswith("fires: being vacuumed or altered by process ")
 
 
 async def test_a_vacuum_that_takes_too_long_is_given_up(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(job, "LONGEST", timedelta(milliseconds=100))
+    monkeypatch.setattr(job, "MAX_DURATION", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):  # it takes as long as this
         row = await deliver(Vacuum(tables=["fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "fires was not done after 0:00:00.100000")
+    assert (row["status"], row["error"]) == ("partial", "fires: not done after 0:00:00.100000")
 
 
 async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings, role: str):
@@ -209,8 +207,8 @@ async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings,
 
     assert work.status == "partial"
     assert work.reason is not None
-    assert work.reason.startswith("fires was refused: ")
-    assert work.reason != "fires was refused: the server does not say why"
+    assert work.reason.startswith("fires: refused: ")
+    assert work.reason != "fires: refused: the server does not say why"
     assert (work.statistics["tables_vacuumed"], work.statistics["tables_skipped"]) == (0, 1)
 
 
