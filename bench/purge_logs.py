@@ -19,7 +19,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-from pocketwatch.jober.context import JobContext
 
 from consumers.maintenance.purge.purge_logs import purge_logs
 from consumers.maintenance.retention import RULES
@@ -28,6 +27,7 @@ from pocketwatch.stack.stack import Stack
 from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
+from pocketwatch.worker.context import JobContext
 from schemas.envelope import Envelope
 from schemas.ticks import PurgeLogs
 
@@ -45,7 +45,7 @@ FILL = {
         "FROM generate_series(1, {all}) n"
     ),
     "update_logs": (
-        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, statistics, jober) "
+        "INSERT INTO update_logs (job, message_id, trigger, started_at, finished_at, status, statistics, worker) "
         "SELECT 'moderation.review', gen_random_uuid(), 'event', {moment}, {moment}, 'succeeded', '{{\"n\": 1}}', 'a' "
         "FROM generate_series(1, {all}) n"
     ),

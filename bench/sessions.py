@@ -2,7 +2,7 @@
 
     python -m bench.sessions [KEYS …]
 
-Most keys are sessions and tokens without a TTL, a third of them long expired; some are unreadable, some have a TTL, some
+Most keys are sessions and tokens without a TTL, a third of them long expired; some are unreadable, have a TTL, or
 are pointers. Each count runs in a process of its own, first as a dry run and then for real; memory is the growth of the
 process's peak (VmHWM) over what it had before its first page.
 """
