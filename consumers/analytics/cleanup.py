@@ -8,16 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from consumers.analytics.snapshots import CACHED_FOR, PREFIX
-from pocketwatch.broker.topology import ANALYTICS_CLEANUP
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from pocketwatch.worker.paged_job import PagedDelete
 from schemas.ticks import CleanAnalytics
 
@@ -64,10 +62,8 @@ return {redis.call('TTL', KEYS[1]), type(found) == 'string' and found or ''}
 """
 NO_TTL = -1
 
-router = RabbitRouter()
 
-
-@consumer(router, ANALYTICS_CLEANUP)
+@consumer
 async def clean_analytics(_: CleanAnalytics, job: JobContext) -> None:
     job.start(*STATISTICS)
     await job.delete_in_pages(expired_snapshots(job.now), stat="snapshots_deleted", size=PAGE)

@@ -2,18 +2,13 @@
 
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.rates import queries
-from pocketwatch.broker.topology import RATES_CLEANUP
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanRates
 
-router = RabbitRouter()
 
-
-@consumer(router, RATES_CLEANUP)
+@consumer
 async def clean_rates(tick: CleanRates, job: JobContext) -> None:
     cutoff = job.now - timedelta(days=tick.retention_days)
     async with job.transaction() as connection:

@@ -10,7 +10,6 @@ import pytest
 
 from consumers.mail import sender
 from consumers.mail.delivery_log import LEASE
-from pocketwatch.broker.connection import CONNECTION_LOST
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from schemas.envelope import Envelope
@@ -29,7 +28,7 @@ def start(pocketwatch: Program, smtp: SmtpServer, **changes: str) -> Process:
 
 async def consuming(process: Process) -> None:
     """It is; without holding up what runs in this process."""
-    await asyncio.to_thread(process.until, "consuming")
+    await asyncio.to_thread(process.until, "consumers.started")
 
 
 async def stuck(smtp: SmtpServer, step: Step) -> None:
@@ -125,7 +124,7 @@ async def test_a_letter_that_was_taken_while_the_broker_was_lost_is_sent(
         await post.ask(wish(), id_=asked.message_id)
         await eventually(partial(waits_for_a_row, post))
         await proxy.cut()
-        await asyncio.to_thread(consumer.until, CONNECTION_LOST)
+        await asyncio.to_thread(consumer.until, "broker.connection_lost")
 
     row = await post.logged(asked, "sent")
     await proxy.open()
@@ -146,14 +145,14 @@ async def test_a_letter_that_was_sent_while_the_broker_was_lost_is_not_sent_agai
     await consuming(consumer)
     proxy.hold_upward()  # no acknowledgement arrives
     asked = await post.ask(wish())
-    await asyncio.to_thread(consumer.until, "message handled")
+    await asyncio.to_thread(consumer.until, "message.handled")
     await proxy.cut()
     proxy.thaw()
     await proxy.open()
 
-    lines = await asyncio.to_thread(lambda: consumer.until("message handled", count=2, within=30))
+    lines = await asyncio.to_thread(lambda: consumer.until("message.handled", count=2, within=30))
 
-    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(smtp.letters) == 1
     assert post.row(asked)["attempts"] == 1
 

@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 import sqlalchemy as sa
 
-from consumers.app import routers
+from consumers.app import consumers_of
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import queue_info
@@ -35,14 +35,14 @@ Dead = Callable[[], Awaitable[list[DeadLetter]]]
 
 @pytest.fixture
 async def bridge(consume: Consume, relay: None, settings: Settings) -> AsyncIterator[None]:
-    async with consume(*routers(["bridge", "cleanup"], settings)):
+    async with consume(*consumers_of(["bridge", "cleanup"])):
         yield
 
 
 @pytest.fixture
 def dead(publisher: Publisher) -> Dead:
     async def letters() -> list[DeadLetter]:
-        return await dead_letters.look(publisher, celery_queue("celery"), limit=100)
+        return await dead_letters.fetch(publisher, celery_queue("celery"), limit=100)
 
     return letters
 

@@ -10,7 +10,7 @@ from consumers.maintenance.retention import KEEP_FOR_DEDUPLICATION, RULES
 from consumers.maintenance.vacuum import vacuum
 from consumers.maintenance.vacuum.queries import Table
 from pocketwatch.errors import Reject
-from pocketwatch.worker.executor import MAX_HOLD
+from pocketwatch.worker.backoff import MAX_HOLD
 from pocketwatch.worker.retry_policy import DELAYS
 from publishers.cron import HORIZON
 from schemas.ticks import PurgeLogs
@@ -20,7 +20,7 @@ DETECTS_DUPLICATES = ("inbox", "outbox", "fires", "moderation_notification_logs"
 
 
 def test_records_of_duplicates_outlive_every_copy_of_a_message():
-    waits = sum((wait.time for wait in DELAYS), timedelta(0))
+    waits = sum((queue.delay for queue in DELAYS), timedelta(0))
 
     assert HORIZON + waits + len(DELAYS) * MAX_HOLD < timedelta(days=8) < KEEP_FOR_DEDUPLICATION
 

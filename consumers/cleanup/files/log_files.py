@@ -22,15 +22,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.files.folder import Folder
 from consumers.cleanup.files.job import run_sweep_job
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.broker.topology import CLEANUP_LOG_FILES
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanLogFiles
 
 DAY = r"(?:0[1-9]|[12]\d|3[01])"
@@ -47,10 +44,8 @@ LOG = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_LOG_FILES)
+@consumer
 async def clean_log_files(tick: CleanLogFiles, job: JobContext) -> None:
     if (root := job.settings.files.log_root) is None:
         raise Reject("POCKETWATCH_LOG_ROOT: not set; set it to the folder to clean")

@@ -2,20 +2,15 @@
 
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.files.job import run_sweep_job
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.broker.topology import CLEANUP_MEDIA
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanMedia
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_MEDIA)
+@consumer
 async def clean_media(tick: CleanMedia, job: JobContext) -> None:
     if (root := job.settings.files.media_root) is None:
         raise Reject("POCKETWATCH_MEDIA_ROOT: not set; set it to the folder to clean")

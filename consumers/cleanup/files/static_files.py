@@ -17,27 +17,22 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.files import manifest
 from consumers.cleanup.files.folder import Folder
 from consumers.cleanup.files.job import run_sweep_job
 from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.safe_delete import TEMPORARY_SUFFIX
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.broker.topology import CLEANUP_STATIC_FILES
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanStaticFiles
 
 VERSION = re.compile(r"(?P<root>.+)\.[0-9a-f]{12}(?P<extension>(?:\.[^.]*)?)", re.DOTALL)
 COMPRESSED = re.compile(r"\.(?:gz|br|zst)$")
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_STATIC_FILES)
+@consumer
 async def clean_static_files(tick: CleanStaticFiles, job: JobContext) -> None:
     if (root := job.settings.files.static_root) is None:
         raise Reject("POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean")

@@ -11,8 +11,6 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.pipeline import pipelined
 from consumers.cleanup.sessions.keys import (
     POINTERS,
@@ -25,11 +23,10 @@ from consumers.cleanup.sessions.keys import (
     pointer,
 )
 from consumers.cleanup.sessions.redis_store import HAS_TTL, VANISHED, KeyChange, KeyPage, Pointer, SessionStore
-from pocketwatch.broker.topology import CLEANUP_SESSIONS
 from pocketwatch.storage.redis import connected
 from pocketwatch.worker import clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanSessions
 
 MAX_PAGES = 3  # that are cleaned at a time, while the next is searched for
@@ -46,10 +43,8 @@ STATISTICS = (
     "protected",
 )
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_SESSIONS)
+@consumer
 async def clean_sessions(tick: CleanSessions, job: JobContext) -> None:
     """Clean all patterns; a session that is renewed meanwhile survives."""
     counters = Counters(job.settings.sessions.key_patterns)

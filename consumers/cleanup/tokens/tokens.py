@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.cleanup.pipeline import pipelined
 from consumers.cleanup.tokens import queries
-from pocketwatch.broker.topology import CLEANUP_TOKENS
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from pocketwatch.worker.paged_job import retry_when_busy
 from schemas.ticks import CleanTokens
 
@@ -30,10 +28,8 @@ SLICE = 250  # tokens that are decoded before other tasks get their turn
 
 STATISTICS = ("scanned", "outstanding_deleted", "blacklisted_deleted", "kept_within_margin", "unreadable")
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_TOKENS)
+@consumer
 async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
     job.start(*STATISTICS)
     with retry_when_busy("token_blacklist_outstandingtoken"):

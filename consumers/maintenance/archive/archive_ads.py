@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.maintenance.archive import queries
 from consumers.maintenance.archive.queries import Candidate
-from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from pocketwatch.worker.paged_job import retry_when_busy
 from schemas.ticks import ArchiveAds
 
@@ -26,8 +24,6 @@ ACTOR = "pocketwatch"
 
 COUNTER_OF = {"sold": "sold_archived", "rejected": "rejected_archived", "active": "inactive_archived"}
 STATISTICS = ("scanned", *COUNTER_OF.values(), "kept_restored", "kept_undated", "kept_changed")
-
-router = RabbitRouter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class ArchivedPage:
     counts: Mapping[str, int]
 
 
-@consumer(router, MAINTENANCE_ARCHIVE_ADS)
+@consumer
 async def archive_ads(tick: ArchiveAds, job: JobContext) -> None:
     """Archive each ad together with the decision that says why; skip ads that are being edited."""
     job.start(*STATISTICS)

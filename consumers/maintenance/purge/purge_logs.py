@@ -1,16 +1,14 @@
 """Purge old rows from the suite's own tables, by the rules of `retention.py`."""
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
 from consumers.maintenance.purge import queries
 from consumers.maintenance.retention import RULES, RetentionRule
-from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
 from pocketwatch.errors import Reject, RetryLater
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import PurgeLogs
 
 PAGE_BLOCKS = 128  # a megabyte, some ten thousand rows
@@ -20,10 +18,8 @@ NOT_PERMITTED = {
     locks.UNDEFINED_COLUMN: "has other columns than this version knows",
 }
 
-router = RabbitRouter()
 
-
-@consumer(router, MAINTENANCE_PURGE_LOGS)
+@consumer
 async def purge_logs(tick: PurgeLogs, job: JobContext) -> None:
     """Purge table by table; where one cannot be purged, go on with the others."""
     job.start(*(rule.statistic for rule in RULES))

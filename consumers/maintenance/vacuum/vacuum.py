@@ -11,15 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-from faststream.rabbit import RabbitRouter
 
 from consumers.maintenance.vacuum import queries
 from consumers.maintenance.vacuum.queries import Measures, Table
-from pocketwatch.broker.topology import MAINTENANCE_VACUUM
 from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables import platform, suite
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import Vacuum
 
 ALLOWED = sorted([*suite.metadata.tables, *(table.name for table in platform.WRITTEN)])
@@ -44,8 +42,6 @@ STATISTICS = (
     "dead_tuples_after",
 )
 
-router = RabbitRouter()
-
 
 class Skipped(PocketwatchError):
     """A table was not vacuumed; the text says why."""
@@ -55,7 +51,7 @@ class Interrupted(Exception):
     """The job has to stop before this table is done; a continuation starts with it."""
 
 
-@consumer(router, MAINTENANCE_VACUUM)
+@consumer
 async def vacuum(tick: Vacuum, job: JobContext) -> None:
     """Vacuum one table after another; skip those that are in use."""
     job.record(**dict.fromkeys(STATISTICS, 0), tables={})
