@@ -60,7 +60,7 @@ def kill(servers: Servers) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_attempt(
+async def test_next_attempt_cleans_after_redis_was_killed(
     servers: Servers,
     consume: Consume,
     publisher: Publisher,
@@ -102,7 +102,7 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
     assert all(sessions.last_moment(f"user:session:{number}") for number in range(0, COUNT, 2))
 
 
-async def test_a_cursor_is_never_used_after_a_restart_that_nobody_noticed(
+async def test_cursor_is_never_used_after_an_unnoticed_restart(
     servers: Servers, redis_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ):
     fill(sessions)
@@ -118,7 +118,7 @@ async def test_a_cursor_is_never_used_after_a_restart_that_nobody_noticed(
         await scan_over_a_restart()
 
 
-async def test_scripts_that_redis_has_forgotten_are_sent_again(redis_url: str, sessions: Sessions, client: Redis):
+async def test_flushed_scripts_are_loaded_again(redis_url: str, sessions: Sessions, client: Redis):
     fill(sessions)
 
     async with connected(redis_url) as connection, SessionStore(connection) as store:
@@ -131,7 +131,7 @@ async def test_scripts_that_redis_has_forgotten_are_sent_again(redis_url: str, s
     assert len(pages) > 1
 
 
-async def test_a_run_that_is_killed_half_way_leaves_nothing_that_the_next_cannot_finish(
+async def test_run_after_a_killed_one_finishes_its_work(
     redis_url: str, sessions: Sessions, consume: Consume, publisher: Publisher, runs: Runs
 ):
     fill(sessions)

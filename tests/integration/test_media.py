@@ -30,7 +30,7 @@ def left(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-async def test_files_older_than_the_retention_go(deliver: Deliver, media: Path):
+async def test_files_older_than_the_retention_are_deleted(deliver: Deliver, media: Path):
     put(media / "ads/1/old.jpg", days_old=8)
     put(media / "ads/2/new.jpg", days_old=6)
 
@@ -47,7 +47,7 @@ async def test_files_older_than_the_retention_go(deliver: Deliver, media: Path):
     assert left(media) == {"ads/2/new.jpg"}
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, media: Path):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, media: Path):
     for n in range(20):
         put(media / f"{n % 4}/{n}.jpg", days_old=n)
 
@@ -60,7 +60,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
 
 
 @pytest.mark.parametrize(("days", "kept"), [(0, 0), (3, 1), (30, 2)])
-async def test_the_retention_is_the_messages(deliver: Deliver, media: Path, days: int, kept: int):
+async def test_retention_is_that_of_the_message(deliver: Deliver, media: Path, days: int, kept: int):
     put(media / "a", days_old=1)
     put(media / "b", days_old=5)
 
@@ -69,7 +69,7 @@ async def test_the_retention_is_the_messages(deliver: Deliver, media: Path, days
     assert len(left(media)) == kept
 
 
-async def test_a_missing_root_fails_clearly_and_is_tried_again(deliver: Deliver, media: Path):
+async def test_missing_root_is_retried(deliver: Deliver, media: Path):
     media.rmdir()
 
     row = await deliver(CleanMedia())
@@ -78,7 +78,7 @@ async def test_a_missing_root_fails_clearly_and_is_tried_again(deliver: Deliver,
     assert row["error"] == f'root "{media}": missing; is its disk mounted?'
 
 
-async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
+async def test_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
     put(tmp_path / "elsewhere/old", days_old=30)
     media.rmdir()
     media.symlink_to(tmp_path / "elsewhere")
@@ -90,7 +90,7 @@ async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_pa
     assert left(tmp_path / "elsewhere") == {"old"}
 
 
-async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_go_on(
+async def test_too_large_share_is_rejected_with_the_remedy(
     deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sweep, "SHARE_APPLIES_ABOVE", 10)
@@ -112,7 +112,7 @@ async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_
     assert left(media) == {"0"}
 
 
-async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
+async def test_undeletable_file_is_named_and_makes_the_run_partial(
     deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for name in "abc":
@@ -133,7 +133,7 @@ async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
     assert left(media) == {"b"}
 
 
-async def test_a_run_out_of_time_hands_the_rest_on(
+async def test_run_out_of_time_is_continued(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for n in range(3 * BATCH_FILES):
@@ -156,7 +156,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
     assert rest["status"] == "partial"
 
 
-async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_round_in_circles(
+async def test_run_without_progress_is_partial_and_not_continued(
     consume: Consume, publisher: Publisher, runs: Runs, media: Path
 ):
     put(media / "old", days_old=30)
@@ -170,7 +170,7 @@ async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_
     assert left(media) == {"old"}
 
 
-async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Consume, publisher: Publisher, runs: Runs):
+async def test_missing_setting_is_named(consume: Consume, publisher: Publisher, runs: Runs):
     async with consume(roots=Files()):
         sent = await trigger.publish(publisher, CleanMedia())
         row = await runs.over(sent.message_id)

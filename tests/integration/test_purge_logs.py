@@ -102,7 +102,7 @@ def logs(database_url: str) -> Logs:
 
 
 @pytest.mark.parametrize("table", list(ADD))
-async def test_rows_older_than_their_retention_go_and_the_others_stay(deliver: Deliver, logs: Logs, table: str):
+async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, logs: Logs, table: str):
     logs.add(table, days=100, count=3)
     logs.add(table, days=91, count=2)
     logs.add(table, days=5, count=4)
@@ -118,7 +118,7 @@ async def test_rows_older_than_their_retention_go_and_the_others_stay(deliver: D
 
 
 @pytest.mark.parametrize(("days", "deleted"), [(0, 4), (10, 3), (50, 2), (365, 1)])
-async def test_how_long_the_run_log_is_kept_is_the_messages(deliver: Deliver, logs: Logs, days: int, deleted: int):
+async def test_retention_of_the_run_log_is_that_of_the_message(deliver: Deliver, logs: Logs, days: int, deleted: int):
     for age in (400, 60, 20, 8):
         logs.add("update_logs", days=age)
 
@@ -127,7 +127,7 @@ async def test_how_long_the_run_log_is_kept_is_the_messages(deliver: Deliver, lo
     assert row["statistics"]["update_logs_deleted"] == deleted
 
 
-async def test_no_retention_takes_away_what_recognises_a_repeat(deliver: Deliver, logs: Logs):
+async def test_no_retention_shortens_deduplication(deliver: Deliver, logs: Logs):
     kept = ("inbox", "outbox", "fires", "moderation_notification_logs")
     for table in kept:
         logs.add(table, days=29, count=3)
@@ -142,14 +142,14 @@ async def test_no_retention_takes_away_what_recognises_a_repeat(deliver: Deliver
     ] * 4
 
 
-async def test_the_run_itself_is_in_the_log_and_the_inbox_when_it_is_over(deliver: Deliver, logs: Logs):
+async def test_own_run_is_in_the_log_and_the_inbox_afterwards(deliver: Deliver, logs: Logs):
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["status"] == "succeeded"
     assert logs.count("inbox", f"message_id = '{row['message_id']}'") == 1
 
 
-async def test_a_run_that_goes_on_stays_however_old_it_is(deliver: Deliver, logs: Logs):
+async def test_running_job_is_kept_however_old(deliver: Deliver, logs: Logs):
     logs.add("update_logs", "running", days=400)
 
     await deliver(PurgeLogs(retention_days=0))
@@ -157,7 +157,7 @@ async def test_a_run_that_goes_on_stays_however_old_it_is(deliver: Deliver, logs
     assert logs.count("update_logs", "status = 'running'") == 1
 
 
-async def test_a_message_that_is_not_sent_yet_stays_however_old_it_is(deliver: Deliver, logs: Logs):
+async def test_unsent_message_is_kept_however_old(deliver: Deliver, logs: Logs):
     logs.add("outbox", "unsent", days=400, count=2)
     logs.add("outbox", "sent now", days=400, count=3)
     logs.add("outbox", "sent", days=400)
@@ -169,7 +169,7 @@ async def test_a_message_that_is_not_sent_yet_stays_however_old_it_is(deliver: D
     assert logs.count("outbox", "sent_at IS NOT NULL") == 3
 
 
-async def test_the_newest_fire_of_each_entry_stays_because_a_ticker_begins_from_it(deliver: Deliver, logs: Logs):
+async def test_newest_fire_of_each_entry_is_kept(deliver: Deliver, logs: Logs):
     logs.add("fires", "yearly", days=400, count=3)
     logs.add("fires", "daily", days=400, count=3)
     logs.add("fires", "daily", days=1)
@@ -185,7 +185,7 @@ async def test_the_newest_fire_of_each_entry_stays_because_a_ticker_begins_from_
     assert left == [("yearly", newest[0])]
 
 
-async def test_the_newest_line_of_each_outcome_of_the_rates_stays(deliver: Deliver, logs: Logs):
+async def test_newest_update_log_of_each_source_and_status_is_kept(deliver: Deliver, logs: Logs):
     logs.add("currency_update_logs", "SUCCESS", days=400, count=3)
     logs.add("currency_update_logs", "FAILED", days=300, count=2)
 
@@ -195,7 +195,7 @@ async def test_the_newest_line_of_each_outcome_of_the_rates_stays(deliver: Deliv
     assert logs.count("currency_update_logs") == 2
 
 
-async def test_a_notification_that_is_not_sent_yet_stays(deliver: Deliver, logs: Logs):
+async def test_unsent_notification_is_kept(deliver: Deliver, logs: Logs):
     logs.add("moderation_notification_logs", "pending", days=400)
 
     await deliver(PurgeLogs(retention_days=0))
@@ -203,7 +203,7 @@ async def test_a_notification_that_is_not_sent_yet_stays(deliver: Deliver, logs:
     assert logs.count("moderation_notification_logs") == 1
 
 
-async def test_a_table_that_is_not_there_is_no_problem(deliver: Deliver, logs: Logs):
+async def test_missing_table_is_no_problem(deliver: Deliver, logs: Logs):
     with psycopg.connect(logs.database_url) as connection:
         connection.execute("DROP TABLE moderation_notification_logs")
     logs.add("inbox", days=100)
@@ -215,7 +215,7 @@ async def test_a_table_that_is_not_there_is_no_problem(deliver: Deliver, logs: L
     assert row["statistics"]["inbox_deleted"] == 1
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
+async def test_dry_run_counts_the_same_and_changes_nothing(
     deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(paged_job, "PAGE_ROWS", 7)
@@ -247,7 +247,7 @@ async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, logs: Logs,
     assert (row["statistics"]["outbox_deleted"], row["statistics"]["update_logs_deleted"]) == (3, 3)
 
 
-async def test_what_is_behind_a_page_that_is_wholly_young_is_not_read(database: Database, logs: Logs):
+async def test_scan_ends_at_the_first_page_without_old_rows(database: Database, logs: Logs):
     logs.add("update_logs", days=1, count=100)
     (rule,) = (rule for rule in RULES if rule.table == "update_logs")
     cutoff = datetime.now(UTC) - timedelta(days=90)
@@ -259,14 +259,14 @@ async def test_what_is_behind_a_page_that_is_wholly_young_is_not_read(database: 
     assert found.one() == (None, 0)
 
 
-async def test_an_empty_table_is_no_work(deliver: Deliver, logs: Logs):
+async def test_empty_table_is_no_work(deliver: Deliver, logs: Logs):
     row = await deliver(PurgeLogs())
 
     assert row["status"] == "succeeded"
     assert {key: value for key, value in row["statistics"].items() if key != "kept_days"} == NOTHING
 
 
-async def test_a_run_out_of_time_hands_the_rest_on_from_where_it_stopped(
+async def test_run_out_of_time_is_continued_from_its_position(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(paged_job, "PAGE_ROWS", 4)
@@ -293,7 +293,7 @@ async def test_a_run_out_of_time_hands_the_rest_on_from_where_it_stopped(
     assert logs.count("inbox", "consumer = 'cleanup.media'") == 0
 
 
-async def test_a_table_that_somebody_has_locked_is_left_and_the_others_are_purged(
+async def test_locked_table_is_named_and_the_others_are_purged(
     deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
@@ -310,7 +310,7 @@ async def test_a_table_that_somebody_has_locked_is_left_and_the_others_are_purge
     assert row["statistics"]["fires_deleted"] == 1
 
 
-async def test_a_row_that_somebody_holds_is_left_for_the_next_run(deliver: Deliver, logs: Logs):
+async def test_locked_row_is_left_for_the_next_run(deliver: Deliver, logs: Logs):
     logs.add("outbox", days=100, count=3)
 
     with psycopg.connect(logs.database_url) as somebody:
@@ -321,7 +321,7 @@ async def test_a_row_that_somebody_holds_is_left_for_the_next_run(deliver: Deliv
     assert logs.count("outbox") == 1
 
 
-async def test_a_table_that_we_may_not_change_is_told_and_the_others_are_purged(
+async def test_table_without_permission_is_named_and_the_others_are_purged(
     database: Database, settings: Settings, logs: Logs
 ):
     logs.add("moderation_notification_logs", days=100)
@@ -344,7 +344,7 @@ async def test_a_table_that_we_may_not_change_is_told_and_the_others_are_purged(
     assert work.statistics["inbox_deleted"] == 1
 
 
-async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, logs: Logs):
+async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, logs: Logs):
     for table in ("inbox", "outbox", "update_logs"):
         logs.add(table, days=100, count=3000)
 
@@ -356,7 +356,7 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
         assert logs.count(table) == 0
 
 
-async def test_clocks_that_disagree_purge_nothing(database: Database, settings: Settings, logs: Logs):
+async def test_clock_skew_purges_nothing(database: Database, settings: Settings, logs: Logs):
     logs.add("inbox", days=100)
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
@@ -367,7 +367,7 @@ async def test_clocks_that_disagree_purge_nothing(database: Database, settings: 
     assert logs.count("inbox") == 1
 
 
-async def test_a_consumer_killed_while_it_purges_is_taken_over_and_nothing_that_must_stay_is_lost(
+async def test_killed_purge_is_taken_over_and_deletes_only_old_rows(
     pocketwatch: Program, publisher: Publisher, runs: Runs, logs: Logs
 ):
     count = 60_000

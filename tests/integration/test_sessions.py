@@ -60,7 +60,7 @@ def fill(sessions: Sessions) -> None:
     sessions.redis.set("user:session:by-user-id:logged-out", "user:session:deleted-by-its-owner")
 
 
-async def test_what_expired_before_the_retention_goes_in_every_layout_and_the_rest_learns_to_go_by_itself(
+async def test_expired_keys_of_every_layout_are_deleted_and_others_get_a_ttl(
     deliver: Deliver, sessions: Sessions
 ):
     fill(sessions)
@@ -95,7 +95,7 @@ async def test_what_expired_before_the_retention_goes_in_every_layout_and_the_re
     }
 
 
-async def test_a_session_that_stays_goes_by_itself_when_its_retention_is_over(deliver: Deliver, sessions: Sessions):
+async def test_kept_session_expires_after_its_retention(deliver: Deliver, sessions: Sessions):
     moment = days_ago(-10).replace(microsecond=345_000)
     sessions.add("user:session:t", expires=moment)
 
@@ -105,7 +105,7 @@ async def test_a_session_that_stays_goes_by_itself_when_its_retention_is_over(de
 
 
 @pytest.mark.parametrize("is_hash", [False, True])
-async def test_a_session_that_is_renewed_after_a_run_does_not_end_before_it_should(
+async def test_session_renewed_after_a_run_does_not_expire_early(
     deliver: Deliver, sessions: Sessions, *, is_hash: bool
 ):
     def write(expires: datetime) -> None:
@@ -123,7 +123,7 @@ async def test_a_session_that_is_renewed_after_a_run_does_not_end_before_it_shou
     assert last is None or last > days_ago(-300)
 
 
-async def test_a_second_run_finds_nothing_left_to_do(deliver: Deliver, sessions: Sessions):
+async def test_second_run_finds_nothing(deliver: Deliver, sessions: Sessions):
     fill(sessions)
     await deliver(CleanSessions())
     before = sessions.everything()
@@ -134,7 +134,7 @@ async def test_a_second_run_finds_nothing_left_to_do(deliver: Deliver, sessions:
     assert totals(row) == {"scanned": 12, "with_ttl": 8, "no_ttl": 4}
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, sessions: Sessions):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, sessions: Sessions):
     fill(sessions)
     sessions.redis.set("session:odd", "{")
     before = sessions.everything()
@@ -150,7 +150,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
 
 @pytest.mark.parametrize(("seconds", "goes"), [(-1, True), (1, False)])
 @pytest.mark.parametrize("days", [1, 30])
-async def test_a_second_decides(database: Database, settings: Settings, sessions: Sessions, seconds, goes, days):
+async def test_expiry_is_decided_to_the_second(database: Database, settings: Settings, sessions: Sessions, seconds, goes, days):
     tick = CleanSessions(retention_days=days, dry_run=True)
     one = transaction(JOB, database, settings, message=tick)
     expires = one.now - timedelta(days=days) + timedelta(seconds=seconds)
@@ -161,7 +161,7 @@ async def test_a_second_decides(database: Database, settings: Settings, sessions
     assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if goes else (0, 1))
 
 
-async def test_keys_with_a_time_to_live_are_left_to_redis(deliver: Deliver, sessions: Sessions):
+async def test_keys_with_a_ttl_are_left_to_redis(deliver: Deliver, sessions: Sessions):
     sessions.add("session:t", expires=days_ago(400))
     sessions.redis.expire("session:t", 1000)
     sessions.redis.set("user:session:by-user-id:1", "user:session:gone", ex=1000)
@@ -173,7 +173,7 @@ async def test_keys_with_a_time_to_live_are_left_to_redis(deliver: Deliver, sess
     assert totals(row) == {"scanned": 2, "with_ttl": 2}
 
 
-async def test_users_and_accounts_stay_as_they_are(deliver: Deliver, sessions: Sessions):
+async def test_users_and_accounts_are_not_touched(deliver: Deliver, sessions: Sessions):
     for key in (
         "user:1",
         "user:email:a@example.org",
@@ -197,7 +197,7 @@ async def test_users_and_accounts_stay_as_they_are(deliver: Deliver, sessions: S
     assert totals(row) == {"scanned": 1, "no_ttl": 1, "pointers_deleted": 1}
 
 
-async def test_a_foolish_pattern_that_got_in_nevertheless_still_touches_no_user(
+async def test_too_wide_pattern_touches_no_user(
     database: Database, settings: Settings, sessions: Sessions
 ):
     for key in ("user:1", "user:email:a@example.org", "user:account:by-user-id:1", "user:session:t"):
@@ -212,7 +212,7 @@ async def test_a_foolish_pattern_that_got_in_nevertheless_still_touches_no_user(
     assert one.statistics["patterns"]["*"] == NOTHING
 
 
-async def test_what_cannot_be_read_is_kept_and_counted(deliver: Deliver, sessions: Sessions):
+async def test_unreadable_values_are_kept_and_counted(deliver: Deliver, sessions: Sessions):
     texts = [
         b"",
         b"{",
@@ -244,7 +244,7 @@ async def test_what_cannot_be_read_is_kept_and_counted(deliver: Deliver, session
     assert totals(row) == {"scanned": len(before), "no_ttl": len(before), "unreadable": len(before)}
 
 
-async def test_keys_are_any_bytes(deliver: Deliver, sessions: Sessions):
+async def test_keys_may_be_any_bytes(deliver: Deliver, sessions: Sessions):
     odd = [b"session:\xff\x00\xfe", b"session:a b\r\n*3", "session:ключ".encode(), b"session:[*?]\\"]
     for key in odd:
         sessions.add(key, expires=days_ago(40))
@@ -255,7 +255,7 @@ async def test_keys_are_any_bytes(deliver: Deliver, sessions: Sessions):
     assert totals(row)["deleted"] == len(odd)
 
 
-async def test_lists_of_session_ids_have_no_expiry_and_stay(database: Database, settings: Settings, sessions: Sessions):
+async def test_lists_of_session_ids_are_kept(database: Database, settings: Settings, sessions: Sessions):
     sessions.redis.rpush("session-ids:by-user-id:1", "gone", "t")
     sessions.add("session:t", expires=days_ago(40))
     one = transaction(JOB, database, with_patterns(settings, "session:*", "session-ids:*"))
@@ -266,7 +266,7 @@ async def test_lists_of_session_ids_have_no_expiry_and_stay(database: Database, 
     assert one.statistics["patterns"]["session-ids:*"] == NOTHING | {"scanned": 1, "no_ttl": 1}
 
 
-async def test_a_prefix_before_every_key_is_found_again_for_what_pointers_name(
+async def test_targets_of_pointers_are_found_under_a_prefix(
     database: Database, settings: Settings, sessions: Sessions
 ):
     for name in ("there", "gone"):
@@ -281,7 +281,7 @@ async def test_a_prefix_before_every_key_is_found_again_for_what_pointers_name(
     assert sessions.keys() == kept
 
 
-async def test_a_key_that_several_patterns_match_is_counted_once(
+async def test_key_matched_by_several_patterns_is_counted_once(
     database: Database, settings: Settings, sessions: Sessions
 ):
     fill(sessions)
@@ -296,7 +296,7 @@ async def test_a_key_that_several_patterns_match_is_counted_once(
     assert by_pattern["user:session:*"] == NOTHING | {"scanned": 2, "no_ttl": 2, "ttl_set": 2}
 
 
-async def test_an_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
+async def test_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
     row = await deliver(CleanSessions())
 
     assert row["status"] == "succeeded"
@@ -331,7 +331,7 @@ async def store(redis_url: str) -> Any:
 RULE = ExpiryRule.of(datetime.now(UTC), timedelta(days=30))
 
 
-async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
+async def test_session_renewed_between_read_and_deletion_survives(
     store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [b"session:renewed", b"session:given-a-ttl", b"session:deleted", b"session:now-a-hash", b"session:untouched"]
@@ -350,7 +350,7 @@ async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
     assert sessions.keys() == {keys[0], keys[1], keys[3]}
 
 
-async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
+async def test_hash_renewed_between_read_and_deletion_survives(
     store: SessionStore, sessions: Sessions, client: Redis
 ):
     sessions.redis.hset("session:t", mapping={"sessionToken": "t", "expires": iso(days_ago(40))})
@@ -364,7 +364,7 @@ async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
     assert sessions.keys() == {b"session:t"}
 
 
-async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
+async def test_key_written_after_the_read_gets_no_ttl(
     store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [b"session:longer", b"session:renewed"]
@@ -381,7 +381,7 @@ async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
     assert sessions.everything() == before
 
 
-async def test_a_pointer_goes_only_if_it_still_says_the_same_and_its_target_is_still_gone(
+async def test_pointer_is_deleted_only_while_unchanged_and_dangling(
     store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [f"user:session:by-user-id:{name}".encode() for name in ("rewritten", "back", "dangling")]
@@ -397,7 +397,7 @@ async def test_a_pointer_goes_only_if_it_still_says_the_same_and_its_target_is_s
     assert sessions.keys() == {keys[0], keys[1], b"user:session:" + keys[1][-4:]}
 
 
-async def test_logins_during_the_run_lose_neither_their_sessions_nor_their_pointers(
+async def test_logins_during_the_run_keep_their_sessions_and_pointers(
     deliver: Deliver, sessions: Sessions, client: Redis
 ):
     for number in range(1500):
@@ -429,7 +429,7 @@ async def test_logins_during_the_run_lose_neither_their_sessions_nor_their_point
     assert totals(row)["deleted"] > 0
 
 
-async def test_keys_that_scan_repeats_when_the_table_shrinks_are_seen_once(
+async def test_keys_that_scan_repeats_are_seen_once(
     store: SessionStore, sessions: Sessions, client: Redis, monkeypatch
 ):
     """Redis repeats a key in about every fourth of these rounds: what `RECENT_PAGES` is for."""
@@ -454,7 +454,7 @@ async def has_shrunk(client: Redis) -> bool:
     return int(statistics[f"db.{DATABASE}"]["overhead.hashtable.main"]) < 4096 * 8
 
 
-async def test_keys_that_are_added_all_the_time_do_not_disturb(
+async def test_keys_added_during_the_run_do_not_disturb(
     consume: Consume, publisher: Publisher, runs: Runs, sessions: Sessions, client: Redis
 ):
     for number in range(3000):
@@ -484,7 +484,7 @@ async def test_keys_that_are_added_all_the_time_do_not_disturb(
     assert totals(row)["scanned"] == totals(row)["no_ttl"] <= 3000 + added
 
 
-async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, sessions: Sessions):
+async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, sessions: Sessions):
     for number in range(3000):
         sessions.add(f"user:session:{number}", expires=days_ago(40))
         sessions.redis.set(f"user:session:by-user-id:{number}", f"user:session:{number}")
@@ -498,7 +498,7 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
         assert first.statistics[name] + second.statistics[name] == total
 
 
-async def test_a_key_that_is_gone_or_has_a_time_to_live_is_told_from_others(store: SessionStore, sessions: Sessions):
+async def test_missing_keys_and_keys_with_a_ttl_are_recognised(store: SessionStore, sessions: Sessions):
     sessions.redis.set("session:t", "x", ex=1000)
 
     assert await store.read([b"session:t", b"session:gone"]) == [HAS_TTL, VANISHED]
@@ -507,7 +507,7 @@ async def test_a_key_that_is_gone_or_has_a_time_to_live_is_told_from_others(stor
 # ---- Time, settings and servers
 
 
-async def test_a_run_out_of_time_begins_again_in_a_message_of_its_own_until_all_is_done(
+async def test_run_out_of_time_starts_over_until_everything_is_clean(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, sessions: Sessions
 ):
     for number in range(6000):
@@ -530,7 +530,7 @@ async def test_a_run_out_of_time_begins_again_in_a_message_of_its_own_until_all_
     assert sessions.keys() == set()
 
 
-async def test_a_run_that_would_get_no_further_does_not_go_round_in_circles(
+async def test_run_without_progress_is_partial_and_not_continued(
     consume: Consume, publisher: Publisher, runs: Runs, sessions: Sessions
 ):
     for number in range(6000):
@@ -558,7 +558,7 @@ def elsewhere(settings: Settings, database: Database) -> Any:
     return run
 
 
-async def test_without_a_redis_the_run_is_skipped_and_says_why(elsewhere: Any):
+async def test_run_without_redis_is_skipped(elsewhere: Any):
     one = await elsewhere(None)
 
     assert (one.status, one.reason) == ("skipped", "REDIS_URL: not set; there are no sessions to clean")
@@ -583,7 +583,7 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
         ("nobody", "Redis at 127.0.0.1:1/0 does not answer: "),
     ],
 )
-async def test_a_redis_that_is_away_or_refuses_us_fails_clearly_and_is_tried_again(
+async def test_unreachable_redis_fails_with_the_reason(
     settings: Settings, publisher: Publisher, runs: Runs, wrong_urls: dict[str, str], which: str, words: str
 ):
     servers = settings.servers.model_copy(update={"redis_url": wrong_urls[which]})
@@ -597,7 +597,7 @@ async def test_a_redis_that_is_away_or_refuses_us_fails_clearly_and_is_tried_aga
     assert "not-the-password" not in row["error"]
 
 
-async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, redis_url: str):
+async def test_replica_is_refused(elsewhere: Any, sessions: Sessions, redis_url: str):
     sessions.add("session:t", expires=days_ago(40))
     sessions.redis.replicaof("127.0.0.1", "1")
     try:
@@ -609,7 +609,7 @@ async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, red
     assert sessions.keys() == {b"session:t"}
 
 
-async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, sessions: Sessions):
+async def test_clock_skew_deletes_nothing(database: Database, settings: Settings, sessions: Sessions):
     sessions.add("session:t", expires=days_ago(40))
     one = transaction(JOB, database, settings)
     one.now += timedelta(hours=2)
@@ -623,7 +623,7 @@ async def test_clocks_that_disagree_delete_nothing(database: Database, settings:
 
 
 @pytest.mark.parametrize("which", ["wrong password", "nobody"])
-def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_urls: dict[str, str], which: str):
+def test_doctor_names_the_problem_with_redis(pocketwatch: Program, wrong_urls: dict[str, str], which: str):
     done = pocketwatch("doctor", "--json", REDIS_URL=wrong_urls[which])
 
     (found,) = [finding for finding in json.loads(done.stdout) if finding["subject"].lower() == "redis"]
@@ -632,7 +632,7 @@ def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_ur
     assert "not-the-password" not in done.stdout + done.stderr
 
 
-def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
+def test_doctor_finds_redis_ok_or_missing(pocketwatch: Program):
     def of(**changes: str) -> dict[str, str]:
         findings = json.loads(pocketwatch("doctor", "--json", **changes).stdout)
         return next(finding for finding in findings if finding["subject"] == "Redis")

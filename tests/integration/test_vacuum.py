@@ -75,7 +75,7 @@ async def test_tables_with_many_dead_rows_are_vacuumed_and_measured(deliver: Del
     assert 0 < statistics["bytes_after"] < statistics["bytes_before"]
 
 
-async def test_tables_that_are_named_are_vacuumed_whatever_is_in_them(deliver: Deliver, churn: Churn):
+async def test_named_tables_are_vacuumed_unconditionally(deliver: Deliver, churn: Churn):
     churn.make("inbox", dead=5000)
 
     row = await deliver(Vacuum(tables=["fires", "token_blacklist_outstandingtoken"]))
@@ -84,14 +84,14 @@ async def test_tables_that_are_named_are_vacuumed_whatever_is_in_them(deliver: D
     assert set(row["statistics"]["tables"]) == {"fires", "token_blacklist_outstandingtoken"}
 
 
-async def test_where_nothing_is_dead_nothing_is_done(deliver: Deliver):
+async def test_tables_without_dead_rows_are_not_vacuumed(deliver: Deliver):
     row = await deliver(Vacuum())
 
     assert (row["status"], row["statistics"]) == ("succeeded", NOTHING)
 
 
 @pytest.mark.parametrize("name", ["auth_user", "no_such_table", 'inbox"; DROP TABLE inbox; --', "pg_catalog.pg_class"])
-async def test_a_table_that_is_none_of_ours_is_refused_by_name(deliver: Deliver, name: str):
+async def test_foreign_table_is_rejected_by_name(deliver: Deliver, name: str):
     row = await deliver(Vacuum(tables=["inbox", name]))
 
     assert row["status"] == "dead"
@@ -99,7 +99,7 @@ async def test_a_table_that_is_none_of_ours_is_refused_by_name(deliver: Deliver,
     assert "outbox" in row["error"]
 
 
-async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it_is_named(
+async def test_long_open_transaction_skips_the_run_and_is_named(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "OPEN_FOR", timedelta(0))
@@ -116,7 +116,7 @@ async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it
     assert row["statistics"] == NOTHING
 
 
-async def test_whoever_keeps_dead_rows_does_not_matter_where_none_are_to_go(
+async def test_holders_of_dead_rows_are_ignored_where_nothing_is_to_be_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "OPEN_FOR", timedelta(0))
@@ -127,7 +127,7 @@ async def test_whoever_keeps_dead_rows_does_not_matter_where_none_are_to_go(
     assert (row["status"], row["statistics"]) == ("succeeded", NOTHING)
 
 
-async def test_a_transaction_that_was_opened_just_now_is_no_obstacle(deliver: Deliver, churn: Churn):
+async def test_recent_transaction_does_not_skip_the_run(deliver: Deliver, churn: Churn):
     churn.make("inbox", dead=5000)
 
     with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
@@ -136,7 +136,7 @@ async def test_a_transaction_that_was_opened_just_now_is_no_obstacle(deliver: De
     assert (row["status"], row["statistics"]["tables_vacuumed"]) == ("succeeded", 1)
 
 
-async def test_of_other_users_transactions_the_age_in_transactions_counts(churn: Churn, role: str):
+async def test_transactions_of_other_users_count_by_their_age_in_transactions(churn: Churn, role: str):
     connection = await asyncpg.connect(role)
     with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
         for _ in range(3):
@@ -152,7 +152,7 @@ async def test_of_other_users_transactions_the_age_in_transactions_counts(churn:
     assert none == []
 
 
-async def test_a_table_that_is_locked_is_skipped_and_the_others_are_vacuumed(
+async def test_locked_table_is_skipped_and_the_others_are_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
@@ -168,7 +168,7 @@ async def test_a_table_that_is_locked_is_skipped_and_the_others_are_vacuumed(
     assert row["statistics"]["dead_tuples_before"] == 3000
 
 
-async def test_a_table_whose_size_cannot_even_be_read_is_skipped(
+async def test_exclusively_locked_table_is_skipped(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
@@ -179,7 +179,7 @@ async def test_a_table_whose_size_cannot_even_be_read_is_skipped(
     assert (row["status"], row["error"]) == ("partial", "fires: locked by another session")
 
 
-async def test_a_table_that_is_being_vacuumed_already_is_not_waited_for(deliver: Deliver, churn: Churn):
+async def test_table_being_vacuumed_is_skipped(deliver: Deliver, churn: Churn):
     with churn.session("LOCK TABLE fires IN SHARE UPDATE EXCLUSIVE MODE"):  # as a vacuum does
         row = await deliver(Vacuum(tables=["fires"]))
 
@@ -187,7 +187,7 @@ async def test_a_table_that_is_being_vacuumed_already_is_not_waited_for(deliver:
     assert row["error"].startswith("fires: being vacuumed or altered by process ")
 
 
-async def test_a_vacuum_that_takes_too_long_is_given_up(
+async def test_vacuum_that_takes_too_long_is_cancelled(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "MAX_DURATION", timedelta(milliseconds=100))
@@ -198,7 +198,7 @@ async def test_a_vacuum_that_takes_too_long_is_given_up(
     assert (row["status"], row["error"]) == ("partial", "fires: not done after 0:00:00.100000")
 
 
-async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings, role: str):
+async def test_table_of_another_owner_is_named(settings: Settings, role: str):
     database = Database(role)
     work = transaction(JOB, database, settings)
 
@@ -212,7 +212,7 @@ async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings,
     assert (work.statistics["tables_vacuumed"], work.statistics["tables_skipped"]) == (0, 1)
 
 
-async def test_a_run_out_of_time_hands_the_other_tables_on(
+async def test_run_out_of_time_is_continued_with_the_other_tables(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, churn: Churn
 ):
     churn.make("inbox", dead=3000)
@@ -228,7 +228,7 @@ async def test_a_run_out_of_time_hands_the_other_tables_on(
     assert "continued_by" not in rest["statistics"]
 
 
-async def test_a_process_that_is_asked_to_stop_leaves_the_table_in_hand_to_whoever_goes_on(
+async def test_shutdown_leaves_the_current_table_to_a_continuation(
     database: Database, settings: Settings, churn: Churn
 ):
     asked = asyncio.Event()
