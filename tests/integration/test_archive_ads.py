@@ -26,9 +26,7 @@ NOTHING = dict.fromkeys(job.STATISTICS, 0)
 OTHER_STATUSES = ("draft", "pending", "needs_review", "blocked", "archived")
 
 
-async def test_sold_rejected_and_inactive_ads_are_archived(
-    deliver: Deliver, ads: Ads
-):
+async def test_sold_rejected_and_inactive_ads_are_archived(deliver: Deliver, ads: Ads):
     (sold,), (rejected,) = ads.add("sold", created=0), ads.add("rejected", created=0)
     (forgotten,) = ads.add("active", created=400, updated=181)
     (cared_for,) = ads.add("active", created=400, updated=179)
@@ -110,9 +108,7 @@ async def test_active_ad_of_unknown_age_is_kept_and_counted(deliver: Deliver, ad
     assert row["statistics"]["kept_undated"] == 1
 
 
-async def test_dry_run_counts_the_same_and_changes_nothing(
-    deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch
-):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(job, "PAGE", 4)
     ads.add("sold", count=5)
     ads.add("rejected", count=3)
@@ -190,9 +186,7 @@ async def test_run_out_of_time_is_continued_with_the_rest_of_its_limit(
     assert len(ads.decisions()) == 9
 
 
-async def test_restored_ad_is_left_alone_for_the_inactive_days(
-    deliver: Deliver, ads: Ads
-):
+async def test_restored_ad_is_left_alone_for_the_inactive_days(deliver: Deliver, ads: Ads):
     (lately,), (long_ago,) = ads.add("sold"), ads.add("sold")
     for ad, days in ((lately, 179), (long_ago, 181)):
         ads.rows(
@@ -267,9 +261,7 @@ async def test_views_and_archiving_do_not_block_each_other(deliver: Deliver, ads
     assert ads.statuses() == {sold: "archived"}
 
 
-async def test_locked_table_is_retried_later(
-    deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch
-):
+async def test_locked_table_is_retried_later(deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
     (sold,) = ads.add("sold")
 

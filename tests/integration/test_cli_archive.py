@@ -71,9 +71,7 @@ def test_invalid_ad_id_is_refused(pocketwatch: Program, ad_id: str):
     assert "Traceback" not in done.stderr
 
 
-async def test_archived_ads_are_listed_with_their_present_status(
-    pocketwatch: Program, deliver: Deliver, ads: Ads
-):
+async def test_archived_ads_are_listed_with_their_present_status(pocketwatch: Program, deliver: Deliver, ads: Ads):
     (sold,), (rejected,) = ads.add("sold"), ads.add("rejected")
     row = await deliver(ArchiveAds())
     pocketwatch("archive", "restore", str(sold))

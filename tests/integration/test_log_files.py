@@ -89,9 +89,7 @@ async def test_retention_is_that_of_the_message(deliver: Deliver, logs: Path, da
     assert len(left(logs)) == kept
 
 
-async def test_too_large_share_is_rejected(
-    deliver: Deliver, logs: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_too_large_share_is_rejected(deliver: Deliver, logs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sweep, "SHARE_APPLIES_ABOVE", 10)
     for n in range(40):
         put(logs / f"app.log.{n}", days_old=31 + n)
@@ -125,9 +123,7 @@ async def test_missing_setting_is_named(consume: Consume, publisher: Publisher, 
     assert row["error"] == "POCKETWATCH_LOG_ROOT: not set; set it to the folder to clean"
 
 
-async def test_undeletable_file_makes_the_run_partial(
-    deliver: Deliver, logs: Path, monkeypatch: pytest.MonkeyPatch
-):
+async def test_undeletable_file_makes_the_run_partial(deliver: Deliver, logs: Path, monkeypatch: pytest.MonkeyPatch):
     for n in range(4):
         put(logs / f"app.log.{n}", days_old=40 + n)
     rename = os.rename

@@ -60,9 +60,7 @@ def fill(sessions: Sessions) -> None:
     sessions.redis.set("user:session:by-user-id:logged-out", "user:session:deleted-by-its-owner")
 
 
-async def test_expired_keys_of_every_layout_are_deleted_and_others_get_a_ttl(
-    deliver: Deliver, sessions: Sessions
-):
+async def test_expired_keys_of_every_layout_are_deleted_and_others_get_a_ttl(deliver: Deliver, sessions: Sessions):
     fill(sessions)
     before = sessions.keys()
 
@@ -150,7 +148,9 @@ async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, ses
 
 @pytest.mark.parametrize(("seconds", "goes"), [(-1, True), (1, False)])
 @pytest.mark.parametrize("days", [1, 30])
-async def test_expiry_is_decided_to_the_second(database: Database, settings: Settings, sessions: Sessions, seconds, goes, days):
+async def test_expiry_is_decided_to_the_second(
+    database: Database, settings: Settings, sessions: Sessions, seconds, goes, days
+):
     tick = CleanSessions(retention_days=days, dry_run=True)
     one = transaction(JOB, database, settings, message=tick)
     expires = one.now - timedelta(days=days) + timedelta(seconds=seconds)
@@ -197,9 +197,7 @@ async def test_users_and_accounts_are_not_touched(deliver: Deliver, sessions: Se
     assert totals(row) == {"scanned": 1, "no_ttl": 1, "pointers_deleted": 1}
 
 
-async def test_too_wide_pattern_touches_no_user(
-    database: Database, settings: Settings, sessions: Sessions
-):
+async def test_too_wide_pattern_touches_no_user(database: Database, settings: Settings, sessions: Sessions):
     for key in ("user:1", "user:email:a@example.org", "user:account:by-user-id:1", "user:session:t"):
         sessions.add(key, expires=days_ago(400))
     foolish = reading.Sessions.model_construct(key_patterns=("user:*", "*"))
@@ -266,9 +264,7 @@ async def test_lists_of_session_ids_are_kept(database: Database, settings: Setti
     assert one.statistics["patterns"]["session-ids:*"] == NOTHING | {"scanned": 1, "no_ttl": 1}
 
 
-async def test_targets_of_pointers_are_found_under_a_prefix(
-    database: Database, settings: Settings, sessions: Sessions
-):
+async def test_targets_of_pointers_are_found_under_a_prefix(database: Database, settings: Settings, sessions: Sessions):
     for name in ("there", "gone"):
         sessions.redis.set(f"base:user:session:by-user-id:{name}", f"user:session:{name}")
     sessions.add("base:user:session:there", expires=days_ago(-1))
@@ -350,9 +346,7 @@ async def test_session_renewed_between_read_and_deletion_survives(
     assert sessions.keys() == {keys[0], keys[1], keys[3]}
 
 
-async def test_hash_renewed_between_read_and_deletion_survives(
-    store: SessionStore, sessions: Sessions, client: Redis
-):
+async def test_hash_renewed_between_read_and_deletion_survives(store: SessionStore, sessions: Sessions, client: Redis):
     sessions.redis.hset("session:t", mapping={"sessionToken": "t", "expires": iso(days_ago(40))})
     (found,) = await store.read([b"session:t"])
     change = RULE.change(b"session:t", found)
@@ -364,9 +358,7 @@ async def test_hash_renewed_between_read_and_deletion_survives(
     assert sessions.keys() == {b"session:t"}
 
 
-async def test_key_written_after_the_read_gets_no_ttl(
-    store: SessionStore, sessions: Sessions, client: Redis
-):
+async def test_key_written_after_the_read_gets_no_ttl(store: SessionStore, sessions: Sessions, client: Redis):
     keys = [b"session:longer", b"session:renewed"]
     for key in keys:
         sessions.add(key, expires=days_ago(10))

@@ -65,9 +65,7 @@ def with_forms(names: set[str]) -> set[str]:
     return {form for name in names for form in (name, f"{name}.gz")}
 
 
-async def test_of_two_releases_only_the_current_one_is_left(
-    deliver: Deliver, static: Path, tmp_path: Path
-):
+async def test_of_two_releases_only_the_current_one_is_left(deliver: Deliver, static: Path, tmp_path: Path):
     first = release(tmp_path / "source", static, FIRST)
     compress(static)
     second = release(tmp_path / "source", static, SECOND)
@@ -117,9 +115,7 @@ async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, sta
     assert dry["statistics"]["files_deleted"] == len(before) - len(left(static)) == 8
 
 
-async def test_missing_manifest_deletes_nothing_and_is_retried(
-    deliver: Deliver, static: Path, tmp_path: Path
-):
+async def test_missing_manifest_deletes_nothing_and_is_retried(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     release(tmp_path / "source", static, SECOND)
     age(static, days=31)
@@ -132,9 +128,7 @@ async def test_missing_manifest_deletes_nothing_and_is_retried(
     assert f'manifest "{static}/staticfiles.json": missing' in row["error"]
 
 
-async def test_wrong_manifest_deletes_nothing_and_is_rejected(
-    deliver: Deliver, static: Path, tmp_path: Path
-):
+async def test_wrong_manifest_deletes_nothing_and_is_rejected(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     age(static, days=31)
     (static / "staticfiles.json").write_text('{"version": "9", "paths": {}}')

@@ -168,9 +168,7 @@ async def test_locked_table_is_skipped_and_the_others_are_vacuumed(
     assert row["statistics"]["dead_tuples_before"] == 3000
 
 
-async def test_exclusively_locked_table_is_skipped(
-    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
-):
+async def test_exclusively_locked_table_is_skipped(deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN ACCESS EXCLUSIVE MODE"):
@@ -187,9 +185,7 @@ async def test_table_being_vacuumed_is_skipped(deliver: Deliver, churn: Churn):
     assert row["error"].startswith("fires: being vacuumed or altered by process ")
 
 
-async def test_vacuum_that_takes_too_long_is_cancelled(
-    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
-):
+async def test_vacuum_that_takes_too_long_is_cancelled(deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(job, "MAX_DURATION", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):  # it takes as long as this

@@ -1,10 +1,10 @@
 """Delete expired files in batches, by several threads: deleting waits for the disk, scanning does not."""
 
 import os
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from queue import Queue
+from threading import Semaphore
 from typing import NamedTuple
 
 from consumers.cleanup.files import safe_delete
@@ -14,7 +14,7 @@ from consumers.cleanup.files.safe_delete import Precondition
 
 THREADS = 6
 BATCH_FILES, BATCH_FOLDERS = 64, 16  # folders, because each is held open
-QUEUE_SIZE = 2 * THREADS  # batches; few, so that a file is deleted within milliseconds of being looked at
+MAX_BATCHES = 3 * THREADS  # running and waiting: few, so that a file is deleted within milliseconds of being scanned
 
 
 class ExpiredFile(NamedTuple):
@@ -34,32 +34,24 @@ class BatchDeleter:
     def __init__(self, counters: SweepCounters, *, dry_run: bool) -> None:
         self._counters, self._dry_run = counters, dry_run
         self._batch: Batch = []
-        self._queue: Queue[Batch | None] = Queue(QUEUE_SIZE)
+        self._pool = ThreadPoolExecutor(THREADS)  # starts a thread only for a batch
+        self._slots = Semaphore(MAX_BATCHES)
         self.failure: Exception | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the threads; everything added is deleted when they have ended.
+        """On return everything added is deleted.
 
         Raises:
             Exception: what a precondition has raised.
         """
-        threads = [threading.Thread(target=self._work) for _ in range(0 if self._dry_run else THREADS)]
-        for thread in threads:
-            thread.start()
-        try:
+        with self._pool:
             yield
             self._flush()
-        finally:
-            for _ in threads:
-                self._queue.put(None)
-            for thread in threads:
-                thread.join()
         if self.failure is not None:
             raise self.failure
 
     def add(self, folder: Folder, files: list[ExpiredFile]) -> None:
-        """Delete these files of a folder soon."""
         with self._counters.lock:
             folder.pending += 1
         self._batch.append((folder, files))
@@ -96,21 +88,19 @@ class BatchDeleter:
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
+        self._slots.acquire()
         if self._dry_run:
             self._delete_batch(batch)
         else:
-            self._queue.put(batch)
-
-    def _work(self) -> None:
-        while (batch := self._queue.get()) is not None:
-            self._delete_batch(batch)
+            self._pool.submit(self._delete_batch, batch)
 
     def _delete_batch(self, batch: Batch) -> None:
         for folder, files in batch:
             try:
                 self._delete_files(folder, files)
-            except Exception as error:  # noqa: BLE001  raised at the end; a dead thread would leave others waiting
+            except Exception as error:  # noqa: BLE001  raised when all threads have ended
                 self.failure = error
+        self._slots.release()
 
     def _delete_files(self, folder: Folder, files: list[ExpiredFile]) -> None:
         try:

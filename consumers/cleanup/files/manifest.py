@@ -4,7 +4,6 @@ import json
 import os
 import stat
 from dataclasses import dataclass
-from typing import Any
 
 from pocketwatch.errors import PocketwatchError, Reject
 
@@ -72,14 +71,10 @@ def _content(root: int, path: str) -> tuple[bytes, os.stat_result]:
         raise Reject(f'manifest "{path}": a symbolic link or not a file; put the file itself there')
     if status.st_size > MAX_SIZE:
         raise Reject(f'manifest "{path}": {status.st_size} bytes, more than {MAX_SIZE}')
-    descriptor = os.open(NAME, OPEN_FILE, dir_fd=root)
-    try:
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(status.st_size)
-        if _identity(os.fstat(descriptor)) != _identity(status):
+    with os.fdopen(os.open(NAME, OPEN_FILE, dir_fd=root), "rb") as file:
+        content = file.read(status.st_size)
+        if _identity(os.fstat(file.fileno())) != _identity(status):
             raise ManifestUnusable(f'manifest "{path}": being written')
-    finally:
-        os.close(descriptor)
     return content, status
 
 
@@ -92,13 +87,6 @@ def _names(content: bytes, path: str) -> frozenset[str]:
             f'manifest "{path}": {f"not JSON ({error})" if content else "empty"}; is a release being deployed? '
             "Otherwise run collectstatic again"
         ) from error
-    paths = _paths(manifest, path)
-    if not all(isinstance(name, str) for name in paths.values()):
-        raise Reject(f'manifest "{path}": "paths" must give the name of a hashed file for each file')
-    return frozenset(paths) | frozenset(paths.values())
-
-
-def _paths(manifest: Any, path: str) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise Reject(f'manifest "{path}": not a JSON object')
     if manifest.get("version") not in VERSIONS:
@@ -107,7 +95,9 @@ def _paths(manifest: Any, path: str) -> dict[str, Any]:
     paths = manifest.get("paths")
     if not isinstance(paths, dict) or not paths:
         raise Reject(f'manifest "{path}": names no file; "paths" must be an object that is not empty')
-    return paths
+    if not all(isinstance(name, str) for name in paths.values()):
+        raise Reject(f'manifest "{path}": "paths" must give the name of a hashed file for each file')
+    return frozenset(paths) | frozenset(paths.values())
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

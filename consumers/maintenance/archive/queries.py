@@ -106,7 +106,6 @@ async def archive_ads(
 
 
 STATUS_OF = sa.text("SELECT status FROM car_ads WHERE id = :id FOR NO KEY UPDATE")
-LAST_DECISION = sa.select(moderation_decisions).where(moderation_decisions.c.ad_id == sa.bindparam("ad"))
 RESTORE = sa.text("UPDATE car_ads SET status = :status, updated_at = now() WHERE id = :id")
 
 ARCHIVINGS = sa.text(
@@ -123,25 +122,16 @@ async def lock_ad(connection: AsyncConnection, ad_id: int) -> str | None:
 
 
 async def last_decision(connection: AsyncConnection, ad_id: int) -> dict[str, Any] | None:
-    query = LAST_DECISION.order_by(moderation_decisions.c.id.desc()).limit(1)
-    found = (await connection.execute(query, {"ad": ad_id})).mappings().first()
-    return None if found is None else dict(found)
+    query = sa.select(moderation_decisions).where(moderation_decisions.c.ad_id == ad_id)
+    found = await connection.execute(query.order_by(moderation_decisions.c.id.desc()).limit(1))
+    return next((dict(row) for row in found.mappings()), None)
 
 
 async def restore(connection: AsyncConnection, ad_id: int, *, status: str, reason: str, actor: str) -> None:
     """Give an archived ad its former status back, and record who did so and why."""
     await connection.execute(RESTORE, {"id": ad_id, "status": status})
-    await connection.execute(
-        sa.insert(moderation_decisions),
-        {
-            "ad_id": ad_id,
-            "action": "restored",
-            "from_status": "archived",
-            "to_status": status,
-            "reason": reason,
-            "actor": actor,
-        },
-    )
+    decision = {"ad_id": ad_id, "action": "restored", "from_status": "archived", "to_status": status}
+    await connection.execute(sa.insert(moderation_decisions), {**decision, "reason": reason, "actor": actor})
 
 
 async def archivings(connection: AsyncConnection, *, limit: int) -> list[dict[str, Any]]:
