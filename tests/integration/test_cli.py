@@ -126,7 +126,7 @@ def test_a_failed_job_is_the_exit_code_and_says_when_it_is_tried_again(
     done = pocketwatch("trigger", "cleanup.media", "--wait")
 
     assert done.returncode == 1
-    assert f'the root "{media}" is missing; is its disk mounted?' in done.stdout
+    assert f'root "{media}": missing; is its disk mounted?' in done.stdout
     assert "tried again in 10s (attempt 2 of 6)" in done.stdout
 
 
