@@ -20,20 +20,20 @@ class RetentionRule:
     Args:
         table: its counter is `<table>_deleted`.
         since: the column from which a row's retention counts; rows where it is null are kept.
-        may_go: a further condition for deletion, as SQL.
-        least: how long a row is kept whatever the message says.
-        asked: whether the message's `retention_days` can keep it for longer.
-        written: for tables with an ascending `id`, a column that ascends with it, so that the scan ends at the first
+        condition: a further condition for deletion, as SQL.
+        minimum: how long a row is kept whatever the message says.
+        adjustable: whether the message's `retention_days` can keep it for longer.
+        ordered_by: for tables with an ascending `id`, a column that ascends with it, so that the scan ends at the first
             page without old rows. Without it the whole table is scanned, block by block.
         why: what the rows are for, and why they may be deleted then.
     """
 
     table: str
     since: str
-    may_go: str = "true"
-    least: timedelta
-    asked: bool = True
-    written: str | None = None
+    condition: str = "true"
+    minimum: timedelta
+    adjustable: bool = True
+    ordered_by: str | None = None
     why: str
 
     @property
@@ -42,58 +42,58 @@ class RetentionRule:
         return f"{self.table}_deleted"
 
     def keep(self, retention_days: int) -> timedelta:
-        return max(self.least, timedelta(days=retention_days)) if self.asked else self.least
+        return max(self.minimum, timedelta(days=retention_days)) if self.adjustable else self.minimum
 
 
 RULES = (
     RetentionRule(
         table="update_logs",
         since="finished_at",
-        may_go="status <> 'running'",
-        least=KEEP_FOR_ROLL_UP,
-        written="started_at",
+        condition="status <> 'running'",
+        minimum=KEEP_FOR_ROLL_UP,
+        ordered_by="started_at",
         why="operators read the history of runs, and the roll-up counts it by day; a running job has no end yet",
     ),
     RetentionRule(
         table="currency_update_logs",
         since="created_at",
-        may_go=(
+        condition=(
             "EXISTS (SELECT FROM currency_update_logs AS newer WHERE newer.source = currency_update_logs.source "
             "AND newer.status = currency_update_logs.status AND newer.id > currency_update_logs.id)"
         ),
-        least=KEEP_FOR_FOLLOWING,
-        written="created_at",
+        minimum=KEEP_FOR_FOLLOWING,
+        ordered_by="created_at",
         why="operators read it; the newest row of each source and status shows since when it has been so",
     ),
     RetentionRule(
         table="moderation_notification_logs",
         since="sent_at",
-        may_go="status NOT IN ('pending', 'sending')",
-        least=KEEP_FOR_DEDUPLICATION,
-        written="sent_at",
+        condition="status NOT IN ('pending', 'sending')",
+        minimum=KEEP_FOR_DEDUPLICATION,
+        ordered_by="sent_at",
         why="records which email was sent to whom, so that none is sent twice; unsent ones are kept",
     ),
     RetentionRule(
         table="inbox",
         since="handled_at",
-        least=KEEP_FOR_DEDUPLICATION,
-        asked=False,
+        minimum=KEEP_FOR_DEDUPLICATION,
+        adjustable=False,
         why="detects duplicate messages; it grows by a row with every message",
     ),
     RetentionRule(
         table="outbox",
         since="sent_at",
-        may_go="sent_at IS NOT NULL",
-        least=KEEP_FOR_DEDUPLICATION,
-        asked=False,
-        written="created_at",
+        condition="sent_at IS NOT NULL",
+        minimum=KEEP_FOR_DEDUPLICATION,
+        adjustable=False,
+        ordered_by="created_at",
         why="keeps a repeated attempt from publishing a message again; unsent ones are kept, however old",
     ),
     RetentionRule(
         table="fires",
         since="due_at",
-        may_go="EXISTS (SELECT FROM fires AS newer WHERE newer.entry = fires.entry AND newer.due_at > fires.due_at)",
-        least=KEEP_FOR_DEDUPLICATION,
+        condition="EXISTS (SELECT FROM fires AS newer WHERE newer.entry = fires.entry AND newer.due_at > fires.due_at)",
+        minimum=KEEP_FOR_DEDUPLICATION,
         why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry",
     ),
 )

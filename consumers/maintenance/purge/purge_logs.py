@@ -58,7 +58,7 @@ async def purge(rule: RetentionRule, after: int, tick: PurgeLogs, job: JobContex
     await job.delete_in_pages(
         queries.expired_rows(rule, job.now - rule.keep(tick.retention_days)),
         stat=rule.statistic,
-        size=PAGE_BLOCKS if rule.written is None else None,
+        size=PAGE_BLOCKS if rule.ordered_by is None else None,
         after=after,
         resume=lambda position: tick.model_copy(update={"from_table": rule.table, "after": position}),
     )

@@ -12,16 +12,16 @@ EXISTS = sa.text("SELECT to_regclass(:table) IS NOT NULL")
 # Rows are deleted by their place in the table (`ctid`); those that another session holds are skipped.
 BY_ID = """
 WITH page AS (
-  SELECT id, {written} >= :cutoff AS recent FROM {table} WHERE id > :after ORDER BY id LIMIT :size
+  SELECT id, {ordered_by} >= :cutoff AS recent FROM {table} WHERE id > :after ORDER BY id LIMIT :size
 ), expired AS (
-  SELECT ctid FROM {table} WHERE id > :after AND id <= (SELECT max(id) FROM page) AND {since} < :cutoff AND {may_go}
+  SELECT ctid FROM {table} WHERE id > :after AND id <= (SELECT max(id) FROM page) AND {since} < :cutoff AND {condition}
   {lock}
 )"""
 NEXT_ID = "(SELECT CASE WHEN count(*) = :size AND NOT bool_and(recent) THEN max(id) END FROM page)"
 BY_BLOCK = """
 WITH expired AS (
   SELECT ctid FROM {table} WHERE ctid >= CAST('(' || CAST(:after AS bigint) || ',0)' AS tid)
-  AND ctid < CAST('(' || CAST(:after + :size AS bigint) || ',0)' AS tid) AND {since} < :cutoff AND {may_go}
+  AND ctid < CAST('(' || CAST(:after + :size AS bigint) || ',0)' AS tid) AND {since} < :cutoff AND {condition}
   {lock}
 )"""
 NEXT_BLOCK = (
@@ -42,8 +42,8 @@ async def exists(connection: AsyncConnection, table: str) -> bool:
 
 def expired_rows(rule: RetentionRule, cutoff: datetime) -> PagedDelete:
     """The rows of a table whose retention ended before the cutoff; `size` is in rows, or else in blocks."""
-    page, following = (BY_BLOCK, NEXT_BLOCK) if rule.written is None else (BY_ID, NEXT_ID)
-    names = {"table": rule.table, "since": rule.since, "may_go": rule.may_go, "written": rule.written}
+    page, following = (BY_BLOCK, NEXT_BLOCK) if rule.ordered_by is None else (BY_ID, NEXT_ID)
+    names = {"table": rule.table, "since": rule.since, "condition": rule.condition, "ordered_by": rule.ordered_by}
     names["next"] = following.format(table=rule.table)
     return PagedDelete(
         table=rule.table,
