@@ -1,4 +1,4 @@
-"""analytics.cleanup: what is expired goes from the table and from Redis, what is current stays."""
+"""analytics.cleanup: expired snapshots are deleted from the table and from Redis."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -155,24 +155,24 @@ async def test_outdated_keys_without_a_ttl_are_deleted_and_current_ones_get_one(
     sessions.redis.set(f"{PREFIX}daily_report_2025-01-01", "{not json")
     sessions.redis.rpush(f"{PREFIX}a_list", "x")
 
-    work = transaction(JOB, database, settings)
-    await job.clean_analytics(CleanAnalytics(), work)
+    one = transaction(JOB, database, settings)
+    await job.clean_analytics(CleanAnalytics(), one)
 
     assert sessions.keys() == {current.encode()}
     assert 1700 < sessions.redis.ttl(current) <= 1800
-    assert work.statistics["cache_keys_deleted"] == 3
+    assert one.statistics["cache_keys_deleted"] == 3
 
 
 async def test_key_with_a_ttl_is_kept_unless_outdated(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     sessions.redis.set(f"{PREFIX}quick_stats", cached("quick_stats", hours=0.5), ex=100)
-    sessions.redis.set(f"{PREFIX}somebodys", "a value", ex=100)
+    sessions.redis.set(f"{PREFIX}foreign", "a value", ex=100)
     sessions.redis.set(f"{PREFIX}platform:en", cached("platform", hours=9), ex=100_000)
 
     await job.clean_analytics(CleanAnalytics(), transaction(JOB, database, settings))
 
-    assert sessions.keys() == {f"{PREFIX}quick_stats".encode(), f"{PREFIX}somebodys".encode()}
+    assert sessions.keys() == {f"{PREFIX}quick_stats".encode(), f"{PREFIX}foreign".encode()}
 
 
 async def test_keys_with_other_prefixes_are_never_touched(
@@ -213,12 +213,12 @@ async def test_unreachable_redis_makes_the_run_partial_and_rows_are_deleted(
     kept = add(activity, age=1, left=1)
     servers = settings.servers.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
 
-    work = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
-    await job.clean_analytics(CleanAnalytics(), work)
+    one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    await job.clean_analytics(CleanAnalytics(), one)
 
-    assert work.status == "partial"
-    assert work.reason
-    assert work.reason.startswith("cache: not cleaned; Redis at 127.0.0.1:1/0 does not answer")
+    assert one.status == "partial"
+    assert one.reason
+    assert one.reason.startswith("cache: not cleaned; Redis at 127.0.0.1:1/0 does not answer")
     assert ids(activity) == {kept}
 
 
@@ -227,10 +227,10 @@ async def test_without_redis_only_the_table_is_cleaned(database: Database, setti
     kept = add(activity, age=1, left=1)
     servers = settings.servers.model_copy(update={"redis_url": None})
 
-    work = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
-    await job.clean_analytics(CleanAnalytics(), work)
+    one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    await job.clean_analytics(CleanAnalytics(), one)
 
-    assert (work.status, ids(activity)) == ("succeeded", {kept})
+    assert (one.status, ids(activity)) == ("succeeded", {kept})
 
 
 async def test_clock_skew_deletes_nothing(database: Database, settings: Settings, activity: Activity):

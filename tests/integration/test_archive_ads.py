@@ -242,12 +242,12 @@ async def test_edit_between_read_and_archiving_wins(
         return await archive(*arguments, **more)
 
     monkeypatch.setattr(job.queries, "archive_ads", edit_first)
-    work = transaction(JOB, database, settings)
-    await job.archive_ads(ArchiveAds(), work)
+    one = transaction(JOB, database, settings)
+    await job.archive_ads(ArchiveAds(), one)
 
     assert ads.statuses()[edited] != "archived"
     assert ads.statuses()[other] == "archived"
-    assert (work.statistics["sold_archived"], work.statistics["kept_changed"]) == (1, 1)
+    assert (one.statistics["sold_archived"], one.statistics["kept_changed"]) == (1, 1)
 
 
 async def test_views_and_archiving_do_not_block_each_other(deliver: Deliver, ads: Ads):
@@ -287,10 +287,10 @@ async def test_concurrent_runs_archive_each_ad_once(database: Database, settings
 
 async def test_clock_skew_archives_nothing(database: Database, settings: Settings, ads: Ads):
     (sold,) = ads.add("sold")
-    work = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+    one = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
-        await job.archive_ads(ArchiveAds(), work)
+        await job.archive_ads(ArchiveAds(), one)
 
     assert ads.statuses() == {sold: "sold"}
 

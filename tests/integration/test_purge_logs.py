@@ -76,7 +76,7 @@ NOTIFICATION = (
 
 
 @dataclass
-class Logs:
+class Tables:
     """The tables that are purged, in a test's database."""
 
     database_url: str
@@ -95,17 +95,17 @@ class Logs:
 
 
 @pytest.fixture
-def logs(database_url: str) -> Logs:
+def tables(database_url: str) -> Tables:
     with psycopg.connect(database_url) as connection:
         connection.execute(NOTIFICATION.encode())
-    return Logs(database_url)
+    return Tables(database_url)
 
 
 @pytest.mark.parametrize("table", list(ADD))
-async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, logs: Logs, table: str):
-    logs.add(table, days=100, count=3)
-    logs.add(table, days=91, count=2)
-    logs.add(table, days=5, count=4)
+async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, tables: Tables, table: str):
+    tables.add(table, days=100, count=3)
+    tables.add(table, days=91, count=2)
+    tables.add(table, days=5, count=4)
 
     row = await deliver(PurgeLogs())
 
@@ -114,99 +114,101 @@ async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, log
     assert kept_days == {rule.table: rule.keep(90).days for rule in RULES}
     assert row["statistics"] == NOTHING | {f"{table}_deleted": 5}
     own = {"update_logs": "job = 'cleanup.media'", "inbox": "consumer = 'cleanup.media'"}
-    assert logs.count(table, own.get(table, "true")) == 4
+    assert tables.count(table, own.get(table, "true")) == 4
 
 
 @pytest.mark.parametrize(("days", "deleted"), [(0, 4), (10, 3), (50, 2), (365, 1)])
-async def test_retention_of_the_run_log_is_that_of_the_message(deliver: Deliver, logs: Logs, days: int, deleted: int):
+async def test_retention_of_the_run_log_is_that_of_the_message(
+    deliver: Deliver, tables: Tables, days: int, deleted: int
+):
     for age in (400, 60, 20, 8):
-        logs.add("update_logs", days=age)
+        tables.add("update_logs", days=age)
 
     row = await deliver(PurgeLogs(retention_days=days))
 
     assert row["statistics"]["update_logs_deleted"] == deleted
 
 
-async def test_no_retention_shortens_deduplication(deliver: Deliver, logs: Logs):
+async def test_no_retention_shortens_deduplication(deliver: Deliver, tables: Tables):
     kept = ("inbox", "outbox", "fires", "moderation_notification_logs")
     for table in kept:
-        logs.add(table, days=29, count=3)
-        logs.add(table, days=31)
+        tables.add(table, days=29, count=3)
+        tables.add(table, days=31)
 
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["statistics"]["kept_days"] == dict.fromkeys(kept, 30) | {"update_logs": 7, "currency_update_logs": 1}
     assert [row["statistics"][f"{table}_deleted"] for table in kept] == [1, 1, 1, 1]
-    assert [logs.count(table, "consumer = 'cleanup.media'" if table == "inbox" else "true") for table in kept] == [
+    assert [tables.count(table, "consumer = 'cleanup.media'" if table == "inbox" else "true") for table in kept] == [
         3
     ] * 4
 
 
-async def test_own_run_is_in_the_log_and_the_inbox_afterwards(deliver: Deliver, logs: Logs):
+async def test_own_run_is_in_the_log_and_the_inbox_afterwards(deliver: Deliver, tables: Tables):
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["status"] == "succeeded"
-    assert logs.count("inbox", f"message_id = '{row['message_id']}'") == 1
+    assert tables.count("inbox", f"message_id = '{row['message_id']}'") == 1
 
 
-async def test_running_job_is_kept_however_old(deliver: Deliver, logs: Logs):
-    logs.add("update_logs", "running", days=400)
+async def test_running_job_is_kept_however_old(deliver: Deliver, tables: Tables):
+    tables.add("update_logs", "running", days=400)
 
     await deliver(PurgeLogs(retention_days=0))
 
-    assert logs.count("update_logs", "status = 'running'") == 1
+    assert tables.count("update_logs", "status = 'running'") == 1
 
 
-async def test_unsent_message_is_kept_however_old(deliver: Deliver, logs: Logs):
-    logs.add("outbox", "unsent", days=400, count=2)
-    logs.add("outbox", "sent now", days=400, count=3)
-    logs.add("outbox", "sent", days=400)
+async def test_unsent_message_is_kept_however_old(deliver: Deliver, tables: Tables):
+    tables.add("outbox", "unsent", days=400, count=2)
+    tables.add("outbox", "sent now", days=400, count=3)
+    tables.add("outbox", "sent", days=400)
 
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["statistics"]["outbox_deleted"] == 1
-    assert logs.count("outbox", "sent_at IS NULL") == 2
-    assert logs.count("outbox", "sent_at IS NOT NULL") == 3
+    assert tables.count("outbox", "sent_at IS NULL") == 2
+    assert tables.count("outbox", "sent_at IS NOT NULL") == 3
 
 
-async def test_newest_fire_of_each_entry_is_kept(deliver: Deliver, logs: Logs):
-    logs.add("fires", "yearly", days=400, count=3)
-    logs.add("fires", "daily", days=400, count=3)
-    logs.add("fires", "daily", days=1)
-    with psycopg.connect(logs.database_url) as connection:
+async def test_newest_fire_of_each_entry_is_kept(deliver: Deliver, tables: Tables):
+    tables.add("fires", "yearly", days=400, count=3)
+    tables.add("fires", "daily", days=400, count=3)
+    tables.add("fires", "daily", days=1)
+    with psycopg.connect(tables.database_url) as connection:
         newest = connection.execute("SELECT max(due_at) FROM fires WHERE entry = 'yearly'").fetchone()
 
     row = await deliver(PurgeLogs())
 
     assert row["statistics"]["fires_deleted"] == 5
-    with psycopg.connect(logs.database_url) as connection:
+    with psycopg.connect(tables.database_url) as connection:
         left = connection.execute("SELECT entry, due_at FROM fires WHERE entry = 'yearly'").fetchall()
     assert newest is not None
     assert left == [("yearly", newest[0])]
 
 
-async def test_newest_update_log_of_each_source_and_status_is_kept(deliver: Deliver, logs: Logs):
-    logs.add("currency_update_logs", "SUCCESS", days=400, count=3)
-    logs.add("currency_update_logs", "FAILED", days=300, count=2)
+async def test_newest_update_log_of_each_source_and_status_is_kept(deliver: Deliver, tables: Tables):
+    tables.add("currency_update_logs", "SUCCESS", days=400, count=3)
+    tables.add("currency_update_logs", "FAILED", days=300, count=2)
 
     row = await deliver(PurgeLogs())
 
     assert row["statistics"]["currency_update_logs_deleted"] == 3
-    assert logs.count("currency_update_logs") == 2
+    assert tables.count("currency_update_logs") == 2
 
 
-async def test_unsent_notification_is_kept(deliver: Deliver, logs: Logs):
-    logs.add("moderation_notification_logs", "pending", days=400)
+async def test_unsent_notification_is_kept(deliver: Deliver, tables: Tables):
+    tables.add("moderation_notification_logs", "pending", days=400)
 
     await deliver(PurgeLogs(retention_days=0))
 
-    assert logs.count("moderation_notification_logs") == 1
+    assert tables.count("moderation_notification_logs") == 1
 
 
-async def test_missing_table_is_no_problem(deliver: Deliver, logs: Logs):
-    with psycopg.connect(logs.database_url) as connection:
+async def test_missing_table_is_no_problem(deliver: Deliver, tables: Tables):
+    with psycopg.connect(tables.database_url) as connection:
         connection.execute("DROP TABLE moderation_notification_logs")
-    logs.add("inbox", days=100)
+    tables.add("inbox", days=100)
 
     row = await deliver(PurgeLogs())
 
@@ -216,17 +218,17 @@ async def test_missing_table_is_no_problem(deliver: Deliver, logs: Logs):
 
 
 async def test_dry_run_counts_the_same_and_changes_nothing(
-    deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch
+    deliver: Deliver, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(paged_job, "PAGE_ROWS", 7)
     monkeypatch.setattr(job, "PAGE_BLOCKS", 1)
     for table in ADD:
-        logs.add(table, days=100, count=300)
-        logs.add(table, days=1, count=100)
-    before = {table: logs.count(table) for table in ADD}
+        tables.add(table, days=100, count=300)
+        tables.add(table, days=1, count=100)
+    before = {table: tables.count(table) for table in ADD}
 
     dry = await deliver(PurgeLogs(dry_run=True))
-    after_dry = {table: logs.count(table) for table in ADD}
+    after_dry = {table: tables.count(table) for table in ADD}
     real = await deliver(PurgeLogs())
 
     assert after_dry == before | {"update_logs": before["update_logs"] + 1, "inbox": before["inbox"] + 1}
@@ -234,21 +236,21 @@ async def test_dry_run_counts_the_same_and_changes_nothing(
     assert {table: real["statistics"][f"{table}_deleted"] for table in ADD} == dict.fromkeys(ADD, 300)
 
 
-async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch):
+async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, tables: Tables, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(paged_job, "PAGE_ROWS", 2)
-    logs.add("outbox", "unsent", days=400, count=10)
-    logs.add("outbox", "sent", days=400, count=3)
-    logs.add("update_logs", days=1)  # its attempt was taken up again
-    logs.add("update_logs", "running", days=400, count=10)
-    logs.add("update_logs", "failed", days=300, count=3)
+    tables.add("outbox", "unsent", days=400, count=10)
+    tables.add("outbox", "sent", days=400, count=3)
+    tables.add("update_logs", days=1)  # its attempt was taken up again
+    tables.add("update_logs", "running", days=400, count=10)
+    tables.add("update_logs", "failed", days=300, count=3)
 
     row = await deliver(PurgeLogs())
 
     assert (row["statistics"]["outbox_deleted"], row["statistics"]["update_logs_deleted"]) == (3, 3)
 
 
-async def test_scan_ends_at_the_first_page_without_old_rows(database: Database, logs: Logs):
-    logs.add("update_logs", days=1, count=100)
+async def test_scan_ends_at_the_first_page_without_old_rows(database: Database, tables: Tables):
+    tables.add("update_logs", days=1, count=100)
     (rule,) = (rule for rule in RULES if rule.table == "update_logs")
     cutoff = datetime.now(UTC) - timedelta(days=90)
 
@@ -259,7 +261,7 @@ async def test_scan_ends_at_the_first_page_without_old_rows(database: Database, 
     assert found.one() == (None, 0)
 
 
-async def test_empty_table_is_no_work(deliver: Deliver, logs: Logs):
+async def test_empty_table_is_no_work(deliver: Deliver, tables: Tables):
     row = await deliver(PurgeLogs())
 
     assert row["status"] == "succeeded"
@@ -267,13 +269,13 @@ async def test_empty_table_is_no_work(deliver: Deliver, logs: Logs):
 
 
 async def test_run_out_of_time_is_continued_from_its_position(
-    consume: Consume, relay: None, publisher: Publisher, runs: Runs, logs: Logs, monkeypatch: pytest.MonkeyPatch
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(paged_job, "PAGE_ROWS", 4)
     monkeypatch.setattr(job, "PAGE_BLOCKS", 1)
-    logs.add("update_logs", days=100, count=9)
-    logs.add("update_logs", days=1, count=5)
-    logs.add("inbox", days=100, count=200)  # in three blocks
+    tables.add("update_logs", days=100, count=9)
+    tables.add("update_logs", days=1, count=5)
+    tables.add("inbox", days=100, count=200)  # in three blocks
 
     async with consume(time_budget=timedelta(0)):
         first = await trigger.publish(publisher, PurgeLogs())
@@ -289,18 +291,18 @@ async def test_run_out_of_time_is_continued_from_its_position(
     assert [row["statistics"]["update_logs_deleted"] for row in rows] == [4, 4, 1, 0, 0, 0]
     assert [row["statistics"]["inbox_deleted"] > 0 for row in rows] == [False, False, False, True, True, True]
     assert sum(row["statistics"]["inbox_deleted"] for row in rows) == 200
-    assert logs.count("update_logs", "job = 'cleanup.media'") == 5
-    assert logs.count("inbox", "consumer = 'cleanup.media'") == 0
+    assert tables.count("update_logs", "job = 'cleanup.media'") == 5
+    assert tables.count("inbox", "consumer = 'cleanup.media'") == 0
 
 
 async def test_locked_table_is_named_and_the_others_are_purged(
-    deliver: Deliver, logs: Logs, monkeypatch: pytest.MonkeyPatch
+    deliver: Deliver, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
-    logs.add("moderation_notification_logs", days=100)
-    logs.add("fires", days=100, count=2)
+    tables.add("moderation_notification_logs", days=100)
+    tables.add("fires", days=100, count=2)
 
-    with psycopg.connect(logs.database_url) as migration:
+    with psycopg.connect(tables.database_url) as migration:
         migration.execute("LOCK TABLE moderation_notification_logs IN ACCESS EXCLUSIVE MODE")
         row = await deliver(PurgeLogs())
 
@@ -310,76 +312,76 @@ async def test_locked_table_is_named_and_the_others_are_purged(
     assert row["statistics"]["fires_deleted"] == 1
 
 
-async def test_locked_row_is_left_for_the_next_run(deliver: Deliver, logs: Logs):
-    logs.add("outbox", days=100, count=3)
+async def test_locked_row_is_left_for_the_next_run(deliver: Deliver, tables: Tables):
+    tables.add("outbox", days=100, count=3)
 
-    with psycopg.connect(logs.database_url) as somebody:
-        somebody.execute("SELECT id FROM outbox ORDER BY id LIMIT 1 FOR UPDATE")
+    with psycopg.connect(tables.database_url) as other:
+        other.execute("SELECT id FROM outbox ORDER BY id LIMIT 1 FOR UPDATE")
         row = await deliver(PurgeLogs())
 
     assert (row["status"], row["statistics"]["outbox_deleted"]) == ("succeeded", 2)
-    assert logs.count("outbox") == 1
+    assert tables.count("outbox") == 1
 
 
 async def test_table_without_permission_is_named_and_the_others_are_purged(
-    database: Database, settings: Settings, logs: Logs
+    database: Database, settings: Settings, tables: Tables
 ):
-    logs.add("moderation_notification_logs", days=100)
-    logs.add("inbox", days=100)
+    tables.add("moderation_notification_logs", days=100)
+    tables.add("inbox", days=100)
     ours = "update_logs, currency_update_logs, inbox, outbox, fires"
     role = f"suite_{uuid4().hex[:8]}"
-    with psycopg.connect(logs.database_url) as connection:
+    with psycopg.connect(tables.database_url) as connection:
         connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
         connection.execute(f"GRANT SELECT, UPDATE, DELETE ON {ours} TO {role}".encode())
-    limited = Database(f"postgresql://{role}:x@{logs.database_url.rpartition('@')[2]}")
+    limited = Database(f"postgresql://{role}:x@{tables.database_url.rpartition('@')[2]}")
 
-    work = transaction(JOB, limited, settings)
-    await job.purge_logs(PurgeLogs(), work)
+    one = transaction(JOB, limited, settings)
+    await job.purge_logs(PurgeLogs(), one)
     await limited.close()
-    with psycopg.connect(logs.database_url) as connection:
+    with psycopg.connect(tables.database_url) as connection:
         connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
-    assert work.status == "partial"
-    assert work.reason == "moderation_notification_logs: may not be changed by this database user"
-    assert work.statistics["inbox_deleted"] == 1
+    assert one.status == "partial"
+    assert one.reason == "moderation_notification_logs: may not be changed by this database user"
+    assert one.statistics["inbox_deleted"] == 1
 
 
-async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, logs: Logs):
+async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, tables: Tables):
     for table in ("inbox", "outbox", "update_logs"):
-        logs.add(table, days=100, count=3000)
+        tables.add(table, days=100, count=3000)
 
     first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
     await asyncio.gather(job.purge_logs(PurgeLogs(), first), job.purge_logs(PurgeLogs(), second))
 
     for table in ("inbox", "outbox", "update_logs"):
         assert first.statistics[f"{table}_deleted"] + second.statistics[f"{table}_deleted"] == 3000
-        assert logs.count(table) == 0
+        assert tables.count(table) == 0
 
 
-async def test_clock_skew_purges_nothing(database: Database, settings: Settings, logs: Logs):
-    logs.add("inbox", days=100)
+async def test_clock_skew_purges_nothing(database: Database, settings: Settings, tables: Tables):
+    tables.add("inbox", days=100)
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.purge_logs(
             PurgeLogs(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
         )
 
-    assert logs.count("inbox") == 1
+    assert tables.count("inbox") == 1
 
 
 async def test_killed_purge_is_taken_over_and_deletes_only_old_rows(
-    pocketwatch: Program, publisher: Publisher, runs: Runs, logs: Logs
+    pocketwatch: Program, publisher: Publisher, runs: Runs, tables: Tables
 ):
     count = 60_000
-    logs.add("outbox", "unsent", days=100, count=5)
-    logs.add("outbox", days=100, count=count)
-    logs.add("outbox", days=1, count=5)
+    tables.add("outbox", "unsent", days=100, count=5)
+    tables.add("outbox", days=100, count=count)
+    tables.add("outbox", days=1, count=5)
     consumer = pocketwatch.start("consume", "maintenance")
     await asyncio.to_thread(consumer.until, "consumers.started")
 
     sent = await trigger.publish(publisher, PurgeLogs())
     end = time.monotonic() + 20
-    while (left := logs.count("outbox")) == count + 10:
+    while (left := tables.count("outbox")) == count + 10:
         assert time.monotonic() < end
     consumer.kill()
     pocketwatch.start("consume", "maintenance")
@@ -388,5 +390,5 @@ async def test_killed_purge_is_taken_over_and_deletes_only_old_rows(
     assert 10 < left < count + 10
     assert (row["status"], row["attempt"]) == ("succeeded", 1)
     assert 0 < row["statistics"]["outbox_deleted"] < count
-    assert logs.count("outbox") == 10
+    assert tables.count("outbox") == 10
     assert len(await runs.newest()) == 1

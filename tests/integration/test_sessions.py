@@ -146,10 +146,10 @@ async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, ses
     assert dry["statistics"]["pointers_deleted"] == 2
 
 
-@pytest.mark.parametrize(("seconds", "goes"), [(-1, True), (1, False)])
+@pytest.mark.parametrize(("seconds", "deleted"), [(-1, True), (1, False)])
 @pytest.mark.parametrize("days", [1, 30])
 async def test_expiry_is_decided_to_the_second(
-    database: Database, settings: Settings, sessions: Sessions, seconds, goes, days
+    database: Database, settings: Settings, sessions: Sessions, seconds, deleted, days
 ):
     tick = CleanSessions(retention_days=days, dry_run=True)
     one = transaction(JOB, database, settings, message=tick)
@@ -158,7 +158,7 @@ async def test_expiry_is_decided_to_the_second(
 
     await job.clean_sessions(tick, one)
 
-    assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if goes else (0, 1))
+    assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if deleted else (0, 1))
 
 
 async def test_keys_with_a_ttl_are_left_to_redis(deliver: Deliver, sessions: Sessions):
@@ -563,7 +563,7 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
     return {
         "wrong password": f"redis://:not-the-password@{place}",
         "no password": f"redis://{place}",
-        "nobody": "redis://:not-the-password@127.0.0.1:1/0",
+        "unreachable": "redis://:not-the-password@127.0.0.1:1/0",
     }
 
 
@@ -572,7 +572,7 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
     [
         ("wrong password", "refuses the login: invalid username-password pair"),
         ("no password", "refuses the login: Authentication required"),
-        ("nobody", "Redis at 127.0.0.1:1/0 does not answer: "),
+        ("unreachable", "Redis at 127.0.0.1:1/0 does not answer: "),
     ],
 )
 async def test_unreachable_redis_fails_with_the_reason(
@@ -614,7 +614,7 @@ async def test_clock_skew_deletes_nothing(database: Database, settings: Settings
     assert sessions.keys() == {b"session:t"}
 
 
-@pytest.mark.parametrize("which", ["wrong password", "nobody"])
+@pytest.mark.parametrize("which", ["wrong password", "unreachable"])
 def test_doctor_names_the_problem_with_redis(pocketwatch: Program, wrong_urls: dict[str, str], which: str):
     done = pocketwatch("doctor", "--json", REDIS_URL=wrong_urls[which])
 

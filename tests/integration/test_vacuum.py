@@ -28,7 +28,7 @@ KEYS = {"bytes_before", "bytes_after", "dead_tuples_before", "dead_tuples_after"
 
 @dataclass
 class Churn:
-    """Tables with dead rows in them, which nobody but the job vacuums."""
+    """Tables with dead rows, which only the job vacuums."""
 
     database_url: str
 
@@ -47,7 +47,7 @@ class Churn:
 
     @contextmanager
     def session(self, *statements: str) -> Iterator[None]:
-        """Somebody else's transaction, which has done this and stays open."""
+        """Another session's transaction, which has executed this and stays open."""
         with psycopg.connect(self.database_url) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
@@ -140,8 +140,8 @@ async def test_transactions_of_other_users_count_by_their_age_in_transactions(ch
     connection = await asyncpg.connect(role)
     with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
         for _ in range(3):
-            with psycopg.connect(churn.database_url) as somebody:
-                somebody.execute("SELECT pg_current_xact_id()")
+            with psycopg.connect(churn.database_url) as other:
+                other.execute("SELECT pg_current_xact_id()")
 
         found = await queries.holders(connection, longer_than=timedelta(0), transactions=2)
         none = await queries.holders(connection, longer_than=timedelta(0), transactions=1000)
@@ -196,16 +196,16 @@ async def test_vacuum_that_takes_too_long_is_cancelled(deliver: Deliver, churn: 
 
 async def test_table_of_another_owner_is_named(settings: Settings, role: str):
     database = Database(role)
-    work = transaction(JOB, database, settings)
+    one = transaction(JOB, database, settings)
 
-    await job.vacuum(Vacuum(tables=["fires"]), work)
+    await job.vacuum(Vacuum(tables=["fires"]), one)
     await database.close()
 
-    assert work.status == "partial"
-    assert work.reason is not None
-    assert work.reason.startswith("fires: refused: ")
-    assert work.reason != "fires: refused: the server does not say why"
-    assert (work.statistics["tables_vacuumed"], work.statistics["tables_skipped"]) == (0, 1)
+    assert one.status == "partial"
+    assert one.reason is not None
+    assert one.reason.startswith("fires: refused: ")
+    assert one.reason != "fires: refused: the server does not say why"
+    assert (one.statistics["tables_vacuumed"], one.statistics["tables_skipped"]) == (0, 1)
 
 
 async def test_run_out_of_time_is_continued_with_the_other_tables(
@@ -228,24 +228,24 @@ async def test_shutdown_leaves_the_current_table_to_a_continuation(
     database: Database, settings: Settings, churn: Churn
 ):
     asked = asyncio.Event()
-    work = transaction(JOB, database, settings, stopping=asked.is_set)
+    one = transaction(JOB, database, settings, stopping=asked.is_set)
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):
-        running = asyncio.create_task(job.vacuum(Vacuum(tables=["fires"]), work))
+        running = asyncio.create_task(job.vacuum(Vacuum(tables=["fires"]), one))
         await asyncio.sleep(1)
         assert not running.done()
         asked.set()
         await asyncio.wait_for(running, 3)
 
-    ((_, message),) = work.rows
+    ((_, message),) = one.rows
     assert message["payload"] == {"tables": ["fires"]}
-    assert (work.status, work.statistics["tables_vacuumed"]) == ("succeeded", 0)
+    assert (one.status, one.statistics["tables_vacuumed"]) == ("succeeded", 0)
 
 
 @pytest.fixture
 def role(database_url: str) -> Iterator[str]:
-    """The database, as somebody who owns nothing in it sees it."""
-    name = f"somebody_{uuid4().hex[:8]}"
+    """The URL of the database for a user who owns nothing in it."""
+    name = f"role_{uuid4().hex[:8]}"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'".encode())
         connection.execute(f"GRANT SELECT, UPDATE ON update_logs TO {name}".encode())

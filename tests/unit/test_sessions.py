@@ -225,7 +225,7 @@ def found(expires: datetime) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("later", "goes"),
+    ("later", "deleted"),
     [
         (timedelta(microseconds=-1), True),
         (timedelta(seconds=-1), True),
@@ -235,13 +235,13 @@ def found(expires: datetime) -> bytes:
     ],
 )
 @pytest.mark.parametrize("days", [0, 30])
-def test_only_keys_expired_before_the_retention_are_deleted(later: timedelta, goes: bool, days: int):  # noqa: FBT001
+def test_only_keys_expired_before_the_retention_are_deleted(later: timedelta, deleted: bool, days: int):  # noqa: FBT001
     rule = ExpiryRule.of(NOW, timedelta(days=days))
 
     change = rule.change(b"session:t", found(NOW - timedelta(days=days) + later))
 
     assert change is not None
-    assert (change.expire_at is None) is goes
+    assert (change.expire_at is None) is deleted
 
 
 def test_kept_key_gets_a_ttl_of_its_expiry_plus_the_retention():

@@ -153,11 +153,11 @@ def test_file_deleted_by_another_process_is_no_error(root: Path, monkeypatch: py
         put(root / name)
     unlink = os.unlink
 
-    def somebody_is_faster(name: str, *, dir_fd: int) -> None:
+    def delete_twice(name: str, *, dir_fd: int) -> None:
         unlink(name, dir_fd=dir_fd)
         unlink(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr(os, "unlink", somebody_is_faster)
+    monkeypatch.setattr(os, "unlink", delete_twice)
     counters = sweep(root).delete()
 
     assert (counters.files_deleted, counters.errors) == (0, 0)
@@ -197,7 +197,7 @@ def test_other_file_system_below_the_root_is_not_touched(root: Path):
     script = 'mount -t tmpfs tmpfs "$1/mounted" && touch -d "20 days ago" "$1/mounted/theirs" && '
     script += 'mount --bind "$1/mounted/theirs" "$1/single" && '
     script += '"$3" -c "$4" "$1" "$2" && find "$1" -printf "%P\\n" | sort'
-    # In a mount namespace of its own, so that nothing is left behind, and nobody needs to be root.
+    # In a mount namespace of its own, so that nothing is left behind, and root is not needed.
     alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", script, "sh"]
     done = subprocess.run(
         [*alone, root, str(CUTOFF), sys.executable, code], cwd=ROOT, capture_output=True, text=True, check=True
