@@ -67,7 +67,6 @@ def restore(
 
 
 async def _restore(settings: Settings, ad_id: int, *, reason: str, actor: str) -> dict[str, Any]:
-    """Return the decision that was undone."""
     async with database(settings, "archive") as opened, opened.begin() as connection:
         await locks.set_lock_timeout(connection)
         status = await queries.lock_ad(connection, ad_id)

@@ -38,7 +38,6 @@ class RetentionRule:
 
     @property
     def statistic(self) -> str:
-        """The name of its counter in the run log."""
         return f"{self.table}_deleted"
 
     def keep(self, retention_days: int) -> timedelta:

@@ -151,7 +151,6 @@ async def newest_rate_ids(connection: AsyncConnection) -> list[int]:
 
 
 def old_rates(cutoff: datetime, *, keep: Sequence[int]) -> PagedDelete:
-    """Rates that were fetched, and are for a day, before the cutoff."""
     day = cutoff.astimezone(KYIV).date()
     return _by_id(
         currency_rates,
@@ -163,7 +162,6 @@ def old_rates(cutoff: datetime, *, keep: Sequence[int]) -> PagedDelete:
 
 
 def old_update_logs(cutoff: datetime) -> PagedDelete:
-    """Rows of the update log whose run began before the cutoff."""
     return _by_id(currency_update_logs, "started_at < :before", parameters={"before": cutoff})
 
 

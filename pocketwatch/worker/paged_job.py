@@ -72,7 +72,6 @@ class PagedJob(ABC):
 
     @property
     def dry_run(self) -> bool:
-        """Whether the message asks only to count."""
         return bool(getattr(self.message, "dry_run", False))
 
     def start(self, *counters: str) -> None:
@@ -86,7 +85,6 @@ class PagedJob(ABC):
             self.statistics.setdefault(name, 0)
 
     def count(self, **counts: int) -> None:
-        """Add to counters of the run log."""
         for name, number in counts.items():
             self.statistics[name] = self.statistics.get(name, 0) + number
 

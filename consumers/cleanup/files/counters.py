@@ -21,7 +21,6 @@ class SweepCounters:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def statistics(self) -> dict[str, int]:
-        """Return the counters of the run log."""
         names = ("files_seen", "files_deleted", "bytes_freed", "directories_removed", "errors")
         return {name: getattr(self, name) for name in names} | self.rule
 

@@ -40,11 +40,7 @@ class BatchDeleter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """On return everything added is deleted.
-
-        Raises:
-            Exception: what a precondition has raised.
-        """
+        """On return everything added is deleted; raise what a precondition has raised."""
         with self._pool:
             yield
             self._flush()

@@ -32,11 +32,6 @@ class Folder:
 
 
 def open_root(root: Path) -> Folder:
-    """Open the root of a sweep.
-
-    Raises:
-        RootUnusable: when it cannot be opened.
-    """
     try:
         descriptor = os.open(root, OPEN_FOLDER)
     except OSError as error:

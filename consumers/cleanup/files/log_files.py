@@ -98,7 +98,6 @@ class Rotated:
         self._newest: dict[str, NewestLog] = {}
 
     def enter(self, folder: Folder) -> None:
-        """Find the newest log of each series in this folder."""
         self._newest = {}
         with os.scandir(folder.descriptor) as entries:
             for entry in entries:
@@ -115,7 +114,6 @@ class Rotated:
             self._newest[series] = NewestLog(entry.name, status.st_ino, status.st_mtime_ns)
 
     def may_delete(self, folder: Folder, name: str, status: os.stat_result) -> Callable[[], bool] | None:
-        """Delete old rotated logs, as long as the newest of their series is still in its place."""
         log = log_of(name)
         newest = None if log is None else self._newest.get(log.series)
         if log is None or newest is None or status.st_mtime >= self._older_than:

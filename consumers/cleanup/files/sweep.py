@@ -38,10 +38,10 @@ class SweepRule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What is to be deleted below a root.
+    """What is to be deleted below a root, which must not be missing or a symbolic link.
 
     Args:
-        root: an absolute path; a root that is itself a symbolic link is refused.
+        root: an absolute path.
         older_than: modification time in seconds since the epoch; older files may be deleted.
         rule: what else must be true of a file; called with the root, which stays open during the pass.
         max_share: a larger share than this, of more than a thousand files, is taken for a mistake.
@@ -55,30 +55,15 @@ class Sweep:
     stop: Callable[[], bool] = lambda: False
 
     def survey(self) -> SweepCounters:
-        """Count what `delete` would do.
-
-        Raises:
-            RootUnusable: when the root cannot be opened.
-        """
+        """Count what `delete` would do."""
         return TreeSweeper(self, SweepCounters(), dry_run=True).run()
 
     def delete(self, counters: SweepCounters | None = None) -> SweepCounters:
-        """Delete files, and the folders that are left empty; the root stays.
-
-        Args:
-            counters: filled while the run goes on.
-
-        Raises:
-            RootUnusable: when the root cannot be opened.
-        """
+        """Delete files, and the folders that are left empty; `counters` is filled meanwhile."""
         return TreeSweeper(self, counters or SweepCounters(), dry_run=False).run()
 
     def check_share(self, survey: SweepCounters) -> None:
-        """Refuse a sweep that would delete more than is plausible.
-
-        Raises:
-            Reject: with the figures, and how to override the limit.
-        """
+        """Reject a sweep that would delete more than is plausible."""
         if survey.files_seen <= SHARE_APPLIES_ABOVE or survey.files_deleted <= self.max_share * survey.files_seen:
             return
         raise Reject(
@@ -134,7 +119,6 @@ class TreeSweeper:
                     self._scan_below(folder, entry.name)
 
     def _scan_entries(self, folder: Folder, expired: list[ExpiredFile]) -> None:
-        """Collect the expired files of a folder; without a rule, scan the folders in it as well."""
         with os.scandir(folder.descriptor) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):

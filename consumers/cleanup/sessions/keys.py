@@ -45,7 +45,6 @@ class Patterns:
         self._regexes = {text: _regex(text) for text in self.texts}
 
     def owner(self, key: bytes) -> str | None:
-        """Return the first pattern that matches this key."""
         return next((text for text, regex in self._regexes.items() if regex.fullmatch(key)), None)
 
 
@@ -130,7 +129,6 @@ def pointer(key: bytes, found: bytes) -> Pointer | None:
 
 
 def _text_of(found: bytes) -> bytes | None:
-    """Return the text of a string value, which may be a JSON string."""
     kind, text = found[:1], found[1:]
     if kind != STRING:
         return None
@@ -151,5 +149,4 @@ def keeps_its_ttl(found: bytes) -> bool:
 
 
 def is_list(found: bytes) -> bool:
-    """Whether this is a list of session ids, which have no expiry."""
     return found == LIST

@@ -113,7 +113,6 @@ class SessionStore:
         await self._scanning.aclose()
 
     async def time(self) -> float:
-        """Return the time of Redis, in seconds since the epoch."""
         seconds, microseconds = await self._client.time()
         return float(seconds + microseconds / 1e6)
 
@@ -155,7 +154,6 @@ class SessionStore:
         return sum(await self._run(self._unlink, calls))
 
     async def _run(self, script: Any, calls: Sequence[tuple[Sequence[bytes], Sequence[Any]]]) -> list[Any]:
-        """Run a script several times, in one round trip."""
         if not calls:
             return []
         async with self._client.pipeline(transaction=False) as pipeline:

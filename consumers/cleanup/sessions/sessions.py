@@ -69,7 +69,6 @@ class Counters:
         self.by_pattern = {text: Counter(dict.fromkeys(STATISTICS, 0)) for text in patterns}
 
     def statistics(self) -> dict[str, Any]:
-        """Return the totals, and the same by pattern."""
         totals = {name: sum(counts[name] for counts in self.by_pattern.values()) for name in STATISTICS}
         return {**totals, "patterns": {text: dict(counts) for text, counts in self.by_pattern.items()}}
 

@@ -28,14 +28,12 @@ COUNT_BLACKLISTED = sa.text("SELECT count(*) FROM token_blacklist_blacklistedtok
 
 
 async def last_token_id(connection: AsyncConnection) -> int:
-    """Return the newest token's id, 0 for an empty table."""
     return int((await connection.execute(LAST_TOKEN)).scalar_one())
 
 
 async def tokens_after(
     connection: AsyncConnection, after: int, *, until: int, limit: int
 ) -> Sequence[sa.Row[int, str]]:
-    """Read the next page of (id, token), by id."""
     return (await connection.execute(TOKENS_AFTER, {"after": after, "until": until, "size": limit})).all()
 
 

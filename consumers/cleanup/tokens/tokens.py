@@ -64,7 +64,6 @@ class TokenPage:
 
 
 def read_pages(job: JobContext, tick: CleanTokens, *, until: int) -> AsyncIterator[TokenPage]:
-    """Read the table by id and find the expired tokens of each page, until enough are found."""
     room, margin = tick.max_deleted, timedelta(days=tick.retention_days)
 
     async def read_page(connection: AsyncConnection, after: int) -> TokenPage:
@@ -111,7 +110,6 @@ async def read_tokens(tokens: Sequence[sa.Row[int, str]]) -> dict[int, float | N
 
 
 async def delete(job: JobContext, ids: list[int]) -> None:
-    """Delete these tokens in one short transaction."""
     if not ids:
         return
     async with job.page() as connection:

@@ -82,7 +82,6 @@ async def archive_page(
 
 
 async def archive(connection: AsyncConnection, ads: list[Candidate], tick: ArchiveAds, job: JobContext) -> list[str]:
-    """Return the former status of each ad that was archived, or would be in a dry run."""
     if job.dry_run or not ads:
         return [ad.status for ad in ads]
     return await queries.archive_ads(connection, ads, days=tick.inactive_days, actor=ACTOR, message_id=job.message_id)

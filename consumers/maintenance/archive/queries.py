@@ -74,7 +74,6 @@ class AdPage:
 
 
 async def last_ad_id(connection: AsyncConnection) -> int:
-    """Return the newest ad's id, 0 for an empty table."""
     return int((await connection.execute(LAST_AD)).scalar_one())
 
 
@@ -128,7 +127,6 @@ async def last_decision(connection: AsyncConnection, ad_id: int) -> dict[str, An
 
 
 async def restore(connection: AsyncConnection, ad_id: int, *, status: str, reason: str, actor: str) -> None:
-    """Give an archived ad its former status back, and record who did so and why."""
     await connection.execute(RESTORE, {"id": ad_id, "status": status})
     decision = {"ad_id": ad_id, "action": "restored", "from_status": "archived", "to_status": status}
     await connection.execute(sa.insert(moderation_decisions), {**decision, "reason": reason, "actor": actor})

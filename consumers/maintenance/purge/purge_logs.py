@@ -39,11 +39,7 @@ async def purge_logs(tick: PurgeLogs, job: JobContext) -> None:
 
 
 def rules_from(tick: PurgeLogs) -> list[tuple[RetentionRule, int]]:
-    """Return the rules from where the run before stopped, each with the position to start from in its table.
-
-    Raises:
-        Reject: for a table without a rule.
-    """
+    """Return the rules from where the run before stopped, each with the position to start from in its table."""
     tables = [rule.table for rule in RULES]
     if tick.from_table is not None and tick.from_table not in tables:
         raise Reject(f'from_table "{tick.from_table}": not purged; use one of {", ".join(tables)}')

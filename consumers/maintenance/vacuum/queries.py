@@ -72,7 +72,6 @@ async def measure(connection: asyncpg.Connection, table: Table) -> Measures:
 
 
 async def vacuumed_by(connection: asyncpg.Connection, table: Table) -> int | None:
-    """Return the process that is vacuuming or altering this table."""
     pid: int | None = await connection.fetchval(VACUUMED_BY, table.relid)
     return pid
 

@@ -87,7 +87,6 @@ def needs_vacuum(table: Table) -> bool:
 
 
 async def vacuum_all(tables: list[Table], connection: asyncpg.Connection, job: JobContext) -> None:
-    """Vacuum until the time budget is spent; leave the other tables to a continuation."""
     totals, by_table = Counter(dict.fromkeys(STATISTICS, 0)), dict[str, Any]()
     for number, table in enumerate(tables):
         try:
@@ -140,7 +139,6 @@ async def vacuum_one(table: Table, connection: asyncpg.Connection, job: JobConte
 
 @contextmanager
 def warnings_of(connection: asyncpg.Connection) -> Iterator[list[str]]:
-    """Collect what the server warns about."""
     warnings: list[str] = []
 
     def collect(_: asyncpg.Connection, message: Any) -> None:
@@ -154,11 +152,7 @@ def warnings_of(connection: asyncpg.Connection) -> Iterator[list[str]]:
 
 
 async def run_until_shutdown(vacuuming: Coroutine[Any, Any, None], job: JobContext) -> None:
-    """Wait for a vacuum, or cancel it.
-
-    Raises:
-        Interrupted: when the process is shutting down.
-    """
+    """Wait for a vacuum, or cancel it when the process is shutting down."""
     running = asyncio.ensure_future(vacuuming)
     while not (await asyncio.wait([running], timeout=POLL_EVERY))[0]:
         if job.is_shutting_down():
