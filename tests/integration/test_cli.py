@@ -122,7 +122,7 @@ def test_failed_run_is_the_exit_code_and_shows_the_retry(pocketwatch: Program, r
     done = pocketwatch("trigger", "cleanup.media", "--wait")
 
     assert done.returncode == 1
-    assert f'the root "{media}" is missing; is its disk mounted?' in done.stdout
+    assert f'root "{media}": missing; is its disk mounted?' in done.stdout
     assert "retried in 10s (attempt 2 of 6)" in done.stdout
 
 

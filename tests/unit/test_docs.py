@@ -13,7 +13,7 @@ import typer
 
 from console.cli.main import app
 from consumers.app import GROUPS
-from consumers.cleanup.files.sweep import Figures
+from consumers.cleanup.files.counters import SweepCounters
 from consumers.cleanup.tokens import tokens
 from pocketwatch import settings
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
@@ -108,7 +108,7 @@ def statistics() -> set[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record"
     ]
     by_name = {keyword.arg for call in calls for keyword in call.keywords if keyword.arg is not None}
-    return by_name | set(tokens.STATISTICS) | set(Figures().statistics()) | {run_log.INTERRUPTED}
+    return by_name | set(tokens.STATISTICS) | set(SweepCounters().statistics()) | {run_log.INTERRUPTED}
 
 
 def defaults() -> dict[str, Any]:

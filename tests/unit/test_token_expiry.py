@@ -1,4 +1,4 @@
-"""When a token stops being of use: read from the token itself, and never guessed."""
+"""When a token expires: read from the token itself, and never guessed."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.cleanup.tokens.tokens import expiry_of, sort
+from consumers.cleanup.tokens.tokens import expiry_of, find_expired
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SOON = int(NOW.timestamp()) + 100
@@ -43,7 +43,7 @@ def token(payload: Any, *, header: Any = {"alg": "HS256"}) -> str:  # noqa: B006
         (b'{"exp": 1, "exp": 2}', 2),
     ],
 )
-def test_the_expiry_is_the_number_that_the_token_says(payload: Any, expiry: float):
+def test_expiry_is_read_from_the_token(payload: Any, expiry: float):
     assert expiry_of(token(payload)) == expiry
 
 
@@ -72,7 +72,7 @@ def test_the_expiry_is_the_number_that_the_token_says(payload: Any, expiry: floa
         b"",
     ],
 )
-def test_what_is_no_number_is_unreadable(payload: Any):
+def test_expiry_that_is_not_a_number_is_unreadable(payload: Any):
     assert expiry_of(token(payload)) is None
 
 
@@ -92,11 +92,11 @@ def test_what_is_no_number_is_unreadable(payload: Any):
         f"a.{segment(b'{}')}x.c",
     ],
 )
-def test_what_is_no_token_is_unreadable(text: str):
+def test_text_that_is_not_a_token_is_unreadable(text: str):
     assert expiry_of(text) is None
 
 
-def test_a_token_without_a_signature_or_with_padding_is_read_like_any_other():
+def test_token_without_signature_or_with_padding_is_read():
     padded = urlsafe_b64encode(b'{"exp":12345}').decode()
 
     assert padded.endswith("=")
@@ -111,7 +111,7 @@ claims = st.dictionaries(
 
 @given(claims, st.integers(0, 2**40), st.sampled_from(["HS256", "HS512"]))
 @settings(max_examples=300, deadline=None)
-def test_it_reads_what_pyjwt_reads(others: dict[str, Any], exp: int, algorithm: str):
+def test_expiry_equals_what_pyjwt_reads(others: dict[str, Any], exp: int, algorithm: str):
     others.pop("refresh_exp", None)
     text = jwt.encode({**others, "exp": exp}, "k" * 64, algorithm=algorithm)
 
@@ -121,42 +121,42 @@ def test_it_reads_what_pyjwt_reads(others: dict[str, Any], exp: int, algorithm: 
 
 @given(st.text(max_size=200) | st.binary(max_size=100).map(lambda data: f"a.{segment(data)}.c"))
 @settings(max_examples=500, deadline=None)
-def test_whatever_comes_it_is_a_number_or_unreadable(text: str):
+def test_expiry_of_any_text_is_a_number_or_unreadable(text: str):
     expiry = expiry_of(text)
 
     assert expiry is None or (not isinstance(expiry, bool) and (isinstance(expiry, int) or math.isfinite(expiry)))
 
 
-def sorted_page(*, days: int, expiry: float | None, column: float = 0.0, room: int | None = None) -> Any:
-    return sort({1: expiry}, {1: column}, now=NOW, margin=timedelta(days=days), room=room)
+def page_of(*, days: int, expiry: float | None, column: float = 0.0, room: int | None = None) -> Any:
+    return find_expired({1: expiry}, {1: column}, now=NOW, margin=timedelta(days=days), room=room)
 
 
-@pytest.mark.parametrize(("offset", "goes"), [(-1, True), (0, False), (1, False)])
-def test_a_token_goes_only_when_it_expired_strictly_before_the_margin(offset: int, *, goes: bool):
+@pytest.mark.parametrize(("offset", "expired"), [(-1, True), (0, False), (1, False)])
+def test_token_is_expired_strictly_before_the_margin(offset: int, *, expired: bool):
     edge = int((NOW - timedelta(days=30)).timestamp())
 
-    assert sorted_page(days=30, expiry=edge + offset).expired == ([1] if goes else [])
+    assert page_of(days=30, expiry=edge + offset).expired == ([1] if expired else [])
 
 
-def test_between_the_margin_and_now_a_token_is_kept_and_counted():
-    page = sorted_page(days=30, expiry=(NOW - timedelta(days=10)).timestamp())
+def test_token_within_the_margin_is_kept_and_counted():
+    page = page_of(days=30, expiry=(NOW - timedelta(days=10)).timestamp())
 
     assert page.expired == []
     assert page.statistics == {"scanned": 1, "kept_within_margin": 1, "unreadable": 0}
 
 
-def test_the_column_decides_only_for_an_unreadable_token():
+def test_column_decides_only_for_an_unreadable_token():
     old, new = (NOW - timedelta(days=90)).timestamp(), NOW.timestamp() + 90
 
-    assert sorted_page(days=30, expiry=None, column=old).expired == [1]
-    assert sorted_page(days=30, expiry=None, column=new).expired == []
-    assert sorted_page(days=30, expiry=new, column=old).expired == []
-    assert sorted_page(days=30, expiry=None, column=old).statistics["unreadable"] == 1
+    assert page_of(days=30, expiry=None, column=old).expired == [1]
+    assert page_of(days=30, expiry=None, column=new).expired == []
+    assert page_of(days=30, expiry=new, column=old).expired == []
+    assert page_of(days=30, expiry=None, column=old).statistics["unreadable"] == 1
 
 
-def test_a_limit_takes_the_first_ones_and_says_that_more_may_go():
+def test_limit_takes_the_first_tokens():
     expiries: dict[int, float | None] = dict.fromkeys((1, 2, 3), 0)
 
-    page = sort(expiries, {}, now=NOW, margin=timedelta(0), room=2)
+    page = find_expired(expiries, {}, now=NOW, margin=timedelta(0), room=2)
 
     assert (page.expired, page.limited) == ([1, 2], True)

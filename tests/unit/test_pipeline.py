@@ -1,11 +1,11 @@
-"""Working on what is found while more is searched for."""
+"""Overlapping a search with the work on what it finds."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from consumers.cleanup.pipeline import overlapped
+from consumers.cleanup.pipeline import pipelined
 
 
 async def numbers(count: int) -> AsyncIterator[int]:
@@ -14,7 +14,7 @@ async def numbers(count: int) -> AsyncIterator[int]:
         yield number
 
 
-async def test_results_come_in_order_and_no_more_than_allowed_are_in_work():
+async def test_results_are_in_order_and_concurrency_is_bounded():
     working, most = 0, 0
 
     async def act(number: int) -> int:
@@ -25,13 +25,13 @@ async def test_results_come_in_order_and_no_more_than_allowed_are_in_work():
         working -= 1
         return number * number
 
-    found = [pair async for pair in overlapped(numbers(20), act, at_once=3)]
+    found = [pair async for pair in pipelined(numbers(20), act, at_once=3)]
 
     assert found == [(n, n * n) for n in range(20)]
     assert most == 3
 
 
-async def test_an_error_is_raised_and_nothing_goes_on_behind_it():
+async def test_error_is_raised_and_cancels_the_other_calls():
     done = []
 
     async def act(number: int) -> None:
@@ -41,7 +41,7 @@ async def test_an_error_is_raised_and_nothing_goes_on_behind_it():
         done.append(number)
 
     with pytest.raises(RuntimeError, match="no"):
-        async for _ in overlapped(numbers(9), act, at_once=2):
+        async for _ in pipelined(numbers(9), act, at_once=2):
             pass
 
     assert done == [0, 1]

@@ -1,4 +1,4 @@
-"""The SQL of the archive of ads: into it, and back."""
+"""The SQL of archiving ads and restoring them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage.tables.suite import moderation_decisions
 
 LAST_AD = sa.text("SELECT coalesce(max(id), 0) FROM car_ads")
-# A page is bounded by what is looked at, not by what is found: one ad in a million costs no long statement.
+# A page is bounded by the rows it reads, not by those it finds: otherwise a rare match would make a long statement.
 PAGE = sa.text(
-    "SELECT max(id), count(*), count(*) FILTER (WHERE status = 'active' AND changed_at IS NULL) FROM ("
-    "SELECT id, status, coalesce(updated_at, created_at) AS changed_at FROM car_ads WHERE id > :after AND id <= :until "
-    "ORDER BY id LIMIT :size) AS page"
+    "SELECT coalesce(max(id), :until), count(*), count(*) FILTER (WHERE status = 'active' AND changed_at IS NULL) "
+    "FROM (SELECT id, status, coalesce(updated_at, created_at) AS changed_at FROM car_ads "
+    "WHERE id > :after AND id <= :until ORDER BY id LIMIT :size) AS page"
 )
 CANDIDATES = sa.text(
     "SELECT id, status, coalesce(updated_at, created_at) AS changed_at, EXISTS ("
@@ -24,9 +24,9 @@ CANDIDATES = sa.text(
     "FROM car_ads WHERE id > :after AND id <= :last AND (status IN ('sold', 'rejected') "
     "OR (status = 'active' AND coalesce(updated_at, created_at) < :before)) ORDER BY id"
 )
-# An ad that was edited since it was looked at, or that somebody holds, is left alone. The lock does not stand in the
-# way of views, whose rows refer to the ad. `updated_at` moves, as with every change that Django saves, so that whoever
-# follows changes by it sees this one; what it was is kept in the decision.
+# Ads that were edited since the page was read, or that another session holds, are skipped. The lock does not block
+# inserts of views, which reference the ad. `updated_at` is set, as by every change that Django saves, because readers
+# follow changes by it; its former value is kept in the decision.
 ARCHIVE = sa.text("""
 WITH chosen AS (
   SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:changes AS timestamptz[]))
@@ -52,11 +52,11 @@ FROM archived ORDER BY id RETURNING from_status
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An ad that may be archived, as it was when it was looked at.
+    """An ad that may be archived, as the page found it.
 
     Args:
         changed_at: the moment of its last change, or of its creation.
-        restored: a person has taken it out of the archive not long ago.
+        restored: a user restored it recently.
     """
 
     id: int
@@ -66,44 +66,33 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some ads, by id: how many, and those that may be archived."""
-
+class AdPage:
     last_id: int
     scanned: int
-    undated: int  # active, but nobody knows since when
+    undated: int  # active, without a known moment of change
     candidates: list[Candidate]
 
 
 async def last_ad_id(connection: AsyncConnection) -> int:
-    """The newest ad's id; 0 when there is none."""
     return int((await connection.execute(LAST_AD)).scalar_one())
 
 
-async def ads_after(
-    connection: AsyncConnection, after: int, *, until: int, limit: int, before: datetime
-) -> Page | None:
-    """The next page of ads, by id; None when there is none.
+async def ads_after(connection: AsyncConnection, after: int, *, until: int, limit: int, before: datetime) -> AdPage:
+    """Read the next page of ads, by id.
 
     Args:
         before: active ads without a change since then, and not restored since then, may be archived.
     """
     page = await connection.execute(PAGE, {"after": after, "until": until, "size": limit})
     last, scanned, undated = page.one()
-    if last is None:
-        return None
     found = await connection.execute(CANDIDATES, {"after": after, "last": last, "before": before})
-    return Page(last, scanned, undated, [Candidate(*row) for row in found])
+    return AdPage(last, scanned, undated, [Candidate(*row) for row in found])
 
 
 async def archive_ads(
     connection: AsyncConnection, ads: Sequence[Candidate], *, days: int, actor: str, message_id: str
 ) -> list[str]:
-    """Archive these ads, each with a decision that says why, unless somebody holds or has edited it meanwhile.
-
-    Returns:
-        The former status of each ad that was archived.
-    """
+    """Archive those of these ads that nobody holds or has edited, and return their former statuses."""
     values = {
         "ids": [ad.id for ad in ads],
         "statuses": [ad.status for ad in ads],
@@ -116,9 +105,7 @@ async def archive_ads(
 
 
 STATUS_OF = sa.text("SELECT status FROM car_ads WHERE id = :id FOR NO KEY UPDATE")
-LAST_DECISION = sa.select(moderation_decisions).where(moderation_decisions.c.ad_id == sa.bindparam("ad"))
 RESTORE = sa.text("UPDATE car_ads SET status = :status, updated_at = now() WHERE id = :id")
-
 
 ARCHIVINGS = sa.text(
     "SELECT decision.ad_id, decision.decided_at, decision.from_status, car_ads.status AS status_now, decision.reason, "
@@ -128,34 +115,23 @@ ARCHIVINGS = sa.text(
 )
 
 
-async def hold_ad(connection: AsyncConnection, ad_id: int) -> str | None:
-    """The status of an ad, which nobody else changes until this transaction ends; None when there is no such ad."""
+async def lock_ad(connection: AsyncConnection, ad_id: int) -> str | None:
+    """Lock an ad until the transaction ends and return its status; None when there is no such ad."""
     return (await connection.execute(STATUS_OF, {"id": ad_id})).scalar()
 
 
 async def last_decision(connection: AsyncConnection, ad_id: int) -> dict[str, Any] | None:
-    """The suite's latest decision about an ad."""
-    query = LAST_DECISION.order_by(moderation_decisions.c.id.desc()).limit(1)
-    found = (await connection.execute(query, {"ad": ad_id})).mappings().first()
-    return None if found is None else dict(found)
+    query = sa.select(moderation_decisions).where(moderation_decisions.c.ad_id == ad_id)
+    found = await connection.execute(query.order_by(moderation_decisions.c.id.desc()).limit(1))
+    return next((dict(row) for row in found.mappings()), None)
 
 
 async def restore(connection: AsyncConnection, ad_id: int, *, status: str, reason: str, actor: str) -> None:
-    """Give an archived ad its former status back, with a decision that says who did so and why."""
     await connection.execute(RESTORE, {"id": ad_id, "status": status})
-    await connection.execute(
-        sa.insert(moderation_decisions),
-        {
-            "ad_id": ad_id,
-            "action": "restored",
-            "from_status": "archived",
-            "to_status": status,
-            "reason": reason,
-            "actor": actor,
-        },
-    )
+    decision = {"ad_id": ad_id, "action": "restored", "from_status": "archived", "to_status": status}
+    await connection.execute(sa.insert(moderation_decisions), {**decision, "reason": reason, "actor": actor})
 
 
 async def archivings(connection: AsyncConnection, *, limit: int) -> list[dict[str, Any]]:
-    """The latest archivings, newest first, each with the status that its ad has now (None: the ad is gone)."""
+    """Return the latest archivings, newest first, each with its ad's present status (None: deleted)."""
     return [dict(row) for row in (await connection.execute(ARCHIVINGS, {"size": limit})).mappings()]

@@ -1,4 +1,4 @@
-"""The SQL of the vacuum; its statements go to a connection outside any transaction."""
+"""The SQL of the vacuum, for a connection outside any transaction."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ MEASURES = (
     "SELECT pg_total_relation_size(relid) AS bytes, n_dead_tup AS dead, vacuum_count AS times "
     "FROM pg_stat_user_tables WHERE relid = $1"
 )
-# A table is vacuumed, analysed or indexed by one process at a time; which one, others see by its lock only.
-IN_WORK = (
+# A table is vacuumed, analysed or indexed by one process at a time, which only its lock shows.
+VACUUMED_BY = (
     "SELECT pid FROM pg_locks WHERE locktype = 'relation' AND relation = $1 AND granted "
     "AND mode = 'ShareUpdateExclusiveLock' AND pid <> pg_backend_pid() "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-# Whoever may still need dead rows. Vacuums themselves do not; of other roles' sessions we may see the age in
-# transactions only, and of slots there is no other.
+# What may still need dead rows. Vacuums themselves do not. Of other roles' sessions, and of slots, only the age in
+# transactions is visible.
 HOLDERS = """
 SELECT format('process %s (%s, %s), in a transaction since %s UTC', pid, usename, application_name,
   to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')) FROM pg_stat_activity
@@ -47,8 +47,6 @@ FROM pg_replication_slots WHERE age(xmin) > $2::int
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the database, with the names of the catalogue."""
-
     name: str
     quoted: str  # with its schema, as SQL
     relid: int
@@ -58,41 +56,36 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """How large a table is, with its indexes, and how many dead rows are in it."""
-
-    bytes: int
-    dead: int
-    times: int  # vacuums that were asked for
+    bytes: int  # with indexes
+    dead: int  # rows
+    times: int  # manual vacuums
 
 
 async def tables_named(connection: asyncpg.Connection, names: Collection[str]) -> list[Table]:
-    """Those of these tables that there are, the one with the most dead rows first."""
+    """Return those of these tables that exist, the one with the most dead rows first."""
     return [Table(**row) for row in await connection.fetch(TABLES, list(names))]
 
 
-async def measures_of(connection: asyncpg.Connection, table: Table) -> Measures:
-    """The size of a table, which waits for a lock on it, and what the server has counted."""
+async def measure(connection: asyncpg.Connection, table: Table) -> Measures:
+    """Read the size of a table, which waits for a lock on it, and the server's counters."""
     return Measures(**await connection.fetchrow(MEASURES, table.relid))
 
 
-async def in_work_by(connection: asyncpg.Connection, table: Table) -> int | None:
-    """The process that vacuums or alters this table just now."""
-    pid: int | None = await connection.fetchval(IN_WORK, table.relid)
+async def vacuumed_by(connection: asyncpg.Connection, table: Table) -> int | None:
+    pid: int | None = await connection.fetchval(VACUUMED_BY, table.relid)
     return pid
 
 
 async def holders(connection: asyncpg.Connection, *, longer_than: timedelta, transactions: int) -> list[str]:
-    """Who keeps dead rows from being removed, in words: open for longer than this, or by more transactions."""
+    """Describe what keeps dead rows from being removed: open for longer than this, or by more transactions."""
     return [row[0] for row in await connection.fetch(HOLDERS, longer_than, transactions)]
 
 
-async def limit_waits(connection: asyncpg.Connection, *, statement: timedelta) -> None:
-    """From here on, this connection gives a statement up that waits for a lock, or takes longer than this."""
+async def set_timeouts(connection: asyncpg.Connection, *, statement: timedelta) -> None:
     limits = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": statement}
     for name, limit in limits.items():
         await connection.execute("SELECT set_config($1, $2, false)", name, milliseconds(limit))
 
 
 async def vacuum(connection: asyncpg.Connection, table: Table) -> None:
-    """Vacuum and analyse a table."""
     await connection.execute(f"VACUUM (ANALYZE) {table.quoted}")
