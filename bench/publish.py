@@ -13,7 +13,7 @@ from bench.peers import work
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Servers, Wrong
 from pocketwatch import command
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 
 COUNTED_WITHIN = 5.0  # seconds in which a queue that was told everything says how long it is
@@ -93,7 +93,7 @@ async def _messages(url: str, queue: str, *, expected: int) -> int:
     async with Publisher([url], role="bench") as looking:
         end = time.monotonic() + COUNTED_WITHIN
         while True:
-            state = await look_at(looking.connection, queue)
+            state = await queue_info(looking.connection, queue)
             found = state[0] if state else 0
             if found >= expected or time.monotonic() > end:
                 return found

@@ -27,7 +27,7 @@ from pocketwatch.stack.stack import Stack
 from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from schemas.envelope import Envelope
 from schemas.ticks import PurgeLogs
 
@@ -118,7 +118,7 @@ async def _one(url: str) -> Figures:
         await connection.exec_driver_sql("SELECT 1")
     envelope = Envelope(message_id="a", correlation_id="a", exchange="ticks", routing_key="maintenance.purge_logs")
     run_of = Run("maintenance.purge_logs", envelope)
-    work = Transaction(run_of, datetime.now(UTC), database=database, settings=loaded, stopping=lambda: False)
+    work = JobContext(run_of, datetime.now(UTC), database=database, settings=loaded, stopping=lambda: False)
     before, began = _memory("VmRSS"), time.perf_counter()
     await purge_logs(PurgeLogs(), work)
     seconds = time.perf_counter() - began

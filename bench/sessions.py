@@ -30,7 +30,7 @@ from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.run_log import Run
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from schemas.envelope import Envelope
 from schemas.ticks import CleanSessions
 
@@ -105,7 +105,7 @@ async def clean(redis: str, database: str) -> dict[str, Any]:
         for name, dry_run in (("dry", True), ("real", False)):
             envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="")
             now = datetime.now(UTC)
-            work = Transaction(
+            work = JobContext(
                 Run("cleanup.sessions", envelope), now, database=opened, settings=settings, stopping=lambda: False
             )
             tally = Tally(settings.sessions.key_patterns)

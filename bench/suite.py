@@ -24,8 +24,8 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite as tables
-from pocketwatch.worker.app import Consuming
-from pocketwatch.worker.context import Work
+from pocketwatch.worker.app import ConsumerApp
+from pocketwatch.worker.context import EventContext
 from pocketwatch.worker.middleware import consumer
 from publishers.relay import Relay
 from schemas.envelope import Envelope
@@ -52,10 +52,10 @@ router = RabbitRouter()
 
 
 @consumer(router, QUEUE)
-async def note(event: Noted, work: Work) -> None:
+async def note(event: Noted, context: EventContext) -> None:
     """The row that the peers write too, and a message that goes out with it."""
-    work.add(rows, n=event.n, word="word")
-    work.send("facts", "bench.noted", {"n": event.n})
+    context.insert(rows, n=event.n, word="word")
+    context.publish("facts", "bench.noted", {"n": event.n})
 
 
 def envelope() -> Envelope:
@@ -115,7 +115,7 @@ def main(verb: str, count: int) -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
     if verb == "consume":
-        command.run(command.serve([Consuming(loaded, [router], role="bench")], loaded))
+        command.run(command.serve([ConsumerApp(loaded, [router], role="bench")], loaded))
     else:
         command.run(run(verb, count, loaded))
 

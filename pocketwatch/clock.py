@@ -1,6 +1,6 @@
 """Time: the one place that reads this machine's clock, and durations as people write them.
 
-What is compared with rows of the database uses the database's clock instead (`Work.now`, `fires.look`).
+What is compared with rows of the database uses the database's clock instead (`EventContext.now`, `fires.look`).
 """
 
 import re

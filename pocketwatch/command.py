@@ -26,7 +26,7 @@ COLLECT_AFTER = (50_000, 20, 50)  # objects and generations; messages in hand ar
 QUICK = timedelta(seconds=5)  # how long a command that somebody watches waits for a server
 
 
-class Part(Protocol):
+class Service(Protocol):
     """A side of the suite that runs in this process, from `async with` until its end."""
 
     background: list[asyncio.Task[None]]
@@ -66,7 +66,7 @@ def read_settings(*, quiet: bool = True) -> Settings:
     return loaded
 
 
-def own_name(*, option: str) -> str:
+def current_user(*, option: str) -> str:
     """Who has called the command, as this machine knows them.
 
     Raises:
@@ -78,7 +78,7 @@ def own_name(*, option: str) -> str:
         raise PocketwatchError(f"user {os.getuid()} has no name on this machine; say who you are: {option}") from error
 
 
-def quickly(loaded: Settings) -> timedelta:
+def short_timeout(loaded: Settings) -> timedelta:
     """The patience of a command that somebody watches."""
     return min(loaded.servers.patience, QUICK)
 
@@ -92,13 +92,13 @@ async def database(loaded: Settings, role: str) -> AsyncIterator[Database]:
     """
     opened = Database(loaded.database_url, name=f"pocketwatch {role}")
     try:
-        await opened.ready(patience=quickly(loaded))
+        await opened.ready(patience=short_timeout(loaded))
         yield opened
     finally:
         await opened.close()
 
 
-async def serve(parts: Sequence[Part], loaded: Settings) -> None:
+async def serve(parts: Sequence[Service], loaded: Settings) -> None:
     """Run these until SIGTERM or SIGINT, then end them in order; a second signal ends the process at once.
 
     Raises:
@@ -108,9 +108,9 @@ async def serve(parts: Sequence[Part], loaded: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop, told, number)
     async with AsyncExitStack() as stack:
-        background = await _unless(told, _start(parts, loaded, stack))
-        _spare_the_collector()
-        ended = None if background is None else await _unless(told, _first_to_end(background))
+        background = await _until_stopped(told, _start(parts, loaded, stack))
+        _tune_gc()
+        ended = None if background is None else await _until_stopped(told, _first_to_end(background))
         if ended is not None:
             logger.opt(exception=ended.exception()).critical(BROKEN)
             error = ended.exception()
@@ -118,7 +118,7 @@ async def serve(parts: Sequence[Part], loaded: Settings) -> None:
     logger.info(STOPPED)
 
 
-def _spare_the_collector() -> None:
+def _tune_gc() -> None:
     """Do not look again and again through what lives as long as the process: a fifth of the time of event consumers."""
     gc.collect()
     gc.freeze()
@@ -132,7 +132,7 @@ def _stop(told: asyncio.Event, number: int) -> None:
     told.set()
 
 
-async def _unless(told: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+async def _until_stopped(told: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
     """What the work returns, or None when the process was told to stop first."""
     working, telling = asyncio.ensure_future(work), asyncio.ensure_future(told.wait())
     await asyncio.wait([working, telling], return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +144,7 @@ async def _unless(told: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Res
     return await working
 
 
-async def _start(parts: Sequence[Part], loaded: Settings, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
+async def _start(parts: Sequence[Service], loaded: Settings, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
     """Start the parts, and the heartbeat of them all; returns what must not end by itself."""
     for part in parts:
         await stack.enter_async_context(part)

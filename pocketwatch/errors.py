@@ -55,20 +55,20 @@ class Unroutable(PublishFailed):
     """The broker returned a message, because no queue is bound for its routing key."""
 
 
-class Malformed(PocketwatchError):
+class InvalidMessage(PocketwatchError):
     """A message cannot be read: its body or headers are not what the schema says."""
 
 
-class GiveUp(PocketwatchError):
+class Reject(PocketwatchError):
     """Dead letter now: trying again cannot help."""
 
 
-class TryLater(PocketwatchError):
+class RetryLater(PocketwatchError):
     """Again after a while; this does not count as an attempt.
 
     Args:
         reason: what must change first, for the log.
-        after: the least time to wait; the broker's next longer wait is taken (see `broker.retries.WAITS`).
+        after: the least time to wait; the broker's next longer wait is taken (see `worker.retry_policy.DELAYS`).
     """
 
     def __init__(self, reason: str, *, after: timedelta) -> None:

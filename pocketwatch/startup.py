@@ -16,7 +16,7 @@ PAUSE = 0.5  # seconds between two attempts
 WAITING = "waiting for server"
 
 
-class NotYet(Exception):
+class NotReady(Exception):
     """The server does not answer now, but may in a moment."""
 
 
@@ -35,7 +35,7 @@ async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, pa
     while True:
         try:
             return await probe()
-        except NotYet as error:
+        except NotReady as error:
             waited = (
                 time.monotonic() - began
             )  # more than the patience, where a frozen server let us wait for its answer

@@ -21,7 +21,7 @@ PUBLISHING = "publishing"
 FINISH = 5.0  # seconds in which the relay may send what is due when the process is told to stop
 
 
-class Publishing:
+class PublisherApp:
     """Publishes the ticks of the schedule and what consumers ask for."""
 
     def __init__(self, settings: Settings) -> None:

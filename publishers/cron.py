@@ -21,14 +21,14 @@ LOOKAHEAD = [timedelta(minutes=2), timedelta(hours=2), timedelta(days=2), timede
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class Occurrence:
     """A moment that has come; `missed` says why it does not fire any more."""
 
     at: datetime
     missed: str | None = None
 
 
-def due(entry: Entry, *, after: datetime, now: datetime) -> list[Due]:
+def due(entry: Entry, *, after: datetime, now: datetime) -> list[Occurrence]:
     """What has become due after one moment and up to another, in order.
 
     Args:
@@ -36,7 +36,7 @@ def due(entry: Entry, *, after: datetime, now: datetime) -> list[Due]:
         now: the present.
     """
     moments = fires_between(entry, max(after, now - HORIZON), now)
-    decided = [Due(at, _missed(entry, at, now, last=at == moments[-1])) for at in moments]
+    decided = [Occurrence(at, _missed(entry, at, now, last=at == moments[-1])) for at in moments]
     missed = [fire for fire in decided if fire.missed is not None]
     forgotten = set(missed[:-MOST_MISSED])
     return [fire for fire in decided if fire not in forgotten]

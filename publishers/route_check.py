@@ -12,7 +12,7 @@ from datetime import timedelta
 from aio_pika.abc import AbstractConnection
 from loguru import logger
 
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.topology import TOPOLOGY
 from publishers.schedule import Entry, Schedule
 
@@ -41,7 +41,7 @@ async def look(connection: AbstractConnection, entries: Iterable[Entry]) -> list
     routes: list[Route] = []
     for entry in entries:
         for queue in TOPOLOGY.route(entry.message.exchange, entry.job):
-            found = await look_at(connection, queue.name)
+            found = await queue_info(connection, queue.name)
             routes.append(Route(entry, queue.name, None if found is None else found[1]))
     return routes
 

@@ -17,7 +17,7 @@ from pocketwatch.clock import parse_duration
 from pocketwatch.errors import ScheduleError
 from schemas.catalogue import schema_of
 from schemas.message import Message, Tick
-from schemas.validation_errors import explain
+from schemas.validation_errors import describe
 
 HORIZON = timedelta(days=7)  # moments further back are not looked at any more
 DEFAULT = Path(__file__).parent / "schedule.toml"
@@ -176,11 +176,11 @@ def _entry(line: dict[str, Any], timezone: str) -> Entry:
     try:
         entry = Entry.model_validate({"timezone": timezone, **line})
     except ValidationError as error:
-        raise ValueError(explain(error, Entry)) from error
+        raise ValueError(describe(error, Entry)) from error
     try:
         entry.message  # noqa: B018  validates the payload
     except ValidationError as error:
-        raise ValueError(f"its payload is refused by {entry.job}: {explain(error, schema_of(entry.job))}") from error
+        raise ValueError(f"its payload is refused by {entry.job}: {describe(error, schema_of(entry.job))}") from error
     return entry
 
 

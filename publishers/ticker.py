@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage import fires, pauses
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.fires import Fire
-from publishers.cron import Due, due, next_fire
+from publishers.cron import Occurrence, due, next_fire
 from publishers.schedule import Entry, Schedule
 from schemas.envelope import Envelope
 
@@ -81,12 +81,12 @@ class Ticker:
             _say(fire, now)
         return self._until_next(active, now)
 
-    async def _explained(self, connection: AsyncConnection, entry: Entry, moment: Due) -> Due:
+    async def _explained(self, connection: AsyncConnection, entry: Entry, moment: Occurrence) -> Occurrence:
         """A moment that was missed because of a pause says so."""
         if moment.missed is None:
             return moment
         reason = await pauses.during(connection, entry.name, moment.at)
-        return Due(moment.at, reason or moment.missed)
+        return Occurrence(moment.at, reason or moment.missed)
 
     def _until_next(self, active: Sequence[Entry], now: datetime) -> float:
         """What a paused entry has behind it is due, but not to be waited for."""
@@ -99,7 +99,7 @@ def _introduced(entry: Entry, now: datetime) -> Fire:
     return Fire(entry=entry.name, due_at=now, timetable=entry.timetable)
 
 
-def _fire(entry: Entry, moment: Due) -> Fire:
+def _fire(entry: Entry, moment: Occurrence) -> Fire:
     if moment.missed is not None:
         return Fire(entry=entry.name, due_at=moment.at, timetable=entry.timetable, reason=moment.missed)
     message_id = f"{entry.name}@{moment.at:%Y%m%dT%H%M%SZ}"
@@ -112,7 +112,7 @@ def _fire(entry: Entry, moment: Due) -> Fire:
         entry=entry.name,
         due_at=moment.at,
     )
-    payload = entry.message.said()
+    payload = entry.message.payload()
     return Fire(entry=entry.name, due_at=moment.at, timetable=entry.timetable, envelope=envelope, payload=payload)
 
 

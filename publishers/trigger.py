@@ -8,11 +8,11 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from pocketwatch.broker.publisher import Publisher, message_of
-from pocketwatch.errors import Malformed
+from pocketwatch.errors import InvalidMessage
 from schemas.catalogue import schema_of
 from schemas.envelope import Envelope
 from schemas.message import Message
-from schemas.validation_errors import explain
+from schemas.validation_errors import describe
 
 
 def message(routing_key: str, arguments: Mapping[str, Any]) -> Message:
@@ -24,11 +24,11 @@ def message(routing_key: str, arguments: Mapping[str, Any]) -> Message:
     try:
         schema = schema_of(routing_key)
     except LookupError as error:
-        raise Malformed(str(error)) from error
+        raise InvalidMessage(str(error)) from error
     try:
         return schema.model_validate_json(json.dumps(dict(arguments)))
     except ValidationError as error:
-        raise Malformed(f"{routing_key} does not take this: {explain(error, schema)}") from error
+        raise InvalidMessage(f"{routing_key} does not take this: {describe(error, schema)}") from error
 
 
 def read_arguments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def read_arguments(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise Malformed(f'"{pair}" is no argument; write it as name=value')
+            raise InvalidMessage(f'"{pair}" is no argument; write it as name=value')
         try:
             arguments[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -63,5 +63,5 @@ async def publish(publisher: Publisher, wish: Message) -> Envelope:
         routing_key=wish.routing_key,
         trigger="manual",
     )
-    await publisher.publish(message_of(envelope, wish.said()), exchange=wish.exchange, routing_key=wish.routing_key)
+    await publisher.publish(message_of(envelope, wish.payload()), exchange=wish.exchange, routing_key=wish.routing_key)
     return envelope

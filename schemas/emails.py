@@ -82,7 +82,7 @@ class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class AnyLetter(_Facts):
+class AnyEmail(_Facts):
     """What every letter has.
 
     `subscribed`: mail that one can unsubscribe from, by List-Unsubscribe.
@@ -103,7 +103,7 @@ class AnyLetter(_Facts):
         return None if self.occurred_at is None else self.occurred_at + self.keeps_for
 
 
-class _AboutAnAd(AnyLetter):
+class _AboutAnAd(AnyEmail):
     occurred_at: AwareDatetime
     ad_id: Id
     ad_title: Title
@@ -205,7 +205,7 @@ class DigestItem(_Facts):
     url: Link | None = None
 
 
-class ManagerDigest(AnyLetter):
+class ManagerDigest(AnyEmail):
     """Many notices in one letter; `left_out` counts those that it does not list. The next one comes soon enough."""
 
     subscribed: ClassVar[bool] = True
@@ -297,7 +297,7 @@ class ReportChart(_Facts):
     png: Png
 
 
-class DailyReport(AnyLetter):
+class DailyReport(AnyEmail):
     """One day of the marketplace; the next report comes soon enough. Its charts are in the reader's language.
 
     `runs`: null where no log knows of them; those that failed come first.
@@ -328,7 +328,7 @@ def _share(value: float | None, base: float | None) -> float | None:
     return None if value is None or not base else value / base - 1
 
 
-class Plain(AnyLetter):
+class Plain(AnyEmail):
     """A letter in somebody's own words: one line of subject, and paragraphs that may hold line breaks."""
 
     name: Literal["plain"] = "plain"
@@ -336,7 +336,7 @@ class Plain(AnyLetter):
     paragraphs: Annotated[list[Paragraph], Field(min_length=1, max_length=50)]
 
 
-Letter = Annotated[
+Email = Annotated[
     AdApproved
     | AdRejected
     | AdNeedsEdit
@@ -352,6 +352,6 @@ Letter = Annotated[
     Field(discriminator="name"),
 ]
 
-LETTERS: Mapping[str, type[AnyLetter]] = {
-    model.model_fields["name"].default: model for model in get_args(get_args(Letter)[0])
+LETTERS: Mapping[str, type[AnyEmail]] = {
+    model.model_fields["name"].default: model for model in get_args(get_args(Email)[0])
 }

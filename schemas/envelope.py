@@ -33,6 +33,9 @@ ERROR_TYPE = "x-error-type"
 ERROR = "x-error"
 FIRST_FAILED_AT = "x-first-failed-at"
 LAST_FAILED_AT = "x-last-failed-at"
+REQUEUED = "x-requeued"
+# Headers that the broker itself writes; they must not be copied into a message that is published again.
+BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 
 LONGEST_ID = 255  # bytes; AMQP holds no longer one
 MOST = 2**30  # so that two of them still fit into the run log's column
@@ -52,7 +55,7 @@ class Envelope:
     due_at: datetime | None = None
     attempt: int = 1
     attempts_before: int = 0
-    named: bool = True  # False: it came without an id, so a repeat of it cannot be recognised
+    has_message_id: bool = True  # False: it came without an id, so a repeat of it cannot be recognised
 
     def headers(self) -> dict[str, Any]:
         """The headers that carry this, for the next publish."""
@@ -67,7 +70,7 @@ class Envelope:
         return self.attempts_before + self.attempt
 
 
-def follows(message_id: str, suffix: str) -> str:
+def derive_id(message_id: str, suffix: str) -> str:
     """The id of a message that follows from another: always the same, and never too long for the wire."""
     whole = f"{message_id}.{suffix}"
     if len(whole.encode()) <= LONGEST_ID:
@@ -95,7 +98,7 @@ def read(
         due_at=_moment(headers.get(DUE_AT)),
         attempt=_count(ATTEMPT, headers.get(ATTEMPT, 1), least=1),
         attempts_before=_count(ATTEMPTS_BEFORE, headers.get(ATTEMPTS_BEFORE, 0), least=0),
-        named=bool(known_id),
+        has_message_id=bool(known_id),
     )
 
 

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.locale import Locale
 from schemas.message import Fact
 
 
@@ -63,6 +64,6 @@ class ReportReady(Fact):
     routing_key: ClassVar[str] = "report.ready"
 
     kind: Literal["quick_stats", "platform", "daily_report"]
-    locale: Literal["uk", "en", "ru"] | None
+    locale: Locale | None
     period: str
     snapshot_id: int

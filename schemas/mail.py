@@ -1,12 +1,13 @@
 """Letters that are asked for, and people who want no more of them."""
 
 from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from schemas.emails import Letter
+from schemas.emails import Email
+from schemas.locale import Locale
 from schemas.message import Message, Tick
 from schemas.moderation import Id
 
@@ -23,7 +24,6 @@ def _address(text: str) -> str:
 
 
 Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(_address)]
-Locale = Literal["uk", "en", "ru"]
 
 
 class MailRequested(Message):
@@ -38,7 +38,7 @@ class MailRequested(Message):
     routing_key: ClassVar[str] = "mail.requested"
 
     to: Address
-    letter: Letter
+    letter: Email
     locale: Locale = "uk"
     key: Annotated[str, Field(min_length=1, max_length=600, pattern=PRINTABLE)] | None = None
     user_id: Id | None = None

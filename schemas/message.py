@@ -16,7 +16,7 @@ class Message(BaseModel):
     exchange: ClassVar[str]
     routing_key: ClassVar[str]
 
-    def said(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         """The body: arguments that were given, each whole; whoever reads it knows the defaults of the others."""
         return self.model_dump(mode="json", include=self.model_fields_set)
 

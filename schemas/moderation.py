@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from schemas.locale import Locale
 from schemas.message import Message
 
 Action = Literal[
@@ -79,7 +80,7 @@ class AdSubmitted(Message):
     routing_key: ClassVar[str] = "ad.submitted"
 
     ad_id: Id
-    locale: Literal["uk", "en", "ru"] | None = None
+    locale: Locale | None = None
 
 
 class NoticeData(BaseModel):

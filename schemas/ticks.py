@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from schemas.locale import Locale
 from schemas.message import Tick
 
 RetentionDays = Annotated[int, Field(ge=0, le=3650)]
 MaxShare = Annotated[float, Field(gt=0, le=1, strict=False)]
-Locale = Literal["uk", "en", "ru"]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 

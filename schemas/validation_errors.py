@@ -11,7 +11,7 @@ LONGEST_VALUE = 60  # characters of a refused value that are shown
 MOST_PROBLEMS = 5
 
 
-def explain(error: ValidationError, schema: type[BaseModel]) -> str:
+def describe(error: ValidationError, schema: type[BaseModel]) -> str:
     """All that is wrong, on one line, such as `retention_days is 9999: must be less than or equal to 3650`."""
     problems = list(_problems(error, schema))
     more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""

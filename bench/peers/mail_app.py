@@ -22,7 +22,7 @@ from celery import Celery
 
 from bench import mail
 from consumers.mail.compose.headers import message_id
-from consumers.mail.compose.rendering import Letters, Rendered, Site
+from consumers.mail.compose.rendering import Emails, Rendered, Site
 from pocketwatch.clock import utc_now
 from schemas.mail import MailRequested
 
@@ -52,8 +52,8 @@ app.conf.update(
 
 
 @cache
-def letters() -> Letters:
-    return Letters(Site("AutoMarket", "http://localhost:3000", SENDER), "Europe/Kyiv")
+def letters() -> Emails:
+    return Emails(Site("AutoMarket", "http://localhost:3000", SENDER), "Europe/Kyiv")
 
 
 @cache

@@ -9,7 +9,7 @@ from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter, Wanted
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Queue, with_celery
-from pocketwatch.command import quickly, read_settings, run
+from pocketwatch.command import read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import (
@@ -115,14 +115,14 @@ def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
 
 async def _look(settings: Settings, queue: str | None, limit: int) -> list[DeadLetter]:
     queues = _queues(settings, queue)
-    async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=quickly(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=short_timeout(settings)) as publisher:
         found = [await dead_letters.look(publisher, each, limit=limit) for each in queues]
     return [letter for letters in found for letter in letters]
 
 
 async def _each(settings: Settings, queue: str | None, wanted: Wanted, act: Act) -> list[DeadLetter]:
     queues = _queues(settings, queue)
-    async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=quickly(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=short_timeout(settings)) as publisher:
         found = [await act(publisher, each, wanted) for each in queues]
     return [letter for letters in found for letter in letters]
 

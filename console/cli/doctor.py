@@ -10,20 +10,20 @@ from typing import Literal
 import sqlalchemy as sa
 import typer
 
-from console.cli.main import words_of
+from console.cli.main import user_message
 from consumers.app import GROUPS
 from consumers.moderation.review.judge import rules_of
 from consumers.rates.staleness import ages
 from pocketwatch import settings as reading
-from pocketwatch.broker.declare import difference_of, look_at
+from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.clock import utc_now
 from pocketwatch.command import (
     database,
-    quickly,
     read_settings,
     run,
+    short_timeout,
 )
 from pocketwatch.settings import Rates, Settings
 from pocketwatch.stack import probes
@@ -69,7 +69,7 @@ async def _examine(settings: Settings) -> list[Finding]:
             async for finding in part(settings):
                 found.append(finding)  # noqa: PERF401  what was found before an error is told, too
         except Exception as error:
-            if (words := words_of(error)) is None:
+            if (words := user_message(error)) is None:
                 raise
             found.append(Finding(part.__name__.removeprefix("_"), "problem", words))
     return found
@@ -202,17 +202,17 @@ async def _rates(opened: Database, wanted: Rates) -> AsyncIterator[Finding]:
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:
-    async with Publisher(settings.rabbitmq_urls, role="doctor", patience=quickly(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="doctor", patience=short_timeout(settings)) as publisher:
         yield _version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
         for queue in with_celery(settings.bridge.celery_queue).queues:
-            found = await look_at(publisher.connection, queue.name)
+            found = await queue_info(publisher.connection, queue.name)
             if found is None:
                 yield Finding(queue.name, "problem", "the queue does not exist; run: pocketwatch migrate")
                 continue
-            if not queue.foreign and (difference := await difference_of(publisher.connection, queue)) is not None:
+            if not queue.external and (difference := await describe_mismatch(publisher.connection, queue)) is not None:
                 yield Finding(queue.name, "problem", difference)
             group = (
-                "bridge" if queue.foreign else next((name for name in GROUPS if name == queue.name.split(".")[0]), "")
+                "bridge" if queue.external else next((name for name in GROUPS if name == queue.name.split(".")[0]), "")
             )
             advice = f"nobody consumes it; run: pocketwatch consume {group}"
             yield Finding(
@@ -220,6 +220,6 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
                 "ok" if found[1] else "warning",
                 f"{found[0]} waiting, consumers: {found[1]}" if found[1] else f"{found[0]} waiting, {advice}",
             )
-            dead = await look_at(publisher.connection, queue.dead)
+            dead = await queue_info(publisher.connection, queue.dead_letter_queue)
             if dead is not None and dead[0]:
-                yield Finding(queue.dead, "warning", f"{dead[0]} dead letters; see: pocketwatch dead list")
+                yield Finding(queue.dead_letter_queue, "warning", f"{dead[0]} dead letters; see: pocketwatch dead list")

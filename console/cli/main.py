@@ -74,7 +74,7 @@ def pocketwatch() -> None:
     """Background work of a marketplace: ticks on RabbitMQ, consumers, and one log of every run."""
 
 
-def words_of(error: Exception) -> str | None:
+def user_message(error: Exception) -> str | None:
     """One line for what a person can put right; None for anything else."""
     if isinstance(error, PocketwatchError):
         return str(error)
@@ -89,6 +89,6 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if (words := words_of(error)) is None:
+        if (words := user_message(error)) is None:
             raise
         sys.exit(f"pocketwatch: {words}")

@@ -6,8 +6,8 @@ import typer
 
 from consumers.app import GROUPS, routers
 from pocketwatch.command import read_settings, run, serve
-from pocketwatch.worker.app import Consuming
-from publishers.app import Publishing
+from pocketwatch.worker.app import ConsumerApp
+from publishers.app import PublisherApp
 
 
 def publish() -> None:
@@ -16,7 +16,7 @@ def publish() -> None:
     Example: pocketwatch publish
     """
     settings = read_settings(quiet=False)
-    run(serve([Publishing(settings)], settings))
+    run(serve([PublisherApp(settings)], settings))
 
 
 def consume(
@@ -30,7 +30,7 @@ def consume(
     """
     settings = read_settings(quiet=False)
     wanted = routers(groups or [], settings)
-    run(serve([Consuming(settings, wanted, role=" ".join(groups or ["all"]))], settings))
+    run(serve([ConsumerApp(settings, wanted, role=" ".join(groups or ["all"]))], settings))
 
 
 def run_all() -> None:
@@ -39,4 +39,4 @@ def run_all() -> None:
     Example: pocketwatch run
     """
     settings = read_settings(quiet=False)
-    run(serve([Consuming(settings, routers([], settings), role="all"), Publishing(settings)], settings))
+    run(serve([ConsumerApp(settings, routers([], settings), role="all"), PublisherApp(settings)], settings))

@@ -8,11 +8,11 @@ import typer
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.clock import parse_duration, utc_now
 from pocketwatch.command import (
+    current_user,
     database,
-    own_name,
-    quickly,
     read_settings,
     run,
+    short_timeout,
 )
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
@@ -97,7 +97,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 
 
 async def _routes(settings: Settings, schedule: Schedule) -> list[route_check.Route]:
-    async with Publisher(settings.rabbitmq_urls, role="check", patience=quickly(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="check", patience=short_timeout(settings)) as publisher:
         return await route_check.look(publisher.connection, schedule.enabled)
 
 
@@ -134,7 +134,7 @@ def pause(
         until = None if expires is None else utc_now() + parse_duration(expires)
     except ValueError as error:
         raise PocketwatchError(f"--for: {error}") from error
-    who = author or own_name(option="--author")
+    who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
         raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
     console.print(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
@@ -151,7 +151,7 @@ def resume(
     """
     settings = read_settings()
     load(settings.running.schedule).entry(entry)
-    who = author or own_name(option="--author")
+    who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.resume(db, entry, author=who))):
         raise PocketwatchError(f'entry "{entry}" is not paused')
     console.print(f"{entry} fires again")

@@ -12,22 +12,22 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from console.cli.runs import cells
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.clock import parse_duration
 from pocketwatch.command import (
     database,
-    quickly,
     read_settings,
     run,
+    short_timeout,
 )
-from pocketwatch.errors import Malformed, PocketwatchError
+from pocketwatch.errors import InvalidMessage, PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.terminal import console, print_table
-from pocketwatch.worker.retry_policy import ATTEMPTS, WAITS
+from pocketwatch.worker.retry_policy import ATTEMPTS, DELAYS
 from publishers import trigger as by_hand
 from schemas.message import Message
 
@@ -65,9 +65,9 @@ def _arguments(pairs: list[str], body: str | None, *, dry_run: bool) -> dict[str
     try:
         arguments = json.loads(body) if body else {}
     except json.JSONDecodeError as error:
-        raise Malformed(f"--json is no JSON: {error}") from error
+        raise InvalidMessage(f"--json is no JSON: {error}") from error
     if not isinstance(arguments, dict):
-        raise Malformed("--json must be an object, such as '{\"retention_days\": 7}'")
+        raise InvalidMessage("--json must be an object, such as '{\"retention_days\": 7}'")
     return arguments | by_hand.read_arguments(pairs) | ({"dry_run": True} if dry_run else {})
 
 
@@ -79,11 +79,11 @@ def _limit(timeout: str) -> timedelta:
 
 
 async def _trigger(settings: Settings, wish: Message, *, wait: bool, limit: timedelta) -> int:
-    async with Publisher(settings.rabbitmq_urls, role="trigger", patience=quickly(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="trigger", patience=short_timeout(settings)) as publisher:
         envelope = await by_hand.publish(publisher, wish)
         console.print(f"published {wish.routing_key} as {envelope.message_id}")
         for queue in TOPOLOGY.route(wish.exchange, wish.routing_key):
-            if (found := await look_at(publisher.connection, queue.name)) is not None and not found[1]:
+            if (found := await queue_info(publisher.connection, queue.name)) is not None and not found[1]:
                 console.print(f"[yellow]nobody consumes {queue.name} yet[/]; it waits on its queue")
     return await follow(settings, envelope.message_id, limit) if wait else 0
 
@@ -138,7 +138,7 @@ def _explain(row: dict[str, Any]) -> None:
     if row["error"]:
         console.print(f"[red]{row['error']}[/]", soft_wrap=True)
     if row["status"] == "failed" and row["attempt"] < ATTEMPTS:
-        wait = WAITS[row["attempt"] - 1]
+        wait = DELAYS[row["attempt"] - 1]
         console.print(f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {ATTEMPTS})")
     if row["status"] in {"dead", "rejected"}:
         console.print(f"it lies in {row['job']}.dead: pocketwatch dead show {row['message_id']}")

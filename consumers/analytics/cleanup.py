@@ -14,8 +14,8 @@ from consumers.analytics.transactions import brief, polite
 from pocketwatch.broker.topology import ANALYTICS_CLEANUP
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
-from pocketwatch.worker.clock_skew import check_clocks
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanAnalytics
 
@@ -32,43 +32,41 @@ router = RabbitRouter()
 
 
 @consumer(router, ANALYTICS_CLEANUP)
-async def clean_analytics(tick: CleanAnalytics, work: Transaction) -> None:
+async def clean_analytics(tick: CleanAnalytics, job: JobContext) -> None:
     """What is current stays; that Redis is away is told, and keeps no row from going."""
-    check_clocks(work)
+    check_clock_skew(job)
     done = Counter(dict.fromkeys(STATISTICS, 0))
-    work.record(**done)
+    job.record(**done)
     with polite():
-        is_over = await clean_snapshots(tick, work, done)
-    await clean_cache(tick, work, done)
-    work.record(**done)
+        is_over = await clean_snapshots(tick, job, done)
+    await clean_cache(tick, job, done)
+    job.record(**done)
     if not is_over:
-        work.hand_on(tick)
+        job.continue_with(tick)
 
 
-async def clean_snapshots(tick: CleanAnalytics, work: Transaction, done: "Counter[str]") -> bool:
+async def clean_snapshots(tick: CleanAnalytics, job: JobContext, done: "Counter[str]") -> bool:
     """Page by page, by id; False when the time was up before the last."""
     position: int | None = 0
     while position is not None:
-        async with brief(work.batch) as connection:
-            gone = await expiry.delete_expired(
-                connection, now=work.now, after=position, size=PAGE, dry_run=tick.dry_run
-            )
-            done["snapshots_kept_as_newest"] = await expiry.kept(connection, now=work.now)
+        async with brief(job.transaction) as connection:
+            gone = await expiry.delete_expired(connection, now=job.now, after=position, size=PAGE, dry_run=tick.dry_run)
+            done["snapshots_kept_as_newest"] = await expiry.kept(connection, now=job.now)
         done["snapshots_deleted"] += gone.count
         position = gone.last_id
-        await work.progress(**done)
-        if position is not None and work.time_is_up():
+        await job.progress(**done)
+        if position is not None and job.should_stop():
             return False
     return True
 
 
-async def clean_cache(tick: CleanAnalytics, work: Transaction, done: "Counter[str]") -> None:
+async def clean_cache(tick: CleanAnalytics, job: JobContext, done: "Counter[str]") -> None:
     """Keys below our own prefix, and no others."""
-    url = work.settings.servers.redis_url
+    url = job.settings.servers.redis_url
     if url is None:
         return
     try:
         async with connected(url) as client:
-            done.update(await cache.clean(client, now=work.now, dry_run=tick.dry_run))
+            done.update(await cache.clean(client, now=job.now, dry_run=tick.dry_run))
     except (ServerUnreachable, RedisError) as error:
-        work.partial(f"the cache was not looked at: {error}")
+        job.mark_partial(f"the cache was not looked at: {error}")

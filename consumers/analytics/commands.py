@@ -22,11 +22,11 @@ from pocketwatch.terminal import (
     print_json,
     print_table,
 )
+from schemas.locale import LOCALES
 
 app = typer.Typer(no_args_is_help=True)
 
 KINDS = ("quick_stats", "platform", "daily_report")
-LOCALES = ("uk", "en", "ru")
 FIGURES = tuple(Figures.__dataclass_fields__)
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 10  # rows of a table that are shown to people

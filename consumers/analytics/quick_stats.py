@@ -12,7 +12,7 @@ from consumers.analytics import queries, snapshots
 from consumers.analytics.rollup import rollup
 from consumers.analytics.transactions import polite, two_of_one_snapshot
 from pocketwatch.broker.topology import ANALYTICS_QUICK_STATS
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import QuickStats
 
@@ -22,16 +22,16 @@ router = RabbitRouter()
 
 
 @consumer(router, ANALYTICS_QUICK_STATS)
-async def quick_stats(tick: QuickStats, work: Transaction) -> None:
+async def quick_stats(tick: QuickStats, job: JobContext) -> None:
     """What has never been rolled up comes first; while that takes, the figures before it stay."""
     with polite():
-        if not await rollup.bring_up_to_date(work):
-            return work.hand_on(tick)
-        figures = await count(work)
-        work.record(**asdict(figures))
-        period = snapshots.moment(work.now)
+        if not await rollup.bring_up_to_date(job):
+            return job.continue_with(tick)
+        figures = await count(job)
+        job.record(**asdict(figures))
+        period = snapshots.moment(job.now)
         await snapshots.store(
-            work, kind="quick_stats", locale=None, period=period, payload=asdict(figures), keep=KEPT_FOR
+            job, kind="quick_stats", locale=None, period=period, payload=asdict(figures), keep=KEPT_FOR
         )
     return None
 
@@ -51,11 +51,11 @@ class Figures:
     new_users_today: int
 
 
-async def count(work: Transaction) -> Figures:
+async def count(job: JobContext) -> Figures:
     """All figures, as of one moment."""
-    zone = work.settings.site.timezone
-    today = day_of(work.now, zone)
-    async with two_of_one_snapshot(work.batch) as (one, other):
+    zone = job.settings.site.timezone
+    today = day_of(job.now, zone)
+    async with two_of_one_snapshot(job.transaction) as (one, other):
         counted = await gather(
             _count_what_is_shown(one, today, zone=zone), _count_people(other, today, zone=zone), return_exceptions=True
         )

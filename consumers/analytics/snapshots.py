@@ -19,11 +19,11 @@ from sqlalchemy.dialects.postgresql import insert
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.tables.suite import analytics_snapshots
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from schemas.facts import ReportReady
+from schemas.locale import Locale
 
 Kind = Literal["quick_stats", "platform", "daily_report"]
-Locale = Literal["uk", "en", "ru"]
 
 PREFIX = "pocketwatch:analytics:"
 # Several times the distance between two runs: one that fails is bridged, several are not passed off as the present.
@@ -68,7 +68,7 @@ def moment(when: datetime) -> str:
 
 
 async def store(
-    work: Transaction, *, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
+    job: JobContext, *, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
 ) -> Stored:
     """Keep this result in place of an earlier one of the same period, and tell `report.ready` with the commit.
 
@@ -79,18 +79,18 @@ async def store(
         payload: what JSON can hold.
         keep: how long the row stays at least.
     """
-    row = await _upsert(work, kind, locale, period, payload, keep)
-    url = None if row.is_superseded else work.settings.servers.redis_url
-    work.send(
+    row = await _upsert(job, kind, locale, period, payload, keep)
+    url = None if row.is_superseded else job.settings.servers.redis_url
+    job.publish(
         "facts", ReportReady.routing_key, ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id)
     )
     cached = await _cache(url, kind, locale, period, payload, row.generated_at)
-    work.record(cached=cached and work.statistics.get("cached", True))
+    job.record(cached=cached and job.statistics.get("cached", True))
     return Stored(row.id, row.generated_at, cached)
 
 
 async def _upsert(
-    work: Transaction, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
+    job: JobContext, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
 ) -> sa.Row[tuple[int, datetime, bool]]:
     """The row, and whether there is one of a later period; one that clocks gone wrong have made does not count."""
     now: Any = sa.func.statement_timestamp()
@@ -105,7 +105,7 @@ async def _upsert(
         kind=kind, locale=locale, period=period, payload=dict(payload), generated_at=now, expires_at=now + keep
     )
     new = statement.excluded
-    stored = await work.session.execute(
+    stored = await job.session.execute(
         statement.on_conflict_do_update(
             index_elements=[table.kind, sa.text("coalesce(locale, '')"), table.period],
             set_={"payload": new.payload, "generated_at": new.generated_at, "expires_at": new.expires_at},

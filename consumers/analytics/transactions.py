@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.storage.database import sqlstate
 
 Begin = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
@@ -83,4 +83,4 @@ def polite() -> Iterator[None]:
     except DBAPIError as error:
         if (reason := BUSY.get(sqlstate(error) or "")) is None:
             raise
-        raise TryLater(reason, after=AGAIN) from error
+        raise RetryLater(reason, after=AGAIN) from error

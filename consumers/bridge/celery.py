@@ -11,7 +11,7 @@ from consumers.bridge.notices import ForOwners
 from consumers.bridge.task_registry import call
 from pocketwatch.broker.topology import celery_queue
 from pocketwatch.settings import Settings
-from pocketwatch.worker.context import Work
+from pocketwatch.worker.context import EventContext
 from pocketwatch.worker.middleware import consumer
 from schemas.celery import CeleryTask
 from schemas.message import Message
@@ -24,18 +24,18 @@ def router(settings: Settings) -> RabbitRouter:
     return made
 
 
-async def bridge_task(task: CeleryTask, work: Work) -> None:
+async def bridge_task(task: CeleryTask, event: EventContext) -> None:
     """Its event leaves now, or at its `eta`; when it expires before, it is skipped."""
-    starts_at = max(task.eta or work.now, work.now)
+    starts_at = max(task.eta or event.now, event.now)
     made = call(task, now=starts_at)
-    work.record(task=task.task)
+    event.record(task=task.task)
     if task.expires is not None and task.expires <= starts_at:
-        return work.skip(_too_late(task.expires, starts_at, work.now))
-    messages = await _for_owners(made, work) if isinstance(made, ForOwners) else _all(made)
+        return event.mark_skipped(_too_late(task.expires, starts_at, event.now))
+    messages = await _for_owners(made, event) if isinstance(made, ForOwners) else _all(made)
     if not messages:
-        return work.skip("none of these ads exists, so nobody is to be told")
-    work.forward(*messages, at=None if starts_at == work.now else starts_at)
-    return work.record(becomes=sorted({message.routing_key for message in messages}))
+        return event.mark_skipped("none of these ads exists, so nobody is to be told")
+    event.republish(*messages, at=None if starts_at == event.now else starts_at)
+    return event.record(becomes=sorted({message.routing_key for message in messages}))
 
 
 def _too_late(expires: datetime, starts_at: datetime, now: datetime) -> str:
@@ -47,13 +47,13 @@ def _all(made: Message | tuple[Message, ...]) -> tuple[Message, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-async def _for_owners(wanted: ForOwners, work: Work) -> tuple[Message, ...]:
+async def _for_owners(wanted: ForOwners, event: EventContext) -> tuple[Message, ...]:
     """A notice for each owner, in the order in which their ads were named."""
-    rows = await asyncio.gather(*(work.get(queries.OWNER, ad_id) for ad_id in wanted.ad_ids))
+    rows = await asyncio.gather(*(event.load(queries.OWNER, ad_id) for ad_id in wanted.ad_ids))
     ads_of: dict[int, list[int]] = {}
     for row in rows:
         if row is not None:
             ads_of.setdefault(row.user_id, []).append(row.id)
     if missing := rows.count(None):
-        work.record(unknown_ads=missing)
+        event.record(unknown_ads=missing)
     return tuple(wanted.notice(owner, ads) for owner, ads in ads_of.items())

@@ -17,7 +17,7 @@ from uuid import UUID
 from aio_pika import IncomingMessage
 from faststream.rabbit import RabbitMessage
 
-from pocketwatch.errors import Malformed
+from pocketwatch.errors import InvalidMessage
 from schemas import envelope as wire
 from schemas.celery import CeleryTask
 from schemas.envelope import Envelope
@@ -69,9 +69,9 @@ class CeleryReader:
                 headers, raw.body, content_type=raw.content_type, encoding=raw.raw_message.content_encoding or "utf-8"
             )
         except RecursionError:
-            raise Malformed(f"{_of(headers)}the body is nested too deeply") from None
+            raise InvalidMessage(f"{_of(headers)}the body is nested too deeply") from None
         except ValueError as error:
-            raise Malformed(f"{_of(headers)}{error}") from error
+            raise InvalidMessage(f"{_of(headers)}{error}") from error
 
 
 def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, encoding: str) -> CeleryTask:

@@ -13,9 +13,9 @@ from pydantic import ConfigDict, ValidationError, validate_call
 
 from consumers.bridge import tasks
 from consumers.bridge.tasks import Made
-from pocketwatch.errors import Malformed
+from pocketwatch.errors import InvalidMessage
 from schemas.celery import CeleryTask
-from schemas.validation_errors import explain
+from schemas.validation_errors import describe
 
 NOW = "now"
 
@@ -108,11 +108,13 @@ def call(called: CeleryTask, *, now: datetime) -> Made:
     try:
         given = task.signature.bind(*called.args, **_renamed(task, called.kwargs)).arguments
     except TypeError as error:
-        raise Malformed(f"{named} cannot be called like this: {error}; it is {task.name}{task.signature}") from error
+        raise InvalidMessage(
+            f"{named} cannot be called like this: {error}; it is {task.name}{task.signature}"
+        ) from error
     try:
         return task.checked(**given, **({NOW: now} if task.takes_now else {}))
     except ValidationError as error:
-        raise Malformed(f"{named}: {explain(error, CeleryTask)}") from error
+        raise InvalidMessage(f"{named}: {describe(error, CeleryTask)}") from error
 
 
 def _find(name: str) -> Task:
@@ -120,9 +122,9 @@ def _find(name: str) -> Task:
         return task
     bare = name.rpartition(".")[2]
     if bare in NEVER_WERE:
-        raise Malformed(f'task "{name}" never existed, though the old schedule named it; call it no more')
+        raise InvalidMessage(f'task "{name}" never existed, though the old schedule named it; call it no more')
     near = difflib.get_close_matches(bare, [task.name for task in TABLE], n=1, cutoff=0)[0]
-    raise Malformed(f'task "{name}" is not known; the nearest known one is "{near}"')
+    raise InvalidMessage(f'task "{name}" is not known; the nearest known one is "{near}"')
 
 
 def _renamed(task: Task, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from consumers.bridge.html_text import of_html, of_text
 from consumers.bridge.notices import ForOwners, of_change, to_managers, to_owner
 from schemas.emails import Plain
+from schemas.locale import Locale
 from schemas.mail import Address, MailRequested
 from schemas.message import Message
 from schemas.moderation import AdStatus, AdSubmitted, Id
@@ -23,7 +24,6 @@ from schemas.ticks import (
     CleanTokens,
     Currency,
     DailyReport,
-    Locale,
     PlatformAnalytics,
     QuickStats,
     RetentionDays,

@@ -10,7 +10,7 @@ from consumers.mail.preview import preview
 from consumers.mail.suppressions_command import forget, suppressed
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack import letters
-from pocketwatch.stack.letters import Letter
+from pocketwatch.stack.letters import Email
 from pocketwatch.terminal import (
     AsJson,
     console,
@@ -58,7 +58,7 @@ def caught(
         print_table("letters", COLUMNS, [_cells(letter) for letter in found])
 
 
-def _show(letter: Letter | None, number: int, *, as_json: bool) -> None:
+def _show(letter: Email | None, number: int, *, as_json: bool) -> None:
     if letter is None:
         raise PocketwatchError(f"there is no letter {number}; see: pocketwatch mail caught")
     if as_json:
@@ -69,7 +69,7 @@ def _show(letter: Letter | None, number: int, *, as_json: bool) -> None:
     console.print(printable("\n".join(lines)), markup=False, soft_wrap=True)
 
 
-def _cells(letter: Letter) -> list[object]:
+def _cells(letter: Email) -> list[object]:
     to = letter.to or ", ".join(letter.recipients)
     return [letter.number, letter.caught_at, _on_one_line(to), _on_one_line(letter.subject)]
 

@@ -23,9 +23,9 @@ from consumers.mail.delivery_log import (
 )
 from consumers.mail.sender import Desk, open_desk
 from pocketwatch.broker.topology import MAIL_DELIVERY
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import Fate
-from pocketwatch.worker.context import Errand
+from pocketwatch.worker.context import SideEffectContext
 from pocketwatch.worker.middleware import consumer
 from schemas.emails import ManagerDigest
 from schemas.mail import MailRequested
@@ -42,19 +42,19 @@ router = RabbitRouter()
 
 
 @consumer(router, MAIL_DELIVERY, needs=open_desk)
-async def deliver_letter(wish: MailRequested, work: Errand) -> None:
+async def deliver_letter(wish: MailRequested, context: SideEffectContext) -> None:
     """Send the letter, unless its reader does not want it, it is late, or it goes into a digest."""
-    desk: Desk = work.resource
-    claim = claim_of(wish, work.message_id, desk)
+    desk: Desk = context.resource
+    claim = claim_of(wish, context.message_id, desk)
     async with desk.room:
-        verdict, fate, doubts = await desk.finish(take_and_send(wish, claim, desk, work))
-    work.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
+        verdict, fate, doubts = await desk.finish(take_and_send(wish, claim, desk, context))
+    context.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
     if verdict.act == "wait":
-        raise TryLater(verdict.reason, after=verdict.after)
+        raise RetryLater(verdict.reason, after=verdict.after)
     if fate is None:
-        return work.skip(verdict.reason)
-    work.record(letter_status=STATUSES[fate.outcome])
-    return conclude(fate, work, attempt=verdict.attempt, doubts=doubts)
+        return context.mark_skipped(verdict.reason)
+    context.record(letter_status=STATUSES[fate.outcome])
+    return conclude(fate, context, attempt=verdict.attempt, doubts=doubts)
 
 
 def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
@@ -78,16 +78,16 @@ def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
 
 
 async def take_and_send(
-    wish: MailRequested, claim: Claim, desk: Desk, work: Errand
+    wish: MailRequested, claim: Claim, desk: Desk, context: SideEffectContext
 ) -> tuple[Verdict, Fate | None, int]:
     """What was decided about the letter; and of one that is sent, what `send_and_log` says."""
-    verdict = await work.together(desk.ledger.take, claim)
+    verdict = await context.run_batched(desk.ledger.take, claim)
     if verdict.act != "send":
         return verdict, None, 0
-    return verdict, *await send_and_log(wish, claim, desk, work)
+    return verdict, *await send_and_log(wish, claim, desk, context)
 
 
-async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> tuple[Fate, int]:
+async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, context: SideEffectContext) -> tuple[Fate, int]:
     """What became of the letter, and how many attempts may have sent it without anybody knowing.
 
     A letter that could not be written is as if never taken. One that was sent, but whose fate cannot be logged, stays
@@ -95,19 +95,19 @@ async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, work: Erra
     """
     desk.in_hand.add(claim.key)
     try:
-        fate = await sent_or_put_back(wish, claim, desk, work)
-        return fate, await work.together(desk.ledger.settle, settled(fate, claim))
+        fate = await sent_or_put_back(wish, claim, desk, context)
+        return fate, await context.run_batched(desk.ledger.settle, settled(fate, claim))
     finally:
         desk.in_hand.discard(claim.key)
 
 
-async def sent_or_put_back(wish: MailRequested, claim: Claim, desk: Desk, work: Errand) -> Fate:
+async def sent_or_put_back(wish: MailRequested, claim: Claim, desk: Desk, context: SideEffectContext) -> Fate:
     """What became of the letter; what is wrong with the templates is raised, and noted in its row."""
     try:
         return await desk.send(wish, claim.external_id)
     except Exception as error:
         unsent = Settled(claim.key, "pending", "", f"{type(error).__name__}: {error}"[:500])
-        await work.together(desk.ledger.settle, unsent)
+        await context.run_batched(desk.ledger.settle, unsent)
         raise
 
 
@@ -134,7 +134,7 @@ def settled(fate: Fate, claim: Claim) -> Settled:
     )
 
 
-def conclude(fate: Fate, work: Errand, *, attempt: int, doubts: int) -> None:
+def conclude(fate: Fate, context: SideEffectContext, *, attempt: int, doubts: int) -> None:
     """What becomes of the message.
 
     Raises:
@@ -143,14 +143,14 @@ def conclude(fate: Fate, work: Errand, *, attempt: int, doubts: int) -> None:
     said = without_names(fate.reply)
     match fate.outcome:
         case "later":
-            raise TryLater(said, after=WAITS[min(attempt, len(WAITS)) - 1])
+            raise RetryLater(said, after=WAITS[min(attempt, len(WAITS)) - 1])
         case "ours":
             logger.bind(reply=said).error(OUR_FAULT)
-            raise TryLater(said, after=WAIT_FOR_US)
+            raise RetryLater(said, after=WAIT_FOR_US)
         case "unknown" if doubts < DOUBTS:
-            raise TryLater(f"nobody knows whether it was sent: {said}", after=WAIT_IN_DOUBT)
+            raise RetryLater(f"nobody knows whether it was sent: {said}", after=WAIT_IN_DOUBT)
         case "unknown" | "refused" | "bad_address":
-            work.partial(said)
+            context.mark_partial(said)
 
 
 def without_names(reply: str) -> str:

@@ -14,7 +14,7 @@ from faststream.rabbit import RabbitRouter
 
 from consumers.mail import queries
 from pocketwatch.broker.topology import MAIL, MAIL_DIGEST
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailRequested, SendDigests
 
@@ -25,18 +25,18 @@ router = RabbitRouter()
 
 
 @consumer(router, MAIL_DIGEST)
-async def send_digests(tick: SendDigests, work: Transaction) -> None:  # noqa: ARG001  it has nothing to say
+async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG001  it has nothing to say
     """Nothing is held for longer than the window and a few minutes, and each letter goes out in one digest only."""
-    readers = await queries.ripe(work.session, window=work.settings.mail.digest_window, limit=READERS)
+    readers = await queries.ripe(job.session, window=job.settings.mail.digest_window, limit=READERS)
     letters = 0
     for reader in readers:
-        held = await queries.held(work.session, reader)
+        held = await queries.held(job.session, reader)
         if held:
-            wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader, now=work.now)
-            work.send(MAIL.name, MailRequested.routing_key, wish)
-            await queries.release(work.session, [row["id"] for row in held], digest=wish["key"])
+            wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader, now=job.now)
+            job.publish(MAIL.name, MailRequested.routing_key, wish)
+            await queries.release(job.session, [row["id"] for row in held], digest=wish["key"])
             letters += len(held)
-    work.record(digests=len(readers), letters=letters)
+    job.record(digests=len(readers), letters=letters)
 
 
 def alone(row: sa.RowMapping, reader: str) -> dict[str, Any]:

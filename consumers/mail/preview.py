@@ -8,11 +8,11 @@ from jinja2 import Environment, PackageLoader
 
 from consumers.mail.compose import images, mime, samples
 from consumers.mail.compose.headers import message_id
-from consumers.mail.compose.rendering import Letters, Rendered
-from consumers.mail.compose.translations import LOCALES
+from consumers.mail.compose.rendering import Emails, Rendered
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.terminal import console
-from schemas.emails import Letter
+from schemas.emails import Email
+from schemas.locale import LOCALES
 
 
 def preview(
@@ -24,7 +24,7 @@ def preview(
 
     Example: pocketwatch mail preview /tmp/letters
     """
-    letters = Letters(samples.SITE, samples.TIMEZONE)
+    letters = Emails(samples.SITE, samples.TIMEZONE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = [_write(folder, letters, letter, locale) for letter in samples.SAMPLES for locale in LOCALES]
@@ -34,7 +34,7 @@ def preview(
     console.print(f"{len(written)} letters; begin with {folder / 'index.html'}", soft_wrap=True, markup=False)
 
 
-def _write(folder: Path, letters: Letters, letter: Letter, locale: str) -> dict[str, str]:
+def _write(folder: Path, letters: Emails, letter: Email, locale: str) -> dict[str, str]:
     """The letter's three files; what the index says about them."""
     unsubscribe_url = samples.UNSUBSCRIBE if letter.subscribed else None
     rendered = letters.render(letter, locale, unsubscribe_url=unsubscribe_url)
@@ -45,7 +45,7 @@ def _write(folder: Path, letters: Letters, letter: Letter, locale: str) -> dict[
     return {"name": letter.name, "locale": locale, "stem": stem, "subject": rendered.subject}
 
 
-def _message(letter: Letter, rendered: Rendered, stem: str, unsubscribe_url: str | None) -> bytes:
+def _message(letter: Email, rendered: Rendered, stem: str, unsubscribe_url: str | None) -> bytes:
     return mime.build(
         rendered,
         sender=samples.SITE.sender,

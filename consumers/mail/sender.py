@@ -10,7 +10,7 @@ from loguru import logger
 
 from consumers.mail import queries, unsubscribe
 from consumers.mail.compose import headers, images, mime
-from consumers.mail.compose.rendering import Letters, Site
+from consumers.mail.compose.rendering import Emails, Site
 from consumers.mail.delivery_log import LEASE, Ledger
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import SettingsError
@@ -39,7 +39,7 @@ class Desk:
         self.in_hand: set[str] = set()  # keys of letters that are being sent
         self._settings, self._transport = settings, transport
         site = Site(settings.site.name, settings.site.url, settings.mail.sender)
-        self._letters = Letters(site, settings.site.timezone)
+        self._letters = Emails(site, settings.site.timezone)
         self._address = _sender(settings.mail)
         self._under_way: set[asyncio.Task[Any]] = set()
 

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from faststream.rabbit import RabbitRouter
 
 from pocketwatch.broker.topology import MAIL_UNSUBSCRIBE
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Mail
-from pocketwatch.worker.context import Errand
+from pocketwatch.worker.context import SideEffectContext
 from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailUnsubscribed
 
@@ -25,11 +25,11 @@ router = RabbitRouter()
 
 
 @consumer(router, MAIL_UNSUBSCRIBE)
-async def unsubscribe(click: MailUnsubscribed, work: Errand) -> None:
+async def unsubscribe(click: MailUnsubscribed, context: SideEffectContext) -> None:
     """Suppress what can be unsubscribed from; a second click changes nothing."""
-    address, scope = read(click.token, work.settings.mail)
-    work.change(UNSUBSCRIBE, address=address, scope=scope)
-    work.record(scope=scope)
+    address, scope = read(click.token, context.settings.mail)
+    context.execute(UNSUBSCRIBE, address=address, scope=scope)
+    context.record(scope=scope)
 
 
 def url_for(address: str, mail: Mail) -> str | None:
@@ -47,12 +47,12 @@ def read(token: str, mail: Mail) -> tuple[str, str]:
         GiveUp: when it is none of ours; without showing it.
     """
     if mail.token_secret is None:
-        raise GiveUp("POCKETWATCH_WEB_TOKEN_SECRET is not set, so no token can be checked")
+        raise Reject("POCKETWATCH_WEB_TOKEN_SECRET is not set, so no token can be checked")
     try:
         claims = jwt.decode(token, mail.token_secret.get_secret_value(), [ALGORITHM])
     except jwt.InvalidTokenError as error:
-        raise GiveUp(f"the token is none of ours ({type(error).__name__})") from None
+        raise Reject(f"the token is none of ours ({type(error).__name__})") from None
     address, scope = claims.get("address"), claims.get("scope")
     if claims.get("purpose") != PURPOSE or not isinstance(address, str) or scope != SCOPE:
-        raise GiveUp("the token is none for unsubscribing")
+        raise Reject("the token is none for unsubscribing")
     return address, scope

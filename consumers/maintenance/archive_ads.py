@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.maintenance.queries import archiving
 from consumers.maintenance.queries.archiving import Candidate
 from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
-from pocketwatch.worker.clock_skew import check_clocks
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import ArchiveAds
 
@@ -33,53 +33,53 @@ router = RabbitRouter()
 
 
 @consumer(router, MAINTENANCE_ARCHIVE_ADS)
-async def archive_ads(tick: ArchiveAds, work: Transaction) -> None:
+async def archive_ads(tick: ArchiveAds, job: JobContext) -> None:
     """Each ad becomes archived together with the decision that says why; an ad that is being edited is left alone."""
-    check_clocks(work)
+    check_clock_skew(job)
     done = Counter(dict.fromkeys(STATISTICS, 0))
-    work.record(**done)
+    job.record(**done)
     try:
-        await archive_all(tick, work, done)
+        await archive_all(tick, job, done)
     except DBAPIError as error:
         if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
             raise
-        raise TryLater("car_ads or moderation_decisions is locked by somebody else", after=LOCKED_FOR) from error
+        raise RetryLater("car_ads or moderation_decisions is locked by somebody else", after=LOCKED_FOR) from error
 
 
-async def archive_all(tick: ArchiveAds, work: Transaction, done: Counter[str]) -> None:
+async def archive_all(tick: ArchiveAds, job: JobContext, done: Counter[str]) -> None:
     """Page by page, until the end, the limit, or the end of the time."""
-    async with work.batch() as connection:
-        await locks.wait_for_locks_only_briefly(connection)
+    async with job.transaction() as connection:
+        await locks.set_lock_timeout(connection)
         last = await archiving.last_ad_id(connection)
     position, is_limited = tick.after_id, False
     while position < last and not is_limited:
-        if position > tick.after_id and work.time_is_up():
+        if position > tick.after_id and job.should_stop():
             left = tick.max_archived - archived(done)
-            return work.hand_on(tick.model_copy(update={"after_id": position, "max_archived": left}))
-        position, is_limited = await archive_page(position, last, tick, work, done)
-        await work.progress(position / last, **done)
+            return job.continue_with(tick.model_copy(update={"after_id": position, "max_archived": left}))
+        position, is_limited = await archive_page(position, last, tick, job, done)
+        await job.progress(position / last, **done)
     if is_limited:
-        work.partial(f"stopped at its limit of {tick.max_archived} ads (max_archived); the next run goes on")
+        job.mark_partial(f"stopped at its limit of {tick.max_archived} ads (max_archived); the next run goes on")
     return None
 
 
 async def archive_page(
-    position: int, last: int, tick: ArchiveAds, work: Transaction, done: Counter[str]
+    position: int, last: int, tick: ArchiveAds, job: JobContext, done: Counter[str]
 ) -> tuple[int, bool]:
     """Archive what may be archived of the next ads, as far as the limit allows.
 
     Returns:
         The last ad that was looked at, and whether the limit has been reached before the last ad of all.
     """
-    before = work.now - timedelta(days=tick.inactive_days)
-    async with work.batch() as connection:
-        await locks.wait_for_locks_only_briefly(connection)
+    before = job.now - timedelta(days=tick.inactive_days)
+    async with job.transaction() as connection:
+        await locks.set_lock_timeout(connection)
         page = await archiving.ads_after(connection, position, until=last, limit=PAGE, before=before)
         if page is None:
             return last, False
         candidates = [ad for ad in page.candidates if not ad.restored]
         chosen = candidates[: tick.max_archived - archived(done)]
-        gone = await archive(connection, chosen, tick, work)
+        gone = await archive(connection, chosen, tick, job)
     done.update(FIGURE_OF[status] for status in gone)
     done.update(
         scanned=page.scanned,
@@ -91,13 +91,11 @@ async def archive_page(
     return page.last_id, len(chosen) < len(candidates) or (is_full and page.last_id < last)
 
 
-async def archive(connection: AsyncConnection, ads: list[Candidate], tick: ArchiveAds, work: Transaction) -> list[str]:
+async def archive(connection: AsyncConnection, ads: list[Candidate], tick: ArchiveAds, job: JobContext) -> list[str]:
     """The former status of each ad that was archived; a dry run says the same and changes nothing."""
     if tick.dry_run or not ads:
         return [ad.status for ad in ads]
-    return await archiving.archive_ads(
-        connection, ads, days=tick.inactive_days, actor=ACTOR, message_id=work.message_id
-    )
+    return await archiving.archive_ads(connection, ads, days=tick.inactive_days, actor=ACTOR, message_id=job.message_id)
 
 
 def archived(done: Counter[str]) -> int:

@@ -6,8 +6,8 @@ import typer
 
 from consumers.maintenance.queries import archiving
 from pocketwatch.command import (
+    current_user,
     database,
-    own_name,
     read_settings,
     run,
 )
@@ -59,7 +59,7 @@ def restore(
     """
     if not reason.strip():
         raise PocketwatchError("--reason must say something")
-    archived = run(_restore(read_settings(), ad_id, reason=reason, actor=actor or own_name(option="--actor")))
+    archived = run(_restore(read_settings(), ad_id, reason=reason, actor=actor or current_user(option="--actor")))
     console.print(
         f'ad {ad_id} is "{archived["from_status"]}" again; '
         f"it was archived at {archived['decided_at']:%Y-%m-%d %H:%M} UTC: {archived['reason']}"
@@ -69,7 +69,7 @@ def restore(
 async def _restore(settings: Settings, ad_id: int, *, reason: str, actor: str) -> dict[str, Any]:
     """The decision that was undone."""
     async with database(settings, "archive") as opened, opened.begin() as connection:
-        await locks.wait_for_locks_only_briefly(connection)
+        await locks.set_lock_timeout(connection)
         status = await archiving.hold_ad(connection, ad_id)
         if status is None:
             raise PocketwatchError(f"there is no ad {ad_id}")

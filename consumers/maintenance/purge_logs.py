@@ -9,11 +9,11 @@ from sqlalchemy.exc import DBAPIError
 from consumers.maintenance.queries import purging
 from consumers.maintenance.retention import RULES, Rule
 from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
-from pocketwatch.worker.clock_skew import check_clocks
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import PurgeLogs
 
@@ -30,26 +30,26 @@ router = RabbitRouter()
 
 
 @consumer(router, MAINTENANCE_PURGE_LOGS)
-async def purge_logs(tick: PurgeLogs, work: Transaction) -> None:
+async def purge_logs(tick: PurgeLogs, job: JobContext) -> None:
     """Table by table; where one cannot be purged, the others are."""
-    check_clocks(work)
+    check_clock_skew(job)
     done = Counter({rule.statistic: 0 for rule in RULES})
-    work.record(kept_days={rule.table: rule.keep(tick.retention_days).days for rule in RULES}, **done)
+    job.record(kept_days={rule.table: rule.keep(tick.retention_days).days for rule in RULES}, **done)
     problems: list[str] = []
     for rule, after in rules_left(tick):
         try:
-            reached = await purge(rule, after, tick, work, done)
+            reached = await purge(rule, after, tick, job, done)
         except DBAPIError as error:
             if sqlstate(error) not in REFUSALS:
                 raise
             problems.append(f"{rule.table} {REFUSALS[sqlstate(error)]}")
             continue
         if reached is not None:
-            work.hand_on(tick.model_copy(update={"from_table": rule.table, "after": reached}))
+            job.continue_with(tick.model_copy(update={"from_table": rule.table, "after": reached}))
             break
-    work.record(**done)
+    job.record(**done)
     if problems:
-        work.partial("; ".join(problems))
+        job.mark_partial("; ".join(problems))
 
 
 def rules_left(tick: PurgeLogs) -> Iterator[tuple[Rule, int]]:
@@ -60,12 +60,12 @@ def rules_left(tick: PurgeLogs) -> Iterator[tuple[Rule, int]]:
     """
     tables = [rule.table for rule in RULES]
     if tick.from_table is not None and tick.from_table not in tables:
-        raise GiveUp(f'from_table is "{tick.from_table}", which is not purged; known are {", ".join(tables)}')
+        raise Reject(f'from_table is "{tick.from_table}", which is not purged; known are {", ".join(tables)}')
     first = 0 if tick.from_table is None else tables.index(tick.from_table)
     return ((rule, tick.after if rule.table == tick.from_table else 0) for rule in RULES[first:])
 
 
-async def purge(rule: Rule, after: int, tick: PurgeLogs, work: Transaction, done: Counter[str]) -> int | None:
+async def purge(rule: Rule, after: int, tick: PurgeLogs, job: JobContext, done: Counter[str]) -> int | None:
     """Purge a table, part by part, each in a short transaction.
 
     Returns:
@@ -73,8 +73,8 @@ async def purge(rule: Rule, after: int, tick: PurgeLogs, work: Transaction, done
     """
     position: int | None = after
     while position is not None:
-        async with work.batch() as connection:
-            await locks.wait_for_locks_only_briefly(connection)
+        async with job.transaction() as connection:
+            await locks.set_lock_timeout(connection)
             if not await purging.exists(connection, rule.table):
                 return None
             position, gone = await purging.purge(
@@ -82,11 +82,11 @@ async def purge(rule: Rule, after: int, tick: PurgeLogs, work: Transaction, done
                 rule,
                 after=position,
                 size=BLOCKS if rule.written is None else ROWS,
-                before=work.now - rule.keep(tick.retention_days),
+                before=job.now - rule.keep(tick.retention_days),
                 dry_run=tick.dry_run,
             )
         done[rule.statistic] += gone
-        await work.progress(**done)
-        if work.time_is_up():
+        await job.progress(**done)
+        if job.should_stop():
             break
     return position

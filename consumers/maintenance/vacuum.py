@@ -17,9 +17,9 @@ from faststream.rabbit import RabbitRouter
 from consumers.maintenance.queries import vacuuming
 from consumers.maintenance.queries.vacuuming import Measures, Table
 from pocketwatch.broker.topology import MAINTENANCE_VACUUM
-from pocketwatch.errors import GiveUp, PocketwatchError
+from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables import platform, suite
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import Vacuum
 
@@ -58,18 +58,18 @@ class Interrupted(Exception):
 
 
 @consumer(router, MAINTENANCE_VACUUM)
-async def vacuum(tick: Vacuum, work: Transaction) -> None:
+async def vacuum(tick: Vacuum, job: JobContext) -> None:
     """Tables are vacuumed one after another, each on its own; a table that is in use is left for the next time."""
-    work.record(**dict.fromkeys(FIGURES, 0), tables={})
-    connection = await work.connect()
+    job.record(**dict.fromkeys(FIGURES, 0), tables={})
+    connection = await job.connect()
     try:
         found = await vacuuming.tables_named(connection, ALLOWED)
         wanted = choose(found, tick.tables)
         holders = await vacuuming.holders(connection, longer_than=OPEN_FOR, transactions=TRANSACTIONS_BACK)
         if wanted and holders:
-            return work.skip(f"dead rows could not be removed because of {'; '.join(holders)}")
+            return job.mark_skipped(f"dead rows could not be removed because of {'; '.join(holders)}")
         await vacuuming.limit_waits(connection, statement=LONGEST)
-        await vacuum_all(wanted, connection, work)
+        await vacuum_all(wanted, connection, job)
     finally:
         connection.terminate()
     return None
@@ -85,7 +85,7 @@ def choose(there: list[Table], names: Collection[str] | None) -> list[Table]:
         return [table for table in there if is_worth_it(table)]
     known = {table.name for table in there}
     if unknown := [f'"{name}"' for name in names if name not in known]:
-        raise GiveUp(f"tables names {', '.join(unknown)}; what may be vacuumed here is {', '.join(sorted(known))}")
+        raise Reject(f"tables names {', '.join(unknown)}; what may be vacuumed here is {', '.join(sorted(known))}")
     return [table for table in there if table.name in names]
 
 
@@ -94,30 +94,30 @@ def is_worth_it(table: Table) -> bool:
     return table.dead >= max(DEAD_ROWS, DEAD_SHARE * table.live)
 
 
-async def vacuum_all(tables: list[Table], connection: asyncpg.Connection, work: Transaction) -> None:
+async def vacuum_all(tables: list[Table], connection: asyncpg.Connection, job: JobContext) -> None:
     """One table after another; what the time does not suffice for is handed on."""
     done, told = Counter(dict.fromkeys(FIGURES, 0)), dict[str, Any]()
     for number, table in enumerate(tables):
         try:
-            if number and work.time_is_up():
+            if number and job.should_stop():
                 raise Interrupted  # noqa: TRY301  the same end
-            measured = await vacuum_one(table, connection, work)
+            measured = await vacuum_one(table, connection, job)
         except Skipped as reason:
             done["tables_skipped"] += 1
             told[table.name] = {"skipped": str(reason)}
         except Interrupted:
-            work.hand_on(Vacuum(tables=[left.name for left in tables[number:]]))
+            job.continue_with(Vacuum(tables=[left.name for left in tables[number:]]))
             break
         else:
             done.update(measured, tables_vacuumed=1)
             told[table.name] = measured
-        await work.progress((number + 1) / len(tables), **done, tables=told)
-    work.record(**done, tables=told)
+        await job.progress((number + 1) / len(tables), **done, tables=told)
+    job.record(**done, tables=told)
     if done["tables_skipped"]:
-        work.partial("; ".join(f"{name} {table['skipped']}" for name, table in told.items() if "skipped" in table))
+        job.mark_partial("; ".join(f"{name} {table['skipped']}" for name, table in told.items() if "skipped" in table))
 
 
-async def vacuum_one(table: Table, connection: asyncpg.Connection, work: Transaction) -> dict[str, int]:
+async def vacuum_one(table: Table, connection: asyncpg.Connection, job: JobContext) -> dict[str, int]:
     """Vacuum a table, and measure it before and after.
 
     Raises:
@@ -129,7 +129,7 @@ async def vacuum_one(table: Table, connection: asyncpg.Connection, work: Transac
     with warnings_of(connection) as warnings:  # a table that we may not vacuum is only warned about
         try:
             before = await vacuuming.measures_of(connection, table)
-            await follow(vacuuming.vacuum(connection, table), work)
+            await follow(vacuuming.vacuum(connection, table), job)
             after = await measured_again(connection, table, before)
         except asyncpg.LockNotAvailableError:
             raise Skipped("is locked by somebody else") from None
@@ -160,7 +160,7 @@ def warnings_of(connection: asyncpg.Connection) -> Iterator[list[str]]:
         connection.remove_log_listener(note)
 
 
-async def follow(vacuuming: Coroutine[Any, Any, None], work: Transaction) -> None:
+async def follow(vacuuming: Coroutine[Any, Any, None], job: JobContext) -> None:
     """Wait for a vacuum, unless the process is asked to stop.
 
     Raises:
@@ -168,11 +168,11 @@ async def follow(vacuuming: Coroutine[Any, Any, None], work: Transaction) -> Non
     """
     running = asyncio.ensure_future(vacuuming)
     while not (await asyncio.wait([running], timeout=LOOK_EVERY))[0]:
-        if work.is_interrupted():
+        if job.is_shutting_down():
             running.cancel()
             await asyncio.wait([running])
             raise Interrupted
-        await work.progress()
+        await job.progress()
     await running
 
 

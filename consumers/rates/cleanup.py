@@ -12,8 +12,8 @@ from consumers.rates import queries
 from consumers.rates.queries import Cleaning, Page
 from pocketwatch.broker.topology import RATES_CLEANUP
 from pocketwatch.storage.tables.suite import currency_rates
-from pocketwatch.worker.clock_skew import check_clocks
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanRates
 
@@ -23,38 +23,38 @@ router = RabbitRouter()
 
 
 @consumer(router, RATES_CLEANUP)
-async def clean_rates(tick: CleanRates, work: Transaction) -> None:
+async def clean_rates(tick: CleanRates, job: JobContext) -> None:
     """A rate goes when it was fetched, and is for a day, before the retention; a line when its run began before."""
-    check_clocks(work)
-    before = work.now - timedelta(days=tick.retention_days)
-    async with work.batch() as connection:
+    check_clock_skew(job)
+    before = job.now - timedelta(days=tick.retention_days)
+    async with job.transaction() as connection:
         newest = await queries.newest_of_each(connection)
     done = Counter(dict.fromkeys(STATISTICS, 0))
-    is_over = await _clean(work, queries.old_rates(before, kept=newest), tick, done)
-    is_over = is_over and await _clean(work, queries.old_lines(before), tick, done)
-    work.record(**done)
+    is_over = await _clean(job, queries.old_rates(before, kept=newest), tick, done)
+    is_over = is_over and await _clean(job, queries.old_lines(before), tick, done)
+    job.record(**done)
     if not is_over:
-        _stop_early(tick, work, done)
+        _stop_early(tick, job, done)
 
 
 STATISTICS = ("scanned", "rates_deleted", "rates_kept_as_newest", "update_logs_deleted")
 
 
-async def _clean(work: Transaction, cleaning: Cleaning, tick: CleanRates, done: Counter[str]) -> bool:
+async def _clean(job: JobContext, cleaning: Cleaning, tick: CleanRates, done: Counter[str]) -> bool:
     """Clean a table page by page, by id; whether it was seen to its end before the time was up."""
-    async with work.batch() as connection:
+    async with job.transaction() as connection:
         until = await queries.last_id(connection, cleaning.table)
     position = 0
     while position < until:
-        if position and work.time_is_up():
+        if position and job.should_stop():
             return False
-        async with work.batch() as connection:
+        async with job.transaction() as connection:
             page = await queries.clean_page(
                 connection, cleaning, dry_run=tick.dry_run, after=position, until=until, size=PAGE
             )
         position = page.last_id or until
         _count(page, cleaning, done)
-        await work.progress(position / until, **done)
+        await job.progress(position / until, **done)
     return True
 
 
@@ -67,11 +67,11 @@ def _count(page: Page, cleaning: Cleaning, done: Counter[str]) -> None:
         done["update_logs_deleted"] += page.deleted
 
 
-def _stop_early(tick: CleanRates, work: Transaction, done: Counter[str]) -> None:
+def _stop_early(tick: CleanRates, job: JobContext, done: Counter[str]) -> None:
     """What is deleted is out of the way of the run that goes on; one that deleted nothing would get no further."""
     deleted = done["rates_deleted"] + done["update_logs_deleted"]
-    if work.is_interrupted() or (deleted and not tick.dry_run):
-        work.hand_on(tick)
+    if job.is_shutting_down() or (deleted and not tick.dry_run):
+        job.continue_with(tick)
         return
-    budget = work.settings.running.time_budget
-    work.partial(f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})")
+    budget = job.settings.running.time_budget
+    job.mark_partial(f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})")

@@ -10,7 +10,7 @@ from consumers.rates import queries
 from consumers.rates.banks import KYIV, Answer, Bank, BankFailed, Quote, listed
 from consumers.rates.http import ask
 from consumers.rates.queries import Last
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 
 LARGEST_MOVE = Decimal("0.2")  # of the last rate; a misplaced point moves it by 0.9 or more
 
@@ -54,7 +54,7 @@ class Inquiry:
 
 
 async def inquire(
-    bank: Bank, work: Transaction, *, wanted: Sequence[str], required: Sequence[str], accept_moves: bool, since: float
+    bank: Bank, job: JobContext, *, wanted: Sequence[str], required: Sequence[str], accept_moves: bool, since: float
 ) -> Inquiry:
     """Ask a bank for these rates; that it fails is a result like another.
 
@@ -62,15 +62,15 @@ async def inquire(
         since: what `time.monotonic()` said when the run began, at `work.now`.
     """
     began = time.monotonic()
-    inquiry = Inquiry(bank=bank, required=required, started_at=work.now + timedelta(seconds=began - since))
+    inquiry = Inquiry(bank=bank, required=required, started_at=job.now + timedelta(seconds=began - since))
     try:
-        body = await ask(bank.url(work.settings.rates))
-        answer = bank.read(body, today=work.now.astimezone(KYIV).date())
+        body = await ask(bank.url(job.settings.rates))
+        answer = bank.read(body, today=job.now.astimezone(KYIV).date())
     except BankFailed as error:
         inquiry.failure = str(error)
         inquiry.refused = dict.fromkeys(required, str(error))
     else:
-        async with work.batch() as connection:
+        async with job.transaction() as connection:
             last = await queries.last_rates(connection, bank.name, wanted)
         _sort(inquiry, answer, wanted=wanted, last={} if accept_moves else last)
     inquiry.seconds = time.monotonic() - began

@@ -17,9 +17,9 @@ from consumers.rates.fetch import Inquiry, inquire
 from consumers.rates.queries import Stored
 from consumers.rates.staleness import ages
 from pocketwatch.broker.topology import RATES_UPDATE
-from pocketwatch.errors import GiveUp, PocketwatchError
+from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables.suite import currency_update_logs
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.facts import Rate, RatesUpdated
 from schemas.ticks import UpdateRates
@@ -31,24 +31,24 @@ router = RabbitRouter()
 
 
 @consumer(router, RATES_UPDATE)
-async def update_rates(tick: UpdateRates, work: Transaction) -> None:
+async def update_rates(tick: UpdateRates, job: JobContext) -> None:
     """Nothing that is not certain is written, and the last good rate stays."""
-    wanted = list(dict.fromkeys(tick.currencies or work.settings.rates.currencies))
-    inquiries = await _inquiries(tick, work, wanted)
+    wanted = list(dict.fromkeys(tick.currencies or job.settings.rates.currencies))
+    inquiries = await _inquiries(tick, job, wanted)
     if not inquiries:
-        work.record(**await _statistics(work, wanted, inquiries, {}))
-        work.skip(f"{tick.source} has none of the wanted currencies: {', '.join(wanted)}")
+        job.record(**await _statistics(job, wanted, inquiries, {}))
+        job.mark_skipped(f"{tick.source} has none of the wanted currencies: {', '.join(wanted)}")
         return
     answered = inquiries[-1]
     if not answered.accepted:
-        await _log_failures(work, inquiries)
+        await _log_failures(job, inquiries)
         raise _failure(tick, inquiries)
-    stored = await queries.store(work.session, answered.bank.name, answered.accepted, now=work.now)
-    work.record(**await _statistics(work, wanted, inquiries, stored))
-    _report(work, inquiries, stored)
+    stored = await queries.store(job.session, answered.bank.name, answered.accepted, now=job.now)
+    job.record(**await _statistics(job, wanted, inquiries, stored))
+    _report(job, inquiries, stored)
 
 
-async def _inquiries(tick: UpdateRates, work: Transaction, wanted: Sequence[str]) -> list[Inquiry]:
+async def _inquiries(tick: UpdateRates, job: JobContext, wanted: Sequence[str]) -> list[Inquiry]:
     """The bank that was named, and the other one if need be: the last can be used, or none."""
     inquiries: list[Inquiry] = []
     began = time.monotonic()
@@ -56,7 +56,7 @@ async def _inquiries(tick: UpdateRates, work: Transaction, wanted: Sequence[str]
         required = _required(bank, tick, wanted)
         if required and not (inquiries and inquiries[-1].accepted):
             inquiries.append(
-                await inquire(bank, work, wanted=wanted, required=required, accept_moves=tick.accept_moves, since=began)
+                await inquire(bank, job, wanted=wanted, required=required, accept_moves=tick.accept_moves, since=began)
             )
     return inquiries
 
@@ -68,27 +68,27 @@ def _required(bank: Bank, tick: UpdateRates, wanted: Sequence[str]) -> Sequence[
     return [currency for currency in wanted if currency in bank.offers]
 
 
-async def _log_failures(work: Transaction, inquiries: Sequence[Inquiry]) -> None:
+async def _log_failures(job: JobContext, inquiries: Sequence[Inquiry]) -> None:
     """In a transaction of its own: that of the run is rolled back."""
-    lines = [update_log.failed_line(inquiry, work.envelope) for inquiry in inquiries]
-    async with work.batch() as connection:
-        await queries.log_failures(connection, lines, message_id=work.message_id, attempt=work.envelope.attempts)
+    lines = [update_log.failed_line(inquiry, job.envelope) for inquiry in inquiries]
+    async with job.transaction() as connection:
+        await queries.log_failures(connection, lines, message_id=job.message_id, attempt=job.envelope.attempts)
 
 
 def _failure(tick: UpdateRates, inquiries: Sequence[Inquiry]) -> PocketwatchError:
     words = "; ".join(f"{inquiry.bank.name}: {inquiry.failure}" for inquiry in inquiries)
     if tick.currencies is not None and all(inquiry.is_unknown_to_it for inquiry in inquiries):
-        return GiveUp(words)  # a name that no bank knows: they will not know it later either
+        return Reject(words)  # a name that no bank knows: they will not know it later either
     return BankFailed(words)
 
 
 async def _statistics(
-    work: Transaction, wanted: Sequence[str], inquiries: Sequence[Inquiry], stored: Mapping[str, Stored]
+    job: JobContext, wanted: Sequence[str], inquiries: Sequence[Inquiry], stored: Mapping[str, Stored]
 ) -> dict[str, float]:
     """The figures of a run, always all of them; ages are those after it."""
     due = set(inquiries[0].required if inquiries else ()) | set(stored)
     unchanged = sum(outcome.action == "unchanged" for outcome in stored.values())
-    known = await ages(work.session, wanted, now=work.now)
+    known = await ages(job.session, wanted, now=job.now)
     return {
         "currencies_updated": len(stored) - unchanged,
         "currencies_unchanged": unchanged,
@@ -100,20 +100,20 @@ async def _statistics(
     }
 
 
-def _report(work: Transaction, inquiries: Sequence[Inquiry], stored: Mapping[str, Stored]) -> None:
+def _report(job: JobContext, inquiries: Sequence[Inquiry], stored: Mapping[str, Stored]) -> None:
     """Both logs, and the fact."""
     *failed, answered = inquiries
     reasons = [f"{one.bank.name} failed, {answered.bank.name} was asked instead: {one.failure}" for one in failed]
     if answered.missing:
         reasons.append(f"{answered.bank.name}: {listed(answered.missing)}")
     if reasons:
-        work.partial("; ".join(reasons))
+        job.mark_partial("; ".join(reasons))
     for inquiry in failed:
-        work.add(currency_update_logs, **update_log.failed_line(inquiry, work.envelope))
-    work.add(currency_update_logs, **update_log.line(answered, stored, work.envelope))
+        job.insert(currency_update_logs, **update_log.failed_line(inquiry, job.envelope))
+    job.insert(currency_update_logs, **update_log.line(answered, stored, job.envelope))
     rates = [
         Rate(currency=quote.currency, rate=str(quote.rate), rate_date=quote.rate_date.isoformat())
         for quote in answered.accepted
     ]
     fact = RatesUpdated(source=answered.bank.name, fallback_for="NBU" if failed else None, rates=rates)
-    work.send(RatesUpdated.exchange, RatesUpdated.routing_key, fact)
+    job.publish(RatesUpdated.exchange, RatesUpdated.routing_key, fact)

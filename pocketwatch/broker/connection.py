@@ -16,7 +16,7 @@ from yarl import URL
 
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.settings import without_password
-from pocketwatch.startup import NotYet, until_ready
+from pocketwatch.startup import NotReady, until_ready
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_EVERY = 1.0
@@ -34,7 +34,7 @@ OnClose = Callable[[AbstractConnection | None, BaseException | None], None]
 LATE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
 
 
-async def find_node(urls: Sequence[str], *, role: str, patience: timedelta) -> str:
+async def find_reachable_node(urls: Sequence[str], *, role: str, patience: timedelta) -> str:
     """The URL of a node that lets us in, with our name and heartbeat; the first of the list that does.
 
     Raises:
@@ -46,7 +46,7 @@ async def find_node(urls: Sequence[str], *, role: str, patience: timedelta) -> s
 
 async def _first(urls: Sequence[str], role: str) -> str:
     reasons: list[str] = []
-    for url in (completed(url, role) for url in urls):
+    for url in (with_connection_name(url, role) for url in urls):
         try:
             connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
             await connection.close()
@@ -56,7 +56,7 @@ async def _first(urls: Sequence[str], role: str) -> str:
             reasons.append(str(error) or type(error).__name__)
         else:
             return url
-    raise NotYet("; ".join(dict.fromkeys(reasons)))
+    raise NotReady("; ".join(dict.fromkeys(reasons)))
 
 
 def _refusal(url: str, error: Exception) -> str:
@@ -68,7 +68,7 @@ def _refusal(url: str, error: Exception) -> str:
     return f'{server} has no vhost "{vhost}", or user "{parts.user}" may not use it'
 
 
-def completed(url: str, role: str) -> str:
+def with_connection_name(url: str, role: str) -> str:
     """The same URL, with the name that the management UI shows, and our heartbeat unless it says its own."""
     name = f"pocketwatch {role} {socket.gethostname()}:{os.getpid()}"
     parts = URL(url)
@@ -79,18 +79,18 @@ async def connect(urls: Sequence[str], *, role: str, patience: timedelta) -> Abs
     """A connection that comes back by itself, to another node when its own is gone.
 
     Raises:
-        ServerUnreachable: as `find_node`.
+        ServerUnreachable: as `find_reachable_node`.
     """
-    url = await find_node(urls, role=role, patience=patience)
+    url = await find_reachable_node(urls, role=role, patience=patience)
     connection = await aio_pika.connect_robust(url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_EVERY)
     connection.close_callbacks.add(failover(urls, role=role))
-    connection.reconnect_callbacks.add(tell_back)
+    connection.reconnect_callbacks.add(log_reconnected)
     return connection
 
 
 def failover(urls: Sequence[str], *, role: str) -> OnClose:
     """A close callback that points the connection at the next node; called for each failed attempt too."""
-    nodes = itertools.cycle([URL(completed(url, role)) for url in urls])
+    nodes = itertools.cycle([URL(with_connection_name(url, role)) for url in urls])
 
     def rotate(connection: AbstractConnection | None, error: BaseException | None) -> None:
         if not isinstance(connection, Connection) or not isinstance(error, Exception):
@@ -104,6 +104,6 @@ def failover(urls: Sequence[str], *, role: str) -> OnClose:
     return rotate
 
 
-def tell_back(connection: AbstractConnection | None) -> None:
+def log_reconnected(connection: AbstractConnection | None) -> None:
     """A reconnect callback: says in the log that it works again."""
     logger.bind(server=without_password(str(getattr(connection, "url", "")))).info(CONNECTION_BACK)

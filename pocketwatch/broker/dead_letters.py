@@ -9,10 +9,9 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
-from pocketwatch.broker.declare import DECLARE_WITHIN, look_at
+from pocketwatch.broker.declare import DECLARE_WITHIN, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Queue
-from pocketwatch.worker.error_handling import BROKERS_OWN, REQUEUED
 from schemas import envelope as wire
 
 # What one look holds in hand at a time; all of it goes back when the look ends.
@@ -83,9 +82,9 @@ async def _each(
     connection: AbstractConnection, queue: Queue, *, limit: int
 ) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
     """The messages that lie there now, each once; what was not acknowledged goes back when this ends."""
-    found = await look_at(connection, queue.dead)
+    found = await queue_info(connection, queue.dead_letter_queue)
     async with connection.channel() as channel:
-        source = await channel.get_queue(queue.dead, ensure=False)
+        source = await channel.get_queue(queue.dead_letter_queue, ensure=False)
         yield _some(source, min(limit, 0 if found is None else found[0]))
 
 
@@ -117,10 +116,10 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
 
 def _fresh(message: AbstractIncomingMessage, attempt: int) -> aio_pika.Message:
     """The same message without its failure; what it had behind it is kept, so that the run log goes on counting."""
-    dropped = (*BROKERS_OWN, *ABOUT_THE_FAILURE)
+    dropped = (*wire.BROKER_HEADERS, *ABOUT_THE_FAILURE)
     headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
-    times, before = _number(headers.get(REQUEUED)), _number(headers.get(wire.ATTEMPTS_BEFORE))
-    headers |= {wire.ATTEMPT: 1, wire.ATTEMPTS_BEFORE: before + attempt, REQUEUED: times + 1}
+    times, before = _number(headers.get(wire.REQUEUED)), _number(headers.get(wire.ATTEMPTS_BEFORE))
+    headers |= {wire.ATTEMPT: 1, wire.ATTEMPTS_BEFORE: before + attempt, wire.REQUEUED: times + 1}
     return aio_pika.Message(
         message.body,
         headers=headers,

@@ -32,7 +32,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 async def _bind(connection: AbstractConnection, topology: Topology) -> None:
     """Exchanges and queues are there: the preflight has made what was missing."""
     async with connection.channel() as channel:
-        for source, destination, pattern in topology.links:
+        for source, destination, pattern in topology.exchange_bindings:
             target = await channel.get_exchange(destination.name, ensure=False)
             await target.bind(source.name, pattern, timeout=DECLARE_WITHIN)
         for queue in topology.all_queues:
@@ -51,7 +51,7 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> None:
     for exchange in topology.all_exchanges:
         problems += await _mismatch(connection, _exchange, exchange, f'exchange "{exchange.name}"')
     for queue in topology.all_queues:
-        if queue.foreign and await look_at(connection, queue.name) is not None:
+        if queue.external and await queue_info(connection, queue.name) is not None:
             continue
         problems += await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')
     if problems:
@@ -59,7 +59,7 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> None:
         raise TopologyMismatch(f"the broker has what differs from our topology: {'; '.join(problems)}; {advice}")
 
 
-async def difference_of(connection: AbstractConnection, queue: Queue) -> str | None:
+async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str | None:
     """How a queue that exists differs from what is meant; None when it does not."""
     return next(iter(await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')), None)
 
@@ -101,7 +101,7 @@ async def _queue(channel: AbstractChannel, queue: Queue) -> aio_pika.abc.Abstrac
     )
 
 
-async def look_at(connection: AbstractConnection, queue: str) -> tuple[int, int] | None:
+async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, int] | None:
     """How many messages wait in a queue, and how many consumers it has; None when there is no such queue."""
     channel = await connection.channel()
     try:

@@ -48,21 +48,21 @@ class Queue:
     arguments: Mapping[str, Any]
     bindings: tuple[tuple[Exchange, str], ...] = ()
     prefetch: int = 1
-    foreign: bool = False
+    external: bool = False
 
     @property
-    def single(self) -> bool:
+    def single_active(self) -> bool:
         """Only one consumer at a time is active, so a job never overlaps with itself."""
         return bool(self.arguments.get("x-single-active-consumer"))
 
     @property
-    def dead(self) -> str:
+    def dead_letter_queue(self) -> str:
         """The queue that its dead letters fall into."""
         return f"{self.name}.dead"
 
 
 @dataclass(frozen=True)
-class Wait:
+class DelayQueue:
     """A queue whose messages leave after a time, back to the queue that their routing key names."""
 
     name: str
@@ -86,18 +86,20 @@ class Topology:
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
-    waits: tuple[Wait, ...]
-    links: tuple[tuple[Exchange, Exchange, str], ...] = field(default=())  # source, destination, routing key pattern
+    delay_queues: tuple[DelayQueue, ...]
+    exchange_bindings: tuple[tuple[Exchange, Exchange, str], ...] = field(
+        default=()
+    )  # source, destination, routing key pattern
 
     @property
     def all_exchanges(self) -> tuple[Exchange, ...]:
         """Those that messages are published to, and those of the waits."""
-        return (*self.exchanges, *(wait.exchange for wait in self.waits))
+        return (*self.exchanges, *(wait.exchange for wait in self.delay_queues))
 
     @property
     def all_queues(self) -> tuple[Queue, ...]:
         """Job queues, each with its dead-letter queue, and the waits."""
-        return (*self.queues, *map(dead_letter_queue, self.queues), *(wait.queue for wait in self.waits))
+        return (*self.queues, *map(dead_letters_of, self.queues), *(wait.queue for wait in self.delay_queues))
 
     def queue(self, name: str) -> Queue | None:
         """The job queue of this name."""
@@ -109,7 +111,7 @@ class Topology:
 
     def route(self, exchange: str, routing_key: str) -> list[Queue]:
         """The job queues that a message published to this exchange with this key reaches."""
-        sources = {exchange, *(to.name for source, to, key in self.links if source.name == exchange)}
+        sources = {exchange, *(to.name for source, to, key in self.exchange_bindings if source.name == exchange)}
         return [
             queue
             for queue in self.queues
@@ -140,33 +142,33 @@ def _dead_letters_to(exchange: str) -> dict[str, Any]:
     return {"x-dead-letter-exchange": exchange, "x-dead-letter-strategy": "at-least-once"}
 
 
-def dead_letter_queue(queue: Queue) -> Queue:
+def dead_letters_of(queue: Queue) -> Queue:
     """Where the messages of this queue lie that nobody tries again by himself."""
     arguments = _quorum(**{"x-delivery-limit": LOOKS_INTO_DEAD_LETTERS})
-    return Queue(queue.dead, MappingProxyType(arguments), ((DEAD, queue.name),))
+    return Queue(queue.dead_letter_queue, MappingProxyType(arguments), ((DEAD, queue.name),))
 
 
 def job_queue(name: str) -> Queue:
     """The queue of a timed job: one message at a time, over any number of replicas."""
-    return _queue(name, ((TICKS, name),), prefetch=1, single=True)
+    return _queue(name, ((TICKS, name),), prefetch=1, single_active=True)
 
 
 def event_queue(name: str, *bindings: tuple[Exchange, str], prefetch: int = 300) -> Queue:
     """The queue of an event's consumer: replicas compete, each handles up to `prefetch` messages at a time."""
-    return _queue(name, bindings, prefetch=prefetch, single=False)
+    return _queue(name, bindings, prefetch=prefetch, single_active=False)
 
 
-def _queue(name: str, bindings: tuple[tuple[Exchange, str], ...], *, prefetch: int, single: bool) -> Queue:
+def _queue(name: str, bindings: tuple[tuple[Exchange, str], ...], *, prefetch: int, single_active: bool) -> Queue:
     arguments = _quorum(**{"x-delivery-limit": DELIVERY_LIMIT}) | _dead_letters_to(DEAD.name)
     arguments["x-dead-letter-routing-key"] = name
-    if single:
+    if single_active:
         arguments["x-single-active-consumer"] = True
     return Queue(name, MappingProxyType(arguments), bindings, prefetch)
 
 
 def celery_queue(name: str) -> Queue:
     """Celery's own queue, as its clients declare it: classic, without arguments. Its dead letters are ours."""
-    return Queue(name, MappingProxyType({}), prefetch=100, foreign=True)
+    return Queue(name, MappingProxyType({}), prefetch=100, external=True)
 
 
 TICKS = Exchange("ticks")
@@ -222,15 +224,15 @@ TOPOLOGY = Topology(
         MAIL_UNSUBSCRIBE,
         MAIL_DIGEST,
     ),
-    waits=(
-        Wait("wait.10s", timedelta(seconds=10)),
-        Wait("wait.1m", timedelta(minutes=1)),
-        Wait("wait.5m", timedelta(minutes=5)),
-        Wait("wait.30m", timedelta(minutes=30)),
-        Wait("wait.2h", timedelta(hours=2)),
+    delay_queues=(
+        DelayQueue("wait.10s", timedelta(seconds=10)),
+        DelayQueue("wait.1m", timedelta(minutes=1)),
+        DelayQueue("wait.5m", timedelta(minutes=5)),
+        DelayQueue("wait.30m", timedelta(minutes=30)),
+        DelayQueue("wait.2h", timedelta(hours=2)),
     ),
     # What the platform publishes today reaches the moderation queues without a change on its side.
-    links=((USER_NOTIFICATIONS, MODERATION, "#"), (MANAGER_NOTIFICATIONS, MODERATION, "#")),
+    exchange_bindings=((USER_NOTIFICATIONS, MODERATION, "#"), (MANAGER_NOTIFICATIONS, MODERATION, "#")),
 )
 
 

@@ -20,7 +20,7 @@ DIGITS = 10  # so that names sort by arrival
 
 
 @dataclass(frozen=True)
-class Letter:
+class Email:
     """A letter that was caught.
 
     Attributes:
@@ -48,7 +48,7 @@ class Letter:
     html: str
 
 
-def letters(folder: Path, *, newest: int | None = None) -> list[Letter]:
+def letters(folder: Path, *, newest: int | None = None) -> list[Email]:
     """What the catcher of a stack's folder holds, newest last.
 
     Args:
@@ -59,7 +59,7 @@ def letters(folder: Path, *, newest: int | None = None) -> list[Letter]:
     return [found for number in chosen if (found := letter(folder, number)) is not None]
 
 
-def letter(folder: Path, number: int) -> Letter | None:
+def letter(folder: Path, number: int) -> Email | None:
     """One letter; None when it is not there, or no longer."""
     path = path_of(folder, number)
     with suppress(FileNotFoundError):
@@ -93,10 +93,10 @@ def envelope(sender: str, recipients: Iterable[str]) -> bytes:
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _read(number: int, content: bytes, caught_at: float) -> Letter:
+def _read(number: int, content: bytes, caught_at: float) -> Email:
     message = email.message_from_bytes(content, policy=policy.default)
     top = list(takewhile(lambda line: line[0] in {SENDER, RECIPIENT}, _raw(message)))
-    return Letter(
+    return Email(
         number=number,
         caught_at=datetime.fromtimestamp(caught_at, UTC),
         sender=next((value for name, value in top if name == SENDER), ""),

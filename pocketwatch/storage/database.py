@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.settings import without_password
-from pocketwatch.startup import NotYet, until_ready
+from pocketwatch.startup import NotReady, until_ready
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
@@ -70,7 +70,7 @@ class Database:
         except REFUSALS as error:
             raise ServerUnreachable(f"PostgreSQL at {without_password(self.url)} refuses us: {error}") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise NotYet(str(error) or type(error).__name__) from error
+            raise NotReady(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
         """Give every connection back."""

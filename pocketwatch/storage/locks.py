@@ -10,7 +10,7 @@ SET_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :timeout, true)")
 LOCK_NOT_AVAILABLE, INSUFFICIENT_PRIVILEGE, UNDEFINED_COLUMN = "55P03", "42501", "42703"
 
 
-async def wait_for_locks_only_briefly(connection: AsyncConnection) -> None:
+async def set_lock_timeout(connection: AsyncConnection) -> None:
     """From here on, this transaction fails when something stays locked, instead of standing in everybody's way."""
     await connection.execute(SET_LOCK_TIMEOUT, {"timeout": milliseconds(LOCK_TIMEOUT)})
 

@@ -12,9 +12,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
-from pocketwatch.startup import NotYet, until_ready
+from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.locks import wait_for_locks_only_briefly
+from pocketwatch.storage.locks import set_lock_timeout
 from pocketwatch.storage.tables import platform, suite
 
 VERSION_TABLE = "pocketwatch_version"  # a name of its own: the platform may use Alembic too
@@ -31,7 +31,7 @@ def OURS(name: str | None, kind: str, _parents: Any) -> bool:  # noqa: N802  Ale
     return kind != "table" or name in OURS_BY_NAME
 
 
-def without_djangos(thing: Any, _name: str | None, kind: str, reflected: bool, _other: Any) -> bool:  # noqa: FBT001
+def skip_django_foreign_keys(thing: Any, _name: str | None, kind: str, reflected: bool, _other: Any) -> bool:  # noqa: FBT001
     """Foreign keys to the platform's tables, which Django has made in tables that we adopted, are none of ours."""
     return not (reflected and kind == "foreign_key_constraint" and thing.referred_table.name not in OURS_BY_NAME)
 
@@ -48,7 +48,7 @@ async def migrate(database: Database) -> list[str]:
     async with database.begin() as connection:
         await connection.execute(ONE_AT_A_TIME)
         # Everybody who comes after waits for whoever waits for a table: never let the platform stand still for us.
-        await wait_for_locks_only_briefly(connection)
+        await set_lock_timeout(connection)
         return await connection.run_sync(_upgrade)
 
 
@@ -74,7 +74,7 @@ async def ready(database: Database, *, patience: timedelta) -> None:
 
     async def probe() -> None:
         if not await is_current(database):
-            raise NotYet("its tables are not those of this version; run: pocketwatch migrate")
+            raise NotReady("its tables are not those of this version; run: pocketwatch migrate")
 
     await until_ready("the database", probe, patience=patience)
 
@@ -118,7 +118,7 @@ def _differences(connection: Connection) -> list[str]:
     options: dict[str, Any] = {
         "version_table": VERSION_TABLE,
         "include_name": OURS,
-        "include_object": without_djangos,
+        "include_object": skip_django_foreign_keys,
         "compare_server_default": True,
     }
     context = MigrationContext.configure(connection, opts=options)

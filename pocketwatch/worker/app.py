@@ -15,31 +15,31 @@ from loguru import logger
 from pocketwatch.broker.connection import (
     RECONNECT_EVERY,
     failover,
-    find_node,
-    tell_back,
+    find_reachable_node,
+    log_reconnected,
 )
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batch_executor import GroupCommit
-from pocketwatch.worker.context import Errand, Transaction
-from pocketwatch.worker.error_handling import Failures
+from pocketwatch.worker.batch_executor import BatchExecutor
+from pocketwatch.worker.context import JobContext, SideEffectContext
+from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.executor import Executor
-from pocketwatch.worker.job_executor import Alone
+from pocketwatch.worker.job_executor import JobExecutor
 from pocketwatch.worker.middleware import (
     CONSUMERS,
     Consumer,
     Delivery,
     Needs,
 )
-from pocketwatch.worker.side_effect_executor import Errands
+from pocketwatch.worker.side_effect_executor import SideEffectExecutor
 
 CONSUMING = "consuming"
 
 
-class Consuming:
+class ConsumerApp:
     """Consumes the queues of some routers, from `async with` until its end.
 
     At the end, deliveries in hand are finished within the grace of the settings; what is not stays on its queue.
@@ -88,10 +88,10 @@ class Consuming:
     async def _consume(self, database: Database, publisher: Publisher) -> None:
         urls, role = self._settings.rabbitmq_urls, f"consume {self._role}"
         broker = RabbitBroker(
-            await find_node(urls, role=role, patience=self._settings.servers.patience),
+            await find_reachable_node(urls, role=role, patience=self._settings.servers.patience),
             reconnect_interval=RECONNECT_EVERY,
             on_close=[failover(urls, role=role)],
-            on_reconnected=[tell_back],
+            on_reconnected=[log_reconnected],
             graceful_timeout=max(self._settings.running.grace.total_seconds(), 0.001),  # 0 would mean: do not wait
             logger=logging.getLogger("faststream"),
             log_level=logging.DEBUG,  # a line for each message is written by `Delivery`, with what became of it
@@ -101,13 +101,15 @@ class Consuming:
         consumers = {queue: CONSUMERS[queue] for queue in queues_of(broker)}
         resources = await self._open({each.needs for each in consumers.values() if each.needs}, database)
         executors = {queue: self._executor(each, database, resources) for queue, each in consumers.items()}
-        failures = Failures(database, publisher)
+        failures = ErrorHandler(database, publisher)
 
         def delivery(message: Any, /, *, context: ContextRepo) -> Delivery:
             return Delivery(message, context=context, executors=executors, failures=failures)
 
         broker.add_middleware(delivery)
-        groups = [executor for executor in executors.values() if isinstance(executor, GroupCommit | Errands)]
+        groups = [
+            executor for executor in executors.values() if isinstance(executor, BatchExecutor | SideEffectExecutor)
+        ]
         self.background = [asyncio.create_task(group.run()) for group in groups]
         self._stack.callback(lambda: [task.cancel() for task in self.background])
         self._stack.push_async_callback(broker.stop)
@@ -120,19 +122,21 @@ class Consuming:
         return {each: await self._stack.enter_async_context(each(self._settings, database)) for each in needs}
 
     def _executor(self, consumer: Consumer, database: Database, resources: Mapping[Needs, Any]) -> Executor:
-        if consumer.kind is Errand:
+        if consumer.kind is SideEffectContext:
             resource = resources[consumer.needs] if consumer.needs else None
-            return Errands(consumer.queue.name, consumer.handler, database, self._settings, resource=resource)
-        if consumer.kind is Transaction:
-            return Alone(
+            return SideEffectExecutor(
+                consumer.queue.name, consumer.handler, database, self._settings, resource=resource
+            )
+        if consumer.kind is JobContext:
+            return JobExecutor(
                 consumer.queue.name,
                 consumer.handler,
                 database,
                 self._settings,
-                single=consumer.queue.single,
+                single=consumer.queue.single_active,
                 stopping=self._stopping.is_set,
             )
-        return GroupCommit(consumer.queue.name, consumer.handler, database, size=consumer.group, apart=consumer.apart)
+        return BatchExecutor(consumer.queue.name, consumer.handler, database, size=consumer.group, apart=consumer.apart)
 
 
 def queues_of(broker: RabbitBroker) -> list[str]:

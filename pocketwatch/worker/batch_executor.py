@@ -1,10 +1,10 @@
-"""Group commit: many messages share one transaction, and each is answered on its own.
+"""Group commit: many messages share one transaction, and each is acknowledged on its own.
 
     delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each answered ─► each acknowledged
 
-A handler tells its `Work` what is to be written and sent; it executes nothing. So a group can be run again in halves
-until the message that the database refuses stands alone. A group is what arrived while the last one was committed: no
-timer, a single message leaves at once. Why, and what was measured: docs/decisions/0001-group-commit.md.
+A handler tells its `EventContext` what to write and publish; it executes nothing. A batch can therefore be run again in
+halves until the message that the database refuses is alone. A batch is what arrived while the last one was committed:
+no timer, a single message is handled at once. Why, and what was measured: docs/decisions/0001-group-commit.md.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage import inbox, run_log
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.worker.context import (
+    BatchQuery,
+    EventContext,
     Found,
-    Lookup,
     Row,
-    Work,
 )
-from pocketwatch.worker.executor import Outcome, Patience
+from pocketwatch.worker.executor import Backoff, Outcome
 from schemas.envelope import Envelope
 
 GROUP_SIZE = 100
 HALVED = "group refused, tried again in halves"
 QUIET_TURNS = 2  # turns of the event loop without a new delivery, which close a group
 
-Handler = Callable[[Any, Work], Awaitable[None]]
+Handler = Callable[[Any, EventContext], Awaitable[None]]
 
 
 @dataclass(eq=False)
@@ -58,29 +58,29 @@ class Delivery:
             self.answer.set_result(result)
 
 
-class SharedReads:
+class DataLoader:
     """Collects the keys that handlers ask for within one turn of the event loop, and fetches them together."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.error: Exception | None = None
         self._connection, self._lock = connection, asyncio.Lock()
-        self._asked: dict[Lookup, tuple[list[Hashable], asyncio.Task[dict[Hashable, Any]]]] = {}
-        self._known: dict[tuple[Lookup, Hashable], asyncio.Task[dict[Hashable, Any]]] = {}
+        self._asked: dict[BatchQuery, tuple[list[Hashable], asyncio.Task[dict[Hashable, Any]]]] = {}
+        self._known: dict[tuple[BatchQuery, Hashable], asyncio.Task[dict[Hashable, Any]]] = {}
 
-    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
+    async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
         """The row under this key."""
-        if (lookup, key) not in self._known:
-            if lookup not in self._asked:
-                self._asked[lookup] = [], asyncio.create_task(self._fetch(lookup))
-            keys, self._known[lookup, key] = self._asked[lookup]
+        if (query, key) not in self._known:
+            if query not in self._asked:
+                self._asked[query] = [], asyncio.create_task(self._fetch(query))
+            keys, self._known[query, key] = self._asked[query]
             keys.append(key)
-        return (await asyncio.shield(self._known[lookup, key])).get(key)
+        return (await asyncio.shield(self._known[query, key])).get(key)
 
-    async def _fetch(self, lookup: Lookup) -> dict[Hashable, Any]:
+    async def _fetch(self, query: BatchQuery) -> dict[Hashable, Any]:
         async with self._lock:  # one connection answers one question at a time
-            keys, _ = self._asked.pop(lookup)
+            keys, _ = self._asked.pop(query)
             try:
-                found = await self._connection.execute(sa.text(lookup.sql), {"keys": keys})
+                found = await self._connection.execute(sa.text(query.sql), {"keys": keys})
                 return {row[0]: row for row in found}
             except Exception as error:  # noqa: BLE001  it broke the transaction of all, not only of the one that asked
                 self.error = error
@@ -88,7 +88,7 @@ class SharedReads:
 
 
 @dataclass
-class GroupCommit:
+class BatchExecutor:
     """Runs one consumer's handler for groups of deliveries, each group in one transaction.
 
     Args:
@@ -144,7 +144,7 @@ class GroupCommit:
 
     async def _settle(self, group: list[Delivery]) -> None:
         """Commit the group, or halve it until what the database refuses stands alone."""
-        patience = Patience()
+        patience = Backoff()
         while group := [delivery for delivery in group if not delivery.answer.done()]:
             try:
                 await self._commit(group)
@@ -156,7 +156,7 @@ class GroupCommit:
                     return
                 await self._hold(patience, error, group)
 
-    async def _hold(self, patience: Patience, error: Exception, group: list[Delivery]) -> None:
+    async def _hold(self, patience: Backoff, error: Exception, group: list[Delivery]) -> None:
         """In hand and unacknowledged a message is safe while the database is away; what is no outage ends here."""
         try:
             await patience.with_(error)
@@ -168,12 +168,12 @@ class GroupCommit:
         async with self.database.begin() as connection:
             claimed = await inbox.claim(connection, self.consumer, [delivery.id for delivery in group])
             mine = [delivery for delivery in group if delivery.id in claimed]
-            reads = SharedReads(connection)
-            works = [Work(delivery.envelope, claimed[delivery.id], reads) for delivery in mine]
+            loader = DataLoader(connection)
+            works = [EventContext(delivery.envelope, claimed[delivery.id], loader) for delivery in mine]
             handlers = (self.handler(delivery.message, work) for delivery, work in zip(mine, works, strict=True))
             results = await asyncio.gather(*handlers, return_exceptions=True)
-            if reads.error:
-                raise reads.error
+            if loader.error:
+                raise loader.error
             refused = {w.message_id: r for w, r in zip(works, results, strict=True) if isinstance(r, BaseException)}
             done = [work for work in works if work.message_id not in refused]
             await inbox.release(connection, self.consumer, refused)
@@ -186,9 +186,9 @@ class GroupCommit:
             delivery.settle((outcomes | refused).get(delivery.id, "repeated"))
 
 
-def log_row(run: run_log.Run, work: Work) -> run_log.Row:
+def log_row(run: run_log.Run, event: EventContext) -> run_log.Row:
     """The row that says what became of this work."""
-    return run.row(work.status, statistics=work.statistics, error=work.reason)
+    return run.row(event.status, statistics=event.statistics, error=event.reason)
 
 
 async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.database import Database, is_outage
-from pocketwatch.worker.executor import outlasting
+from pocketwatch.worker.executor import retry_on_outage
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -21,7 +21,7 @@ LARGEST = 100  # items in one transaction
 Asked = tuple[Any, "asyncio.Future[Any]"]
 
 
-class Gathering:
+class Batcher:
     """Runs each kind of act for all who ask for it at the same time."""
 
     def __init__(self, database: Database) -> None:
@@ -56,7 +56,7 @@ class Gathering:
                 return await act(connection, [item for item, _ in asked])
 
         try:
-            answers = await outlasting(attempt)
+            answers = await retry_on_outage(attempt)
         except Exception as error:  # noqa: BLE001  told to those who asked
             if len(asked) > 1 and not is_outage(error.__cause__ or error):
                 await self._settle(act, asked[: len(asked) // 2])

@@ -1,7 +1,7 @@
 """What a handler is given: it tells what is to be written and sent, and asks for rows by key.
 
-An event handler takes `Work`, which holds no connection, so that many messages can share one transaction. A job that
-needs a session of its own takes `Transaction`, and runs alone.
+An event handler takes `EventContext`, which holds no connection, so that many messages can share one transaction. A job
+that needs a session of its own takes `JobContext`, and runs alone.
 """
 
 import time
@@ -22,10 +22,10 @@ from pocketwatch.storage.database import Database
 from pocketwatch.worker.batcher import (
     Act,
     Answer,
-    Gathering,
+    Batcher,
     Item,
 )
-from schemas.envelope import Envelope, follows
+from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
 Row = tuple[
@@ -39,30 +39,30 @@ PROGRESS_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
-class Lookup:
+class BatchQuery:
     """A read that a group shares: one row per key, the key in its first column, asked for as `ANY(:keys)`."""
 
     sql: str
 
 
-class Reads(Protocol):
-    """Who answers `Work.get`."""
+class Loader(Protocol):
+    """Who answers `EventContext.get`."""
 
-    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
+    async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
         """The row under this key."""
 
 
-class Work:
+class EventContext:
     """What one message wants done: all of it together with its claim, or nothing."""
 
-    def __init__(self, envelope: Envelope, now: datetime, reads: Reads) -> None:
+    def __init__(self, envelope: Envelope, now: datetime, loader: Loader) -> None:
         self.envelope = envelope
         self.now = now  # the database's clock, once per transaction
         self.rows: list[Row] = []
         self.statistics: dict[str, Any] = {}
         self.status: Status = "succeeded"
         self.reason: str | None = None
-        self._reads, self._sent = reads, 0
+        self._loader, self._published = loader, 0
 
     @property
     def message_id(self) -> str:
@@ -74,15 +74,15 @@ class Work:
         """The moment at which this was due; now, for a message that no schedule has sent."""
         return self.envelope.due_at or self.now
 
-    def add(self, table: sa.TableClause, **values: Any) -> None:
+    def insert(self, table: sa.TableClause, **values: Any) -> None:
         """Insert this row when everything is written."""
         self.rows.append((table, values))
 
-    def change(self, statement: sa.Executable, **values: Any) -> None:
+    def execute(self, statement: sa.Executable, **values: Any) -> None:
         """Execute an UPDATE (or an INSERT that may meet a conflict) with these values when everything is written."""
         self.rows.append((statement, values))
 
-    def send(self, exchange: str, routing_key: str, payload: Message | Mapping[str, Any]) -> None:
+    def publish(self, exchange: str, routing_key: str, payload: Message | Mapping[str, Any]) -> None:
         """Publish this after the commit; its id follows from ours, so a repeated attempt sends the same message."""
         child = Envelope(
             message_id=self._next_id(),
@@ -93,7 +93,7 @@ class Work:
         )
         self.rows.append(outbox.of(child, _body(payload)))
 
-    def forward(self, *messages: Message, at: datetime | None = None) -> None:
+    def republish(self, *messages: Message, at: datetime | None = None) -> None:
         """Publish, under our own trigger, what this message stands for; not before the moment `at`.
 
         A single one has our own id, too; of several, each has one that follows from it.
@@ -113,24 +113,24 @@ class Work:
         """Say in the log row what was done; figures that JSON can hold."""
         self.statistics |= statistics
 
-    def skip(self, reason: str) -> None:
+    def mark_skipped(self, reason: str) -> None:
         """There was nothing to do, and this is why: the run is logged as `skipped`."""
         self.status, self.reason = "skipped", reason
 
-    def partial(self, reason: str) -> None:
+    def mark_partial(self, reason: str) -> None:
         """Something could not be done, the rest was: the run is logged as `partial`."""
         self.status, self.reason = "partial", reason
 
-    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
+    async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
         """The row under this key; everyone in the group who asks at the same time is answered by one query."""
-        return await self._reads.get(lookup, key)
+        return await self._loader.load(query, key)
 
     def _next_id(self) -> str:
-        self._sent += 1
-        return follows(self.message_id, str(self._sent))
+        self._published += 1
+        return derive_id(self.message_id, str(self._published))
 
 
-class Errand(Work):
+class SideEffectContext(EventContext):
     """The work of a message whose effect lies outside the database, such as a letter: handled without a transaction.
 
     What it told is committed afterwards, together with its claim, in a transaction that it shares with others. When the
@@ -139,12 +139,12 @@ class Errand(Work):
     `resource` is what the consumer needs for as long as its process lives (`consumer(…, needs=…)`), None if nothing.
     """
 
-    def __init__(self, envelope: Envelope, *, gathering: Gathering, settings: Settings, resource: Any = None) -> None:
+    def __init__(self, envelope: Envelope, *, gathering: Batcher, settings: Settings, resource: Any = None) -> None:
         super().__init__(envelope, utc_now(), NoReads())
         self.settings, self.resource = settings, resource
         self._gathering = gathering
 
-    async def together(self, act: Act[Item, Answer], item: Item) -> Answer:
+    async def run_batched(self, act: Act[Item, Answer], item: Item) -> Answer:
         """Do this in a short transaction, shared with all errands that ask for the same at the same time.
 
         Args:
@@ -153,7 +153,7 @@ class Errand(Work):
         return await self._gathering.ask(act, item)
 
 
-class Transaction(Work):
+class JobContext(EventContext):
     """The work of a job that runs alone, with a session of its own.
 
     `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work
@@ -164,13 +164,13 @@ class Transaction(Work):
         self, run: run_log.Run, now: datetime, *, database: Database, settings: Settings, stopping: Callable[[], bool]
     ) -> None:
         self.session: AsyncSession = database.session()
-        super().__init__(run.envelope, now, OwnReads(self.session))
+        super().__init__(run.envelope, now, DirectLoader(self.session))
         self.settings = settings
         self._run, self._database, self._stopping = run, database, stopping
         self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
         self._reported = time.monotonic()
 
-    def batch(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One short transaction of its own, committed at the end: for work that is safe to do again."""
         return self._database.begin()
 
@@ -178,15 +178,15 @@ class Transaction(Work):
         """A connection of one's own, for what cannot be done inside a transaction; to be closed."""
         return await self._database.connect()
 
-    def time_is_up(self) -> bool:
+    def should_stop(self) -> bool:
         """The budget is spent, or the process is asked to stop: finish what is in hand and hand the rest on."""
-        return self.is_interrupted() or time.monotonic() >= self._deadline
+        return self.is_shutting_down() or time.monotonic() >= self._deadline
 
-    def is_interrupted(self) -> bool:
+    def is_shutting_down(self) -> bool:
         """The process is asked to stop."""
         return self._stopping()
 
-    def hand_on(self, message: Message) -> None:
+    def continue_with(self, message: Message) -> None:
         """Go on in a message of its own, which begins where this run stops."""
         rest = replace(
             self.envelope, message_id=self._next_id(), exchange=message.exchange, attempt=1, attempts_before=0
@@ -206,24 +206,24 @@ class Transaction(Work):
 class NoReads:
     """Answers nobody."""
 
-    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
+    async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
         """Refuse.
 
         Raises:
             TypeError: always.
         """
-        raise TypeError(f"an errand has no transaction to read in ({lookup.sql[:40]!r} for {key!r}); ask together")
+        raise TypeError(f"an errand has no transaction to read in ({query.sql[:40]!r} for {key!r}); ask together")
 
 
-class OwnReads:
+class DirectLoader:
     """Answers `get` for a job that runs alone, one query a key."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get(self, lookup: Lookup, key: Hashable) -> Found | None:
+    async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
         """The row under this key."""
-        return (await self._session.execute(sa.text(lookup.sql), {"keys": [key]})).first()
+        return (await self._session.execute(sa.text(query.sql), {"keys": [key]})).first()
 
 
 def _body(payload: Message | Mapping[str, Any]) -> Mapping[str, Any]:

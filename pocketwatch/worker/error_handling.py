@@ -11,11 +11,11 @@ from sqlalchemy.exc import DBAPIError
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import PocketwatchError, PublishFailed, TryLater
+from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
-from pocketwatch.worker.executor import outlasting
-from pocketwatch.worker.retry_policy import Again, Dead, decide
+from pocketwatch.worker.executor import retry_on_outage
+from pocketwatch.worker.retry_policy import DeadLetter, Retry, next_step
 from schemas import envelope as wire
 from schemas.envelope import Envelope
 from schemas.facts import RunFailed
@@ -26,12 +26,9 @@ NOT_LOGGED = "run log unavailable, failure not recorded"
 
 LONGEST_ERROR = 1000  # characters; all headers of a message must fit into one frame
 PUBLISH_FOR = timedelta(seconds=30)
-# What brokers write into the headers of dead-lettered messages. They rewrite it themselves; ours is x-attempt.
-BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
-REQUEUED = "x-requeued"
 
 
-class Failures:
+class ErrorHandler:
     """Takes what a handler could not do."""
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
@@ -43,11 +40,13 @@ class Failures:
         Returns:
             True when the broker has it safe elsewhere, so that it may be acknowledged; False when it must be rejected.
         """
-        verdict = decide(error, envelope.attempt)
-        await self._record(verdict, error, run_log.Run(job, envelope), requeued=raw.headers.get(REQUEUED, 0), log=log)
+        verdict = next_step(error, envelope.attempt)
+        await self._record(
+            verdict, error, run_log.Run(job, envelope), requeued=raw.headers.get(wire.REQUEUED, 0), log=log
+        )
         message = _copy(raw, envelope, error, job)
         try:
-            if isinstance(verdict, Dead):
+            if isinstance(verdict, DeadLetter):
                 await self._publish(message, DEAD.name, job)
             else:
                 message.headers[wire.ATTEMPT] = verdict.attempt
@@ -62,24 +61,24 @@ class Failures:
         await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, retry_for=PUBLISH_FOR)
 
     async def _record(
-        self, verdict: Again | Dead, error: Exception, run: run_log.Run, *, requeued: Any, log: Any
+        self, verdict: Retry | DeadLetter, error: Exception, run: run_log.Run, *, requeued: Any, log: Any
     ) -> None:
         """Write the log row and, for a message that is given up, the fact that says so."""
 
         async def write() -> None:
             async with self._database.begin() as connection:
                 await run_log.fail(connection, run, verdict.status, text_of(error))
-                if isinstance(verdict, Dead):
+                if isinstance(verdict, DeadLetter):
                     table, values = _fact(run, verdict, error, requeued)
                     await connection.execute(insert(table).values(values).on_conflict_do_nothing())
 
         try:
-            await (write() if isinstance(error, TryLater) else outlasting(write))
+            await (write() if isinstance(error, RetryLater) else retry_on_outage(write))
         except Exception as problem:  # noqa: BLE001  the message itself must not be lost for its log row
             log.bind(error=str(problem)[:200]).error(NOT_LOGGED)
 
 
-def _fact(run: run_log.Run, verdict: Dead, error: Exception, requeued: Any) -> Any:
+def _fact(run: run_log.Run, verdict: DeadLetter, error: Exception, requeued: Any) -> Any:
     fact = RunFailed(
         job=run.job,
         message_id=run.envelope.message_id,
@@ -89,7 +88,7 @@ def _fact(run: run_log.Run, verdict: Dead, error: Exception, requeued: Any) -> A
         error=text_of(error),
     )
     # Stable when this delivery is repeated, another one when the message was requeued and died again.
-    fact_id = wire.follows(run.envelope.message_id, f"{run.job}.{verdict.status}.{requeued}")
+    fact_id = wire.derive_id(run.envelope.message_id, f"{run.job}.{verdict.status}.{requeued}")
     origin = Envelope(
         message_id=fact_id,
         correlation_id=run.envelope.correlation_id,
@@ -103,7 +102,7 @@ def _fact(run: run_log.Run, verdict: Dead, error: Exception, requeued: Any) -> A
 def _copy(raw: IncomingMessage, envelope: Envelope, error: Exception, job: str) -> aio_pika.Message:
     """The same message, with where it fell out and why; without an expiry, so that it cannot vanish."""
     now = utc_now().isoformat(timespec="seconds")
-    kept = {name: value for name, value in raw.headers.items() if not name.startswith(BROKERS_OWN)}
+    kept = {name: value for name, value in raw.headers.items() if not name.startswith(wire.BROKER_HEADERS)}
     headers = {
         wire.ORIGIN_EXCHANGE: envelope.exchange,
         wire.ORIGIN_ROUTING_KEY: envelope.routing_key,
@@ -138,10 +137,10 @@ def text_of(error: Exception) -> str:
     return text.replace("\x00", "")
 
 
-def _say(verdict: Again | Dead, error: Exception, log: Any) -> None:
+def _say(verdict: Retry | DeadLetter, error: Exception, log: Any) -> None:
     known = isinstance(error, PocketwatchError)
     line = log.bind(outcome=verdict.status, error=text_of(error)[:300]).opt(exception=None if known else error)
-    if isinstance(verdict, Dead):
+    if isinstance(verdict, DeadLetter):
         line.error(DEAD_LETTER)
     else:
         line.bind(wait=verdict.wait.name).warning(AGAIN)

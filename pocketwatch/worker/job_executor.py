@@ -11,16 +11,16 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import inbox, run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.batch_executor import log_row, write
-from pocketwatch.worker.context import Transaction
-from pocketwatch.worker.executor import Outcome, outlasting
+from pocketwatch.worker.context import JobContext
+from pocketwatch.worker.executor import Outcome, retry_on_outage
 from schemas.envelope import Envelope
 from schemas.message import Message
 
-Handler = Callable[[Any, Transaction], Awaitable[None]]
+Handler = Callable[[Any, JobContext], Awaitable[None]]
 
 
 @dataclass
-class Alone:
+class JobExecutor:
     """Runs one consumer's handler for one message at a time.
 
     Args:
@@ -39,13 +39,13 @@ class Alone:
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
         """Return when the effects are committed; raise when they cannot be. An outage begins the run again."""
         run = run_log.Run(self.consumer, envelope, dry_run=bool(getattr(message, "dry_run", False)))
-        return await outlasting(lambda: self._attempt(run, message))
+        return await retry_on_outage(lambda: self._attempt(run, message))
 
     async def _attempt(self, run: run_log.Run, message: Message) -> Outcome:
         now = await self._start(run)
         if now is None:
             return "repeated"
-        work = Transaction(run, now, database=self.database, settings=self.settings, stopping=self.stopping)
+        work = JobContext(run, now, database=self.database, settings=self.settings, stopping=self.stopping)
         async with work.session:
             await self.handler(message, work)
             return await self._commit(work, run)
@@ -59,14 +59,14 @@ class Alone:
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
             return now
 
-    async def _commit(self, work: Transaction, run: run_log.Run) -> Outcome:
-        connection = await work.session.connection()
-        if not await inbox.claim(connection, self.consumer, [work.message_id]):
-            await work.session.rollback()  # a twin was faster: its effects stand, ours go
+    async def _commit(self, job: JobContext, run: run_log.Run) -> Outcome:
+        connection = await job.session.connection()
+        if not await inbox.claim(connection, self.consumer, [job.message_id]):
+            await job.session.rollback()  # a twin was faster: its effects stand, ours go
             async with self.database.begin() as connection:
                 await run_log.overtaken(connection, run)
             return "repeated"
-        await write(connection, work.rows)
-        await run_log.finish(connection, [log_row(run, work)])
-        await work.session.commit()
-        return work.status
+        await write(connection, job.rows)
+        await run_log.finish(connection, [log_row(run, job)])
+        await job.session.commit()
+        return job.status

@@ -25,22 +25,22 @@ from loguru import logger
 from pydantic import ValidationError
 
 from pocketwatch.broker.topology import Queue
-from pocketwatch.errors import Malformed
+from pocketwatch.errors import InvalidMessage
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.batch_executor import GROUP_SIZE
-from pocketwatch.worker.context import Errand, Transaction, Work
-from pocketwatch.worker.error_handling import Failures
+from pocketwatch.worker.context import EventContext, JobContext, SideEffectContext
+from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.executor import Executor
 from schemas import envelope as wire
 from schemas.envelope import Envelope
 from schemas.message import Message
-from schemas.validation_errors import explain
+from schemas.validation_errors import describe
 
 HANDLED = "message handled"
 NO_ID = "message without an id, a repeat of it cannot be recognised"
 
-KINDS: tuple[type[Work], ...] = (Work, Transaction, Errand)
+KINDS: tuple[type[EventContext], ...] = (EventContext, JobContext, SideEffectContext)
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[None]])
 Needs = Callable[[Settings, Database], AbstractAsyncContextManager[Any]]
@@ -51,7 +51,7 @@ class Consumer:
     """A handler, its queue, and how its messages are run.
 
     Args:
-        kind: what the handler takes: `Work` shares a transaction, `Transaction` runs alone, `Errand` without any.
+        kind: what the handler takes: `EventContext`, `JobContext` or `SideEffectContext`.
         apart: messages for which this is equal never share a transaction.
         group: at most so many messages share one; fewer, where one message writes many rows.
         needs: opens what an errand needs for as long as its process consumes, such as kept connections to a server.
@@ -60,7 +60,7 @@ class Consumer:
     queue: Queue
     handler: Callable[[Any, Any], Awaitable[None]]
     schema: type[Message]
-    kind: type[Work]
+    kind: type[EventContext]
     apart: Callable[[Any], Hashable]
     group: int
     reader: "Reader"
@@ -99,7 +99,7 @@ def consumer(
 ) -> Callable[[Handler], Handler]:
     """Make `async def handle(message, work) -> None` the consumer of a queue.
 
-    The annotations say what is consumed and how: the schema of the message, and `Work`, `Transaction` or `Errand`.
+    The annotations say what is consumed and how: the schema of the message, and the context.
 
     Raises:
         TypeError: when they do not.
@@ -111,7 +111,7 @@ def consumer(
             RabbitQueue(queue.name, declare=False),  # `declare.declare` has made it, with every argument said
             channel=Channel(prefetch_count=queue.prefetch),
             # What cannot even be handed on: our queues dead-letter it themselves, somebody else's would drop it.
-            ack_policy=AckPolicy.NACK_ON_ERROR if queue.foreign else AckPolicy.REJECT_ON_ERROR,
+            ack_policy=AckPolicy.NACK_ON_ERROR if queue.external else AckPolicy.REJECT_ON_ERROR,
             decoder=_decoder(noted.reader),
             no_reply=True,
             title=queue.name,
@@ -136,18 +136,18 @@ def _consumer(
     hints = [hint for name, hint in get_type_hints(handler).items() if name != "return"]
     match hints:
         case [type() as schema, type() as kind] if issubclass(schema, Message) and kind in KINDS:
-            if needs is not None and kind is not Errand:
+            if needs is not None and kind is not SideEffectContext:
                 raise TypeError(
                     f"{handler.__qualname__} must take an Errand, as it needs something outside the database"
                 )
-            return Consumer(queue, handler, schema, kind, apart, group, reader or OwnReader(schema), needs)
+            return Consumer(queue, handler, schema, kind, apart, group, reader or JsonDecoder(schema), needs)
     raise TypeError(
         f"{handler.__qualname__} must take (message: a Message, work: Work, Transaction or Errand), both annotated"
     )
 
 
 @dataclass(frozen=True)
-class OwnReader:
+class JsonDecoder:
     """Reads what we publish: metadata in properties and headers, arguments in a JSON body."""
 
     schema: type[Message]
@@ -167,7 +167,7 @@ class OwnReader:
         try:
             return self.schema.model_validate_json(raw.body.strip() or b"{}")
         except ValidationError as error:
-            raise Malformed(explain(error, self.schema)) from error
+            raise InvalidMessage(describe(error, self.schema)) from error
 
 
 def _decoder(reader: Reader) -> Callable[[RabbitMessage], Awaitable[Message]]:
@@ -187,7 +187,13 @@ class Delivery(BaseMiddleware[Any, Any]):
     """The life of one message in this process."""
 
     def __init__(
-        self, msg: IncomingMessage, /, *, context: ContextRepo, executors: Mapping[str, Executor], failures: Failures
+        self,
+        msg: IncomingMessage,
+        /,
+        *,
+        context: ContextRepo,
+        executors: Mapping[str, Executor],
+        failures: ErrorHandler,
     ) -> None:
         super().__init__(msg, context=context)
         self._failures = failures
@@ -200,10 +206,10 @@ class Delivery(BaseMiddleware[Any, Any]):
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
         """Run the inner middlewares and the handler, with the ids of the message in every log line."""
         if self._problem is not None:
-            raise Malformed(self._problem)
+            raise InvalidMessage(self._problem)
         CURRENT.set(self)
         with logger.contextualize(job=self.job, message_id=self.envelope.message_id):
-            if not self.envelope.named:
+            if not self.envelope.has_message_id:
                 logger.warning(NO_ID)
             return await call_next(msg)
 

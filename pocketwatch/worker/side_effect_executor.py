@@ -5,17 +5,17 @@ from typing import Any
 
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batch_executor import GroupCommit
-from pocketwatch.worker.batcher import Gathering
-from pocketwatch.worker.context import Errand, Work
+from pocketwatch.worker.batch_executor import BatchExecutor
+from pocketwatch.worker.batcher import Batcher
+from pocketwatch.worker.context import EventContext, SideEffectContext
 from pocketwatch.worker.executor import Outcome
 from schemas.envelope import Envelope
 from schemas.message import Message
 
-Handler = Callable[[Any, Errand], Awaitable[None]]
+Handler = Callable[[Any, SideEffectContext], Awaitable[None]]
 
 
-class Errands:
+class SideEffectExecutor:
     """Runs one consumer's handler for many messages at the same time, and commits what they told in groups.
 
     Args:
@@ -26,13 +26,15 @@ class Errands:
     def __init__(
         self, consumer: str, handler: Handler, database: Database, settings: Settings, *, resource: Any = None
     ) -> None:
-        self.claims = GroupCommit(consumer, _tell, database)
+        self.claims = BatchExecutor(consumer, _tell, database)
         self._handler, self._settings, self._resource = handler, settings, resource
-        self._gathering = Gathering(database)
+        self._gathering = Batcher(database)
 
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
         """Return when the effect has happened and is claimed."""
-        errand = Errand(envelope, gathering=self._gathering, settings=self._settings, resource=self._resource)
+        errand = SideEffectContext(
+            envelope, gathering=self._gathering, settings=self._settings, resource=self._resource
+        )
         await self._handler(message, errand)
         return await self.claims.handle(envelope, errand)
 
@@ -41,8 +43,8 @@ class Errands:
         await self.claims.run()
 
 
-async def _tell(errand: Errand, work: Work) -> None:
+async def _tell(context: SideEffectContext, event: EventContext) -> None:
     """What the errand told is told again, in the transaction that claims it."""
-    work.rows += errand.rows
-    work.statistics |= errand.statistics
-    work.status, work.reason = errand.status, errand.reason
+    event.rows += context.rows
+    event.statistics |= context.statistics
+    event.status, event.reason = context.status, context.reason

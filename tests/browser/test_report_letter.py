@@ -17,9 +17,9 @@ from PIL import Image
 from consumers.analytics.report.daily_report import letter_of
 from consumers.analytics.report.figures import Report
 from consumers.mail.compose import images
-from consumers.mail.compose.rendering import Letters
+from consumers.mail.compose.rendering import Emails
 from consumers.mail.compose.samples import UNSUBSCRIBE
-from consumers.mail.compose.translations import LOCALES
+from schemas.locale import LOCALES
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (360, 800)
@@ -90,7 +90,7 @@ Written = Callable[[Report, str], str]
 
 
 @pytest.fixture
-def written(letters: Letters) -> Written:
+def written(letters: Emails) -> Written:
     """The HTML of a report's letter, with its images in it."""
 
     def write(report: Report, locale: str) -> str:

@@ -31,7 +31,7 @@ def test_celerys_own_queue_is_as_celery_makes_it():
     queue = with_celery("celery").queue("celery")
 
     assert queue is not None
-    assert (dict(queue.arguments), queue.bindings, queue.foreign) == ({}, (), True)
+    assert (dict(queue.arguments), queue.bindings, queue.external) == ({}, (), True)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_the_platform_publishes_reaches_its_consumer(exchange: str, key: st
 
 
 def test_the_waits_are_those_of_the_contract():
-    seconds = {wait.name: wait.time.total_seconds() for wait in TOPOLOGY.waits}
+    seconds = {wait.name: wait.time.total_seconds() for wait in TOPOLOGY.delay_queues}
 
     assert seconds == {"wait.10s": 10, "wait.1m": 60, "wait.5m": 300, "wait.30m": 1800, "wait.2h": 7200}
 
@@ -78,7 +78,7 @@ def test_every_job_queue_has_a_dead_letter_queue_that_its_rejected_messages_reac
 def test_every_tick_reaches_exactly_the_queue_of_its_name_and_never_overlaps(tick):
     (queue,) = TOPOLOGY.route("ticks", tick.routing_key)
 
-    assert (queue.name, queue.single, queue.prefetch) == (tick.routing_key, True, 1)
+    assert (queue.name, queue.single_active, queue.prefetch) == (tick.routing_key, True, 1)
 
 
 @pytest.mark.parametrize(

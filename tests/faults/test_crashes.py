@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from publishers import trigger
@@ -154,7 +154,7 @@ async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consu
         )
 
     async def published(count: int) -> bool:
-        return await look_at(publisher.connection, "cleanup.media") == (count, 0)
+        return await queue_info(publisher.connection, "cleanup.media") == (count, 0)
 
     await eventually(lambda: published(1))
     relay.kill()
@@ -227,7 +227,7 @@ async def test_told_to_stop_a_consumer_finishes_what_it_has_in_hand(
 
     assert consumer.popen.wait(10) == 0
     assert (await runs.of(sent.message_id))[-1]["status"] == "succeeded"
-    assert await look_at(publisher.connection, "cleanup.media") == (0, 0)
+    assert await queue_info(publisher.connection, "cleanup.media") == (0, 0)
 
 
 async def test_what_it_cannot_finish_in_its_grace_stays_on_the_queue(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from pocketwatch.broker.declare import declare, look_at
+from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
@@ -131,7 +131,7 @@ async def test_a_job_waits_in_hand_while_the_database_is_away(
 
     sent = await trigger.publish(publisher, CleanMedia())
     consumer.until("database away, holding", count=3)
-    assert await look_at(publisher.connection, "wait.10s") == (0, 0)
+    assert await queue_info(publisher.connection, "wait.10s") == (0, 0)
     await asyncio.to_thread(servers.stack.up)
 
     (line,) = consumer.until("message handled")

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.context import Transaction
-from pocketwatch.worker.job_executor import Alone
+from pocketwatch.worker.context import JobContext
+from pocketwatch.worker.job_executor import JobExecutor
 from tests.fixtures.suite import Runs
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
@@ -18,21 +18,21 @@ TWINS = 2
 
 
 @pytest.fixture
-async def twins(database: Database, settings: Settings) -> list[Alone]:
+async def twins(database: Database, settings: Settings) -> list[JobExecutor]:
     await make_tables(database)
     both = asyncio.Barrier(TWINS)
 
-    async def note(event: Event, work: Transaction) -> None:
+    async def note(event: Event, job: JobContext) -> None:
         """Write in each of the ways; with n = 0, only when the other has begun, too."""
         if event.n == 0:
             await both.wait()
-        row = {"message_id": work.message_id, "n": event.n, "owner": 0}
-        async with work.batch() as connection:
+        row = {"message_id": job.message_id, "n": event.n, "owner": 0}
+        async with job.transaction() as connection:
             await connection.execute(sa.insert(ledger).values(row | {"word": "safe to repeat"}))
-        await work.session.execute(sa.insert(ledger).values(row | {"word": "written"}))
-        work.add(ledger, **row, word="told")
+        await job.session.execute(sa.insert(ledger).values(row | {"word": "written"}))
+        job.insert(ledger, **row, word="told")
 
-    return [Alone("test.ledger", note, database, settings, single=False) for _ in range(TWINS)]
+    return [JobExecutor("test.ledger", note, database, settings, single=False) for _ in range(TWINS)]
 
 
 async def words(database: Database) -> list[str]:
@@ -41,7 +41,7 @@ async def words(database: Database) -> list[str]:
 
 
 async def test_of_two_at_the_same_message_one_has_its_effects_and_the_other_none(
-    twins: list[Alone], database: Database, runs: Runs
+    twins: list[JobExecutor], database: Database, runs: Runs
 ):
     outcomes = await asyncio.gather(*(worker.handle(envelope(1), Event()) for worker in twins))
 
@@ -50,7 +50,7 @@ async def test_of_two_at_the_same_message_one_has_its_effects_and_the_other_none
     assert [row["status"] for row in await runs.of("event-1")] == ["succeeded"]
 
 
-async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins: list[Alone], runs: Runs):
+async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins: list[JobExecutor], runs: Runs):
     attempts = (envelope(1), replace(envelope(1), attempt=2))
 
     await asyncio.gather(*(worker.handle(each, Event()) for worker, each in zip(twins, attempts, strict=True)))
@@ -59,7 +59,9 @@ async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins
     assert ends == {"succeeded": None, "skipped": "this message was handled meanwhile by another worker"}
 
 
-async def test_a_message_that_was_handled_before_is_not_begun_again(twins: list[Alone], database: Database, runs: Runs):
+async def test_a_message_that_was_handled_before_is_not_begun_again(
+    twins: list[JobExecutor], database: Database, runs: Runs
+):
     outcomes = [await worker.handle(envelope(1), Event(n=1)) for worker in twins]
 
     assert outcomes == ["succeeded", "repeated"]

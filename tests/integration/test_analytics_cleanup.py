@@ -7,7 +7,7 @@ import pytest
 
 from consumers.analytics import cleanup as job
 from consumers.analytics.snapshots import PREFIX
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas.ticks import CleanAnalytics
@@ -235,7 +235,7 @@ async def test_without_redis_only_the_table_is_cleaned(database: Database, setti
 async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, activity: Activity):
     expired = {add(activity, age=5, left=-3), add(activity, age=1, left=1)}
 
-    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+    with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.clean_analytics(
             CleanAnalytics(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
         )

@@ -10,7 +10,7 @@ import pytest
 
 from consumers.maintenance import archive_ads as job
 from pocketwatch.broker.publisher import Publisher, message_of
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
@@ -297,7 +297,7 @@ async def test_clocks_that_disagree_archive_nothing(database: Database, settings
     (sold,) = ads.add("sold")
     work = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
 
-    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+    with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.archive_ads(ArchiveAds(), work)
 
     assert ads.statuses() == {sold: "sold"}

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from consumers.app import routers
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import celery_queue
 from pocketwatch.settings import Settings
@@ -397,7 +397,7 @@ async def test_hundreds_of_tasks_become_as_many_events(publisher: Publisher, con
             await by_hand(publisher, b"[[1], {}, {}]", task="moderate_ad_async", id=f"task-{number}")
 
         async def all_there() -> bool:
-            return len(await sent(database)) == 300 and await look_at(publisher.connection, "celery") == (0, 1)
+            return len(await sent(database)) == 300 and await queue_info(publisher.connection, "celery") == (0, 1)
 
         await eventually(all_there, within=20)
 

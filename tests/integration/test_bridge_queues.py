@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import aio_pika
 import pytest
 
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from tests.fixtures.celery import Platform
 from tests.fixtures.suite import Consume, Program, Row, Runs
@@ -80,7 +80,7 @@ async def test_the_whole_suite_starts_as_programs_and_dead_letters_are_listed(
     assert (await over(runs, good))["status"] == "succeeded"
 
     async def dead() -> bool:
-        return await look_at(publisher.connection, f"{queue}.dead") == (1, 0)
+        return await queue_info(publisher.connection, f"{queue}.dead") == (1, 0)
 
     await eventually(dead)
     (letter,) = pocketwatch.json("dead", "list", "--queue", queue)

@@ -12,7 +12,7 @@ from consumers.cleanup.files.static_files import clean_static_files
 from consumers.cleanup.tokens.tokens import clean_tokens
 from consumers.rates.cleanup import clean_rates
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas.message import Message
@@ -38,5 +38,5 @@ async def test_no_clean_up_begins_when_the_clocks_disagree(
 ):
     work = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)
 
-    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+    with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await clean(tick, work)

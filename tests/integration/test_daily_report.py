@@ -14,10 +14,10 @@ from consumers.analytics.report import figures as report
 from consumers.analytics.rollup import daily_activity
 from consumers.moderation.review.decisions import Action
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.job_executor import Alone
+from pocketwatch.worker.job_executor import JobExecutor
 from publishers import trigger
 from schemas.emails import FigureName
 from schemas.envelope import Envelope
@@ -228,7 +228,7 @@ async def test_a_day_that_is_not_over_is_refused_with_the_moment_at_which_it_wil
 async def test_a_day_that_never_was_one_of_the_marketplace_is_refused(
     activity: Activity, database: Database, settings: Settings, day: date
 ):
-    with pytest.raises(GiveUp, match="no day that a report could be of"):
+    with pytest.raises(Reject, match="no day that a report could be of"):
         await run_at(datetime.now(UTC), DailyReport(day=day), database, settings)
 
 
@@ -238,7 +238,7 @@ async def test_the_day_is_over_a_second_after_midnight_in_kyiv(
     activity.views(noon(date(2025, 7, 1)))
     midnight = datetime(2025, 7, 2, tzinfo=KYIV)
 
-    with pytest.raises(GiveUp, match="it closes at 2025-07-02T00:00:00"):
+    with pytest.raises(Reject, match="it closes at 2025-07-02T00:00:00"):
         await run_at(midnight - timedelta(seconds=1), DailyReport(day=date(2025, 7, 1)), database, settings)
     await run_at(midnight + timedelta(seconds=1), DailyReport(day=date(2025, 7, 1)), database, settings)
 
@@ -433,7 +433,7 @@ async def test_two_runs_at_once_send_one_letter(activity: Activity, database: Da
 async def run_through(database: Database, settings: Settings) -> None:
     """One message, from its claim to its commit, with nobody who would let only one run at a time."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=JOB)
-    await Alone(JOB, job.report_day, database, settings, single=False).handle(envelope, DailyReport())
+    await JobExecutor(JOB, job.report_day, database, settings, single=False).handle(envelope, DailyReport())
 
 
 async def test_the_same_message_twice_is_one_report(
@@ -445,7 +445,7 @@ async def test_the_same_message_twice_is_one_report(
         envelope = await trigger.publish(publisher, DailyReport())
         await runs.over(envelope.message_id)
 
-    again = await Alone(JOB, job.report_day, database, settings, single=True).handle(envelope, DailyReport())
+    again = await JobExecutor(JOB, job.report_day, database, settings, single=True).handle(envelope, DailyReport())
 
     assert again == "repeated"
     assert len(wishes(activity)) == 1

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
-from pocketwatch.broker.declare import declare, look_at
+from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import inbox, outbox
@@ -115,7 +115,9 @@ async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_eff
     async with consume(ledger.router):
 
         async def all_there() -> bool:
-            return len(await ledger.noted(database)) >= 300 and await look_at(publisher.connection, "test.ledger") == (
+            return len(await ledger.noted(database)) >= 300 and await queue_info(
+                publisher.connection, "test.ledger"
+            ) == (
                 0,
                 1,
             )
@@ -131,7 +133,7 @@ async def test_a_failed_attempt_waits_in_the_broker_and_comes_back_as_the_next_o
     sent = await send(Event(fails_until=1), **{"x-entry": "an-entry"})
 
     async def waits() -> bool:
-        found = await look_at(publisher.connection, "wait.10s")
+        found = await queue_info(publisher.connection, "wait.10s")
         return found is not None and found[0] == 1
 
     await eventually(waits)
@@ -199,7 +201,7 @@ async def test_trying_later_is_logged_as_skipped_and_does_not_count(
     assert (row["status"], row["error"]) == ("skipped", "somebody else is busy")
 
     async def waits() -> bool:
-        found = await look_at(publisher.connection, "wait.10s")
+        found = await queue_info(publisher.connection, "wait.10s")
         return found is not None and found[0] == 1
 
     await eventually(waits)

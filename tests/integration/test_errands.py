@@ -12,9 +12,9 @@ from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batcher import Gathering
-from pocketwatch.worker.context import Errand, Lookup
-from pocketwatch.worker.side_effect_executor import Errands
+from pocketwatch.worker.batcher import Batcher
+from pocketwatch.worker.context import BatchQuery, SideEffectContext
+from pocketwatch.worker.side_effect_executor import SideEffectExecutor
 from schemas.ticks import CleanMedia
 from tests.fixtures.suite import Runs
 from tests.support.ledger import Event, envelope, ledger, make_tables, noted
@@ -22,15 +22,15 @@ from tests.support.ledger import Event, envelope, ledger, make_tables, noted
 RAISE = sa.text("UPDATE ledger SET n = n + :by WHERE message_id = :message")
 
 
-async def note(event: Event, errand: Errand) -> None:
+async def note(event: Event, context: SideEffectContext) -> None:
     """Write the event down in a transaction that is shared, and tell what is to be written with the claim."""
-    place = await errand.together(place_of, (errand.message_id, event.n))
+    place = await context.run_batched(place_of, (context.message_id, event.n))
     if event.do == "fail":
         raise RuntimeError("the effect could not be had")
-    errand.add(ledger, message_id=f"{errand.message_id} told", n=place, word="told", owner=0)
-    errand.change(RAISE, by=100, message=errand.message_id)
-    errand.forward(CleanMedia(), at=utc_now() + timedelta(hours=1))
-    errand.record(place=place)
+    context.insert(ledger, message_id=f"{context.message_id} told", n=place, word="told", owner=0)
+    context.execute(RAISE, by=100, message=context.message_id)
+    context.republish(CleanMedia(), at=utc_now() + timedelta(hours=1))
+    context.record(place=place)
 
 
 async def place_of(connection: AsyncConnection, items: Sequence[tuple[str, int]]) -> list[int]:
@@ -47,16 +47,16 @@ async def transactions(connection: AsyncConnection, word: str) -> int:
 
 
 @pytest.fixture
-async def errands(database: Database, settings: Settings) -> AsyncIterator[Errands]:
+async def errands(database: Database, settings: Settings) -> AsyncIterator[SideEffectExecutor]:
     await make_tables(database)
-    started = Errands("test.ledger", note, database, settings)
+    started = SideEffectExecutor("test.ledger", note, database, settings)
     running = asyncio.create_task(started.run())
     yield started
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_many_at_once_share_a_few_transactions(errands: Errands, database: Database, runs: Runs):
+async def test_many_at_once_share_a_few_transactions(errands: SideEffectExecutor, database: Database, runs: Runs):
     outcomes = await asyncio.gather(*(errands.handle(envelope(number), Event()) for number in range(50)))
 
     assert outcomes == ["succeeded"] * 50
@@ -67,7 +67,7 @@ async def test_many_at_once_share_a_few_transactions(errands: Errands, database:
 
 
 async def test_what_was_told_is_written_with_the_claim_and_what_failed_is_not_claimed(
-    errands: Errands, database: Database, runs: Runs
+    errands: SideEffectExecutor, database: Database, runs: Runs
 ):
     results = await asyncio.gather(
         errands.handle(envelope(1), Event()), errands.handle(envelope(2), Event(do="fail")), return_exceptions=True
@@ -83,7 +83,7 @@ async def test_what_was_told_is_written_with_the_claim_and_what_failed_is_not_cl
     assert await errands.handle(envelope(2), Event()) == "succeeded"
 
 
-async def test_a_repeated_message_tells_nothing_twice(errands: Errands, database: Database):
+async def test_a_repeated_message_tells_nothing_twice(errands: SideEffectExecutor, database: Database):
     first = await errands.handle(envelope(1), Event())
     second = await errands.handle(envelope(1), Event())
 
@@ -91,7 +91,9 @@ async def test_a_repeated_message_tells_nothing_twice(errands: Errands, database
     assert (await noted(database)).count("event-1 told") == 1
 
 
-async def test_a_message_that_leaves_later_keeps_its_id_and_stays_until_then(errands: Errands, database: Database):
+async def test_a_message_that_leaves_later_keeps_its_id_and_stays_until_then(
+    errands: SideEffectExecutor, database: Database
+):
     await errands.handle(envelope(1), Event())
 
     async with database.begin() as connection:
@@ -105,15 +107,15 @@ async def test_a_message_that_leaves_later_keeps_its_id_and_stays_until_then(err
 
 
 async def test_an_errand_has_nothing_to_read_in(settings: Settings, database: Database):
-    errand = Errand(envelope(1), gathering=Gathering(database), settings=settings)
+    errand = SideEffectContext(envelope(1), gathering=Batcher(database), settings=settings)
 
     with pytest.raises(TypeError, match="an errand has no transaction to read in"):
-        await errand.get(Lookup("SELECT 1"), 1)
+        await errand.load(BatchQuery("SELECT 1"), 1)
 
 
 async def test_what_the_database_refuses_fails_alone(database: Database):
     await make_tables(database)
-    gathering = Gathering(database)
+    gathering = Batcher(database)
     asked = [("good", 1), ("b\x00d", 2), ("fine", 3)]
 
     answers = await asyncio.gather(*(gathering.ask(place_of, item) for item in asked), return_exceptions=True)
@@ -124,7 +126,7 @@ async def test_what_the_database_refuses_fails_alone(database: Database):
 
 async def test_what_is_asked_while_others_are_answered_is_answered_too(database: Database):
     await make_tables(database)
-    gathering = Gathering(database)
+    gathering = Batcher(database)
 
     async def one_after_another(number: int) -> None:
         for turn in range(5):

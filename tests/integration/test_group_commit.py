@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batch_executor import GroupCommit, write
-from pocketwatch.worker.context import Lookup, Row, Work
+from pocketwatch.worker.batch_executor import BatchExecutor, write
+from pocketwatch.worker.context import BatchQuery, EventContext, Row
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
-LATEST = Lookup("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
+LATEST = BatchQuery("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
 
 Commit = Callable[..., Any]
 
@@ -24,12 +24,14 @@ async def grouping(database: Database) -> Commit:
 
     @asynccontextmanager
     async def committing(**options: Any) -> AsyncIterator[Callable[..., Awaitable[list[str]]]]:
-        async def note(event: Event, work: Work) -> None:
+        async def note(event: Event, context: EventContext) -> None:
             """Write down whether an event of the same number was there before."""
-            known = await work.get(LATEST, event.n)
-            work.add(ledger, message_id=work.message_id, n=event.n, word="new" if known is None else "known", owner=0)
+            known = await context.load(LATEST, event.n)
+            context.insert(
+                ledger, message_id=context.message_id, n=event.n, word="new" if known is None else "known", owner=0
+            )
 
-        groups = GroupCommit("test.ledger", note, database, **options)
+        groups = BatchExecutor("test.ledger", note, database, **options)
         task = asyncio.create_task(groups.run())
 
         async def handle(events: list[Event], *, ids: Sequence[int] | None = None) -> list[str]:

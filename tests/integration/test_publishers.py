@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import fires, outbox, pauses
 from pocketwatch.storage.database import Database
@@ -242,7 +242,7 @@ async def ask(database: Database, count: int, *, exchange: str = "ticks", routin
 
 
 async def waiting(publisher: Publisher, queue: str = "cleanup.media") -> int:
-    found = await look_at(publisher.connection, queue)
+    found = await queue_info(publisher.connection, queue)
     assert found is not None
     return found[0]
 

@@ -9,8 +9,8 @@ import aio_pika
 import pytest
 
 from pocketwatch.broker import publisher as publishing
-from pocketwatch.broker.connection import find_node
-from pocketwatch.broker.declare import look_at
+from pocketwatch.broker.connection import find_reachable_node
+from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
@@ -62,7 +62,7 @@ async def test_a_message_is_sent_when_the_connection_is_back(settings: Settings,
         await proxy.open()
         await sending
 
-    assert await look_at(publisher.connection, "cleanup.media") == (1, 0)
+    assert await queue_info(publisher.connection, "cleanup.media") == (1, 0)
 
 
 async def test_without_patience_a_lost_connection_is_told_at_once(settings: Settings, proxy: Proxy):
@@ -87,13 +87,13 @@ async def test_when_its_node_is_gone_a_connection_goes_to_the_next(
 
         await moving.publish(message(), **KEY, retry_for=timedelta(seconds=20))
 
-    assert await look_at(publisher.connection, "cleanup.media") == (1, 0)
+    assert await queue_info(publisher.connection, "cleanup.media") == (1, 0)
 
 
 async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(settings: Settings):
     nobody = "amqp://user:secret@127.0.0.1:1/x"
 
-    found = await find_node([nobody, settings.rabbitmq_urls[0]], role="test", patience=timedelta(0))
+    found = await find_reachable_node([nobody, settings.rabbitmq_urls[0]], role="test", patience=timedelta(0))
 
     assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
 
@@ -101,7 +101,7 @@ async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(setti
 async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Proxy):
     await proxy.cut()
     finding = asyncio.create_task(
-        find_node([proxy.through(settings.rabbitmq_urls[0])], role="test", patience=timedelta(seconds=20))
+        find_reachable_node([proxy.through(settings.rabbitmq_urls[0])], role="test", patience=timedelta(seconds=20))
     )
     await asyncio.sleep(0.7)
     await proxy.open()
@@ -124,7 +124,7 @@ async def test_a_broker_that_is_not_there_or_refuses_us_is_told_in_one_line(sett
     url = change(urlsplit(settings.rabbitmq_urls[0])).geturl()
 
     with pytest.raises(ServerUnreachable) as caught:
-        await find_node([url], role="test", patience=timedelta(0))
+        await find_reachable_node([url], role="test", patience=timedelta(0))
 
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -141,6 +141,6 @@ async def test_what_was_deleted_while_a_process_was_cut_off_is_there_again(
         await proxy.open()
 
         async def there() -> bool:
-            return await look_at(publisher.connection, "cleanup.media") is not None
+            return await queue_info(publisher.connection, "cleanup.media") is not None
 
         await eventually(there, within=20)

@@ -14,7 +14,7 @@ from consumers.maintenance import purge_logs as job
 from consumers.maintenance.queries import purging
 from consumers.maintenance.retention import RULES
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
@@ -357,7 +357,7 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
 async def test_clocks_that_disagree_purge_nothing(database: Database, settings: Settings, ledgers: Logs):
     ledgers.add("inbox", days=100)
 
-    with pytest.raises(GiveUp, match="nothing was changed, set the clocks"):
+    with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.purge_logs(
             PurgeLogs(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
         )

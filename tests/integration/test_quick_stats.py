@@ -13,10 +13,10 @@ from consumers.analytics import snapshots, transactions
 from consumers.analytics.quick_stats import Figures, day_of
 from consumers.analytics.rollup import id_ranges, rollup
 from pocketwatch.broker.publisher import Publisher, message_of
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from publishers import trigger
 from schemas.ticks import QuickStats
 from tests.fixtures.activity import ZONE, Activity, at
@@ -57,8 +57,8 @@ async def run_at(moment: datetime, database: Database, settings: Settings) -> di
     return figures(work)
 
 
-def figures(work: Transaction) -> dict[str, Any]:
-    return {key: work.statistics[key] for key in CONTRACT}
+def figures(context: JobContext) -> dict[str, Any]:
+    return {key: context.statistics[key] for key in CONTRACT}
 
 
 def today(moment: datetime | None = None) -> Any:
@@ -376,7 +376,7 @@ async def test_a_table_that_somebody_has_locked_is_asked_again_later(
 
     with psycopg.connect(activity.database_url) as migration:
         migration.execute("LOCK TABLE ad_views IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(TryLater, match="a table is locked by somebody else"):
+        with pytest.raises(RetryLater, match="a table is locked by somebody else"):
             await run_at(datetime.now(UTC), database, settings)
 
     assert activity.rows("SELECT * FROM analytics_snapshots") == []
@@ -388,7 +388,7 @@ async def test_a_statement_that_takes_too_long_is_ended_and_asked_again_later(
     activity.views(datetime.now(UTC), count=90_000)
     monkeypatch.setattr(transactions, "STATEMENT_TIMEOUT", timedelta(milliseconds=1))
 
-    with pytest.raises(TryLater, match="a statement took longer than its limit"):
+    with pytest.raises(RetryLater, match="a statement took longer than its limit"):
         await run_at(datetime.now(UTC), database, settings)
 
 

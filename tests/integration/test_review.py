@@ -11,7 +11,7 @@ from consumers.moderation.review.ad import LONGEST_JUDGED
 from consumers.moderation.review.decisions import AWAITING, TRANSITIONS
 from consumers.moderation.review.judge import rules_of
 from pocketwatch.broker.publisher import Publisher, message_of
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.storage import locks
 from publishers import trigger
 from schemas.moderation import AdSubmitted
@@ -437,7 +437,7 @@ async def test_an_ad_that_is_locked_for_long_is_tried_again_later(
 
     with psycopg.connect(submitted.database_url) as editor:
         editor.execute("SELECT FROM car_ads FOR UPDATE")
-        with pytest.raises(TryLater, match="the ad is locked by somebody else"):
+        with pytest.raises(RetryLater, match="the ad is locked by somebody else"):
             await review(ad)
 
     assert submitted.row(ad)["status"] == "pending"

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from consumers.moderation.review import review as job
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from tests.fixtures.moderation import CLEAN, PHONE, REFUSAL, Model, Review, Submitted, completion
 
 
@@ -91,7 +91,7 @@ async def test_an_ad_that_never_stands_still_is_tried_again_later(model: Model, 
     ad, turns = submitted.add(CLEAN), count()
     model.meanwhile = lambda: submitted.edit(ad, f"{CLEAN} Зміна {next(turns)}.")
 
-    with pytest.raises(TryLater, match=f"ad {ad} is edited faster than it can be judged"):
+    with pytest.raises(RetryLater, match=f"ad {ad} is edited faster than it can be judged"):
         await review(ad)
 
     assert len(model.asked) == job.LOOKS

@@ -12,7 +12,7 @@ from consumers.analytics.rollup.id_ranges import SEGMENT
 from consumers.analytics.rollup.verify import Difference, verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from schemas.ticks import PurgeLogs
 from tests.fixtures.activity import OPENED, ZONE, Activity, at
 from tests.fixtures.suite import Deliver
@@ -24,7 +24,7 @@ NOTHING = dict.fromkeys(rollup.STATISTICS, 0)
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 
-async def run(database: Database, settings: Settings, *, now: datetime | None = None) -> Transaction:
+async def run(database: Database, settings: Settings, *, now: datetime | None = None) -> JobContext:
     """Bring the roll-ups up to date; what was done is in the statistics."""
     work = transaction(JOB, database, settings, now=now)
     assert await rollup.bring_up_to_date(work)

@@ -25,7 +25,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.run_log import Run
 from pocketwatch.worker import context
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import CleanSessions
@@ -551,7 +551,7 @@ async def test_a_run_that_would_get_no_further_does_not_go_round_in_circles(
 def elsewhere(settings: Settings, database: Database) -> Any:
     """Run the job with another REDIS_URL, and return what it raises."""
 
-    async def run(url: str | None) -> Transaction:
+    async def run(url: str | None) -> JobContext:
         servers = settings.servers.model_copy(update={"redis_url": url})
         one = transaction(database, settings.model_copy(update={"servers": servers}))
         await job.clean_sessions(CleanSessions(), one)
@@ -646,9 +646,9 @@ def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
 
 
 def job_consumed(settings: Settings) -> Any:
-    from pocketwatch.worker.app import Consuming  # noqa: PLC0415
+    from pocketwatch.worker.app import ConsumerApp  # noqa: PLC0415
 
-    return Consuming(settings, [job.router], role="test")
+    return ConsumerApp(settings, [job.router], role="test")
 
 
 def with_patterns(settings: Settings, *patterns: str) -> Settings:
@@ -656,7 +656,7 @@ def with_patterns(settings: Settings, *patterns: str) -> Settings:
     return settings.model_copy(update={"sessions": chosen})
 
 
-def transaction(database: Database, settings: Settings) -> Transaction:
+def transaction(database: Database, settings: Settings) -> JobContext:
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.sessions")
     run = Run("cleanup.sessions", envelope)
-    return Transaction(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)
+    return JobContext(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

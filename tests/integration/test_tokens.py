@@ -14,7 +14,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
 from pocketwatch.worker import context
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
@@ -262,7 +262,7 @@ async def test_a_token_that_is_blacklisted_just_then_leaves_no_orphan(deliver: D
     assert tokens.counts() == (0, 0)
 
 
-def transaction(database: Database, settings: Settings) -> Transaction:
+def transaction(database: Database, settings: Settings) -> JobContext:
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.tokens")
     run = Run("cleanup.tokens", envelope)
-    return Transaction(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)
+    return JobContext(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

@@ -3,7 +3,7 @@
 import aio_pika
 import pytest
 
-from pocketwatch.broker.declare import declare, look_at
+from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
 from pocketwatch.errors import TopologyMismatch
@@ -26,7 +26,7 @@ async def test_everything_is_there_after_one_declaration_and_a_second_changes_no
     for queue in topology.all_queues:
         assert queues[queue.name]["arguments"] == dict(queue.arguments)
         assert queues[queue.name]["durable"]
-        assert queues[queue.name]["type"] == ("classic" if queue.foreign else "quorum")
+        assert queues[queue.name]["type"] == ("classic" if queue.external else "quorum")
     for exchange in TOPOLOGY.all_exchanges:
         assert (exchanges[exchange.name]["type"], exchanges[exchange.name]["durable"]) == ("topic", True)
 
@@ -38,7 +38,7 @@ async def test_the_queue_of_celery_is_left_as_it_is(publisher: Publisher, argume
 
     await declare(publisher.connection, with_celery("tasks"))
 
-    assert await look_at(publisher.connection, "tasks.dead") is not None
+    assert await queue_info(publisher.connection, "tasks.dead") is not None
     async with publisher.connection.channel() as channel:
         await channel.declare_queue("tasks", durable=True, arguments=arguments)  # a difference would be refused
 
@@ -65,7 +65,7 @@ async def test_every_mismatch_is_listed_in_one_message(settings: Settings):
     connection = await aio_pika.connect(settings.rabbitmq_urls[0])
     async with connection, connection.channel() as channel:
         await channel.declare_queue("cleanup.tokens", durable=True)
-        wrong = {**TOPOLOGY.waits[1].queue.arguments, "x-message-ttl": 5}
+        wrong = {**TOPOLOGY.delay_queues[1].queue.arguments, "x-message-ttl": 5}
         await channel.declare_queue("wait.1m", durable=True, arguments=wrong)
         await channel.declare_exchange("facts", aio_pika.ExchangeType.FANOUT, durable=True)
 
@@ -89,10 +89,10 @@ async def test_a_rejected_message_falls_to_the_queues_own_dead_letters(publisher
             await message.reject(requeue=False)
 
     async def dead() -> bool:
-        return await look_at(publisher.connection, "cleanup.tokens.dead") == (1, 0)
+        return await queue_info(publisher.connection, "cleanup.tokens.dead") == (1, 0)
 
     await eventually(dead)
 
 
 async def test_looking_at_a_queue_that_is_not_there_finds_nothing(publisher: Publisher):
-    assert await look_at(publisher.connection, "no.such.queue") is None
+    assert await queue_info(publisher.connection, "no.such.queue") is None

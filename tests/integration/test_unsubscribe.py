@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from consumers.mail import unsubscribe
 from pocketwatch.settings import Mail, Settings
-from schemas.emails import AnyLetter, ManagerDigest
+from schemas.emails import AnyEmail, ManagerDigest
 from schemas.mail import MailUnsubscribed
 from tests.fixtures.mail import READER, Post, Serving, approved, wish
 from tests.fixtures.smtp import SmtpServer
@@ -29,7 +29,7 @@ def digest() -> ManagerDigest:
     return ManagerDigest.model_validate({"items": [item], "occurred_at": datetime.now(UTC)})
 
 
-async def header(post: Post, serving: Serving, smtp: SmtpServer, letter: AnyLetter, **mail: Any) -> str | None:
+async def header(post: Post, serving: Serving, smtp: SmtpServer, letter: AnyEmail, **mail: Any) -> str | None:
     async with serving(**mail):
         await post.logged(await post.ask(wish(letter)), "sent")
     found: str | None = smtp.letters[-1].message["List-Unsubscribe"]

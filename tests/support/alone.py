@@ -7,7 +7,7 @@ from uuid import uuid4
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from schemas.envelope import Envelope
 
 
@@ -18,8 +18,8 @@ def transaction(
     *,
     now: datetime | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> Transaction:
+) -> JobContext:
     """A message of this job that has just begun."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=job)
     began = now or datetime.now(UTC)
-    return Transaction(Run(job, envelope), began, database=database, settings=settings, stopping=stopping)
+    return JobContext(Run(job, envelope), began, database=database, settings=settings, stopping=stopping)

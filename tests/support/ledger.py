@@ -9,9 +9,9 @@ from faststream.rabbit import RabbitRouter
 from pydantic import Field
 
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
-from pocketwatch.errors import GiveUp, TryLater
+from pocketwatch.errors import Reject, RetryLater
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.context import Lookup, Work
+from pocketwatch.worker.context import BatchQuery, EventContext
 from pocketwatch.worker.middleware import consumer
 from schemas.envelope import Envelope
 from schemas.message import Message
@@ -31,7 +31,7 @@ ledger = sa.Table(
     # As the platform's: checked at commit.
     sa.Column("owner", sa.ForeignKey(owners.c.id, deferrable=True, initially="DEFERRED"), nullable=False),
 )
-OWNER = Lookup("SELECT id FROM ledger_owners WHERE id = ANY(:keys)")
+OWNER = BatchQuery("SELECT id FROM ledger_owners WHERE id = ANY(:keys)")
 NO_SUCH_OWNER = 99
 
 
@@ -52,25 +52,25 @@ router = RabbitRouter()
 
 
 @consumer(router, QUEUE)
-async def note(event: Event, work: Work) -> None:
+async def note(event: Event, context: EventContext) -> None:
     """Write the event, and send another on."""
-    if work.envelope.attempt <= event.fails_until or event.do == "fail":
-        raise RuntimeError(f"attempt {work.envelope.attempt} fails")
+    if context.envelope.attempt <= event.fails_until or event.do == "fail":
+        raise RuntimeError(f"attempt {context.envelope.attempt} fails")
     if event.do == "give_up":
-        raise GiveUp("this cannot help")
-    if event.do == "later" and work.envelope.attempt == 1 and event.n == 0:
-        raise TryLater("somebody else is busy", after=timedelta(seconds=1))
+        raise Reject("this cannot help")
+    if event.do == "later" and context.envelope.attempt == 1 and event.n == 0:
+        raise RetryLater("somebody else is busy", after=timedelta(seconds=1))
     if event.do == "skip":
-        return work.skip("there is nothing to do")
-    known = await work.get(OWNER, "no number" if event.do == "broken_read" else event.n % 3)
+        return context.mark_skipped("there is nothing to do")
+    known = await context.load(OWNER, "no number" if event.do == "broken_read" else event.n % 3)
     word = {"too_long": "x" * 21, "nul": "a\x00b"}.get(event.do, "word")
     owner = NO_SUCH_OWNER if event.do == "orphan" else known.id if known else 0
     number = 2**40 if event.do == "overflow" else event.n
-    work.add(ledger, message_id=work.message_id, n=number, word=word, owner=owner)
-    work.send("facts", "test.noted", {"n": event.n})
-    work.record(noted=1)
+    context.insert(ledger, message_id=context.message_id, n=number, word=word, owner=owner)
+    context.publish("facts", "test.noted", {"n": event.n})
+    context.record(noted=1)
     if event.do == "partial":
-        work.partial("not all of it")
+        context.mark_partial("not all of it")
     return None
 
 

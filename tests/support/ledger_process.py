@@ -4,14 +4,14 @@ import asyncio
 
 from pocketwatch import logs, settings
 from pocketwatch.command import serve
-from pocketwatch.worker.app import Consuming
+from pocketwatch.worker.app import ConsumerApp
 from tests.support.ledger import router
 
 
 def main() -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
-    asyncio.run(serve([Consuming(loaded, [router], role="ledger")], loaded))
+    asyncio.run(serve([ConsumerApp(loaded, [router], role="ledger")], loaded))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Vhosts:
         queues = {queue["name"]: queue["arguments"] for queue in self._all(f"queues/{name}", "name,arguments")}
         wanted = {queue.name: dict(queue.arguments) for queue in topology.all_queues}
         bound = {(b["source"], b["destination"], b["routing_key"]) for b in self._all(f"bindings/{name}")}
-        bindings = {(source.name, to.name, key) for source, to, key in topology.links} | {
+        bindings = {(source.name, to.name, key) for source, to, key in topology.exchange_bindings} | {
             (exchange.name, queue.name, key) for queue in topology.all_queues for exchange, key in queue.bindings
         }
         exchanges = {found["name"] for found in self._all(f"exchanges/{name}", "name")}

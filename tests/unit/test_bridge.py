@@ -12,7 +12,7 @@ from consumers.bridge.task_registry import (
     TASKS,
     call,
 )
-from pocketwatch.errors import Malformed
+from pocketwatch.errors import InvalidMessage
 from schemas.catalogue import schema_of
 from schemas.celery import CeleryTask
 from schemas.message import Message
@@ -135,7 +135,7 @@ def made(name: str, *args: Any, **kwargs: Any) -> Message:
 
 
 def refusal(name: str, *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(InvalidMessage) as caught:
         call(CeleryTask(task=name, args=list(args), kwargs=kwargs), now=NOW)
     return str(caught.value)
 

@@ -15,8 +15,8 @@ from PIL import Image
 from consumers.analytics.report import charts
 from consumers.analytics.report.figures import DECISIONS, Past, compare
 from consumers.analytics.report.translations import WORDS
-from consumers.mail.compose.translations import LOCALES
 from schemas.emails import FigureName, Gap
+from schemas.locale import LOCALES
 
 SIZE = (1120, 520)  # dots, two for each CSS pixel
 MOST = 25_000  # bytes

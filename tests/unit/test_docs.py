@@ -157,7 +157,7 @@ def test_every_job_is_named_with_its_arguments():
 
 
 def test_every_exchange_and_queue_is_named():
-    queues = {queue.name for queue in (*with_celery("celery").queues, *(wait.queue for wait in TOPOLOGY.waits))}
+    queues = {queue.name for queue in (*with_celery("celery").queues, *(wait.queue for wait in TOPOLOGY.delay_queues))}
     wanted = queues | {exchange.name for exchange in TOPOLOGY.all_exchanges}
 
     assert [name for name in sorted(wanted) if f"`{name}`" not in OPERATIONS] == []
@@ -203,9 +203,9 @@ def test_every_column_of_the_run_log_is_named():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_link_leads_somewhere(name: str):
-    links = [link for link in LINK.findall(FENCE.sub("", read(name))) if "://" not in link]
+    exchange_bindings = [link for link in LINK.findall(FENCE.sub("", read(name))) if "://" not in link]
 
-    assert [link for link in links if not leads_somewhere(PROJECT / name, link)] == []
+    assert [link for link in exchange_bindings if not leads_somewhere(PROJECT / name, link)] == []
 
 
 def leads_somewhere(page: Path, link: str) -> bool:

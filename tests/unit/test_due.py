@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from publishers.cron import (
     MOST_MISSED,
     PUNCTUAL,
-    Due,
+    Occurrence,
     due,
     fires_between,
     next_fire,
@@ -41,14 +41,14 @@ def kyiv(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=ZoneInfo("Europe/Kyiv")).astimezone(UTC)  # type: ignore[arg-type,misc]
 
 
-def times(found: list[Due]) -> list[str]:
+def times(found: list[Occurrence]) -> list[str]:
     return [f"{fire.at:%d %H:%M}{' missed' if fire.missed else ''}" for fire in found]
 
 
 def test_a_moment_is_due_when_it_has_come_and_only_once():
     every_hour = entry("0 * * * *")
 
-    assert due(every_hour, after=NOON - timedelta(seconds=1), now=NOON) == [Due(NOON)]
+    assert due(every_hour, after=NOON - timedelta(seconds=1), now=NOON) == [Occurrence(NOON)]
     assert due(every_hour, after=NOON, now=NOON + timedelta(minutes=59)) == []
 
 
@@ -108,7 +108,7 @@ def test_a_month_of_outage_leaves_a_bounded_number_of_records():
     missed = [fire.at for fire in found if fire.missed]
     assert len(missed) == MOST_MISSED
     assert missed[-1] == NOON - timedelta(minutes=1)  # the oldest are left out
-    assert found[-1] == Due(NOON)
+    assert found[-1] == Occurrence(NOON)
 
 
 def test_nobody_looks_further_back_than_a_week():

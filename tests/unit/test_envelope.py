@@ -35,7 +35,7 @@ def test_what_is_written_is_read_back():
 def test_a_message_with_nothing_beside_it_was_sent_by_hand_and_gets_a_name():
     first, second = read({}, message_id=None), read({}, message_id=None)
 
-    assert (first.trigger, first.attempt, first.named) == ("manual", 1, False)
+    assert (first.trigger, first.attempt, first.has_message_id) == ("manual", 1, False)
     assert first.message_id != second.message_id
     assert first.correlation_id == first.message_id
 
@@ -76,13 +76,13 @@ def test_a_due_moment_may_be_an_amqp_timestamp():
 
 
 def test_an_id_that_follows_from_another_is_stable_and_names_it():
-    assert envelope.follows("an-id", "1") == envelope.follows("an-id", "1") == "an-id.1"
+    assert envelope.derive_id("an-id", "1") == envelope.derive_id("an-id", "1") == "an-id.1"
 
 
 @pytest.mark.parametrize("long", ["x" * 255, "ж" * 127, "x" * 254])
 def test_an_id_that_follows_from_a_long_one_still_fits_on_the_wire(long: str):
-    first, second = envelope.follows(long, "1"), envelope.follows(long, "2")
+    first, second = envelope.derive_id(long, "1"), envelope.derive_id(long, "2")
 
     assert len(first.encode()) <= 255
-    assert first == envelope.follows(long, "1") != second
-    assert first != envelope.follows(f"y{long[1:]}", "1")
+    assert first == envelope.derive_id(long, "1") != second
+    assert first != envelope.derive_id(f"y{long[1:]}", "1")

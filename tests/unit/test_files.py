@@ -18,7 +18,7 @@ from consumers.cleanup.files.sweep import (
     Sweep,
     Walk,
 )
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 
 ROOT = Path(__file__).parents[2]
 NOW = time.time()
@@ -300,7 +300,7 @@ def test_it_stops_when_it_is_told_to_and_says_so(root: Path):
 def test_it_stops_before_the_first_deletion_when_it_would_destroy_too_much(root: Path):
     survey = Figures(files_seen=2000, files_deleted=1901)
 
-    with pytest.raises(GiveUp, match=r"1901 of 2000 files .* nothing was deleted. If that is right: --set max_share=1"):
+    with pytest.raises(Reject, match=r"1901 of 2000 files .* nothing was deleted. If that is right: --set max_share=1"):
         sweep(root, max_share=0.95).check_share(survey)
 
 

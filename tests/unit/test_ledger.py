@@ -16,11 +16,11 @@ from consumers.mail.delivery_log import (
 )
 from consumers.mail.queries import Crowd, Row
 from pocketwatch import settings
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import Fate
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batcher import Gathering
-from pocketwatch.worker.context import Errand
+from pocketwatch.worker.batcher import Batcher
+from pocketwatch.worker.context import SideEffectContext
 from tests.support.ledger import envelope
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -43,9 +43,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Errand:
+def context(tmp_path: Path) -> SideEffectContext:
     nowhere = Database("postgresql://user@127.0.0.1:1/x")
-    return Errand(envelope(1), gathering=Gathering(nowhere), settings=settings.load({}, folder=tmp_path))
+    return SideEffectContext(envelope(1), gathering=Batcher(nowhere), settings=settings.load({}, folder=tmp_path))
 
 
 def claim(**changes: Any) -> Claim:
@@ -136,26 +136,28 @@ def test_what_came_out_of_a_digest_or_may_have_arrived_is_not_held_any_more(ledg
 
 
 @pytest.mark.parametrize("outcome", ["refused", "bad_address", "unknown"])
-def test_a_letter_that_is_not_tried_again_makes_its_run_partial(work: Errand, outcome: Any):
-    conclude(Fate(outcome, "550 no", "dot"), work, attempt=2, doubts=DOUBTS)
+def test_a_letter_that_is_not_tried_again_makes_its_run_partial(context: SideEffectContext, outcome: Any):
+    conclude(Fate(outcome, "550 no", "dot"), context, attempt=2, doubts=DOUBTS)
 
-    assert (work.status, work.reason) == ("partial", "550 no")
+    assert (context.status, context.reason) == ("partial", "550 no")
 
 
-def test_a_letter_in_doubt_is_tried_again_until_there_are_so_many_doubts(work: Errand):
-    with pytest.raises(TryLater, match="nobody knows whether it was sent: connection lost"):
-        conclude(Fate("unknown", "connection lost", "dot"), work, attempt=1, doubts=DOUBTS - 1)
+def test_a_letter_in_doubt_is_tried_again_until_there_are_so_many_doubts(context: SideEffectContext):
+    with pytest.raises(RetryLater, match="nobody knows whether it was sent: connection lost"):
+        conclude(Fate("unknown", "connection lost", "dot"), context, attempt=1, doubts=DOUBTS - 1)
 
 
 @pytest.mark.parametrize(("attempt", "after"), [(1, WAITS[0]), (2, WAITS[1]), (3, WAITS[2]), (9, WAITS[2])])
-def test_a_letter_that_the_server_puts_off_waits_longer_each_time(work: Errand, attempt: int, after: timedelta):
-    with pytest.raises(TryLater) as raised:
-        conclude(Fate("later", "451 not now", "rcpt"), work, attempt=attempt, doubts=0)
+def test_a_letter_that_the_server_puts_off_waits_longer_each_time(
+    context: SideEffectContext, attempt: int, after: timedelta
+):
+    with pytest.raises(RetryLater) as raised:
+        conclude(Fate("later", "451 not now", "rcpt"), context, attempt=attempt, doubts=0)
 
     assert raised.value.after == after
 
 
-def test_a_name_that_a_server_repeats_stands_in_no_run_log(work: Errand):
-    conclude(Fate("refused", "550 <olena.p+ads@example.com> unknown", "rcpt"), work, attempt=1, doubts=0)
+def test_a_name_that_a_server_repeats_stands_in_no_run_log(context: SideEffectContext):
+    conclude(Fate("refused", "550 <olena.p+ads@example.com> unknown", "rcpt"), context, attempt=1, doubts=0)
 
-    assert work.reason == "550 <…@example.com> unknown"
+    assert context.reason == "550 <…@example.com> unknown"

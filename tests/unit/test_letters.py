@@ -11,11 +11,11 @@ from schemas.emails import (
     LETTERS,
     AdApproved,
     AdNeedsEdit,
-    Letter,
+    Email,
     Plain,
 )
 
-letter_of = TypeAdapter(Letter)
+letter_of = TypeAdapter(Email)
 
 
 @pytest.mark.parametrize("letter", SAMPLES, ids=lambda letter: letter.name)

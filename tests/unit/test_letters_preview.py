@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from consumers.mail.compose.translations import LOCALES
 from consumers.mail.preview import preview
 from pocketwatch.errors import PocketwatchError
 from schemas.emails import LETTERS
+from schemas.locale import LOCALES
 
 
 @pytest.fixture

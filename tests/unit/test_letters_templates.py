@@ -12,17 +12,18 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from consumers.mail.compose.samples import SAMPLES, UNSUBSCRIBE
-from consumers.mail.compose.translations import LOCALES, SOURCE
 from schemas.emails import LETTERS
+from schemas.locale import LOCALES
+from templates.translations import SOURCE_LOCALE
 
 TEMPLATES = Path(str(files("templates")))
 MAIL = TEMPLATES / "mail"
-TRANSLATED = [locale for locale in LOCALES if locale != SOURCE]
+TRANSLATED = [locale for locale in LOCALES if locale != SOURCE_LOCALE]
 PLACEHOLDER = re.compile(r"%\(\w+\)s|%%")
 
 
 def catalogue(locale: str) -> Catalog:
-    with (TEMPLATES / "locale" / locale / "LC_MESSAGES" / "letters.po").open("rb") as po:
+    with (TEMPLATES / "locale" / locale / "LC_MESSAGES" / "emails.po").open("rb") as po:
         return read_po(po, locale=locale, abort_invalid=True)
 
 

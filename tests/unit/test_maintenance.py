@@ -8,9 +8,9 @@ from consumers.analytics.rollup.daily_activity import LATE
 from consumers.maintenance import purge_logs, vacuum
 from consumers.maintenance.queries.vacuuming import Table
 from consumers.maintenance.retention import KEEP_FOR_DEDUPLICATION, RULES
-from pocketwatch.errors import GiveUp
-from pocketwatch.worker.executor import HOLD
-from pocketwatch.worker.retry_policy import WAITS
+from pocketwatch.errors import Reject
+from pocketwatch.worker.executor import MAX_HOLD
+from pocketwatch.worker.retry_policy import DELAYS
 from publishers.cron import HORIZON
 from schemas.ticks import PurgeLogs
 
@@ -19,9 +19,9 @@ RECOGNISES_REPEATS = ("inbox", "outbox", "fires", "moderation_notification_logs"
 
 
 def test_what_recognises_a_repeat_outlives_every_copy_that_the_suite_itself_makes():
-    waits = sum((wait.time for wait in WAITS), timedelta(0))
+    waits = sum((wait.time for wait in DELAYS), timedelta(0))
 
-    assert HORIZON + waits + len(WAITS) * HOLD < timedelta(days=8) < KEEP_FOR_DEDUPLICATION
+    assert HORIZON + waits + len(DELAYS) * MAX_HOLD < timedelta(days=8) < KEEP_FOR_DEDUPLICATION
 
 
 @pytest.mark.parametrize("table", RECOGNISES_REPEATS)
@@ -57,7 +57,7 @@ def test_a_run_goes_on_where_another_one_stopped():
 
 
 def test_a_table_without_a_rule_is_told():
-    with pytest.raises(GiveUp, match='from_table is "car_ads", which is not purged; known are update_logs, '):
+    with pytest.raises(Reject, match='from_table is "car_ads", which is not purged; known are update_logs, '):
         purge_logs.rules_left(PurgeLogs(from_table="car_ads"))
 
 

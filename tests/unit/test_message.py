@@ -8,15 +8,15 @@ from schemas.ticks import CleanTokens, PlatformAnalytics
 
 
 def test_arguments_that_nobody_gave_are_left_to_the_reader():
-    assert CleanTokens().said() == {}
-    assert CleanTokens(dry_run=True).said() == {"dry_run": True}
-    assert PlatformAnalytics(locales=("en",)).said() == {"locales": ["en"]}
+    assert CleanTokens().payload() == {}
+    assert CleanTokens(dry_run=True).payload() == {"dry_run": True}
+    assert PlatformAnalytics(locales=("en",)).payload() == {"locales": ["en"]}
 
 
 def test_an_argument_is_said_whole_with_what_it_leaves_to_its_own_defaults():
     wish = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
 
-    said = wish.said()
+    said = wish.payload()
 
     assert said.keys() == {"to", "letter"}
     assert said["letter"]["name"] == "plain"

@@ -11,7 +11,7 @@ from pocketwatch.broker.topology import event_queue
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Settings, load
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.context import Errand, Work
+from pocketwatch.worker.context import EventContext, SideEffectContext
 from pocketwatch.worker.middleware import CONSUMERS, consumer
 from schemas.ticks import CleanMedia
 
@@ -24,7 +24,7 @@ async def connection(settings: Settings, database: Database) -> AsyncIterator[st
 
 
 def test_only_an_errand_may_need_something_outside_the_database():
-    async def handle(tick: CleanMedia, work: Work) -> None: ...
+    async def handle(tick: CleanMedia, event: EventContext) -> None: ...
 
     with pytest.raises(TypeError, match="must take an Errand"):
         consumer(RabbitRouter(), QUEUE, needs=connection)(handle)
@@ -32,7 +32,7 @@ def test_only_an_errand_may_need_something_outside_the_database():
 
 
 def test_what_it_needs_is_known_by_its_queue(monkeypatch: pytest.MonkeyPatch):
-    async def handle(tick: CleanMedia, work: Errand) -> None: ...
+    async def handle(tick: CleanMedia, context: SideEffectContext) -> None: ...
 
     monkeypatch.setattr("pocketwatch.worker.middleware.CONSUMERS", known := {})
     consumer(RabbitRouter(), QUEUE, needs=connection)(handle)

@@ -31,6 +31,7 @@ from consumers.moderation.notices.notice import (
 from consumers.moderation.notices.records import usable
 from pocketwatch.settings import Site
 from schemas.emails import OtherStatus, Plain
+from schemas.locale import LOCALES
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -81,7 +82,7 @@ def test_a_notice_that_says_nothing_but_its_action_is_a_letter_to_managers(actio
     assert letter.paragraphs == [words.title]
 
 
-@pytest.mark.parametrize("locale", translations.LOCALES)
+@pytest.mark.parametrize("locale", LOCALES)
 def test_every_language_has_all_words(locale: translations.Locale):
     tables = {
         "owner_titles": (translations.OWNER_TITLES, NEWS),
@@ -96,14 +97,14 @@ def test_every_language_has_all_words(locale: translations.Locale):
     phrases = [
         each for each in vars(translations).values() if isinstance(each, type(translations.REASON)) and "uk" in each
     ]
-    assert all(set(each) == set(translations.LOCALES) for each in phrases)
+    assert all(set(each) == set(LOCALES) for each in phrases)
 
 
 def fields(template: str) -> set[str | None]:
     return {name for _, name, _, _ in string.Formatter().parse(template)} - {None}
 
 
-@given(st.text(max_size=300), st.sampled_from(translations.LOCALES))
+@given(st.text(max_size=300), st.sampled_from(LOCALES))
 def test_any_reason_fits_into_a_letter_and_the_info_table(reason: str, locale: translations.Locale):
     clean = reason.replace("\x00", "").encode(errors="ignore").decode()
     told = about(7, reason=clean, details={"reasons": [clean] * 3, "suggestions": clean, "categories": [clean]})

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.worker import executor
-from pocketwatch.worker.executor import outlasting
+from pocketwatch.worker.executor import retry_on_outage
 
 REFUSING = "postgresql://user@127.0.0.1:1/x"
 
@@ -32,7 +32,7 @@ def test_a_jobs_trouble_with_a_file_is_no_outage_of_the_database(tmp_path: Path)
 
 
 async def test_a_message_is_not_held_for_ever_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(executor, "HOLD", timedelta(seconds=0.2))
+    monkeypatch.setattr(executor, "MAX_HOLD", timedelta(seconds=0.2))
     attempts: list[int] = []
 
     async def attempt() -> None:
@@ -40,8 +40,8 @@ async def test_a_message_is_not_held_for_ever_while_the_database_is_away(monkeyp
         async with Database(REFUSING).begin():
             pass
 
-    with pytest.raises(TryLater, match="the database is away"):
-        await outlasting(attempt)
+    with pytest.raises(RetryLater, match="the database is away"):
+        await retry_on_outage(attempt)
 
     assert len(attempts) > 1
 
@@ -54,6 +54,6 @@ async def test_what_is_no_outage_is_not_tried_again():
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        await outlasting(attempt)
+        await retry_on_outage(attempt)
 
     assert len(attempts) == 1

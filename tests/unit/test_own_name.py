@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pocketwatch.command import own_name
+from pocketwatch.command import current_user
 from pocketwatch.errors import PocketwatchError
 
 
@@ -19,6 +19,6 @@ def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nameless")
 def test_who_has_no_name_on_this_machine_is_asked_for_one():
     with pytest.raises(PocketwatchError) as caught:
-        own_name(option="--author")
+        current_user(option="--author")
 
     assert str(caught.value) == "user 54321 has no name on this machine; say who you are: --author"

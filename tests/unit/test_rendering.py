@@ -8,10 +8,10 @@ import pytest
 from jinja2 import UndefinedError
 from pydantic import ValidationError
 
-from consumers.mail.compose.rendering import Letters, Site
+from consumers.mail.compose.rendering import Emails, Site
 from consumers.mail.compose.samples import SAMPLES, SITE, UNSUBSCRIBE
-from consumers.mail.compose.translations import LOCALES
-from schemas.emails import AnyLetter, ManagerAdEvent
+from schemas.emails import AnyEmail, ManagerAdEvent
+from schemas.locale import LOCALES
 from templates.filters import cut
 
 
@@ -133,7 +133,7 @@ def test_managers_read_the_status_in_words(letters, sample, status, word):
 def test_times_are_those_of_the_clock_on_the_readers_wall(sample):
     winter = sample("ad_approved", occurred_at=datetime(2026, 1, 31, 22, 30, tzinfo=UTC))
     summer = sample("ad_approved", occurred_at=datetime(2026, 7, 31, 20, 30, tzinfo=UTC))
-    kyiv, tokyo = Letters(SITE, "Europe/Kyiv"), Letters(SITE, "Asia/Tokyo")
+    kyiv, tokyo = Emails(SITE, "Europe/Kyiv"), Emails(SITE, "Asia/Tokyo")
 
     assert "1 лютого 2026" in kyiv.render(winter, "uk").text
     assert "00:30" in kyiv.render(winter, "uk").text
@@ -177,7 +177,7 @@ def test_whatever_fact_of_a_letter_holds_markup_it_is_text_in_html(letters, lett
     assert "&lt;" not in rendered.text
 
 
-def with_text(letter: AnyLetter, text: str) -> AnyLetter:
+def with_text(letter: AnyEmail, text: str) -> AnyEmail:
     """The letter with this in place of every text that may be any."""
 
     def put(whole: Any, facts: dict[str, Any] | list[Any]) -> None:
@@ -230,7 +230,7 @@ def test_a_template_that_asks_for_what_its_letter_does_not_have_is_an_error(lett
 
 
 def test_the_name_of_the_site_is_escaped_too(sample):
-    letters = Letters(Site(name="Cars & <Co>", url="https://cars.example", sender="a@cars.example"), "Europe/Kyiv")
+    letters = Emails(Site(name="Cars & <Co>", url="https://cars.example", sender="a@cars.example"), "Europe/Kyiv")
 
     html = letters.render(sample("ad_approved"), "en").html
 

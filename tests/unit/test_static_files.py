@@ -15,7 +15,7 @@ from consumers.cleanup.files import manifest, safe_delete
 from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.static_files import Superseded, original_of
 from consumers.cleanup.files.sweep import Figures, Folder, Sweep
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 
 NOW = time.time()
 CUTOFF = NOW - 30 * 86400
@@ -269,13 +269,13 @@ def test_a_manifest_that_may_be_half_written_is_tried_again(root: Path, content:
 def test_a_manifest_that_is_whole_and_wrong_is_given_up(root: Path, content: str, words: str):
     release(root).write_text(content)
 
-    assert f'the manifest "{root}/staticfiles.json" {words}' in refused(root, GiveUp)
+    assert f'the manifest "{root}/staticfiles.json" {words}' in refused(root, Reject)
 
 
 def test_a_manifest_that_names_other_than_strings_is_given_up(root: Path):
     release(root, paths={"css/site.css": None})
 
-    assert "must give the name of a hashed file for each file" in refused(root, GiveUp)
+    assert "must give the name of a hashed file for each file" in refused(root, Reject)
 
 
 def test_a_missing_manifest_is_tried_again(root: Path):
@@ -290,22 +290,22 @@ def test_a_manifest_that_is_a_link_a_folder_or_a_pipe_is_given_up(root: Path):
     path = release(root)
     path.rename(root / "elsewhere.json")
     path.symlink_to("elsewhere.json")
-    assert "is a symbolic link or no file; put the file itself there" in refused(root, GiveUp)
+    assert "is a symbolic link or no file; put the file itself there" in refused(root, Reject)
 
     path.unlink()
     os.mkfifo(path)
-    assert "is a symbolic link or no file" in refused(root, GiveUp)
+    assert "is a symbolic link or no file" in refused(root, Reject)
 
     path.unlink()
     path.mkdir()
-    assert "is a symbolic link or no file" in refused(root, GiveUp)
+    assert "is a symbolic link or no file" in refused(root, Reject)
 
 
 def test_a_manifest_too_large_to_be_one_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch):
     release(root)
     monkeypatch.setattr(manifest, "LARGEST", 20)
 
-    assert "bytes, more than 20" in refused(root, GiveUp)
+    assert "bytes, more than 20" in refused(root, Reject)
 
 
 def test_a_manifest_that_names_nothing_that_is_there_belongs_to_another_folder(root: Path):

@@ -8,7 +8,7 @@ from pocketwatch import settings
 from pocketwatch.clock import utc_now
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from schemas import envelope as wire
 from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
@@ -25,16 +25,16 @@ TRIED = Envelope(
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Transaction:
+def job(tmp_path: Path) -> JobContext:
     loaded, nowhere = settings.load({}, folder=tmp_path), Database("postgresql://user@127.0.0.1:1/x")
-    return Transaction(Run(TRIED.routing_key, TRIED), utc_now(), database=nowhere, settings=loaded, stopping=bool)
+    return JobContext(Run(TRIED.routing_key, TRIED), utc_now(), database=nowhere, settings=loaded, stopping=bool)
 
 
-@pytest.mark.parametrize("way", ["hand_on", "forward"])
-def test_what_is_handed_on_begins_with_its_first_attempt(work: Transaction, way: str):
-    getattr(work, way)(CleanTokens())
+@pytest.mark.parametrize("way", ["continue_with", "republish"])
+def test_what_is_handed_on_begins_with_its_first_attempt(job: JobContext, way: str):
+    getattr(job, way)(CleanTokens())
 
-    ((_, row),) = work.rows
+    ((_, row),) = job.rows
     assert (row["correlation_id"], row["headers"][wire.ENTRY]) == ("the-first", "an-entry")
     read = wire.read(message_id="x", correlation_id="x", exchange="", routing_key="", headers=row["headers"])
     assert (read.attempt, read.attempts_before) == (1, 0)

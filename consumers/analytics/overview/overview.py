@@ -17,9 +17,10 @@ from consumers.analytics.rollup.daily_activity import Days
 from consumers.analytics.transactions import polite, snapshot
 from pocketwatch.broker.topology import ANALYTICS_PLATFORM
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
-from schemas.ticks import Locale, PlatformAnalytics
+from schemas.locale import Locale
+from schemas.ticks import PlatformAnalytics
 
 KEPT_FOR = timedelta(days=7)
 NOT_PRESENTED = "figures could not be presented in a language"
@@ -28,30 +29,30 @@ router = RabbitRouter()
 
 
 @consumer(router, ANALYTICS_PLATFORM)
-async def survey_platform(tick: PlatformAnalytics, work: Transaction) -> None:
+async def survey_platform(tick: PlatformAnalytics, job: JobContext) -> None:
     """One language that fails does not cost the others theirs: the run is `partial` then, and names it.
 
     Raises:
         PocketwatchError: when all of them fail.
     """
     with polite():
-        if not await rollup.bring_up_to_date(work):
-            return work.hand_on(tick)
-        figures = await _figures(work)
-        failed = [locale for locale in tick.locales if not await _keep(work, figures, locale)]
-    work.record(locales=len(tick.locales) - len(failed), locales_failed=len(failed))
+        if not await rollup.bring_up_to_date(job):
+            return job.continue_with(tick)
+        figures = await _figures(job)
+        failed = [locale for locale in tick.locales if not await _keep(job, figures, locale)]
+    job.record(locales=len(tick.locales) - len(failed), locales_failed=len(failed))
     if len(failed) == len(tick.locales):
         raise PocketwatchError(f"could not be presented in any language; the log says why: {', '.join(failed)}")
     if failed:
-        work.partial(f"could not be presented in: {', '.join(failed)}")
+        job.mark_partial(f"could not be presented in: {', '.join(failed)}")
     return None
 
 
-async def _figures(work: Transaction) -> dict[str, Any]:
+async def _figures(job: JobContext) -> dict[str, Any]:
     """All figures, as of one moment."""
-    zone = work.settings.site.timezone
-    async with snapshot(work.batch) as connection:
-        window = Window(ZoneInfo(zone), work.now)
+    zone = job.settings.site.timezone
+    async with snapshot(job.transaction) as connection:
+        window = Window(ZoneInfo(zone), job.now)
         front_page = await quick_stats.figures(connection, window.today, zone=zone)
         found = await overview.collect(connection, window)
         by_day = await queries.views_by_day(connection, Days(window.days[0], window.today), zone=zone)
@@ -68,13 +69,13 @@ async def _figures(work: Transaction) -> dict[str, Any]:
     }
 
 
-async def _keep(work: Transaction, figures: dict[str, Any], locale: Locale) -> bool:
+async def _keep(job: JobContext, figures: dict[str, Any], locale: Locale) -> bool:
     """Whether this language's snapshot is stored."""
     try:
         payload = present(figures, locale)
     except Exception as error:  # noqa: BLE001  whatever it is, the other languages have nothing to do with it
         logger.bind(locale=locale, error=repr(error)[:200]).opt(exception=error).error(NOT_PRESENTED)
         return False
-    period = snapshots.moment(work.now)
-    await snapshots.store(work, kind="platform", locale=locale, period=period, payload=payload, keep=KEPT_FOR)
+    period = snapshots.moment(job.now)
+    await snapshots.store(job, kind="platform", locale=locale, period=period, payload=payload, keep=KEPT_FOR)
     return True

@@ -16,7 +16,7 @@ from babel.numbers import format_compact_decimal, format_decimal
 from consumers.analytics.report.figures import DECISIONS, Past, Report
 from consumers.analytics.report.translations import WORDS
 from schemas.emails import FigureName, ReportChart
-from schemas.ticks import Locale
+from schemas.locale import Locale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

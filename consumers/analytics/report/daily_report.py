@@ -6,7 +6,6 @@ Asked for again it is made again, from what is known by then; a letter goes to e
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import get_args
 from zoneinfo import ZoneInfo
 
 from faststream.rabbit import RabbitRouter
@@ -20,18 +19,18 @@ from consumers.analytics.report.queries import Entry, Reader
 from consumers.analytics.rollup import daily_activity, rollup
 from consumers.analytics.transactions import polite, snapshot
 from pocketwatch.broker.topology import ANALYTICS_DAILY_REPORT
-from pocketwatch.errors import GiveUp
-from pocketwatch.worker.context import Transaction
+from pocketwatch.errors import Reject
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas import emails
 from schemas.catalogue import CATALOGUE
+from schemas.locale import LOCALES, Locale
 from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
 from schemas.message import Tick
-from schemas.ticks import DailyReport, Locale
+from schemas.ticks import DailyReport
 
 EARLIEST = date(1970, 1, 1)
 KEPT_FOR = timedelta(days=400)
-LOCALES: tuple[Locale, ...] = get_args(Locale)
 ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 # Messages that come in thousands are no runs of the night; nor is this report, of itself.
 JOBS = [key for key, message in CATALOGUE.items() if issubclass(message, Tick) and message is not DailyReport]
@@ -40,52 +39,52 @@ router = RabbitRouter()
 
 
 @consumer(router, ANALYTICS_DAILY_REPORT)
-async def report_day(tick: DailyReport, work: Transaction) -> None:
+async def report_day(tick: DailyReport, job: JobContext) -> None:
     """A day that nobody knows anything of has a report, too, which says so."""
-    zone = ZoneInfo(work.settings.site.timezone)
-    day = closed_day(tick, work, zone)
+    zone = ZoneInfo(job.settings.site.timezone)
+    day = closed_day(tick, job, zone)
     with polite():
-        if not await rollup.bring_up_to_date(work):
-            return work.hand_on(DailyReport(day=day))
-        found, readers = await look(day, zone, work)
-        await keep(found, work)
-        await mail(found, readers, work)
-    work.record(day=str(day), missing=[gap.what for gap in found.missing])
+        if not await rollup.bring_up_to_date(job):
+            return job.continue_with(DailyReport(day=day))
+        found, readers = await look(day, zone, job)
+        await keep(found, job)
+        await mail(found, readers, job)
+    job.record(day=str(day), missing=[gap.what for gap in found.missing])
     if found.lacking:
-        work.partial(f"missing in the report of {day}: {', '.join(found.lacking)}")
+        job.mark_partial(f"missing in the report of {day}: {', '.join(found.lacking)}")
     return None
 
 
-def closed_day(tick: DailyReport, work: Transaction, zone: ZoneInfo) -> date:
+def closed_day(tick: DailyReport, job: JobContext, zone: ZoneInfo) -> date:
     """The day that is meant.
 
     Raises:
         GiveUp: when it is not over, saying when it will be; and for a day that never was one of the marketplace.
     """
-    day = tick.day or daily_activity.last_closed(work.due_at, zone.key)
+    day = tick.day or daily_activity.last_closed(job.due_at, zone.key)
     if not EARLIEST <= day < date.max:
-        raise GiveUp(f"{day} is no day that a report could be of; it must be {EARLIEST} or later, and over")
+        raise Reject(f"{day} is no day that a report could be of; it must be {EARLIEST} or later, and over")
     closing = closes(day, zone)
-    if closing > work.now:
-        raise GiveUp(f"{day} is not over: it closes at {closing.isoformat()} ({zone.key}); ask for its report then")
+    if closing > job.now:
+        raise Reject(f"{day} is not over: it closes at {closing.isoformat()} ({zone.key}); ask for its report then")
     return day
 
 
-async def look(day: date, zone: ZoneInfo, work: Transaction) -> tuple[Report, list[Reader]]:
+async def look(day: date, zone: ZoneInfo, job: JobContext) -> tuple[Report, list[Reader]]:
     """The figures, and who wants them, as of one moment."""
-    rates = work.settings.rates
+    rates = job.settings.rates
     question = Question(
-        day=day, zone=zone, now=work.now, currencies=rates.currencies, stale_after=rates.stale_after, jobs=JOBS
+        day=day, zone=zone, now=job.now, currencies=rates.currencies, stale_after=rates.stale_after, jobs=JOBS
     )
-    async with snapshot(work.batch) as connection:
+    async with snapshot(job.transaction) as connection:
         return await figures.collect(connection, question), await queries.readers(connection)
 
 
-async def keep(found: Report, work: Transaction) -> None:
+async def keep(found: Report, job: JobContext) -> None:
     """One snapshot a language."""
     for locale in LOCALES:
         await snapshots.store(
-            work,
+            job,
             kind="daily_report",
             locale=locale,
             period=found.day.isoformat(),
@@ -94,12 +93,12 @@ async def keep(found: Report, work: Transaction) -> None:
         )
 
 
-async def mail(found: Report, readers: Sequence[Reader], work: Transaction) -> None:
+async def mail(found: Report, readers: Sequence[Reader], job: JobContext) -> None:
     """Ask for the letters that nobody has asked for before. Its row in the log is what makes a letter the same."""
     entries: dict[str, tuple[Entry, Reader]] = {}
     for entry, reader in asked(found.day, readers):
         entries.setdefault(entry.key, (entry, reader))
-    new = await queries.claim(work.session, [entry for entry, _ in entries.values()])
+    new = await queries.claim(job.session, [entry for entry, _ in entries.values()])
     wanted = [(entry, reader) for key, (entry, reader) in entries.items() if key in new and entry.status == "pending"]
     written = await write(found, {reader.locale for _, reader in wanted})
     for entry, reader in wanted:
@@ -110,9 +109,9 @@ async def mail(found: Report, readers: Sequence[Reader], work: Transaction) -> N
             key=entry.key,
             user_id=reader.id,
         )
-        work.send(wish.exchange, wish.routing_key, wish)
+        job.publish(wish.exchange, wish.routing_key, wish)
     unusable = [reader.id for entry, reader in entries.values() if entry.status == "failed"]
-    work.record(readers=len(entries), letters=len(wanted), readers_without_address=unusable)
+    job.record(readers=len(entries), letters=len(wanted), readers_without_address=unusable)
 
 
 def asked(day: date, readers: Iterable[Reader]) -> Iterable[tuple[Entry, Reader]]:

@@ -7,7 +7,7 @@ from babel.numbers import format_decimal
 from consumers.analytics.report.figures import Past, Report
 from consumers.analytics.report.translations import WORDS
 from schemas.emails import ReportFigure, ReportGap, ReportRate
-from schemas.ticks import Locale
+from schemas.locale import Locale
 from templates import filters
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.emails import FigureName, Gap
-from schemas.ticks import Locale
+from schemas.locale import Locale
 
 
 @dataclass(frozen=True, slots=True)

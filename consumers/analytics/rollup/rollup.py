@@ -25,7 +25,7 @@ from consumers.analytics.rollup.watermarks import State
 from consumers.analytics.transactions import Begin, brief
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 
 COUNTED_AT_ONCE = 10  # segments that one short transaction reads the rows of
 COMPARED_AT_ONCE = 50  # the same, by the primary key alone
@@ -40,7 +40,7 @@ STATISTICS = ("segments_sealed", "segments_corrected", "days_rolled_up", "days_c
 Progress = Callable[[float], Awaitable[None]]
 
 
-async def bring_up_to_date(work: Transaction) -> bool:
+async def bring_up_to_date(job: JobContext) -> bool:
     """Roll up what is new and correct what has changed; False when the time was up before the end.
 
     What was done is recorded in the run log. Safe to run at any time, also several times at once.
@@ -48,11 +48,11 @@ async def bring_up_to_date(work: Transaction) -> bool:
     done = Counter(dict.fromkeys(STATISTICS, 0))
 
     async def progress(share: float) -> None:
-        await work.progress(share, **done)
+        await job.progress(share, **done)
 
-    rolling = RollUp(work.batch, work.settings.site.timezone, work.now, work.time_is_up, progress, done)
+    rolling = RollUp(job.transaction, job.settings.site.timezone, job.now, job.should_stop, progress, done)
     is_over = await rolling.run()
-    work.record(**done)
+    job.record(**done)
     return is_over
 
 

@@ -55,7 +55,7 @@ class Difference:
 class Verified:
     """How much was compared, and what was found to differ."""
 
-    id_ranges: int
+    segments: int
     days: int
     differences: list[Difference]
 

@@ -30,8 +30,8 @@ from consumers.cleanup.files import job
 from consumers.cleanup.files.open_files import OpenFiles
 from consumers.cleanup.files.sweep import Folder, Sweep
 from pocketwatch.broker.topology import CLEANUP_LOG_FILES
-from pocketwatch.errors import GiveUp
-from pocketwatch.worker.context import Transaction
+from pocketwatch.errors import Reject
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanLogFiles
 
@@ -53,14 +53,14 @@ router = RabbitRouter()
 
 
 @consumer(router, CLEANUP_LOG_FILES)
-async def clean_log_files(tick: CleanLogFiles, work: Transaction) -> None:
+async def clean_log_files(tick: CleanLogFiles, context: JobContext) -> None:
     """Logs are read after something went wrong: what was written last is kept, whatever its age."""
-    root = work.settings.files.log_root
+    root = context.settings.files.log_root
     if root is None:
-        raise GiveUp("POCKETWATCH_LOG_ROOT is not set, so there is nothing that may be cleaned")
-    cutoff = (work.now - timedelta(days=tick.retention_days)).timestamp()
+        raise Reject("POCKETWATCH_LOG_ROOT is not set, so there is nothing that may be cleaned")
+    cutoff = (context.now - timedelta(days=tick.retention_days)).timestamp()
     sweep = Sweep(root=root, older_than=cutoff, rule=lambda _: Rotated(older_than=cutoff), max_share=tick.max_share)
-    await job.run(sweep, work, tick=tick, dry_run=tick.dry_run)
+    await job.run(sweep, context, tick=tick, dry_run=tick.dry_run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from typing import Any
 
-from pocketwatch.errors import GiveUp, PocketwatchError
+from pocketwatch.errors import PocketwatchError, Reject
 
 NAME = "staticfiles.json"
 VERSIONS = ("1.0", "1.1")  # that Django 5 reads
@@ -69,9 +69,9 @@ def identity(root: int) -> tuple[int, ...] | None:
 def _content(root: int, path: str) -> tuple[bytes, os.stat_result]:
     status = os.stat(NAME, dir_fd=root, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
-        raise GiveUp(f'the manifest "{path}" is a symbolic link or no file; put the file itself there')
+        raise Reject(f'the manifest "{path}" is a symbolic link or no file; put the file itself there')
     if status.st_size > LARGEST:
-        raise GiveUp(f'the manifest "{path}" has {status.st_size} bytes, more than {LARGEST}')
+        raise Reject(f'the manifest "{path}" has {status.st_size} bytes, more than {LARGEST}')
     descriptor = os.open(NAME, OPEN_FILE, dir_fd=root)
     try:
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -94,19 +94,19 @@ def _names(content: bytes, path: str) -> frozenset[str]:
         ) from error
     paths = _paths(manifest, path)
     if not all(isinstance(name, str) for name in paths.values()):
-        raise GiveUp(f'"paths" of the manifest "{path}" must give the name of a hashed file for each file')
+        raise Reject(f'"paths" of the manifest "{path}" must give the name of a hashed file for each file')
     return frozenset(paths) | frozenset(paths.values())
 
 
 def _paths(manifest: Any, path: str) -> dict[str, Any]:
     if not isinstance(manifest, dict):
-        raise GiveUp(f'the manifest "{path}" is no JSON object')
+        raise Reject(f'the manifest "{path}" is no JSON object')
     if manifest.get("version") not in VERSIONS:
         version = json.dumps(manifest.get("version"))
-        raise GiveUp(f'the manifest "{path}" is of version {version}; known are {" and ".join(VERSIONS)}')
+        raise Reject(f'the manifest "{path}" is of version {version}; known are {" and ".join(VERSIONS)}')
     paths = manifest.get("paths")
     if not isinstance(paths, dict) or not paths:
-        raise GiveUp(f'the manifest "{path}" names no file: its "paths" must be an object that is not empty')
+        raise Reject(f'the manifest "{path}" names no file: its "paths" must be an object that is not empty')
     return paths
 
 

@@ -7,8 +7,8 @@ from faststream.rabbit import RabbitRouter
 from consumers.cleanup.files import job
 from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.broker.topology import CLEANUP_MEDIA
-from pocketwatch.errors import GiveUp
-from pocketwatch.worker.context import Transaction
+from pocketwatch.errors import Reject
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanMedia
 
@@ -16,11 +16,11 @@ router = RabbitRouter()
 
 
 @consumer(router, CLEANUP_MEDIA)
-async def clean_media(tick: CleanMedia, work: Transaction) -> None:
+async def clean_media(tick: CleanMedia, context: JobContext) -> None:
     """What was generated can be generated again; only its age decides."""
-    root = work.settings.files.media_root
+    root = context.settings.files.media_root
     if root is None:
-        raise GiveUp("POCKETWATCH_MEDIA_ROOT is not set, so there is nothing that may be cleaned")
-    cutoff = work.now - timedelta(days=tick.retention_days)
+        raise Reject("POCKETWATCH_MEDIA_ROOT is not set, so there is nothing that may be cleaned")
+    cutoff = context.now - timedelta(days=tick.retention_days)
     sweep = Sweep(root=root, older_than=cutoff.timestamp(), max_share=tick.max_share)
-    await job.run(sweep, work, tick=tick, dry_run=tick.dry_run)
+    await job.run(sweep, context, tick=tick, dry_run=tick.dry_run)

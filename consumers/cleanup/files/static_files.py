@@ -24,8 +24,8 @@ from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.safe_delete import LEFT_ASIDE
 from consumers.cleanup.files.sweep import Folder, Sweep
 from pocketwatch.broker.topology import CLEANUP_STATIC_FILES
-from pocketwatch.errors import GiveUp
-from pocketwatch.worker.context import Transaction
+from pocketwatch.errors import Reject
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanStaticFiles
 
@@ -36,14 +36,14 @@ router = RabbitRouter()
 
 
 @consumer(router, CLEANUP_STATIC_FILES)
-async def clean_static_files(tick: CleanStaticFiles, work: Transaction) -> None:
+async def clean_static_files(tick: CleanStaticFiles, context: JobContext) -> None:
     """What a browser may still ask for stays: the current release, and versions younger than the retention."""
-    root = work.settings.files.static_root
+    root = context.settings.files.static_root
     if root is None:
-        raise GiveUp("POCKETWATCH_STATIC_ROOT is not set, so there is nothing that may be cleaned")
-    cutoff = (work.now - timedelta(days=tick.retention_days)).timestamp()
+        raise Reject("POCKETWATCH_STATIC_ROOT is not set, so there is nothing that may be cleaned")
+    cutoff = (context.now - timedelta(days=tick.retention_days)).timestamp()
     sweep = Sweep(root=root, older_than=cutoff, rule=partial(Superseded, older_than=cutoff), max_share=tick.max_share)
-    await job.run(sweep, work, tick=tick, dry_run=tick.dry_run)
+    await job.run(sweep, context, tick=tick, dry_run=tick.dry_run)
 
 
 class Superseded:

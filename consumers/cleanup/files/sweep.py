@@ -19,7 +19,7 @@ from typing import Protocol
 
 from consumers.cleanup.files import safe_delete
 from consumers.cleanup.files.safe_delete import Proof
-from pocketwatch.errors import GiveUp, PocketwatchError
+from pocketwatch.errors import PocketwatchError, Reject
 
 THREADS = 6
 PARCEL_FILES, PARCEL_FOLDERS = 64, 16  # that a deleting thread takes at a time; folders, because each is held open
@@ -119,7 +119,7 @@ class Sweep:
         """
         if survey.files_seen <= SHARE_APPLIES_ABOVE or survey.files_deleted <= self.max_share * survey.files_seen:
             return
-        raise GiveUp(
+        raise Reject(
             f"{survey.files_deleted} of {survey.files_seen} files below {self.root} would go, more than the share of "
             f"{self.max_share:g} that one run may destroy; nothing was deleted. If that is right: --set max_share=1"
         )

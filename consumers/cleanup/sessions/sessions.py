@@ -34,10 +34,10 @@ from consumers.cleanup.sessions.redis_store import (
     Store,
 )
 from pocketwatch.broker.topology import CLEANUP_SESSIONS
-from pocketwatch.errors import GiveUp
+from pocketwatch.errors import Reject
 from pocketwatch.storage.redis import connected
-from pocketwatch.worker.clock_skew import MAY_DIFFER, check_clocks
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.clock_skew import MAY_DIFFER, check_clock_skew
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanSessions
 
@@ -47,44 +47,46 @@ router = RabbitRouter()
 
 
 @consumer(router, CLEANUP_SESSIONS)
-async def clean_sessions(tick: CleanSessions, work: Transaction) -> None:
+async def clean_sessions(tick: CleanSessions, job: JobContext) -> None:
     """No one is logged out: a session goes long after it has expired, unless anybody writes it meanwhile."""
-    tally = Tally(work.settings.sessions.key_patterns)
-    work.record(**tally.statistics())
-    url = work.settings.servers.redis_url
+    tally = Tally(job.settings.sessions.key_patterns)
+    job.record(**tally.statistics())
+    url = job.settings.servers.redis_url
     if url is None:
-        return work.skip("REDIS_URL is not set, so there are no sessions to look at")
-    check_clocks(work)
+        return job.mark_skipped("REDIS_URL is not set, so there are no sessions to look at")
+    check_clock_skew(job)
     async with connected(url) as client, Store(client) as store:
-        check_clock_of(work, await store.time())
-        finished = await Cleaning(store, tick, work, tally).run()
-    work.record(**tally.statistics())
+        check_clock_of(job, await store.time())
+        finished = await Cleaning(store, tick, job, tally).run()
+    job.record(**tally.statistics())
     if not finished:
-        go_on(tick, work, changed=tally.changed and not tick.dry_run)
+        go_on(tick, job, changed=tally.changed and not tick.dry_run)
     return None
 
 
-def check_clock_of(work: Transaction, seconds: float) -> None:
+def check_clock_of(job: JobContext, seconds: float) -> None:
     """Refuse when Redis, whose clock ends what is given a time to live, takes another hour for now than the database.
 
     Raises:
         GiveUp: naming both.
     """
     there = datetime.fromtimestamp(seconds, UTC)
-    if abs(there - work.now) > MAY_DIFFER:
-        raise GiveUp(
-            f"the database says it is {work.now:%Y-%m-%d %H:%M} UTC, Redis says {there:%Y-%m-%d %H:%M} UTC; "
+    if abs(there - job.now) > MAY_DIFFER:
+        raise Reject(
+            f"the database says it is {job.now:%Y-%m-%d %H:%M} UTC, Redis says {there:%Y-%m-%d %H:%M} UTC; "
             "nothing was changed, set the clocks"
         )
 
 
-def go_on(tick: CleanSessions, work: Transaction, *, changed: bool) -> None:
+def go_on(tick: CleanSessions, job: JobContext, *, changed: bool) -> None:
     """Begin again in a message of its own: cursors do not last, and what is done is passed by quickly."""
-    if changed or work.is_interrupted():
-        work.hand_on(tick)
+    if changed or job.is_shutting_down():
+        job.continue_with(tick)
     else:  # another run would get no further
-        budget = work.settings.running.time_budget
-        work.partial(f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})")
+        budget = job.settings.running.time_budget
+        job.mark_partial(
+            f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})"
+        )
 
 
 class Tally:
@@ -121,10 +123,10 @@ class Tally:
 class Cleaning:
     """One run: the sessions of each pattern, and after them the pointers, some of which dangle only now."""
 
-    def __init__(self, store: Store, tick: CleanSessions, work: Transaction, tally: Tally) -> None:
-        self._store, self._tick, self._work, self._tally = store, tick, work, tally
+    def __init__(self, store: Store, tick: CleanSessions, job: JobContext, tally: Tally) -> None:
+        self._store, self._tick, self._work, self._tally = store, tick, job, tally
         self._patterns = Patterns(tuple(tally.by_pattern))
-        self._rule = Rule.of(work.now, timedelta(days=tick.retention_days))
+        self._rule = Rule.of(job.now, timedelta(days=tick.retention_days))
         self._pointers_seen = False
 
     async def run(self) -> bool:
@@ -137,7 +139,7 @@ class Cleaning:
 
     async def _walk(self, match: str, number: int, passes: int) -> bool:
         """Clean what a pattern matches; False when the time was up before its last page."""
-        pages = self._store.scan(match, stop=self._work.time_is_up)
+        pages = self._store.scan(match, stop=self._work.should_stop)
         finished = False
         async for page, _ in overlapped(pages, lambda page: self._clean(match, page), at_once=PAGES_AT_ONCE):
             finished = page.is_last

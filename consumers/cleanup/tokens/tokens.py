@@ -19,8 +19,8 @@ from pydantic_core import from_json
 from consumers.cleanup.pipeline import overlapped
 from consumers.cleanup.tokens import queries
 from pocketwatch.broker.topology import CLEANUP_TOKENS
-from pocketwatch.worker.clock_skew import check_clocks
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanTokens
 
@@ -32,26 +32,24 @@ router = RabbitRouter()
 
 
 @consumer(router, CLEANUP_TOKENS)
-async def clean_tokens(tick: CleanTokens, work: Transaction) -> None:
+async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
     """Nothing that still protects goes: only tokens that expired more than `retention_days` days ago."""
-    check_clocks(work)
+    check_clock_skew(job)
     done = Counter(dict.fromkeys(STATISTICS, 0))
-    async with work.batch() as connection:
+    async with job.transaction() as connection:
         last = await queries.last_token_id(connection)
     position, limited = tick.after_id, False
-    pages = read_pages(work, tick, until=last)
-    async for page, deleted in overlapped(
-        pages, lambda page: delete(work, page.expired, tick), at_once=DELETES_AT_ONCE
-    ):
+    pages = read_pages(job, tick, until=last)
+    async for page, deleted in overlapped(pages, lambda page: delete(job, page.expired, tick), at_once=DELETES_AT_ONCE):
         done.update(page.statistics)
         done.update(deleted)
         position, limited = page.last_id, page.limited
-        await work.progress(position / last, **done)
-    work.record(**done)
+        await job.progress(position / last, **done)
+    job.record(**done)
     if limited or (position < last and left(tick, done) == 0):
-        work.partial(f"stopped at its limit of {tick.max_deleted} tokens (max_deleted); the next run goes on")
+        job.mark_partial(f"stopped at its limit of {tick.max_deleted} tokens (max_deleted); the next run goes on")
     elif position < last:
-        work.hand_on(tick.model_copy(update={"after_id": position, "max_deleted": left(tick, done)}))
+        job.continue_with(tick.model_copy(update={"after_id": position, "max_deleted": left(tick, done)}))
 
 
 STATISTICS = ("scanned", "outstanding_deleted", "blacklisted_deleted", "kept_within_margin", "unreadable")
@@ -67,18 +65,18 @@ class Page:
     statistics: dict[str, int]
 
 
-async def read_pages(work: Transaction, tick: CleanTokens, *, until: int) -> AsyncIterator[Page]:
+async def read_pages(job: JobContext, tick: CleanTokens, *, until: int) -> AsyncIterator[Page]:
     """Read the table by id and sort the tokens of each page; stops early when the time is up or enough are found."""
     position, room = tick.after_id, tick.max_deleted
-    while position < until and not (position > tick.after_id and work.time_is_up()):
-        async with work.batch() as connection:
+    while position < until and not (position > tick.after_id and job.should_stop()):
+        async with job.transaction() as connection:
             tokens = await queries.tokens_after(connection, position, until=until, limit=PAGE)
             expiries = await read_tokens(tokens)
             unreadable = [token_id for token_id, expiry in expiries.items() if expiry is None]
             columns = await queries.expiry_columns(connection, unreadable) if unreadable else {}
         if not tokens:
             return
-        page = sort(expiries, columns, now=work.now, margin=timedelta(days=tick.retention_days), room=room)
+        page = sort(expiries, columns, now=job.now, margin=timedelta(days=tick.retention_days), room=room)
         yield page
         if page.limited:
             return
@@ -115,12 +113,12 @@ async def read_tokens(tokens: Sequence[sa.Row[int, str]]) -> dict[int, float | N
     return expiries
 
 
-async def delete(work: Transaction, ids: list[int], tick: CleanTokens) -> dict[str, int]:
+async def delete(job: JobContext, ids: list[int], tick: CleanTokens) -> dict[str, int]:
     """Delete these tokens in one short transaction; a dry run counts the same and changes nothing."""
     if not ids:
         return {}
     remove = queries.count_tokens if tick.dry_run else queries.delete_tokens
-    async with work.batch() as connection:
+    async with job.transaction() as connection:
         gone = await remove(connection, ids)
     return {"outstanding_deleted": gone.outstanding, "blacklisted_deleted": gone.blacklisted}
 

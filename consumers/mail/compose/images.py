@@ -3,10 +3,10 @@
 from base64 import b64decode, b64encode
 
 from consumers.mail.compose.mime import Attachment
-from schemas.emails import DailyReport, Letter
+from schemas.emails import DailyReport, Email
 
 
-def of(letter: Letter) -> list[Attachment]:
+def of(letter: Email) -> list[Attachment]:
     """What goes with the letter: the charts of a report, with any other letter nothing."""
     if not isinstance(letter, DailyReport):
         return []
@@ -21,7 +21,7 @@ def of(letter: Letter) -> list[Attachment]:
     ]
 
 
-def inlined(html: str, letter: Letter) -> str:
+def inlined(html: str, letter: Email) -> str:
     """The HTML with its images in it: for a browser, which sees no other part of the letter."""
     for picture in of(letter):
         data = f"data:{picture.media_type};base64,{b64encode(picture.data).decode()}"

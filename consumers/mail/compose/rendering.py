@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from consumers.mail.compose.css import Templates
-from consumers.mail.compose.translations import (
-    LOCALES,
-    Locale,
-    callables,
-    known,
-)
-from schemas.emails import LETTERS, Letter
+from consumers.mail.compose.translations import callables
+from schemas.emails import LETTERS, Email
+from schemas.locale import LOCALES, Locale
 from templates.filters import filters
+from templates.translations import match_locale
 
 BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -44,7 +41,7 @@ class _Parts:
     html: Template
 
 
-class Letters:
+class Emails:
     """Every letter in every language, its templates compiled; made once, for `timezone` is where its readers live."""
 
     def __init__(self, site: Site, timezone: str) -> None:
@@ -55,13 +52,13 @@ class Letters:
             for name in LETTERS
         }
 
-    def render(self, letter: Letter, locale: str, *, unsubscribe_url: str | None = None) -> Rendered:
+    def render(self, letter: Email, locale: str, *, unsubscribe_url: str | None = None) -> Rendered:
         """The letter in this language, or in Ukrainian where we do not have it.
 
         Raises:
             jinja2.UndefinedError: when a template names what its letter does not have; tests render them all.
         """
-        language = known(locale)
+        language = match_locale(locale)
         parts = self._parts[letter.name, language]
         subject = " ".join(parts.subject.render(letter=letter).split())
         facts = {"letter": letter, "subject": subject, "unsubscribe_url": unsubscribe_url}

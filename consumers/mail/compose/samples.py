@@ -12,7 +12,7 @@ from schemas.emails import (
     AdStatusChanged,
     DailyReport,
     DigestItem,
-    Letter,
+    Email,
     ManagerAdEvent,
     ManagerAdFlagged,
     ManagerDigest,
@@ -51,7 +51,7 @@ def _item(kind: Noticed, number: int, title: str) -> DigestItem:
     return DigestItem(kind=kind, ad_id=AD + number, title=title, at=AT - timedelta(minutes=7 * number), url=url)
 
 
-SAMPLES: tuple[Letter, ...] = (
+SAMPLES: tuple[Email, ...] = (
     AdApproved(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE),
     AdRejected(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE], attempts_left=1),
     AdNeedsEdit(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE, PRICE], attempts_left=2),

@@ -1,29 +1,15 @@
-"""The languages of letters: the catalogues in `templates/locale`, compiled in memory; English is in the templates."""
+"""The functions through which templates of emails translate; the texts are in `templates/locale`."""
 
 import functools
-import gettext
-import io
 from collections.abc import Callable
-from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any
 
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from jinja2 import pass_eval_context
 from jinja2.nodes import EvalContext
 from markupsafe import Markup
 
-Locale = Literal["uk", "en", "ru"]
-
-LOCALES: tuple[Locale, ...] = get_args(Locale)
-SOURCE: Locale = "en"
-DEFAULT: Locale = "uk"
-
-
-def known(locale: str) -> Locale:
-    """The language that is meant by `ru`, `ru-UA` or `ru_RU`; Ukrainian, the site's own, where we do not have it."""
-    language = locale.replace("_", "-").partition("-")[0].lower()
-    return next((one for one in LOCALES if one == language), DEFAULT)
+from schemas.locale import Locale
+from templates.translations import translations
 
 
 def callables(locale: Locale) -> dict[str, Callable[..., str]]:
@@ -32,7 +18,7 @@ def callables(locale: Locale) -> dict[str, Callable[..., str]]:
     In HTML the words are markup and the facts are escaped. Jinja's own ask the catalogue anew for each letter, through
     three calls of its context, and took two fifths of a letter's time.
     """
-    catalogue = _translations(locale)
+    catalogue = translations(locale)
 
     @functools.cache  # as many as there are words in templates
     def words(text: str, is_html: bool) -> str:  # noqa: FBT001  a cache tells them apart by position
@@ -53,14 +39,3 @@ def callables(locale: Locale) -> dict[str, Callable[..., str]]:
         return (Markup(translated) if context.autoescape else translated) % {"num": count, **facts}  # noqa: S704
 
     return {"_": translate, "gettext": translate, "ngettext": translate_counted}
-
-
-def _translations(locale: Locale) -> gettext.NullTranslations:
-    if locale == SOURCE:
-        return gettext.NullTranslations()
-    po = files("templates") / "locale" / locale / "LC_MESSAGES" / "letters.po"
-    mo = io.BytesIO()
-    with po.open("rb") as source:
-        write_mo(mo, read_po(source, locale=locale))
-    mo.seek(0)
-    return gettext.GNUTranslations(mo)

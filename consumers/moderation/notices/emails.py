@@ -8,14 +8,14 @@ from consumers.moderation.notices.messages import Words, managers_lines, owners_
 from consumers.moderation.notices.notice import MOST_LINES, About
 from pocketwatch.settings import Site
 from schemas import emails
-from schemas.emails import Letter
-from schemas.mail import Locale
+from schemas.emails import Email
+from schemas.locale import Locale
 
 MOST_PARAGRAPHS = 50
 IN_A_PATH = "/?=&#%~:+,;@!$'()*"
 
 
-def to_owner(about: About, news: News, words: Words, locale: Locale, site: Site) -> Letter:
+def to_owner(about: About, news: News, words: Words, locale: Locale, site: Site) -> Email:
     """The letter to the owner of the ad."""
     if about.ad_id is None or news == "user_banned" or news == "content_violation":  # noqa: PLR1714  mypy narrows it
         return _plain(about, words)
@@ -34,7 +34,7 @@ def to_owner(about: About, news: News, words: Words, locale: Locale, site: Site)
     return emails.AdStatusChanged(**facts, status=news)
 
 
-def to_manager(about: About, words: Words, locale: Locale, site: Site) -> Letter:
+def to_manager(about: About, words: Words, locale: Locale, site: Site) -> Email:
     """The letter to a manager."""
     if about.ad_id is None:
         return _plain(about, words)
@@ -64,7 +64,7 @@ def _facts(about: About, ad_id: int, site: str, path: str) -> dict[str, Any]:
     }
 
 
-def _plain(about: About, words: Words) -> Letter:
+def _plain(about: About, words: Words) -> Email:
     """A notice may say no more than its title."""
     paragraphs = [line for line in words.lines[:MOST_PARAGRAPHS] if line.strip()] or [words.title]
     return emails.Plain(subject=words.title, paragraphs=paragraphs, occurred_at=about.moment)

@@ -12,7 +12,6 @@ from consumers.moderation.notices import (
     messages,
     queries,
     records,
-    translations,
 )
 from consumers.moderation.notices.actions import TO_BE_SEEN
 from consumers.moderation.notices.notice import About, ads_of, moment_of
@@ -20,10 +19,10 @@ from consumers.moderation.notices.queries import Manager
 from consumers.moderation.notices.records import Post
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
 from pocketwatch.settings import Settings, Site
-from pocketwatch.worker.context import Work
+from pocketwatch.worker.context import EventContext
 from pocketwatch.worker.middleware import consumer
-from schemas.emails import Letter
-from schemas.mail import Locale
+from schemas.emails import Email
+from schemas.locale import DEFAULT_LOCALE, Locale
 from schemas.moderation import Channel, ManagerNotice
 
 # Notices in one transaction. Each writes up to four rows a manager: a hundred of them to two hundred managers took
@@ -36,39 +35,41 @@ def router(settings: Settings) -> RabbitRouter:
     made = RabbitRouter()
 
     @consumer(made, MODERATION_MANAGER_NOTICES, group=GROUP)
-    async def tell_managers(notice: ManagerNotice, work: Work) -> None:
+    async def tell_managers(notice: ManagerNotice, event: EventContext) -> None:
         """Tell each who wants to hear of it, on the site and by letter."""
-        await tell(notice, work, settings.site)
+        await tell(notice, event, settings.site)
 
     return made
 
 
-async def tell(notice: ManagerNotice, work: Work, site: Site) -> None:
+async def tell(notice: ManagerNotice, event: EventContext, site: Site) -> None:
     """One row a manager, and one letter an address, even where two managers have the same."""
     data = notice.data
-    named = addressed(notice, await queries.managers(work))
+    named = addressed(notice, await queries.managers(event))
     wanting = [manager for manager in named if manager.wants(data.action) and channels(notice, manager)]
     if not wanting:
-        return tell_nobody(notice, named, work)
-    ads = await ads_of(data, work)
-    about = About(data, ads, data.user_id or ads.owner_id, moment_of(data, work.now))
+        return tell_nobody(notice, named, event)
+    ads = await ads_of(data, event)
+    about = About(data, ads, data.user_id or ads.owner_id, moment_of(data, event.now))
     if malformed := [manager.settings_id for manager in wanting if manager.is_malformed]:
-        work.record(settings_without_list_of_actions=malformed)
-    return await tell_each(wanting, notice, about, work, site)
+        event.record(settings_without_list_of_actions=malformed)
+    return await tell_each(wanting, notice, about, event, site)
 
 
-async def tell_each(managers: Sequence[Manager], notice: ManagerNotice, about: About, work: Work, site: Site) -> None:
+async def tell_each(
+    managers: Sequence[Manager], notice: ManagerNotice, about: About, event: EventContext, site: Site
+) -> None:
     """Tell each of them through the channels that he wants."""
     noted = {manager.id: manager for manager in managers if "info_table" in channels(notice, manager)}
-    numbers = dict(zip(noted, await queries.notification_ids(work, len(noted)), strict=False))
+    numbers = dict(zip(noted, await queries.notification_ids(event, len(noted)), strict=False))
     posts = posts_to(managers, notice, about, numbers)
     for manager in noted.values():
-        records.note(posts[manager.settings_id], work)
+        records.note(posts[manager.settings_id], event)
     mailed = one_an_address(manager for manager in managers if "email" in channels(notice, manager))
-    sent = ask_for_letters({manager.address: posts[manager.settings_id] for manager in mailed}, work, site)
-    work.record(managers=len({manager.id for manager in managers}), notifications=len(noted), letters=sent)
+    sent = ask_for_letters({manager.address: posts[manager.settings_id] for manager in mailed}, event, site)
+    event.record(managers=len({manager.id for manager in managers}), notifications=len(noted), letters=sent)
     if not noted and not sent:
-        work.partial("no manager could be told: none has an address that letters could go to")
+        event.mark_partial("no manager could be told: none has an address that letters could go to")
 
 
 def posts_to(
@@ -94,17 +95,17 @@ def posts_to(
     }
 
 
-def ask_for_letters(posts: Mapping[str, Post], work: Work, site: Site) -> int:
+def ask_for_letters(posts: Mapping[str, Post], event: EventContext, site: Site) -> int:
     """Ask for a letter to each of these addresses; returns how many can be sent. They are alike in each language."""
-    written: dict[Locale, Letter] = {}
+    written: dict[Locale, Email] = {}
     sent = 0
     for address, post in posts.items():
         if (to := records.usable(address)) is None:
-            records.regret(post, work, address=address)
+            records.regret(post, event, address=address)
             continue
         if post.locale not in written:
             written[post.locale] = emails.to_manager(post.about, post.words, post.locale, site)
-        records.ask_for(written[post.locale], post, work, to=to)
+        records.ask_for(written[post.locale], post, event, to=to)
         sent += 1
     return sent
 
@@ -128,17 +129,17 @@ def channels(notice: ManagerNotice, manager: Manager) -> set[Channel]:
     return wanted if notice.channels is None else wanted.intersection(notice.channels)
 
 
-def tell_nobody(notice: ManagerNotice, named: Sequence[Manager], work: Work) -> None:
+def tell_nobody(notice: ManagerNotice, named: Sequence[Manager], event: EventContext) -> None:
     """Say why. An ad that somebody must look at must not be forgotten in silence."""
     action = notice.data.action
     one = f"manager {notice.manager_id}" if notice.manager_id else f"the manager of settings {notice.settings_id}"
     if notice.manager_id is None and notice.settings_id is None:
-        told = work.partial if action in TO_BE_SEEN else work.skip
+        told = event.mark_partial if action in TO_BE_SEEN else event.mark_skipped
         told(f"no manager has asked for this action: {action}")
     elif not named:
-        work.skip(f"{one} is no active member of the staff with active settings")
+        event.mark_skipped(f"{one} is no active member of the staff with active settings")
     else:
-        work.skip(f"{one} does not want to hear of {action} through these channels")
+        event.mark_skipped(f"{one} does not want to hear of {action} through these channels")
 
 
 def one_an_address(managers: Iterable[Manager]) -> Iterator[Manager]:
@@ -153,4 +154,4 @@ def one_an_address(managers: Iterable[Manager]) -> Iterator[Manager]:
 
 def locale_of(manager: Manager) -> Locale:
     """A notice's own language is its owner's, so a manager's preferences alone count."""
-    return manager.locale or translations.DEFAULT
+    return manager.locale or DEFAULT_LOCALE

@@ -11,7 +11,7 @@ from consumers.moderation.notices.notice import (
     one_line,
     shortened,
 )
-from schemas.mail import Locale
+from schemas.locale import Locale
 
 LONGEST_TITLE = 200
 NOBODY_KNOWS = "?"

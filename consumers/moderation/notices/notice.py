@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from consumers.moderation.notices import queries, translations
-from pocketwatch.worker.context import Found, Work
-from schemas.mail import Locale
+from pocketwatch.worker.context import EventContext, Found
+from schemas.locale import Locale
 from schemas.moderation import LARGEST_ID, NoticeData
 
 MOST_ADS = 50  # of a change of many at once that are listed; the rest is counted
@@ -113,11 +113,11 @@ class About:
             yield from packed(translations.ADS[locale].format(count=len(ids)), [*labels, *more])
 
 
-async def ads_of(data: NoticeData, work: Work) -> Ads:
+async def ads_of(data: NoticeData, event: EventContext) -> Ads:
     """The ads that a notice names, those of a change of many at once, too."""
     details = data.details or {}
     ids = list(dict.fromkeys(_ids([data.ad_id, *_list(details.get("affected_ads"))])))
-    found = await asyncio.gather(*(work.get(queries.AD, ad_id) for ad_id in ids[:MOST_ADS]))
+    found = await asyncio.gather(*(event.load(queries.AD, ad_id) for ad_id in ids[:MOST_ADS]))
     return Ads(ids, [ad for ad in found if ad is not None])
 
 

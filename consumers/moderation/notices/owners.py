@@ -12,16 +12,15 @@ from consumers.moderation.notices import (
     messages,
     queries,
     records,
-    translations,
 )
 from consumers.moderation.notices.actions import news_of
 from consumers.moderation.notices.notice import About, ads_of, moment_of
 from consumers.moderation.notices.records import Post
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
 from pocketwatch.settings import Settings, Site
-from pocketwatch.worker.context import Found, Work
+from pocketwatch.worker.context import EventContext, Found
 from pocketwatch.worker.middleware import consumer
-from schemas.mail import Locale
+from schemas.locale import DEFAULT_LOCALE, LOCALES, Locale
 from schemas.moderation import UserNotice
 
 PRIORITY = 5
@@ -32,44 +31,44 @@ def router(settings: Settings) -> RabbitRouter:
     made = RabbitRouter()
 
     @consumer(made, MODERATION_USER_NOTICES)
-    async def tell_owner(notice: UserNotice, work: Work) -> None:
+    async def tell_owner(notice: UserNotice, event: EventContext) -> None:
         """Tell the one whom the notice names, or the owner of its ad."""
-        await tell(notice, work, settings.site)
+        await tell(notice, event, settings.site)
 
     return made
 
 
-async def tell(notice: UserNotice, work: Work, site: Site) -> None:
+async def tell(notice: UserNotice, event: EventContext, site: Site) -> None:
     """Who cannot be told is no error: the log says so."""
     data = notice.data
     if (news := news_of(data)) is None:
-        return work.skip(f"nothing to tell the owner: {data.action}")
-    ads = await ads_of(data, work)
+        return event.mark_skipped(f"nothing to tell the owner: {data.action}")
+    ads = await ads_of(data, event)
     if (owner_id := data.user_id or ads.owner_id) is None:
-        return work.skip("nobody to tell: the notice names no owner, and there is no such ad")
-    owner = await work.get(queries.OWNER, owner_id)
+        return event.mark_skipped("nobody to tell: the notice names no owner, and there is no such ad")
+    owner = await event.load(queries.OWNER, owner_id)
     if owner is None or not owner.is_active:
-        return work.skip(f"user {owner_id} is not active" if owner else f"there is no user {owner_id}")
-    about = About(data, ads.of(owner_id), owner_id, moment_of(data, work.now))
+        return event.mark_skipped(f"user {owner_id} is not active" if owner else f"there is no user {owner_id}")
+    about = About(data, ads.of(owner_id), owner_id, moment_of(data, event.now))
     locale = locale_of(data.details, owner)
-    ids = await queries.notification_ids(work, 1 if owner.reads_info_table else 0)
+    ids = await queries.notification_ids(event, 1 if owner.reads_info_table else 0)
     words = messages.to_owner(about, news, locale)
     post = Post(about, "owner", PRIORITY, owner.id, owner.email, locale, words, next(iter(ids), None))
-    work.record(notifications=len(ids), locale=locale)
+    event.record(notifications=len(ids), locale=locale)
     if ids:
-        records.note(post, work)
+        records.note(post, event)
     if (address := records.usable(owner.email)) is None:
-        records.regret(post, work, address=owner.email)
-        return work.partial(f"user {owner.id} has no address that letters could go to")
+        records.regret(post, event, address=owner.email)
+        return event.mark_partial(f"user {owner.id} has no address that letters could go to")
     letter = emails.to_owner(about, news, words, locale, site)
-    records.ask_for(letter, post, work, to=address)
-    return work.record(letters=1, letter=letter.name)
+    records.ask_for(letter, post, event, to=address)
+    return event.record(letters=1, letter=letter.name)
 
 
 def locale_of(details: dict[str, Any] | None, reader: Found) -> Locale:
     """The language that the notice asks for, else that of his preferences, else Ukrainian."""
     asked = str((details or {}).get("locale")).lower()
-    for locale in translations.LOCALES:
+    for locale in LOCALES:
         if asked == locale or asked.startswith((f"{locale}-", f"{locale}_")):
             return locale
-    return reader.locale or translations.DEFAULT
+    return reader.locale or DEFAULT_LOCALE

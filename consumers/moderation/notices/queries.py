@@ -7,20 +7,20 @@ from functools import lru_cache
 from typing import Any
 
 from consumers.moderation.notices.actions import canonical
-from pocketwatch.worker.context import Lookup, Work
-from schemas.mail import Locale
+from pocketwatch.worker.context import BatchQuery, EventContext
+from schemas.locale import Locale
 
-AD = Lookup(
+AD = BatchQuery(
     "SELECT ad.id, ad.title, account.user_id AS owner_id FROM car_ads AS ad "
     "JOIN add_accounts AS account ON account.id = ad.account_id WHERE ad.id = ANY(:keys)"
 )
-OWNER = Lookup(
+OWNER = BatchQuery(
     "SELECT owner.id, owner.email, owner.is_active, preferences.locale, "
     """coalesce(preferences.channels @> '"info_table"', true) AS reads_info_table FROM auth_user AS owner """
     "LEFT JOIN notification_preferences AS preferences ON preferences.user_id = owner.id WHERE owner.id = ANY(:keys)"
 )
 # One row for all of them, under a constant key, so that a group asks once; as text, which `_managers` reads once.
-MANAGERS = Lookup("""
+MANAGERS = BatchQuery("""
 SELECT key, (
   SELECT CAST(coalesce(jsonb_agg(jsonb_build_object(
       'id', manager.id, 'settings_id', settings.id, 'own_address', manager.email, 'override', settings.email_address,
@@ -36,7 +36,7 @@ SELECT key, (
 """)
 EVERYBODY = "all"
 # As many ids as the key says before its colon.
-NOTIFICATION_IDS = Lookup("""
+NOTIFICATION_IDS = BatchQuery("""
 SELECT key, ARRAY(
   SELECT nextval(pg_get_serial_sequence('moderation_notifications', 'id'))
   FROM generate_series(1, CAST(split_part(key, ':', 1) AS int))
@@ -75,15 +75,15 @@ class Manager:
         return not self.actions or canonical(action) in self.actions
 
 
-async def managers(work: Work) -> tuple[Manager, ...]:
+async def managers(event: EventContext) -> tuple[Manager, ...]:
     """All active managers whose settings are active, by id."""
-    found = await work.get(MANAGERS, EVERYBODY)
+    found = await event.load(MANAGERS, EVERYBODY)
     return () if found is None else _managers(found.managers)
 
 
-async def notification_ids(work: Work, count: int) -> list[int]:
+async def notification_ids(event: EventContext, count: int) -> list[int]:
     """So many ids of rows that will be added to the info table."""
-    found = await work.get(NOTIFICATION_IDS, f"{count}:{work.message_id}") if count else None
+    found = await event.load(NOTIFICATION_IDS, f"{count}:{event.message_id}") if count else None
     return [] if found is None else list(found.ids)
 
 

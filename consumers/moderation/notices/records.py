@@ -9,9 +9,10 @@ from consumers.moderation.notices.actions import stored
 from consumers.moderation.notices.messages import Words
 from consumers.moderation.notices.notice import About
 from pocketwatch.storage.tables.suite import notification_logs, notifications
-from pocketwatch.worker.context import Work
-from schemas.emails import Letter
-from schemas.mail import LONGEST_ADDRESS, Address, Locale, MailRequested
+from pocketwatch.worker.context import EventContext
+from schemas.emails import Email
+from schemas.locale import Locale
+from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
 from schemas.moderation import Channel
 
 LARGEST_COLUMN = 2**31 - 1  # of the platform's `ad_id` and `user_id`; what is larger stands in `data`
@@ -54,10 +55,10 @@ class Entry:
     error: str = ""
 
 
-def note(post: Post, work: Work) -> None:
+def note(post: Post, event: EventContext) -> None:
     """Put it into the info table."""
     data, which = post.about.data, {"ad_id": post.about.ad_id, "user_id": post.about.user_id}
-    work.add(
+    event.insert(
         notifications,
         id=post.notification_id,
         action=stored(data.action),
@@ -67,34 +68,34 @@ def note(post: Post, work: Work) -> None:
         user_id=_column(post.about.user_id),
         data=data.model_dump(mode="json") | which,
         status="pending",
-        created_at=work.now,
+        created_at=event.now,
         priority=post.priority,
         manager_id=post.reader_id,
         audience=post.audience,
     )
-    _log(Entry("info_table", str(post.reader_id), post.reader, "sent"), post, work)
+    _log(Entry("info_table", str(post.reader_id), post.reader, "sent"), post, event)
 
 
-def ask_for(letter: Letter, post: Post, work: Work, *, to: str) -> None:
+def ask_for(letter: Email, post: Post, event: EventContext, *, to: str) -> None:
     """Ask for a letter to this address, which can be used."""
     entry = Entry("email", to, to, "pending", letter=letter.name)
     wish = MailRequested(
         to=to,
         letter=letter,
         locale=post.locale,
-        key=_key(entry, work),
+        key=_key(entry, event),
         user_id=post.reader_id,
         notification_id=post.notification_id,
         expires_at=letter.keeps_until,
     )
-    _log(entry, post, work)
-    work.send(wish.exchange, wish.routing_key, wish)
+    _log(entry, post, event)
+    event.publish(wish.exchange, wish.routing_key, wish)
 
 
-def regret(post: Post, work: Work, *, address: str) -> None:
+def regret(post: Post, event: EventContext, *, address: str) -> None:
     """Say in the log that there can be no letter."""
     error = f'"{address}" is no e-mail address' if address.strip() else "no address"
-    _log(Entry("email", address, address[:LONGEST_ADDRESS], "failed", error=error), post, work)
+    _log(Entry("email", address, address[:LONGEST_ADDRESS], "failed", error=error), post, event)
 
 
 def usable(address: str) -> str | None:
@@ -105,24 +106,24 @@ def usable(address: str) -> str | None:
         return None
 
 
-def _log(entry: Entry, post: Post, work: Work) -> None:
-    work.add(
+def _log(entry: Entry, post: Post, event: EventContext) -> None:
+    event.insert(
         notification_logs,
         method=entry.method,
         recipient=entry.recipient,
         status=entry.status,
         error_message=entry.error,
-        sent_at=work.now,
+        sent_at=event.now,
         external_id="",
         notification_id=post.notification_id,
-        key=_key(entry, work),
+        key=_key(entry, event),
         letter=entry.letter,
         locale=post.locale,
     )
 
 
-def _key(entry: Entry, work: Work) -> str:
-    return f"{work.message_id}:{entry.who}:{entry.method}"
+def _key(entry: Entry, event: EventContext) -> str:
+    return f"{event.message_id}:{entry.who}:{entry.method}"
 
 
 def _column(number: int | None) -> int | None:

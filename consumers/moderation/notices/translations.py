@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.mail import Locale
+from schemas.locale import Locale
 
 Words = Mapping[str, str]
 Texts = Mapping[Locale, Words]
 Phrase = Mapping[Locale, str]
 
-LOCALES: tuple[Locale, ...] = ("uk", "en", "ru")
-DEFAULT: Locale = "uk"
 
 # To owners, by what is news (`actions.news_of`).
 OWNER_TITLES: Texts = MappingProxyType(

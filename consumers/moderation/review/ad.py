@@ -5,7 +5,8 @@ import json
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 
-from consumers.moderation.rules.model import AdText, Locale
+from consumers.moderation.rules.model import AdText
+from schemas.locale import Locale
 
 LONGEST_JUDGED = 100_000  # characters of a description; what is longer is for a person to read
 DIGITS = 9  # of a number in `dynamic_fields`; what has more is no year and no mileage

@@ -18,8 +18,8 @@ from consumers.moderation.review.decisions import (
     WINDOW,
     Decision,
 )
-from consumers.moderation.rules.model import Locale
 from pocketwatch.storage.tables.suite import moderation_decisions
+from schemas.locale import Locale
 
 # A price may be NaN, which would equal nothing, not even itself. `dynamic_fields` holds what the platform's forms let
 # through: text or a number, in a value that should be an object.

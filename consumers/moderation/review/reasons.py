@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from consumers.moderation.rules.model import Locale
+from schemas.locale import Locale
 
 PERSON_LOOKS: Mapping[Locale, str] = MappingProxyType(
     {

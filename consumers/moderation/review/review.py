@@ -25,12 +25,12 @@ from consumers.moderation.review.decisions import (
 )
 from consumers.moderation.review.judge import judge, rules_of
 from pocketwatch.broker.topology import MODERATION_REVIEW
-from pocketwatch.errors import TryLater
+from pocketwatch.errors import RetryLater
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
 from pocketwatch.storage.tables.suite import moderation_decisions
-from pocketwatch.worker.context import Transaction
+from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.middleware import consumer
 from schemas.moderation import AdSubmitted
 
@@ -51,26 +51,26 @@ def router(settings: Settings) -> RabbitRouter:
     return made
 
 
-async def review_ad(wish: AdSubmitted, work: Transaction) -> None:
+async def review_ad(wish: AdSubmitted, job: JobContext) -> None:
     """Only what was judged is decided upon: an ad that was edited meanwhile is judged again."""
     for _ in range(LOOKS):
-        async with work.batch() as connection:
+        async with job.transaction() as connection:
             ad = await queries.ad(connection, wish.ad_id)
             if ad is None:
-                return work.skip(NO_AD)
+                return job.mark_skipped(NO_AD)
             owner = await queries.owner(connection, ad.owner_id, locale=wish.locale)
             past = await queries.past(connection, ad)
-        if (reason := why_not(ad, past, rules=rules_version(work))) is not None:
-            return work.skip(reason)
-        judgement = None if is_refused(owner, past) else await judge(ad, owner, past, work.settings.moderation)
-        if await settle(ad, owner, judgement, work):
+        if (reason := why_not(ad, past, rules=rules_version(job))) is not None:
+            return job.mark_skipped(reason)
+        judgement = None if is_refused(owner, past) else await judge(ad, owner, past, job.settings.moderation)
+        if await settle(ad, owner, judgement, job):
             return None
-    raise TryLater(f"ad {wish.ad_id} is edited faster than it can be judged", after=EDITED_FOR)
+    raise RetryLater(f"ad {wish.ad_id} is edited faster than it can be judged", after=EDITED_FOR)
 
 
-def rules_version(work: Transaction) -> str:
+def rules_version(job: JobContext) -> str:
     """The version of the rules in force."""
-    return rules_of(work.settings.moderation.rules).version
+    return rules_of(job.settings.moderation.rules).version
 
 
 def is_refused(owner: Owner, past: Past) -> bool:
@@ -78,22 +78,22 @@ def is_refused(owner: Owner, past: Past) -> bool:
     return owner.may_bypass is None and is_over_limit(past)
 
 
-async def settle(judged: Ad, owner: Owner, judgement: Judgement | None, work: Transaction) -> bool:
+async def settle(judged: Ad, owner: Owner, judgement: Judgement | None, job: JobContext) -> bool:
     """Decide, unless the ad is not any more what was judged: then False. Attempts are counted while it is held."""
-    connection = await work.session.connection()
+    connection = await job.session.connection()
     with _briefly():
-        await locks.wait_for_locks_only_briefly(connection)
+        await locks.set_lock_timeout(connection)
         now = await queries.hold(connection, judged.id)
     past = await queries.past(connection, judged)
     if now != judged or (judgement is None) != is_refused(owner, past):
-        await work.session.rollback()
+        await job.session.rollback()
         return False
-    if (reason := why_not(judged, past, rules=rules_version(work))) is not None:
-        work.skip(reason)  # a twin was faster
+    if (reason := why_not(judged, past, rules=rules_version(job))) is not None:
+        job.mark_skipped(reason)  # a twin was faster
         return True
     decision = refuse(owner, past) if judgement is None else decide(judgement, past)
     await queries.settle(connection, judged, decision)
-    tell(judged, owner, decision, work)
+    tell(judged, owner, decision, job)
     return True
 
 
@@ -104,13 +104,13 @@ def _briefly() -> Iterator[None]:
     except DBAPIError as error:
         if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
             raise
-        raise TryLater("the ad is locked by somebody else", after=LOCKED_FOR) from error
+        raise RetryLater("the ad is locked by somebody else", after=LOCKED_FOR) from error
 
 
-def tell(ad: Ad, owner: Owner, decision: Decision, work: Transaction) -> None:
+def tell(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
     """The decision with its reasons, for the record; and whoever is to hear of it."""
     judgement = decision.judgement
-    work.add(
+    job.insert(
         moderation_decisions,
         ad_id=ad.id,
         action=decision.action,
@@ -118,12 +118,12 @@ def tell(ad: Ad, owner: Owner, decision: Decision, work: Transaction) -> None:
         to_status=decision.to_status,
         reason=judgement.reason,
         actor=judgement.actor,
-        message_id=work.message_id,
+        message_id=job.message_id,
         details={**judgement.details, "attempts": decision.attempts, "locale": owner.locale},
         content_hash=ad.words.hash,
         rules_version=judgement.rules,
         scores=None if judgement.scores is None else dict(judgement.scores),
     )
-    for message in messages(ad, owner, decision, now=work.now):
-        work.send(message.exchange, message.routing_key, message)
-    work.record(ad_id=ad.id, decision=decision.action, status=decision.to_status, attempts=decision.attempts)
+    for message in messages(ad, owner, decision, now=job.now):
+        job.publish(message.exchange, message.routing_key, message)
+    job.record(ad_id=ad.id, decision=decision.action, status=decision.to_status, attempts=decision.attempts)

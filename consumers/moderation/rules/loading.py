@@ -17,7 +17,7 @@ from consumers.moderation.rules.values import Mileage, Price, Year
 from consumers.moderation.rules.wording import Empty, Shouting
 from consumers.moderation.rules.wordlists import Phrases, Words
 from pocketwatch.errors import SettingsError
-from schemas.validation_errors import explain
+from schemas.validation_errors import describe
 
 DEFAULT = Path(__file__).parent / "rules.toml"
 KINDS: dict[str, type[Rule]] = {
@@ -83,7 +83,7 @@ def _rule(line: dict[str, Any]) -> Rule:
     try:
         return KINDS[kind].model_validate(line)
     except ValidationError as error:
-        raise ValueError(explain(error, KINDS[kind])) from error
+        raise ValueError(describe(error, KINDS[kind])) from error
 
 
 def _repeated(names: list[str]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-Locale = Literal["uk", "en", "ru"]
+from schemas.locale import Locale
+
 Verdict = Literal["approve", "needs_edit", "reject", "review"]
 Severity = Literal["flag", "edit", "reject"]
 

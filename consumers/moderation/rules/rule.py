@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from consumers.moderation.rules.model import Locale, Severity
+from consumers.moderation.rules.model import Severity
 from consumers.moderation.rules.text import Reading
+from schemas.locale import Locale
 
 
 class Texts(BaseModel):
