@@ -32,8 +32,8 @@ COMMANDS: Mapping[str, str] = {
 MEANINGS = {
     "42P01": "{reason}; the suite's tables are made by: pocketwatch migrate",
     "55P03": "a table or row is locked by somebody else; nothing was changed, try again ({reason})",
-    "42501": "the database's user lacks a right (docs/operations.md): {reason}",
-    "ChannelAccessRefused": "the broker's user lacks a right (docs/operations.md): {reason}",
+    "42501": "the database's user lacks a right (docs/configuration.md): {reason}",
+    "ChannelAccessRefused": "the broker's user lacks a right (docs/configuration.md): {reason}",
 }
 
 

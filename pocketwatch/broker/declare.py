@@ -12,7 +12,7 @@ from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
 DECLARE_WITHIN = 10.0  # seconds
-RIGHTS = "which rights its user needs stands in docs/operations.md"
+RIGHTS = "which rights its user needs stands in docs/configuration.md"
 
 
 async def declare(connection: AbstractConnection, topology: Topology) -> None:

@@ -249,7 +249,7 @@ def test_a_user_of_the_broker_without_rights_is_told_which_one_is_missing(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
-    assert "docs/operations.md" in done.stderr
+    assert "docs/configuration.md" in done.stderr
 
 
 def test_dead_letters_that_are_not_there_are_told(pocketwatch: Program):
@@ -360,7 +360,7 @@ def test_the_doctor_tells_what_cannot_be_published_and_goes_on_where_a_right_is_
     assert found["outbox"]["result"] == "problem"
     assert found["outbox"]["detail"] == "1 could not be published so far, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
-    assert "lacks a right (docs/operations.md): permission denied" in found["database"]["detail"]
+    assert "lacks a right (docs/configuration.md): permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
 
 
