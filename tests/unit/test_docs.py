@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
@@ -263,6 +264,13 @@ def test_every_named_target_of_make_exists(name: str):
     assert [
         word for line in code(read(name)) for word in re.findall(r"\bmake ([a-z]+)", line) if word not in targets
     ] == []
+
+
+def test_every_import_contract_is_named_and_no_other():
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    section = read("CONTRIBUTING.md").partition("\n## Imports\n")[2].partition("\n## ")[0]
+
+    assert re.findall(r"^\* (.+)$", section, re.MULTILINE) == [contract["name"] for contract in contracts]
 
 
 def test_every_page_that_code_names_exists():
