@@ -204,6 +204,16 @@ def test_every_status_and_every_state_is_explained():
     assert [state for state in suite.FIRE_STATES if f"`{state}`" not in OPERATIONS] == []
 
 
+def test_every_named_log_event_exists():
+    table = OPERATIONS.partition("\n| event | level |")[2].partition("\n\n")[0]
+    events = {event for line in table.splitlines() for event in SPAN.findall(line.split(" | ")[0])}
+    sources = [path for folder in SOURCES[:-2] for path in (PROJECT / folder).rglob("*.py")]
+    literals = {literal for path in sources for literal in re.findall(r'"([^"\n]+)"', path.read_text("utf-8"))}
+
+    assert events
+    assert sorted(events - literals) == []
+
+
 def test_every_column_of_the_run_log_is_named():
     columns = {column.name for column in suite.update_logs.columns} - {"id"}
 
