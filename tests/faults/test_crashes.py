@@ -97,7 +97,7 @@ async def test_a_consumer_killed_between_commit_and_acknowledgement_is_found_to_
     (line,) = await wait_for(again, "message handled")
 
     assert line["message_id"] == sent.message_id
-    assert line["outcome"] == "repeated"
+    assert line["outcome"] == "duplicate"
     assert await runs.of(sent.message_id) == [row]
     assert (media / "made since").exists()
 
@@ -165,7 +165,7 @@ async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consu
     consumer = pocketwatch.start("consume")
     lines = consumer.until("message handled", count=2)
 
-    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(await runs.of("an-id")) == 1
 
 
@@ -221,7 +221,7 @@ async def test_told_to_stop_a_consumer_finishes_what_it_has_in_hand(
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
         consumer.popen.send_signal(signal.SIGTERM)
-        consumer.until("stopping")
+        consumer.until("service.stopping")
         await asyncio.sleep(0.3)
         assert consumer.popen.poll() is None
 
@@ -256,7 +256,7 @@ async def test_a_second_signal_ends_a_process_at_once(
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
         consumer.popen.send_signal(signal.SIGINT)
-        consumer.until("stopping")
+        consumer.until("service.stopping")
         consumer.popen.send_signal(signal.SIGINT)
 
         assert consumer.popen.wait(3) == 128 + signal.SIGINT

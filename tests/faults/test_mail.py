@@ -153,7 +153,7 @@ async def test_a_letter_that_was_sent_while_the_broker_was_lost_is_not_sent_agai
 
     lines = await asyncio.to_thread(lambda: consumer.until("message handled", count=2, within=30))
 
-    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(smtp.letters) == 1
     assert post.row(asked)["attempts"] == 1
 

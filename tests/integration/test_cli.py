@@ -465,5 +465,5 @@ def test_logs_go_to_a_file_too_when_one_is_set(pocketwatch: Program):
     process.stop()
 
     events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
-    assert events == ["consuming", "stopping", "stopped"]
+    assert events == ["consuming", "service.stopping", "service.stopped"]
     assert "consuming              queues=" in process.log.read_text()

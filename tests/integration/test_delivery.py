@@ -43,7 +43,7 @@ async def send(publisher: Publisher, database: Database) -> Send:
 
 @pytest.fixture
 async def consuming(consume: Consume) -> AsyncIterator[None]:
-    async with consume(ledger.router):
+    async with consume(ledger.note):
         yield
 
 
@@ -112,7 +112,7 @@ async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_eff
     for number in range(0, 300, 3):
         await send(Event(n=number), message_id=ids[number])
 
-    async with consume(ledger.router):
+    async with consume(ledger.note):
 
         async def all_there() -> bool:
             return len(await ledger.noted(database)) >= 300 and await queue_info(
@@ -251,7 +251,7 @@ async def test_what_the_database_refuses_stands_alone_and_the_rest_of_its_group_
     bad = await send(Event(do=poison))
     ids += [await send(Event(n=number)) for number in range(7)]
 
-    async with consume(ledger.router):
+    async with consume(ledger.note):
         for sent in ids:
             assert (await runs.over(sent))["status"] == "succeeded"
         assert (await runs.over(bad))["status"] == "failed"

@@ -648,7 +648,7 @@ def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
 def job_consumed(settings: Settings) -> Any:
     from pocketwatch.worker.app import ConsumerApp  # noqa: PLC0415
 
-    return ConsumerApp(settings, [job.router], role="test")
+    return ConsumerApp(settings, [job.clean_sessions], role="test")
 
 
 def with_patterns(settings: Settings, *patterns: str) -> Settings:
