@@ -9,7 +9,7 @@ from publishers.relay import Relay
 from publishers.schedule import load
 from publishers.ticker import Ticker
 
-PUBLISHING = "publishing"
+PUBLISHING = "publishers.started"
 
 
 class PublisherApp(Service):

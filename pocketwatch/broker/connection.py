@@ -22,7 +22,7 @@ CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_EVERY = 1.0
 HEARTBEAT = 10  # seconds; a dead peer is found after about three of them, with the default of 60 after three minutes
 
-CONNECTION_LOST, CONNECTION_BACK = "broker connection lost", "broker connection back"
+CONNECTION_LOST, CONNECTION_BACK = "broker.connection_lost", "broker.reconnected"
 # "authentication failed" and what a missing vhost looks like to the driver: asking again cannot help.
 REFUSALS = (
     aiormq.exceptions.AuthenticationError,

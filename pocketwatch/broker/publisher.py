@@ -22,7 +22,7 @@ from schemas.envelope import Envelope
 
 CONFIRM_WITHIN = 5.0  # seconds for one try
 RETRY_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-RETRYING, NOT_DECLARED = "publish failed, trying again", "topology not declared"
+RETRYING, NOT_DECLARED = "broker.publish_retried", "broker.topology_not_declared"
 NOTHING = Topology((), (), ())
 
 # What a lost connection, a closed channel and a broker that does not answer look like.

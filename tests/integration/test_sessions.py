@@ -304,7 +304,7 @@ async def test_an_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
 
 
 async def test_many_keys_are_cleaned_page_by_page(deliver: Deliver, sessions: Sessions, monkeypatch):
-    monkeypatch.setattr(context, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(context, "PROGRESS_INTERVAL", 0.0)
     count = 5 * PER_SCRIPT + 7
     for number in range(count):
         sessions.add(f"user:session:{number}", expires=days_ago(40 if number % 2 else -1))
