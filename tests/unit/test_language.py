@@ -88,9 +88,6 @@ RETIRED = {
     "ledger": "delivery log",
     "letter": "email",
     "letters": "emails",
-    "pace": "rate limit",
-    "settle": "record_result, handle_failure",
-    "settled": "result",
     "styling": "css",
     "unfit": "rejected_locally",
     "wish": "request",
@@ -125,6 +122,7 @@ ALLOWED = re.compile(
     r"|\b(?:ASCII|Cyrillic|Latin|capital|lower-case|upper-case|single) letters?|letters and digits|letters, digits"
     r"|letters-preview|tests/data/letters"
     r"|\bfire[ _-]ledger"
+    r"|\bstands for\b"
     r"|POCKETWATCH_PATIENCE"
     r"|segments_(?:sealed|corrected)",
     re.IGNORECASE,
@@ -132,7 +130,9 @@ ALLOWED = re.compile(
 # Files in which a word has a meaning of its own.
 EXCEPTIONS: dict[str, set[str]] = {
     "CHANGELOG.md": {"give up"},  # names what an upgrade renames
+    "consumers/mail/compose/headers.py": {"folding"},  # of header lines
     "consumers/mail/queries.py": {"letter"},  # a column
+    "consumers/moderation/rules/rules.toml": {"wire"},  # transfers
     "consumers/moderation/rules/": {"letter", "letters"},  # of an alphabet
     "tests/unit/test_moderation_rules": {"letter", "letters"},
 }
@@ -147,12 +147,19 @@ def pattern(words: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{start})(?![a-z])|(?<![A-Za-z])(?:{r'[_ ]'.join(upper)})(?![A-Za-z])")
 
 
+def may_contain(words: str, lower: str, tokens: set[str]) -> bool:
+    """Filter cheaply before the patterns: short words occur within many others."""
+    return all(word in (tokens if len(word) < 4 and words == word else lower) for word in words.split())
+
+
 def offences(text: str, excepted: frozenset[str] = frozenset()) -> Iterator[tuple[int, str]]:
     """Line and retired word, for each use that is not allowed."""
     lower = text.lower()
-    wanted = [words for words in RETIRED if words.split()[0] in lower and words not in excepted]
-    masked = ALLOWED.sub(lambda found: re.sub(r"\S", " ", found[0]), text) if wanted else text
-    for words in wanted:
+    tokens = set(re.findall(r"[a-z]+", lower))
+    candidates = [words for words in RETIRED if words not in excepted and may_contain(words, lower, tokens)]
+    used = [words for words in candidates if pattern(words).search(text)]
+    masked = ALLOWED.sub(lambda found: re.sub(r"\S", " ", found[0]), text) if used else text
+    for words in used:
         for found in pattern(words).finditer(masked):
             yield masked.count("\n", 0, found.start()) + 1, words
 
