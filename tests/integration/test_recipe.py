@@ -30,8 +30,6 @@ def copy(tmp_path: Path) -> Path:
     group.mkdir()
     for name, text in {"__init__.py": "", "purge.py": handler, "queries.py": queries}.items():
         (group / name).write_text(text, encoding="utf-8")
-    app = tmp_path / "consumers/app.py"
-    app.write_text(app.read_text(encoding="utf-8").replace("GROUPS = (", 'GROUPS = ("views", ', 1), encoding="utf-8")
     return tmp_path
 
 
