@@ -127,6 +127,7 @@ ALLOWED = re.compile(
     r"|segments_(?:sealed|corrected)",
     re.IGNORECASE,
 )
+REACH = 40  # characters, more than any of these has
 # Files in which a word has a meaning of its own.
 EXCEPTIONS: dict[str, set[str]] = {
     "CHANGELOG.md": {"give up"},  # names what an upgrade renames
@@ -159,12 +160,16 @@ def offences(text: str, excepted: frozenset[str] = frozenset()) -> Iterator[tupl
     """Line and retired word, for each use that is not allowed."""
     lower = text.lower()
     tokens = set(re.findall(r"[a-z]+", lower))
-    candidates = [words for words in RETIRED if words not in excepted and may_contain(words, lower, tokens)]
-    used = [words for words in candidates if pattern(words).search(text)]
-    masked = ALLOWED.sub(lambda found: re.sub(r"\S", " ", found[0]), text) if used else text
-    for words in used:
-        for found in pattern(words).finditer(masked):
-            yield masked.count("\n", 0, found.start()) + 1, words
+    for words in RETIRED:
+        if words not in excepted and may_contain(words, lower, tokens):
+            for found in pattern(words).finditer(text):
+                if not is_allowed(text, found):
+                    yield text.count("\n", 0, found.start()) + 1, words
+
+
+def is_allowed(text: str, found: re.Match[str]) -> bool:
+    around = ALLOWED.finditer(text, max(0, found.start() - REACH), found.end() + REACH)
+    return any(allowed.start() < found.end() and found.start() < allowed.end() for allowed in around)
 
 
 def files() -> Iterator[Path]:
