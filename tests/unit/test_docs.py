@@ -14,8 +14,6 @@ import typer
 
 from console.cli.main import app
 from consumers.app import GROUPS
-from consumers.cleanup.files.sweep import Figures
-from consumers.cleanup.tokens import tokens
 from pocketwatch import settings
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
 from pocketwatch.clock import parse_duration
@@ -103,16 +101,20 @@ COMMANDS = commands()
 
 
 def statistics() -> set[str]:
-    """The statistics of the run log: keywords of `record`, and those that two jobs record as a mapping."""
-    files = [*(PROJECT / "consumers").rglob("*.py"), PROJECT / "pocketwatch/worker/context.py"]
-    calls = [
-        node
-        for file in files
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record"
-    ]
-    by_name = {keyword.arg for call in calls for keyword in call.keywords if keyword.arg is not None}
-    return by_name | set(tokens.STATISTICS) | set(Figures().statistics()) | {run_log.INTERRUPTED}
+    """The statistics of the run log that the code names: as keywords, as `stat`, in `STATISTICS` and `statistics()`."""
+    files = [*(PROJECT / "consumers").rglob("*.py"), *(PROJECT / "pocketwatch/worker").rglob("*.py")]
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    return {run_log.INTERRUPTED}.union(*map(_statistics_in, nodes))
+
+
+def _statistics_in(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Call(func=ast.Attribute(ast.Name("job" | "event" | "context" | "self"), "record" | "count")):
+            return {keyword.arg for keyword in node.keywords if keyword.arg is not None}
+        case ast.keyword("stat") | ast.Assign([ast.Name("STATISTICS")]) | ast.FunctionDef("statistics"):
+            texts = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+            return {text for text in texts if isinstance(text, str) and re.fullmatch(r"[a-z_]+", text)}
+    return set()
 
 
 def defaults() -> dict[str, Any]:
