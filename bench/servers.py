@@ -105,10 +105,10 @@ def _alone() -> Iterator[None]:
 def started(say: Say) -> Iterator[Servers]:
     """The servers with an empty marketplace; stopped, and their data deleted, however the block ends."""
     with _alone():
-        stack = Stack(FOLDER, say=say)
+        stack = Stack(FOLDER, echo=say)
         stack.down(wipe=True)  # what a bench that was killed has left
         try:
-            with stack.guarded() as urls:
+            with stack.lease() as urls:
                 servers = Servers(urls)
                 _make_tables(servers)
                 yield servers

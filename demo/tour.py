@@ -21,7 +21,7 @@ from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.stack.letters import letters
+from pocketwatch.stack.servers.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.database import Database
 from publishers import schedule, trigger
@@ -51,7 +51,7 @@ SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND available_at <= no
 
 def tour(console: Console) -> bool:
     """Whether every job succeeded, by hand and by its schedule, and left what it should."""
-    Stack(FOLDER, say=lambda _: None).down(wipe=True)
+    Stack(FOLDER, echo=lambda _: None).down(wipe=True)
     for root in ROOTS:
         shutil.rmtree(FOLDER / root, ignore_errors=True)
     logger.disable("publishers")  # what is done here in the suite's name is told by the tour
@@ -85,7 +85,7 @@ def _moderation(environment: dict[str, str]) -> bool:
     """Walk every path and wait for the letters; whether each ad became what it should, and each letter was sent."""
     is_over = _wait_for(environment, "message_id", moderation.run(environment))
     sent = _wait_for_letters(environment["DATABASE_URL"])
-    caught = len(letters(FOLDER))
+    caught = len(caught_emails(FOLDER))
     became = list(moderation.statuses(environment["DATABASE_URL"]).values())
     return is_over and sent == caught > 0 and became == [ad.becomes for ad in moderation.ADS]
 

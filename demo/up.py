@@ -27,10 +27,10 @@ def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
     Yields:
         The environment of the suite's processes.
     """
-    stack = Stack(folder, say=lambda line: console.print(f"  {line}"))
+    stack = Stack(folder, echo=lambda line: console.print(f"  {line}"))
     roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS}
     console.print("[bold]servers[/]")
-    with stack.guarded() as urls, _banks(console) as counters:
+    with stack.lease() as urls, _banks(console) as counters:
         environment = _without_ours(os.environ) | urls | counters | roots
         console.print("[bold]marketplace[/]")
         run([sys.executable, "-m", "demo.marketplace", "make"], environment)

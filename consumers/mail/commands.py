@@ -1,16 +1,17 @@
 """`mail`: letters, as people see them."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from console.cli.stack import DEFAULT_FOLDER, Folder, open_stack
 from consumers.mail.preview import preview
 from consumers.mail.suppressions_command import forget, suppressed
+from pocketwatch import settings
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.stack import letters
-from pocketwatch.stack.letters import Email
+from pocketwatch.stack.servers.caught_emails import CaughtEmail, caught_email, caught_emails
+from pocketwatch.stack.stack import Stack
 from pocketwatch.terminal import (
     AsJson,
     console,
@@ -37,41 +38,41 @@ def mail() -> None:
 @app.command("caught")
 def caught(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
-    show: Annotated[int | None, typer.Option(metavar="N", help="Print the text of letter number N.")] = None,
-    folder: Folder = DEFAULT_FOLDER,
+    show: Annotated[int | None, typer.Option(metavar="N", help="Print the text of email number N.")] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="The stack's folder.")] = settings.LOCAL_STACK.parent,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the mail catcher of `stack up` holds, newest first. None of these letters was delivered.
+    """Show the emails that the mail catcher of `stack up` stored instead of delivering them, newest first.
 
     Example: pocketwatch mail caught --show 12
     """
-    stack = open_stack(folder)
-    if elsewhere := stack.letters_elsewhere():
-        raise PocketwatchError(f"letters do not go to the catcher of {folder} but to {elsewhere}; look there")
+    stack = Stack.from_settings(folder)
+    if other := stack.other_mail_server():
+        raise PocketwatchError(f"emails do not go to the mail catcher of {folder} but to {other}; look there")
     if show is not None:
-        _show(letters.letter(stack.folder, show), show, as_json=as_json)
+        _show(caught_email(stack.folder, show), show, as_json=as_json)
         return
-    found = letters.letters(stack.folder, newest=limit)[::-1]
+    found = caught_emails(stack.folder, newest=limit)[::-1]
     if as_json:
-        print_json([asdict(letter) for letter in found])
+        print_json([asdict(email) for email in found])
     else:
-        print_table("letters", COLUMNS, [_cells(letter) for letter in found])
+        print_table("emails", COLUMNS, [_cells(email) for email in found])
 
 
-def _show(letter: Email | None, number: int, *, as_json: bool) -> None:
-    if letter is None:
-        raise PocketwatchError(f"there is no letter {number}; see: pocketwatch mail caught")
+def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
+    if email is None:
+        raise PocketwatchError(f"there is no email {number}; see: pocketwatch mail caught")
     if as_json:
-        print_json(asdict(letter))
+        print_json(asdict(email))
         return
-    head = {"From": letter.sender, "To": letter.to or ", ".join(letter.recipients), "Subject": letter.subject}
-    lines = [*(f"{name}: {_on_one_line(value)}" for name, value in head.items()), "", letter.text or letter.html]
+    head = {"From": email.sender, "To": email.to or ", ".join(email.recipients), "Subject": email.subject}
+    lines = [*(f"{name}: {_on_one_line(value)}" for name, value in head.items()), "", email.text or email.html]
     console.print(printable("\n".join(lines)), markup=False, soft_wrap=True)
 
 
-def _cells(letter: Email) -> list[object]:
-    to = letter.to or ", ".join(letter.recipients)
-    return [letter.number, letter.caught_at, _on_one_line(to), _on_one_line(letter.subject)]
+def _cells(email: CaughtEmail) -> list[object]:
+    to = email.to or ", ".join(email.recipients)
+    return [email.number, email.caught_at, _on_one_line(to), _on_one_line(email.subject)]
 
 
 def _on_one_line(text: str) -> str:
