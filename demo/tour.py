@@ -21,7 +21,7 @@ from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.stack.servers.caught_emails import caught_emails
+from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.database import Database
 from publishers import schedule, trigger

@@ -10,7 +10,7 @@ from consumers.mail.preview import preview
 from consumers.mail.suppressions_command import forget, suppressed
 from pocketwatch import settings
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.stack.servers.caught_emails import CaughtEmail, caught_email, caught_emails
+from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
 from pocketwatch.terminal import (
     AsJson,

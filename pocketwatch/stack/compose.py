@@ -1,6 +1,7 @@
 """The same servers in containers: `docker compose` with the project's compose.yaml, a project per folder."""
 
 import os
+import subprocess
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Docker:
         return self._succeeds("info") and self._succeeds("compose", "version")
 
     def _succeeds(self, *arguments: str) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, subprocess.TimeoutExpired):
             program = Launch([self.program, *arguments], environment=None)
             return run(program, timeout=DETECTION_TIMEOUT).returncode == 0
         return False
@@ -121,7 +122,7 @@ class ComposeBackend:
         program = Launch(command, cwd=self._file.parent, environment=self._environment())
         try:
             done = run(program, timeout=TIMEOUT)
-        except TimeoutError as error:
+        except subprocess.TimeoutExpired as error:
             raise StackError(f"docker compose {arguments[0]} was not done after {TIMEOUT:g} s") from error
         if done.returncode:
             raise StackError(f"docker compose {arguments[0]} failed:\n{_last_lines(done.stderr)}")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The caller's http_proxy, PG*, RABBITMQ_*, ERL_* or locale would change how a server behaves.
@@ -75,28 +75,14 @@ def launch(program: Launch, *, log: Path) -> Process:
     return process
 
 
-def run(
-    program: Launch, *, stdin: int = subprocess.DEVNULL, output: IO[bytes] | None = None, timeout: float | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; its output is in the result, or is written to `output`.
+def run(program: Launch, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; `options` are those of `subprocess.run`.
 
     Raises:
-        TimeoutError: when it was killed after `timeout` seconds.
+        subprocess.TimeoutExpired: when it was killed after its option `timeout`.
     """
-    pipe = output or subprocess.PIPE
-    try:
-        return subprocess.run(
-            **program.options(),
-            stdin=stdin,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{program.command[0]} was stopped after {timeout:g} s") from error
+    defaults = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.run(**program.options(), **defaults | options, text=True, errors="replace", check=False)
 
 
 def terminate(processes: Iterable[tuple[Process, signal.Signals]], *, timeout: float) -> None:

@@ -1,23 +1,15 @@
 """What is known of the servers of a folder at one moment."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from pocketwatch.stack import probes
+from pocketwatch.stack.compose import ComposeBackend
+from pocketwatch.stack.native.backend import NativeBackend
 from pocketwatch.stack.state import Identity, State
 from pocketwatch.stack.urls import SERVERS, VARIABLES, address, environment, own_address
 
-
-class Backend(Protocol):
-    """What runs the servers of a stack: programs of this machine, or Docker."""
-
-    def up(self, names: Collection[str]) -> None: ...
-    def stop(self, names: Collection[str]) -> None: ...
-    def destroy(self) -> None: ...
-    def is_running(self, name: str) -> bool: ...
-    def is_ready(self, name: str) -> bool: ...
-    def pid(self, name: str) -> int | None: ...
+Backend = ComposeBackend | NativeBackend
 
 
 @dataclass(frozen=True)

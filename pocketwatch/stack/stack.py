@@ -5,8 +5,6 @@ current folder has a compose.yaml; a program of this machine, as a private insta
 backend.
 """
 
-import secrets
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,16 +16,13 @@ from pocketwatch import settings
 from pocketwatch.errors import StackError
 from pocketwatch.stack.compose import FILE, ComposeBackend, Docker
 from pocketwatch.stack.files import remove, write_private
-from pocketwatch.stack.native import NativeBackend
-from pocketwatch.stack.processes import PROJECT
-from pocketwatch.stack.servers.programs import Programs
-from pocketwatch.stack.servers.server import StackContext
+from pocketwatch.stack.lease import hold, is_held, watchdog
+from pocketwatch.stack.native.backend import NativeBackend
+from pocketwatch.stack.native.programs import Programs
+from pocketwatch.stack.native.server import StackContext
 from pocketwatch.stack.snapshot import Backend, ServerStatus, Snapshot
 from pocketwatch.stack.state import Identity, IdentityLostError, State, contents, delete_state, is_stack, locked
 from pocketwatch.stack.urls import LABELS, LOOPBACK, MANAGEMENT, SERVERS, VARIABLES, address, own_address
-
-UNTIL_DOWN = "up"  # the lease of what `up` starts
-WATCHDOG_TIMEOUT = 120.0  # seconds; it may have to wait for another command
 
 
 def _echo_to_stderr(line: str) -> None:
@@ -64,7 +59,7 @@ class Stack:
         self._echo = echo
         self._programs = programs or Programs()
         self._docker = docker or Docker()
-        self._lease = UNTIL_DOWN
+        self._is_leased = False
 
     @classmethod
     def from_settings(cls, folder: Path, *, echo: Callable[[str], None] = _echo_to_stderr) -> "Stack":
@@ -114,8 +109,7 @@ class Stack:
                 delete_state(self.folder)
             else:
                 now.backend.stop(SERVERS)
-                now.state.leases.clear()
-                now.state.write()
+                now.state.keep(kept=False)
                 remove(self.folder / "env")
 
     def status(self) -> list[ServerStatus]:
@@ -150,46 +144,29 @@ class Stack:
     def lease(self) -> Iterator[dict[str, str]]:
         """Run the servers for the time of the block, and yield their environment.
 
-        At the end, or when this process is killed before, what the block started is stopped, unless `up` or another
-        lease holds it by then. In the block, `up` of this object restarts servers that have died, under the same lease.
+        At the end, or when this process is killed before, the servers are stopped, unless `up` keeps them or another
+        process holds a lease. In the block, `up` of this object restarts servers that have died, without keeping them.
         """
-        self._lease = secrets.token_hex(8)
+        self._is_leased = True
         try:
-            with self._watchdog(self._lease):
+            with watchdog(self.folder):
                 try:
-                    yield self.up()
+                    with hold(self.folder):
+                        yield self.up()
                 finally:
-                    self.release(self._lease)
+                    self.stop_unused()
         finally:
-            self._lease = UNTIL_DOWN
+            self._is_leased = False
 
-    def release(self, lease: str) -> None:
-        """End a lease, and stop the servers that no other lease holds."""
+    def stop_unused(self) -> None:
+        """Stop the servers, unless `up` keeps them or a process holds a lease."""
         if not (self.folder / "lock").exists():
             return
         with locked(self.folder, echo=self._echo):
             now = self._snapshot()
-            now.backend.stop(now.state.release(lease))
-            if not any(now.backend.is_running(server) for server in SERVERS):
+            if not now.state.kept and not is_held(self.folder):
+                now.backend.stop(SERVERS)
                 remove(self.folder / "env")
-
-    @contextmanager
-    def _watchdog(self, lease: str) -> Iterator[None]:
-        """Have a process release the lease when this one dies."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pocketwatch.stack.watchdog", str(self.folder), lease]
-        with (self.folder / "watchdog.log").open("wb") as log:
-            watchdog = subprocess.Popen(  # noqa: S603  our own interpreter
-                command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-            )
-        try:
-            yield
-        finally:
-            try:
-                watchdog.communicate(timeout=WATCHDOG_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                watchdog.kill()
-                watchdog.wait()
 
     def _start(self, servers: list[str]) -> dict[str, str]:
         if not servers:
@@ -220,14 +197,9 @@ class Stack:
     def _bring_up(self, servers: list[str], identity: Identity) -> dict[str, str]:
         now = self._snapshot_of(identity)
         running = {server for server in servers if now.backend.is_running(server)}
-        leases = dict(now.state.leases)
-        now.state.acquire(self._lease, servers)
-        try:
-            now.backend.up(servers)
-        except BaseException:
-            now.state.leases = leases
-            now.state.write()
-            raise
+        now.backend.up(servers)
+        if not self._is_leased:
+            now.state.keep(kept=True)
         for server in servers:
             what = "runs already" if server in running else "started"
             self._echo(f"{LABELS[server]} at {own_address(server, now.state.ports)}: {what}, {identity.backend}")

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from pocketwatch.stack.urls import PROTECTED, SERVERS, VARIABLES, environment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOGS = {*SERVERS, "install", "watchdog", "epmd", "guard"}  # the last two are of earlier versions
-RECORDS = ("compose.env", "state.json", "identity.json", "lock")
+RECORDS = ("compose.env", "state.json", "identity.json", "lock", "users")
 FILES = (*SERVERS, "postgres.new", "env", *RECORDS)
 
 
@@ -86,14 +86,14 @@ class State:
     Attributes:
         folder: where it was written; a copy of the folder has no servers.
         boot_id: the boot of the machine in which it was written; after another one, no process is left.
-        leases: the servers that each user holds: "up" until `down`, and any other until its process ends.
+        kept: whether the servers run until `down`, or only while a process holds a lease.
     """
 
     folder: str
     boot_id: str
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
-    leases: dict[str, list[str]] = field(default_factory=dict)
+    kept: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> "State":
@@ -105,21 +105,15 @@ class State:
                 state.ports = dict(values["ports"])
                 if values["boot_id"] == state.boot_id:
                     state.processes = {name: Process(**process) for name, process in values["processes"].items()}
-                    state.leases = dict(values["leases"])
+                    state.kept = bool(values["kept"])
         return state
+
+    def keep(self, *, kept: bool) -> None:
+        self.kept = kept
+        self.write()
 
     def write(self) -> None:
         write_private(Path(self.folder) / "state.json", json.dumps(asdict(self), indent=1))
-
-    def acquire(self, lease: str, servers: Iterable[str]) -> None:
-        self.leases[lease] = sorted({*self.leases.get(lease, []), *servers})
-        self.write()
-
-    def release(self, lease: str) -> list[str]:
-        """End a lease and return the servers that no other lease holds."""
-        released = self.leases.pop(lease, [])
-        self.write()
-        return [server for server in released if not any(server in held for held in self.leases.values())]
 
 
 def is_stack(folder: Path) -> bool:

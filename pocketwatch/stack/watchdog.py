@@ -1,8 +1,4 @@
-"""A process that outlives the user of a stack, and then releases the user's lease.
-
-`python -m pocketwatch.stack.watchdog FOLDER LEASE` reads its standard input, a pipe that only the user holds open: the
-kernel closes it when the user ends, even by SIGKILL. (A child forked without exec keeps it open too.)
-"""
+"""The process that stops the servers when their user has ended: `python -m pocketwatch.stack.watchdog FOLDER`."""
 
 import signal
 import sys
@@ -11,12 +7,12 @@ from pathlib import Path
 from pocketwatch.stack.stack import Stack
 
 
-def main(folder: str, lease: str) -> None:
+def main(folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # only the user's end counts
+        signal.signal(number, signal.SIG_IGN)  # only the end of the user counts
     sys.stdin.buffer.read()
-    Stack(Path(folder)).release(lease)
+    Stack(folder).stop_unused()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.servers.caught_emails import caught_emails
+from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from tests.support.machine import is_alive, listener, listening_addresses, processes_of
 from tests.support.stacks import (

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.servers.programs import Programs
+from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.stack import Stack
 from tests.support.greeter import greeter
 from tests.support.machine import is_alive, listener, processes_of

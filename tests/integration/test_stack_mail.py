@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.servers.caught_emails import caught_emails
+from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Program

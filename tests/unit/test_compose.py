@@ -12,7 +12,7 @@ import yaml
 from pocketwatch.errors import StackError
 from pocketwatch.stack import compose, ports
 from pocketwatch.stack.compose import ComposeBackend, Docker
-from pocketwatch.stack.servers.programs import Programs
+from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.stack import Stack
 from pocketwatch.stack.state import State
 from pocketwatch.stack.urls import SERVERS

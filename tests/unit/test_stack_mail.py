@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from consumers.mail.commands import app
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack import probes
-from pocketwatch.stack.servers.caught_emails import caught_email, caught_emails
-from pocketwatch.stack.servers.mail_catcher import MAX_SIZE, MODULE, NewestEmails
+from pocketwatch.stack.native.caught_emails import caught_email, caught_emails
+from pocketwatch.stack.native.mail_catcher import MAX_SIZE, MODULE, NewestEmails
 from tests.support.greeter import greeter
 from tests.support.machine import eventually, listener
 

@@ -9,6 +9,7 @@ import pytest
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack import state as state_module
+from pocketwatch.stack.lease import hold, is_held
 from pocketwatch.stack.processes import Process, start_time
 from pocketwatch.stack.state import Identity, State, delete_state
 from pocketwatch.stack.urls import PROTECTED
@@ -68,13 +69,13 @@ def test_damaged_state_counts_as_lost(text: str, tmp_path: Path) -> None:
     assert State.read(tmp_path).processes == {}
 
 
-def test_server_is_released_with_its_last_lease(state: State) -> None:
-    state.acquire("a", ["redis", "postgres"])
-    state.acquire("b", ["redis"])
+def test_lease_is_held_until_its_last_user_ends(tmp_path: Path) -> None:
+    with hold(tmp_path):
+        with hold(tmp_path):
+            assert is_held(tmp_path)
+        assert is_held(tmp_path)
 
-    assert state.release("a") == ["postgres"]
-    assert state.release("a") == []
-    assert state.release("b") == ["redis"]
+    assert not is_held(tmp_path)
 
 
 def test_passwords_are_unique_and_need_no_quotes(tmp_path: Path) -> None:

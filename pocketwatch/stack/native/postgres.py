@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack.files import remove, size, tail
+from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Account, Launch, run
-from pocketwatch.stack.servers.server import Server
 from pocketwatch.stack.urls import DATABASE, USER
 
 # For the data of a folder that the unprivileged user cannot enter. Not /var/tmp: that is cleaned by age.
@@ -95,7 +95,7 @@ class Postgres(Server):
     def _run(self, command: list[str], data: Path, *, stdin: str) -> None:
         account, before = self._account(data), size(self.log)
         with self.log.open("ab") as output, _pipe(stdin, account) as pipe:
-            result = run(Launch(command, cwd=data, account=account), stdin=pipe, output=output)
+            result = run(Launch(command, cwd=data, account=account), stdin=pipe, stdout=output, stderr=output)
         if result.returncode:
             end = tail(self.log, since=before)
             raise StackError(f"PostgreSQL's data folder cannot be created; the end of {self.log}:\n{end}")

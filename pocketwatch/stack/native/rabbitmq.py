@@ -1,13 +1,14 @@
 """A private RabbitMQ node."""
 
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 from pocketwatch.stack.files import write_private
+from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.ports import TOOLS
 from pocketwatch.stack.probes import is_open
 from pocketwatch.stack.processes import ENVIRONMENT, SYSTEM_PATH, Launch, launch, run
-from pocketwatch.stack.servers.server import Server
 from pocketwatch.stack.urls import LOOPBACK, USER, VHOST
 
 # The user and the vhost are created at the first start only; there is no user `guest` then.
@@ -81,7 +82,7 @@ class RabbitMQ(Server):
         if scripts is None or not is_open(self.context.ports["epmd"]):
             return  # the command line tool would start an epmd of its own
         command = [str(scripts / "rabbitmqctl"), "-q", "-n", self.context.node, "eval", expression]
-        with suppress(TimeoutError):
+        with suppress(subprocess.TimeoutExpired):
             run(Launch(command, cwd=self.make_home(), environment=self._environment()), timeout=TOOL_TIMEOUT)
 
     def _environment(self) -> dict[str, str]:

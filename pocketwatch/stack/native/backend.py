@@ -12,12 +12,12 @@ from pathlib import Path
 from pocketwatch.errors import StackError
 from pocketwatch.stack import ports, probes
 from pocketwatch.stack.files import rotate, size, tail
+from pocketwatch.stack.native.mail_catcher import MailCatcher
+from pocketwatch.stack.native.postgres import Postgres
+from pocketwatch.stack.native.rabbitmq import RabbitMQ
+from pocketwatch.stack.native.redis import Redis
+from pocketwatch.stack.native.server import Server, StackContext
 from pocketwatch.stack.processes import find_processes, launch, terminate
-from pocketwatch.stack.servers.mail_catcher import MailCatcher
-from pocketwatch.stack.servers.postgres import Postgres
-from pocketwatch.stack.servers.rabbitmq import RabbitMQ
-from pocketwatch.stack.servers.redis import Redis
-from pocketwatch.stack.servers.server import Server, StackContext
 from pocketwatch.stack.state import State
 from pocketwatch.stack.urls import LABELS
 

@@ -1,6 +1,6 @@
 """A private mail server that stores every email in a Maildir and delivers none.
 
-`python -m pocketwatch.stack.servers.mail_catcher MAILDIR PORT` listens on the loopback interface until SIGTERM.
+`python -m pocketwatch.stack.native.mail_catcher MAILDIR PORT` listens on the loopback interface until SIGTERM.
 An accepted email is in its file; an interrupted one is not stored.
 """
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from pocketwatch.stack.native.caught_emails import RECIPIENTS, SENDER, by_arrival
+from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.processes import ENVIRONMENT, PROJECT, Launch
-from pocketwatch.stack.servers.caught_emails import RECIPIENTS, SENDER, by_arrival
-from pocketwatch.stack.servers.server import Server
 from pocketwatch.stack.urls import LOOPBACK
 
-MODULE = "pocketwatch.stack.servers.mail_catcher"
+MODULE = "pocketwatch.stack.native.mail_catcher"
 KEEP = 10_000  # emails; the oldest are deleted
 MAX_SIZE = 25 * 1024 * 1024  # bytes of an email
 

@@ -1,8 +1,8 @@
 """A private Redis, whose data survive a kill."""
 
 from pocketwatch.stack.files import write_private
+from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.processes import Launch
-from pocketwatch.stack.servers.server import Server
 
 # A password among the arguments would show in `ps`. The data folder is the working directory.
 SETTINGS = """\

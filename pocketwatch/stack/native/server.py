@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from pocketwatch.errors import StackError
+from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.processes import Launch
-from pocketwatch.stack.servers.programs import Programs
 from pocketwatch.stack.urls import LABELS
 
 
