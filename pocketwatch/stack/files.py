@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-LOG_LIMIT = 10_000_000  # bytes; a longer log is rotated when its server starts
 LOG_TAIL = 12  # lines of a log that an error shows
 LOG_WIDTH = 240  # characters of each; RabbitMQ writes whole reports in one line
 
@@ -26,17 +25,13 @@ def remove(path: Path) -> None:
 
 
 def rotate(log: Path) -> None:
-    """Keep one older log, so that a server that runs for months does not fill the disk."""
-    if size(log) > LOG_LIMIT:
+    """Begin a new log, and keep one older log."""
+    if log.exists():
         log.replace(log.with_suffix(".old.log"))
 
 
-def size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def tail(log: Path, *, since: int = 0) -> str:
-    """Return the last lines that were written to a log after its first `since` bytes, indented."""
-    text = log.read_bytes()[since:].decode("utf-8", "replace") if log.exists() else ""
+def tail(log: Path) -> str:
+    """Return the last lines of a log, indented."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = [line for line in text.splitlines() if line.strip()]
     return "\n".join(f"  {line[:LOG_WIDTH]}" for line in lines[-LOG_TAIL:]) or "  (nothing)"

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from pocketwatch.errors import StackError
+from pocketwatch.stack import probes
 from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from tests.support.machine import is_alive, listener, listening_addresses, processes_of
@@ -151,6 +152,17 @@ def test_suspended_server_is_resumed(stack: Stack) -> None:
     stack.up()
 
     assert pids(stack) == before
+
+
+@pytest.mark.parametrize("server", ["rabbitmq", "postgres", "redis"])
+def test_hanging_server_is_not_ready(stack: Stack, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "TIMEOUT", 0.2)
+    monkeypatch.setattr(probes, "SLOW_TIMEOUT", 0.2)
+    os.kill(pid(stack, server), signal.SIGSTOP)
+
+    found = {status.name: status.detail for status in stack.status()}
+
+    assert found[server] == "does not answer"
 
 
 async def test_lost_state_costs_a_restart_but_no_data(stack: Stack) -> None:

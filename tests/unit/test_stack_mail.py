@@ -24,6 +24,7 @@ from tests.support.greeter import greeter
 from tests.support.machine import eventually, listener
 
 PROJECT = Path(__file__).parents[2]
+LONGEST_LINE = b"x" * 998 + b"\r\n"  # that SMTP allows
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_email_is_read_as_it_was_sent(client: smtplib.SMTP, folder: Path):
         b"..\r\n.\r\n.a\r\n\r\n.\r\n",
         b"Subject: no end.\r\n\r\nA sentence.\r\nAnother one.\r\n.\r\n.\r\n",
         b"Subject: \xd0\x9f\xff\r\n\r\n\x00\x80\xff\r\n",
-        b"Subject: long\r\n\r\n" + b"x" * 998 + b"\r\n",
+        b"Subject: long\r\n\r\n" + LONGEST_LINE,
         b"Subject: dots\r\n\r\n" + (b"." * 900 + b"\r\n") * 300 + b".\r\n" * 30_000,
     ],
 )
@@ -164,7 +165,7 @@ def test_too_large_email_is_refused_and_the_next_one_is_accepted(client: smtplib
     client.mail("a@x.test")
     client.rcpt("b@x.test")
 
-    code, _ = client.data(b"x\r\n" * (MAX_SIZE // 3 + 1))
+    code, _ = client.data(LONGEST_LINE * (MAX_SIZE // len(LONGEST_LINE) + 1))
     client.sendmail("a@x.test", "b@x.test", b"Subject: small\r\n\r\n")
 
     assert code == 552
@@ -173,18 +174,18 @@ def test_too_large_email_is_refused_and_the_next_one_is_accepted(client: smtplib
 
 
 def test_largest_email_is_accepted(client: smtplib.SMTP, folder: Path):
-    line = b"x" * 510 + b"\r\n"
+    largest = LONGEST_LINE * (MAX_SIZE // len(LONGEST_LINE))
 
-    client.sendmail("a@x.test", "b@x.test", line * (MAX_SIZE // len(line)))
+    client.sendmail("a@x.test", "b@x.test", largest)
 
-    assert stored(folder).endswith(b"b@x.test\r\n" + line * (MAX_SIZE // len(line)))
+    assert stored(folder).endswith(b"b@x.test\r\n" + largest)
 
 
 def test_line_beyond_the_limit_of_smtp_is_refused(client: smtplib.SMTP, folder: Path):
     client.mail("a@x.test")
     client.rcpt("b@x.test")
 
-    assert client.data(b"x" * 1_000 + b"\r\n")[0] == 500
+    assert client.data(b"xx" + LONGEST_LINE)[0] == 500
     assert caught_emails(folder) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack import ports, probes
-from pocketwatch.stack.files import rotate, size, tail
+from pocketwatch.stack.files import rotate, tail
 from pocketwatch.stack.native.mail_catcher import MailCatcher
 from pocketwatch.stack.native.postgres import Postgres
 from pocketwatch.stack.native.rabbitmq import RabbitMQ
@@ -51,7 +51,7 @@ class NativeBackend:
             )
         self._context.programs.provide(names, log=self._context.folder / "install.log", echo=self._echo)
         servers = self._chosen(names)
-        started: dict[str, int] = {}
+        started: set[str] = set()
         try:
             self._bring_up(servers, started)
             for server in servers:
@@ -93,28 +93,27 @@ class NativeBackend:
             if server.name in self._state.processes:
                 self._state.processes[server.name].send(signal.SIGCONT)
 
-    def _bring_up(self, servers: list[Server], started: dict[str, int]) -> None:
-        """Try twice, as a port may be lost before its server listens; note in `started` how long each log was."""
+    def _bring_up(self, servers: list[Server], started: set[str]) -> None:
+        """Try twice, as a port may be lost before its server listens; add to `started` what this call starts."""
         self._resume(servers)
         for is_last in (False, True):
             for server in servers:
                 if not self.is_running(server.name):
-                    started[server.name] = self._start(server)
+                    started.add(server.name)
+                    self._start(server)
             if not (failed := self._wait_until_ready(servers)):
                 return
-            error = self._error(failed[0], since=started.get(failed[0].name, 0))
+            error = self._error(failed[0])
             self._terminate(failed, timeout=0)
             if is_last:
                 raise error
 
-    def _start(self, server: Server) -> int:
+    def _start(self, server: Server) -> None:
         self._kill_orphaned_processes([server])
         ports.reassign(self._state.ports, server.ports, folder=self._context.folder)
         rotate(server.log)
-        length = size(server.log)
         self._state.processes[server.name] = launch(server.prepare(), log=server.log)
         self._state.write()  # at once: without a record, it is an orphaned process
-        return length
 
     def _wait_until_ready(self, servers: list[Server]) -> list[Server]:
         """Return the servers that have died, or are not ready in time."""
@@ -128,9 +127,9 @@ class NativeBackend:
             time.sleep(POLL)
         return []
 
-    def _error(self, server: Server, *, since: int) -> StackError:
+    def _error(self, server: Server) -> StackError:
         what = f"does not answer after {START_TIMEOUT:g} s" if self.is_running(server.name) else "did not start"
-        return StackError(f"{LABELS[server.name]} {what}; the end of {server.log}:\n{tail(server.log, since=since)}")
+        return StackError(f"{LABELS[server.name]} {what}; the end of {server.log}:\n{tail(server.log)}")
 
     def _terminate(self, servers: Iterable[Server], *, timeout: float) -> None:
         servers = list(servers)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.files import remove, size, tail
+from pocketwatch.stack.files import remove, tail
 from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Account, Launch, run
@@ -93,12 +93,11 @@ class Postgres(Server):
         self._run([*command, "postgres"], data, stdin=f"CREATE DATABASE {DATABASE}\n")
 
     def _run(self, command: list[str], data: Path, *, stdin: str) -> None:
-        account, before = self._account(data), size(self.log)
+        account = self._account(data)
         with self.log.open("ab") as output, _pipe(stdin, account) as pipe:
             result = run(Launch(command, cwd=data, account=account), stdin=pipe, stdout=output, stderr=output)
         if result.returncode:
-            end = tail(self.log, since=before)
-            raise StackError(f"PostgreSQL's data folder cannot be created; the end of {self.log}:\n{end}")
+            raise StackError(f"PostgreSQL's data folder cannot be created; the end of {self.log}:\n{tail(self.log)}")
 
     def _account(self, data: Path) -> Account | None:
         """As root, return the owner of the data, or the user who will own them."""
