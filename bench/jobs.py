@@ -13,7 +13,6 @@ from pocketwatch import command, settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.app import CONSUMING
 from publishers import trigger
 from schemas.message import Message
 
@@ -32,7 +31,7 @@ def measure(message: Message, environment: Mapping[str, str], *, warm: bool = Fa
     """Send a job to a consumer that waits: one that has just started, or (`warm`) one that has done the job before."""
     group = message.routing_key.partition(".")[0]
     with programs.working(programs.module("pocketwatch", "consume", group), environment) as consumer:
-        consumer.until(lambda: CONSUMING in consumer.log.read_text(), within=30)
+        consumer.until(lambda: "consumers.started" in consumer.log.read_text(), within=30)
         if warm:
             command.run(_follow(settings.load(environment), message))
         memory.forget_peak(consumer.pid)

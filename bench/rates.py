@@ -19,7 +19,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage import migrate, run_log
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.job_executor import JobExecutor
+from pocketwatch.worker.executors import JobExecutor
 from schemas.envelope import Envelope
 from schemas.ticks import CleanRates
 
@@ -87,7 +87,7 @@ async def _clean(database: Database, rows: int, *, dry_run: bool) -> Result:
     envelope = Envelope(message_id=message_id, correlation_id="", exchange="ticks", routing_key="rates.cleanup")
     gc.collect()
     before, began = _memory(), time.perf_counter()
-    alone = JobExecutor("rates.cleanup", clean_rates, database, Settings(), single=True)
+    alone = JobExecutor("rates.cleanup", clean_rates, database, Settings(), single_active=True)
     running = asyncio.ensure_future(alone.handle(envelope, CleanRates(dry_run=dry_run)))
     most = before
     while not (await asyncio.wait([running], timeout=0.02))[0]:

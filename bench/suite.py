@@ -14,22 +14,22 @@ from typing import ClassVar
 from uuid import uuid4
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 
 from bench.reporting import reporting
 from pocketwatch import command, logs, settings
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
+from pocketwatch.service import serve
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite as tables
 from pocketwatch.worker.app import ConsumerApp
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
-from pocketwatch.worker.middleware import consumer
 from publishers.relay import Relay
 from schemas.envelope import Envelope
-from schemas.message import Message
+from schemas.message import Fact, Message
 
 QUEUE = event_queue("bench.events", (MODERATION, "bench.event"))
 TOPOLOGY_OF_BENCH = replace(TOPOLOGY, queues=(*TOPOLOGY.queues, QUEUE))
@@ -48,14 +48,19 @@ class Noted(Message):
     n: int
 
 
-router = RabbitRouter()
+class Recorded(Fact):
+    """A number was written down."""
+
+    routing_key: ClassVar[str] = "bench.noted"
+
+    n: int
 
 
-@consumer(router, QUEUE)
+@consumer(QUEUE)
 async def note(event: Noted, context: EventContext) -> None:
     """The row that the peers write too, and a message that goes out with it."""
     context.insert(rows, n=event.n, word="word")
-    context.publish("facts", "bench.noted", {"n": event.n})
+    context.publish(Recorded(n=event.n))
 
 
 def envelope() -> Envelope:
@@ -115,7 +120,7 @@ def main(verb: str, count: int) -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
     if verb == "consume":
-        command.run(command.serve([ConsumerApp(loaded, [router], role="bench")], loaded))
+        command.run(serve([ConsumerApp(loaded, [note], role="bench")], loaded))
     else:
         command.run(run(verb, count, loaded))
 

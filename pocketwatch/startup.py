@@ -20,13 +20,13 @@ class NotReady(Exception):
     """The server does not answer now, but may in a moment."""
 
 
-async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, patience: timedelta) -> Answer:
+async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, startup_timeout: timedelta) -> Answer:
     """Ask until the server answers.
 
     Args:
         server: its name and address without a password, for the log and the error.
         probe: raises NotYet when asking again may help, and ServerUnreachable when it cannot.
-        patience: how long to go on asking.
+        startup_timeout: how long to go on asking.
 
     Raises:
         ServerUnreachable: when it has not answered in time, or when asking again cannot help.
@@ -36,10 +36,8 @@ async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, pa
         try:
             return await probe()
         except NotReady as error:
-            waited = (
-                time.monotonic() - began
-            )  # more than the patience, where a frozen server let us wait for its answer
-            if waited + PAUSE > patience.total_seconds():
+            waited = time.monotonic() - began  # more than the timeout, where a frozen server let us wait for its answer
+            if waited + PAUSE > startup_timeout.total_seconds():
                 raise ServerUnreachable(f"{server} does not answer ({error}); waited {waited:.0f} s") from error
             if not told:
                 logger.bind(server=server, reason=str(error)).warning(WAITING)

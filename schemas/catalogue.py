@@ -1,83 +1,51 @@
-"""Every message that travels, by its routing key: the whole list on one screen."""
+"""The message catalogue: every message type by its routing key, derived from the modules of this package."""
 
 import difflib
-from collections.abc import Mapping
+import inspect
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 
-from schemas.facts import AdModerated, RatesUpdated, ReportReady, RunFailed
-from schemas.mail import MailRequested, MailUnsubscribed, SendDigests
-from schemas.message import Message
-from schemas.moderation import (
-    AdSubmitted,
-    ManagerAdFlagged,
-    ManagerAdMaxAttempts,
-    ManagerAdReviewRequired,
-    ManagerNotice,
-    UserAdApproved,
-    UserAdMaxAttempts,
-    UserAdNeedsEdit,
-    UserAdRejected,
-    UserNotice,
-)
-from schemas.ticks import (
-    ArchiveAds,
-    CleanAnalytics,
-    CleanLogFiles,
-    CleanMedia,
-    CleanRates,
-    CleanSessions,
-    CleanStaticFiles,
-    CleanTokens,
-    DailyReport,
-    PlatformAnalytics,
-    PurgeLogs,
-    QuickStats,
-    UpdateRates,
-    Vacuum,
-)
+import schemas
+from schemas.message import Message, Tick
 
-CATALOGUE: Mapping[str, type[Message]] = {
-    message.routing_key: message
-    for message in (
-        CleanTokens,
-        CleanMedia,
-        CleanStaticFiles,
-        CleanLogFiles,
-        CleanSessions,
-        UpdateRates,
-        CleanRates,
-        PurgeLogs,
-        ArchiveAds,
-        Vacuum,
-        QuickStats,
-        PlatformAnalytics,
-        DailyReport,
-        CleanAnalytics,
-        AdSubmitted,
-        UserAdApproved,
-        UserAdRejected,
-        UserAdNeedsEdit,
-        UserAdMaxAttempts,
-        UserNotice,
-        ManagerAdReviewRequired,
-        ManagerAdFlagged,
-        ManagerAdMaxAttempts,
-        ManagerNotice,
-        MailRequested,
-        MailUnsubscribed,
-        SendDigests,
-        RatesUpdated,
-        AdModerated,
-        ReportReady,
-        RunFailed,
-    )
-}
+
+def _message_types() -> Iterator[type[Message]]:
+    for module in pkgutil.iter_modules(schemas.__path__, "schemas."):
+        if module.name != __name__:
+            members = vars(import_module(module.name)).values()
+            yield from (each for each in members if _is_published(each) and each.__module__ == module.name)
+
+
+def _is_published(member: object) -> bool:
+    """Base classes have no routing key; what only others publish has no exchange of ours."""
+    is_message = inspect.isclass(member) and issubclass(member, Message)
+    return is_message and hasattr(member, "routing_key") and bool(getattr(member, "exchange", ""))
+
+
+def index(message_types: Iterable[type[Message]]) -> Mapping[str, type[Message]]:
+    """Index message types by routing key.
+
+    Raises:
+        TypeError: when two have the same one.
+    """
+    found: dict[str, type[Message]] = {}
+    for each in message_types:
+        first = found.setdefault(each.routing_key, each)
+        if first is not each:
+            raise TypeError(f'{first.__name__} and {each.__name__} have the same routing key, "{each.routing_key}"')
+    return found
+
+
+CATALOGUE = index(_message_types())
+TICK_TYPES: tuple[type[Tick], ...] = tuple(each for each in CATALOGUE.values() if issubclass(each, Tick))
 
 
 def schema_of(routing_key: str) -> type[Message]:
-    """The schema of the messages with this routing key.
+    """Return the message type of this routing key.
 
     Raises:
-        LookupError: for a key that nothing is known about; its text names the nearest one.
+        LookupError: for an unknown key; its text names the closest one.
     """
     if (schema := CATALOGUE.get(routing_key)) is not None:
         return schema

@@ -87,7 +87,7 @@ def read(
         ValueError: naming the property or header, its value and what would be right.
     """
     known_id = _text("message_id", message_id)
-    own_id = known_id or f"anonymous-{uuid4()}"
+    own_id = known_id or _new_id()
     return Envelope(
         message_id=own_id,
         correlation_id=_text("correlation_id", correlation_id) or own_id,
@@ -100,6 +100,18 @@ def read(
         attempts_before=_count(ATTEMPTS_BEFORE, headers.get(ATTEMPTS_BEFORE, 0), least=0),
         has_message_id=bool(known_id),
     )
+
+
+def anonymous(*, routing_key: str) -> Envelope:
+    """Return the envelope of a delivery whose metadata cannot be read."""
+    own_id = _new_id()
+    return Envelope(
+        message_id=own_id, correlation_id=own_id, exchange="", routing_key=routing_key, has_message_id=False
+    )
+
+
+def _new_id() -> str:
+    return f"anonymous-{uuid4()}"
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -115,14 +115,18 @@ def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
 
 async def _look(settings: Settings, queue: str | None, limit: int) -> list[DeadLetter]:
     queues = _queues(settings, queue)
-    async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=short_timeout(settings)) as publisher:
+    async with Publisher(
+        settings.rabbitmq_urls, role="dead letters", startup_timeout=short_timeout(settings)
+    ) as publisher:
         found = [await dead_letters.look(publisher, each, limit=limit) for each in queues]
     return [letter for letters in found for letter in letters]
 
 
 async def _each(settings: Settings, queue: str | None, wanted: Wanted, act: Act) -> list[DeadLetter]:
     queues = _queues(settings, queue)
-    async with Publisher(settings.rabbitmq_urls, role="dead letters", patience=short_timeout(settings)) as publisher:
+    async with Publisher(
+        settings.rabbitmq_urls, role="dead letters", startup_timeout=short_timeout(settings)
+    ) as publisher:
         found = [await act(publisher, each, wanted) for each in queues]
     return [letter for letters in found for letter in letters]
 

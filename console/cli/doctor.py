@@ -202,7 +202,7 @@ async def _rates(opened: Database, wanted: Rates) -> AsyncIterator[Finding]:
 
 
 async def _broker(settings: Settings) -> AsyncIterator[Finding]:
-    async with Publisher(settings.rabbitmq_urls, role="doctor", patience=short_timeout(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=short_timeout(settings)) as publisher:
         yield _version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
         for queue in with_celery(settings.bridge.celery_queue).queues:
             found = await queue_info(publisher.connection, queue.name)

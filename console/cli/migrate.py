@@ -22,12 +22,12 @@ async def migrate_both(settings: Settings) -> None:
     """Database first: a consumer that finds its queue must find its tables too."""
     database = Database(settings.database_url, name="pocketwatch migrate")
     try:
-        await database.ready(patience=settings.servers.patience)
+        await database.ready(startup_timeout=settings.servers.startup_timeout)
         applied = await migrations.migrate(database)
     finally:
         await database.close()
     console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
-    topology, patience = with_celery(settings.bridge.celery_queue), settings.servers.patience
-    async with Publisher(settings.rabbitmq_urls, role="migrate", patience=patience, topology=topology):
+    topology, startup_timeout = with_celery(settings.bridge.celery_queue), settings.servers.startup_timeout
+    async with Publisher(settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology):
         pass
     console.print(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues declared")

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from consumers.app import GROUPS, routers
-from pocketwatch.command import read_settings, run, serve
+from consumers.app import GROUPS, consumers_of
+from pocketwatch.command import read_settings, run
+from pocketwatch.service import serve
 from pocketwatch.worker.app import ConsumerApp
 from publishers.app import PublisherApp
 
@@ -29,7 +30,7 @@ def consume(
     Example: pocketwatch consume cleanup
     """
     settings = read_settings(quiet=False)
-    wanted = routers(groups or [], settings)
+    wanted = consumers_of(groups or [])
     run(serve([ConsumerApp(settings, wanted, role=" ".join(groups or ["all"]))], settings))
 
 
@@ -39,4 +40,4 @@ def run_all() -> None:
     Example: pocketwatch run
     """
     settings = read_settings(quiet=False)
-    run(serve([ConsumerApp(settings, routers([], settings), role="all"), PublisherApp(settings)], settings))
+    run(serve([ConsumerApp(settings, consumers_of(), role="all"), PublisherApp(settings)], settings))

@@ -97,7 +97,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 
 
 async def _routes(settings: Settings, schedule: Schedule) -> list[route_check.Route]:
-    async with Publisher(settings.rabbitmq_urls, role="check", patience=short_timeout(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="check", startup_timeout=short_timeout(settings)) as publisher:
         return await route_check.look(publisher.connection, schedule.enabled)
 
 

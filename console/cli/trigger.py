@@ -27,7 +27,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.terminal import console, print_table
-from pocketwatch.worker.retry_policy import ATTEMPTS, DELAYS
+from pocketwatch.worker.retry_policy import DELAYS, MAX_ATTEMPTS
 from publishers import trigger as by_hand
 from schemas.message import Message
 
@@ -79,7 +79,7 @@ def _limit(timeout: str) -> timedelta:
 
 
 async def _trigger(settings: Settings, wish: Message, *, wait: bool, limit: timedelta) -> int:
-    async with Publisher(settings.rabbitmq_urls, role="trigger", patience=short_timeout(settings)) as publisher:
+    async with Publisher(settings.rabbitmq_urls, role="trigger", startup_timeout=short_timeout(settings)) as publisher:
         envelope = await by_hand.publish(publisher, wish)
         console.print(f"published {wish.routing_key} as {envelope.message_id}")
         for queue in TOPOLOGY.route(wish.exchange, wish.routing_key):
@@ -137,8 +137,10 @@ def _explain(row: dict[str, Any]) -> None:
     """What went wrong, and what happens next."""
     if row["error"]:
         console.print(f"[red]{row['error']}[/]", soft_wrap=True)
-    if row["status"] == "failed" and row["attempt"] < ATTEMPTS:
+    if row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
         wait = DELAYS[row["attempt"] - 1]
-        console.print(f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {ATTEMPTS})")
+        console.print(
+            f"tried again in {wait.name.removeprefix('wait.')} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS})"
+        )
     if row["status"] in {"dead", "rejected"}:
         console.print(f"it lies in {row['job']}.dead: pocketwatch dead show {row['message_id']}")

@@ -6,17 +6,15 @@ are no snapshots and are not touched.
 
 from collections import Counter
 
-from faststream.rabbit import RabbitRouter
 from redis.exceptions import RedisError
 
 from consumers.analytics import cache, expiry
 from consumers.analytics.transactions import brief, polite
-from pocketwatch.broker.topology import ANALYTICS_CLEANUP
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
 from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanAnalytics
 
 PAGE = 1000  # rows that one short transaction deletes
@@ -28,10 +26,8 @@ STATISTICS = (
     "cache_keys_given_an_end",
 )
 
-router = RabbitRouter()
 
-
-@consumer(router, ANALYTICS_CLEANUP)
+@consumer
 async def clean_analytics(tick: CleanAnalytics, job: JobContext) -> None:
     """What is current stays; that Redis is away is told, and keeps no row from going."""
     check_clock_skew(job)

@@ -5,23 +5,19 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.analytics import queries, snapshots
 from consumers.analytics.rollup import rollup
 from consumers.analytics.transactions import polite, two_of_one_snapshot
-from pocketwatch.broker.topology import ANALYTICS_QUICK_STATS
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import QuickStats
 
 KEPT_FOR = timedelta(days=2)
 
-router = RabbitRouter()
 
-
-@consumer(router, ANALYTICS_QUICK_STATS)
+@consumer
 async def quick_stats(tick: QuickStats, job: JobContext) -> None:
     """What has never been rolled up comes first; while that takes, the figures before it stay."""
     with polite():

@@ -81,9 +81,7 @@ async def store(
     """
     row = await _upsert(job, kind, locale, period, payload, keep)
     url = None if row.is_superseded else job.settings.servers.redis_url
-    job.publish(
-        "facts", ReportReady.routing_key, ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id)
-    )
+    job.publish(ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id))
     cached = await _cache(url, kind, locale, period, payload, row.generated_at)
     job.record(cached=cached and job.statistics.get("cached", True))
     return Stored(row.id, row.generated_at, cached)

@@ -3,27 +3,18 @@
 import asyncio
 from datetime import datetime
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.bridge import queries
 from consumers.bridge.celery_protocol import CeleryReader
 from consumers.bridge.notices import ForOwners
 from consumers.bridge.task_registry import call
-from pocketwatch.broker.topology import celery_queue
-from pocketwatch.settings import Settings
+from pocketwatch.broker.topology import CELERY
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
-from pocketwatch.worker.middleware import consumer
 from schemas.celery import CeleryTask
 from schemas.message import Message
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of the queue that the settings name."""
-    made = RabbitRouter()
-    consumer(made, celery_queue(settings.bridge.celery_queue), reader=CeleryReader())(bridge_task)
-    return made
-
-
+@consumer(CELERY, decoder=CeleryReader())
 async def bridge_task(task: CeleryTask, event: EventContext) -> None:
     """Its event leaves now, or at its `eta`; when it expires before, it is skipped."""
     starts_at = max(task.eta or event.now, event.now)

@@ -10,7 +10,6 @@ letter. Preferences, suppressions and quiet hours are looked at here, and not wh
 import re
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
 from loguru import logger
 
 from consumers.mail.delivery_log import (
@@ -25,8 +24,8 @@ from consumers.mail.sender import Desk, open_desk
 from pocketwatch.broker.topology import MAIL_DELIVERY
 from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import Fate
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
-from pocketwatch.worker.middleware import consumer
 from schemas.emails import ManagerDigest
 from schemas.mail import MailRequested
 
@@ -38,10 +37,8 @@ WAIT_IN_DOUBT = timedelta(minutes=5)
 KEPT = {"letter", "user_id", "expires_at"}  # of a wish that is held; the rest is in its row
 LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
 
-router = RabbitRouter()
 
-
-@consumer(router, MAIL_DELIVERY, needs=open_desk)
+@consumer(MAIL_DELIVERY, lifespan=open_desk)
 async def deliver_letter(wish: MailRequested, context: SideEffectContext) -> None:
     """Send the letter, unless its reader does not want it, it is late, or it goes into a digest."""
     desk: Desk = context.resource

@@ -10,21 +10,17 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 
 from consumers.mail import queries
-from pocketwatch.broker.topology import MAIL, MAIL_DIGEST
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailRequested, SendDigests
 
 READERS = 1_000  # in one run; the next one is soon
 ITEMS = 100  # in one digest; what is more is counted
 
-router = RabbitRouter()
 
-
-@consumer(router, MAIL_DIGEST)
+@consumer
 async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG001  it has nothing to say
     """Nothing is held for longer than the window and a few minutes, and each letter goes out in one digest only."""
     readers = await queries.ripe(job.session, window=job.settings.mail.digest_window, limit=READERS)
@@ -33,7 +29,7 @@ async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG
         held = await queries.held(job.session, reader)
         if held:
             wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader, now=job.now)
-            job.publish(MAIL.name, MailRequested.routing_key, wish)
+            job.publish_payload(MailRequested, wish)
             await queries.release(job.session, [row["id"] for row in held], digest=wish["key"])
             letters += len(held)
     job.record(digests=len(readers), letters=letters)

@@ -14,7 +14,7 @@ from consumers.mail.compose.rendering import Emails, Site
 from consumers.mail.delivery_log import LEASE, Ledger
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import SettingsError
-from pocketwatch.settings import Mail, Settings, needed
+from pocketwatch.settings import Mail, Settings, require
 from pocketwatch.smtp.pool import Transport
 from pocketwatch.smtp.rate_limit import Pace
 from pocketwatch.smtp.replies import Fate, unfit
@@ -125,7 +125,7 @@ async def open_desk(settings: Settings, database: Database) -> AsyncIterator[Des
     """
     mail = settings.mail
     transport = Transport(
-        needed(settings.servers.smtp_url, "SMTP_URL"),
+        require(settings.servers.smtp_url, "SMTP_URL"),
         connections=mail.connections,
         pace=Pace(per_second=mail.per_second, per_minute_each=mail.per_connection),
         timeout=mail.timeout,

@@ -6,13 +6,12 @@ with our secret is believed.
 
 import jwt
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 
 from pocketwatch.broker.topology import MAIL_UNSUBSCRIBE
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Mail
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
-from pocketwatch.worker.middleware import consumer
 from schemas.mail import MailUnsubscribed
 
 ALGORITHM, PURPOSE, SCOPE = "HS256", "unsubscribe", "subscribed"
@@ -21,10 +20,8 @@ UNSUBSCRIBE = sa.text(
     "ON CONFLICT DO NOTHING"
 )
 
-router = RabbitRouter()
 
-
-@consumer(router, MAIL_UNSUBSCRIBE)
+@consumer(MAIL_UNSUBSCRIBE)
 async def unsubscribe(click: MailUnsubscribed, context: SideEffectContext) -> None:
     """Suppress what can be unsubscribed from; a second click changes nothing."""
     address, scope = read(click.token, context.settings.mail)

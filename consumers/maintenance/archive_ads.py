@@ -7,19 +7,17 @@ a person has brought back stays for as long as a forgotten ad would.
 from collections import Counter
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.maintenance.queries import archiving
 from consumers.maintenance.queries.archiving import Candidate
-from pocketwatch.broker.topology import MAINTENANCE_ARCHIVE_ADS
 from pocketwatch.errors import RetryLater
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
 from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import ArchiveAds
 
 PAGE = 1000  # ads that are looked at, and archived, in one short transaction
@@ -29,10 +27,8 @@ LOCKED_FOR = timedelta(minutes=5)  # until the next attempt, when the whole tabl
 FIGURE_OF = {"sold": "sold_archived", "rejected": "rejected_archived", "active": "inactive_archived"}
 STATISTICS = ("scanned", *FIGURE_OF.values(), "kept_restored", "kept_undated", "kept_changed")
 
-router = RabbitRouter()
 
-
-@consumer(router, MAINTENANCE_ARCHIVE_ADS)
+@consumer
 async def archive_ads(tick: ArchiveAds, job: JobContext) -> None:
     """Each ad becomes archived together with the decision that says why; an ad that is being edited is left alone."""
     check_clock_skew(job)

@@ -3,18 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
 from consumers.maintenance.queries import purging
 from consumers.maintenance.retention import RULES, Rule
-from pocketwatch.broker.topology import MAINTENANCE_PURGE_LOGS
 from pocketwatch.errors import Reject
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
 from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import PurgeLogs
 
 ROWS = 5000  # that one short transaction looks at, where they are found by id
@@ -26,10 +24,8 @@ REFUSALS: dict[str | None, str] = {
     locks.UNDEFINED_COLUMN: "has other columns than this version knows",
 }
 
-router = RabbitRouter()
 
-
-@consumer(router, MAINTENANCE_PURGE_LOGS)
+@consumer
 async def purge_logs(tick: PurgeLogs, job: JobContext) -> None:
     """Table by table; where one cannot be purged, the others are."""
     check_clock_skew(job)

@@ -12,15 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-from faststream.rabbit import RabbitRouter
 
 from consumers.maintenance.queries import vacuuming
 from consumers.maintenance.queries.vacuuming import Measures, Table
-from pocketwatch.broker.topology import MAINTENANCE_VACUUM
 from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables import platform, suite
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import Vacuum
 
 # What our jobs write to; nothing else is touched.
@@ -46,8 +44,6 @@ FIGURES = (
     "dead_tuples_after",
 )
 
-router = RabbitRouter()
-
 
 class Skipped(PocketwatchError):
     """This table was not vacuumed; the text says why."""
@@ -57,7 +53,7 @@ class Interrupted(Exception):
     """The process is asked to stop: the table in hand is left as it is, and is begun anew by whoever goes on."""
 
 
-@consumer(router, MAINTENANCE_VACUUM)
+@consumer
 async def vacuum(tick: Vacuum, job: JobContext) -> None:
     """Tables are vacuumed one after another, each on its own; a table that is in use is left for the next time."""
     job.record(**dict.fromkeys(FIGURES, 0), tables={})

@@ -6,23 +6,18 @@ The newest rate of each base, target and source stays, however old: prices are c
 from collections import Counter
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.rates import queries
 from consumers.rates.queries import Cleaning, Page
-from pocketwatch.broker.topology import RATES_CLEANUP
 from pocketwatch.storage.tables.suite import currency_rates
 from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanRates
 
 PAGE = 5000  # rows that are looked through in one short transaction
 
-router = RabbitRouter()
 
-
-@consumer(router, RATES_CLEANUP)
+@consumer
 async def clean_rates(tick: CleanRates, job: JobContext) -> None:
     """A rate goes when it was fetched, and is for a day, before the retention; a line when its run began before."""
     check_clock_skew(job)

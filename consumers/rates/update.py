@@ -9,28 +9,23 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.rates import queries, update_log
 from consumers.rates.banks import NBU, PRIVATBANK, Bank, BankFailed, Source, listed
 from consumers.rates.fetch import Inquiry, inquire
 from consumers.rates.queries import Stored
 from consumers.rates.staleness import ages
-from pocketwatch.broker.topology import RATES_UPDATE
 from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables.suite import currency_update_logs
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.facts import Rate, RatesUpdated
 from schemas.ticks import UpdateRates
 
 # Whom a run asks, until one has something that can be used.
 ASKED: Mapping[Source, tuple[Bank, ...]] = MappingProxyType({"NBU": (NBU, PRIVATBANK), "PRIVATBANK": (PRIVATBANK,)})
 
-router = RabbitRouter()
 
-
-@consumer(router, RATES_UPDATE)
+@consumer
 async def update_rates(tick: UpdateRates, job: JobContext) -> None:
     """Nothing that is not certain is written, and the last good rate stays."""
     wanted = list(dict.fromkeys(tick.currencies or job.settings.rates.currencies))
@@ -116,4 +111,4 @@ def _report(job: JobContext, inquiries: Sequence[Inquiry], stored: Mapping[str, 
         for quote in answered.accepted
     ]
     fact = RatesUpdated(source=answered.bank.name, fallback_for="NBU" if failed else None, rates=rates)
-    job.publish(RatesUpdated.exchange, RatesUpdated.routing_key, fact)
+    job.publish(fact)

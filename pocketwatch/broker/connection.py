@@ -15,14 +15,14 @@ from loguru import logger
 from yarl import URL
 
 from pocketwatch.errors import ServerUnreachable
-from pocketwatch.settings import without_password
 from pocketwatch.startup import NotReady, until_ready
+from pocketwatch.urls import without_password
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_EVERY = 1.0
 HEARTBEAT = 10  # seconds; a dead peer is found after about three of them, with the default of 60 after three minutes
 
-CONNECTION_LOST, CONNECTION_BACK = "broker connection lost", "broker connection back"
+CONNECTION_LOST, CONNECTION_BACK = "broker.connection_lost", "broker.reconnected"
 # "authentication failed" and what a missing vhost looks like to the driver: asking again cannot help.
 REFUSALS = (
     aiormq.exceptions.AuthenticationError,
@@ -34,14 +34,14 @@ OnClose = Callable[[AbstractConnection | None, BaseException | None], None]
 LATE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
 
 
-async def find_reachable_node(urls: Sequence[str], *, role: str, patience: timedelta) -> str:
+async def find_reachable_node(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> str:
     """The URL of a node that lets us in, with our name and heartbeat; the first of the list that does.
 
     Raises:
-        ServerUnreachable: when none does within `patience`, or one refuses our user, password or vhost.
+        ServerUnreachable: when none does within `startup_timeout`, or one refuses our user, password or vhost.
     """
     shown = ", ".join(map(without_password, urls))
-    return await until_ready(f"RabbitMQ at {shown}", lambda: _first(urls, role), patience=patience)
+    return await until_ready(f"RabbitMQ at {shown}", lambda: _first(urls, role), startup_timeout=startup_timeout)
 
 
 async def _first(urls: Sequence[str], role: str) -> str:
@@ -75,13 +75,13 @@ def with_connection_name(url: str, role: str) -> str:
     return str(parts.update_query({"heartbeat": str(HEARTBEAT), **parts.query, "name": name}))
 
 
-async def connect(urls: Sequence[str], *, role: str, patience: timedelta) -> AbstractRobustConnection:
+async def connect(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> AbstractRobustConnection:
     """A connection that comes back by itself, to another node when its own is gone.
 
     Raises:
         ServerUnreachable: as `find_reachable_node`.
     """
-    url = await find_reachable_node(urls, role=role, patience=patience)
+    url = await find_reachable_node(urls, role=role, startup_timeout=startup_timeout)
     connection = await aio_pika.connect_robust(url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_EVERY)
     connection.close_callbacks.add(failover(urls, role=role))
     connection.reconnect_callbacks.add(log_reconnected)

@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from pocketwatch.broker.declare import DECLARE_WITHIN, queue_info
-from pocketwatch.broker.publisher import Publisher
+from pocketwatch.broker.publisher import Publisher, copy_message
 from pocketwatch.broker.topology import Queue
 from schemas import envelope as wire
 
@@ -120,18 +120,7 @@ def _fresh(message: AbstractIncomingMessage, attempt: int) -> aio_pika.Message:
     headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
     times, before = _number(headers.get(wire.REQUEUED)), _number(headers.get(wire.ATTEMPTS_BEFORE))
     headers |= {wire.ATTEMPT: 1, wire.ATTEMPTS_BEFORE: before + attempt, wire.REQUEUED: times + 1}
-    return aio_pika.Message(
-        message.body,
-        headers=headers,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        correlation_id=message.correlation_id,
-        message_id=message.message_id,
-        timestamp=message.timestamp,
-        type=message.type,
-        app_id=message.app_id,
-    )
+    return copy_message(message, headers=headers)
 
 
 def _number(header: object) -> int:

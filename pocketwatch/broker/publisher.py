@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import aio_pika
 import aiormq.exceptions
-from aio_pika.abc import AbstractExchange, AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.abc import AbstractExchange, AbstractMessage, AbstractRobustChannel, AbstractRobustConnection
 from loguru import logger
 
 from pocketwatch.broker.connection import connect
@@ -22,7 +22,7 @@ from schemas.envelope import Envelope
 
 CONFIRM_WITHIN = 5.0  # seconds for one try
 RETRY_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-RETRYING, NOT_DECLARED = "publish failed, trying again", "topology not declared"
+RETRYING, NOT_DECLARED = "broker.publish_retried", "broker.topology_not_declared"
 NOTHING = Topology((), (), ())
 
 # What a lost connection, a closed channel and a broker that does not answer look like.
@@ -45,6 +45,21 @@ def message_of(
     )
 
 
+def copy_message(raw: AbstractMessage, *, headers: dict[str, Any], **changed: Any) -> aio_pika.Message:
+    """Copy a message with other headers; persistent, without an expiration."""
+    kept = {
+        "content_type": raw.content_type,
+        "content_encoding": raw.content_encoding,
+        "correlation_id": raw.correlation_id,
+        "message_id": raw.message_id,
+        "timestamp": raw.timestamp,
+        "type": raw.type,
+        "app_id": raw.app_id,
+    }
+    persistent = aio_pika.DeliveryMode.PERSISTENT
+    return aio_pika.Message(raw.body, headers=headers, delivery_mode=persistent, **(kept | changed))
+
+
 class Publisher:
     """The process's connection for publishing, apart from the one that consumes.
 
@@ -55,16 +70,23 @@ class Publisher:
     """
 
     def __init__(
-        self, urls: Sequence[str], *, role: str, patience: timedelta = timedelta(0), topology: Topology | None = None
+        self,
+        urls: Sequence[str],
+        *,
+        role: str,
+        startup_timeout: timedelta = timedelta(0),
+        topology: Topology | None = None,
     ) -> None:
-        self._urls, self._role, self._patience, self._topology = urls, role, patience, topology
+        self._urls, self._role, self._startup_timeout, self._topology = urls, role, startup_timeout, topology
         self._connection: AbstractRobustConnection | None = None
         self._channel: AbstractRobustChannel | None = None
         self._exchanges: dict[str, AbstractExchange] = {}
         self._declaring: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await connect(self._urls, role=f"publish {self._role}", patience=self._patience)
+        self._connection = await connect(
+            self._urls, role=f"publish {self._role}", startup_timeout=self._startup_timeout
+        )
         if self._topology is not None:
             await declare(self._connection, self._topology)
             self._connection.reconnect_callbacks.add(self._declare_again)

@@ -1,12 +1,13 @@
-"""Every exchange and queue: declared here and nowhere else, identically by everyone who starts.
+"""Every exchange and queue: declared here and nowhere else, identically by every process.
 
-    publishers ─► ticks, moderation, mail, facts ─► job queues ─► consumers
-                                                      │   ▲
-                            dead ─► Q.dead ◄──────────┤   │ when the time is over
+    publishers ─► ticks, moderation, mail, facts ─► queues ─► consumers
+                                                      │  ▲
+                            dead ─► Q.dead ◄──────────┤  │ when the delay is over
                                                       └─► wait.10s … wait.2h
 
-Type, limits and dead-letter target of each queue are said outright, so that the server's version does not decide
-them. Valid unchanged on RabbitMQ 3.10 and 4.x. Arguments of a queue never change; a changed one needs a new queue.
+Each tick has a queue named like its routing key; queues of events are listed here. Type, limits and dead-letter target
+of each queue are explicit, so that the server's version does not decide them. Valid unchanged on RabbitMQ 3.10 and 4.x.
+Arguments of a queue never change; a changed one needs a new queue.
 """
 
 from collections.abc import Mapping
@@ -17,11 +18,12 @@ from types import MappingProxyType
 from typing import Any
 
 from pocketwatch.errors import SettingsError
+from schemas.catalogue import TICK_TYPES
 
-# Only guards against a message that kills its consumer each time: every other failure is counted by us, in x-attempt.
+# Guards against a message that kills its consumer each time; every other failure is counted in x-attempt.
 DELIVERY_LIMIT = 20
-# Looking into a dead-letter queue returns its messages, which must never count against them.
-LOOKS_INTO_DEAD_LETTERS = 1_000_000
+# Reading a dead-letter queue returns its messages, which must never count against them.
+DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Exchange:
     """A durable topic exchange."""
 
     name: str
-    mandatory: bool = True  # False: nobody needs to listen
+    mandatory: bool = True  # False: no queue needs to be bound
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Queue:
         arguments: the broker's own argument names.
         bindings: (exchange, routing key pattern) pairs.
         prefetch: how many unacknowledged messages one consumer may hold.
-        foreign: somebody else's, who made it as he likes; it is made only where it is missing.
+        external: declared by others with arguments of their own; declared by us only where it is missing.
     """
 
     name: str
@@ -57,26 +59,26 @@ class Queue:
 
     @property
     def dead_letter_queue(self) -> str:
-        """The queue that its dead letters fall into."""
+        """The name of the queue that holds its dead letters."""
         return f"{self.name}.dead"
 
 
 @dataclass(frozen=True)
 class DelayQueue:
-    """A queue whose messages leave after a time, back to the queue that their routing key names."""
+    """A queue whose messages leave after a delay, to the queue that their routing key names."""
 
     name: str
-    time: timedelta
+    delay: timedelta
 
     @cached_property
     def exchange(self) -> Exchange:
-        """What a message is published to that has to wait."""
+        """The exchange to which a message is published that has to wait."""
         return Exchange(self.name)
 
     @cached_property
     def queue(self) -> Queue:
-        """No dead-letter routing key: the message keeps its own, which is the name of its queue."""
-        arguments = _quorum(**{"x-message-ttl": int(self.time.total_seconds() * 1000)}) | _dead_letters_to("")
+        """Without a dead-letter routing key: the message keeps its own, which is the name of its queue."""
+        arguments = _quorum(**{"x-message-ttl": int(self.delay.total_seconds() * 1000)}) | _dead_letters_to("")
         return Queue(self.name, MappingProxyType(arguments), ((self.exchange, "#"),))
 
 
@@ -93,24 +95,24 @@ class Topology:
 
     @property
     def all_exchanges(self) -> tuple[Exchange, ...]:
-        """Those that messages are published to, and those of the waits."""
-        return (*self.exchanges, *(wait.exchange for wait in self.delay_queues))
+        """Those that messages are published to, and those of the delay queues."""
+        return (*self.exchanges, *(delay.exchange for delay in self.delay_queues))
 
     @property
     def all_queues(self) -> tuple[Queue, ...]:
-        """Job queues, each with its dead-letter queue, and the waits."""
-        return (*self.queues, *map(dead_letters_of, self.queues), *(wait.queue for wait in self.delay_queues))
+        """Queues of consumers, each with its dead-letter queue, and the delay queues."""
+        return (*self.queues, *map(dead_letters_of, self.queues), *(delay.queue for delay in self.delay_queues))
 
     def queue(self, name: str) -> Queue | None:
-        """The job queue of this name."""
+        """Return the consumer's queue of this name."""
         return next((queue for queue in self.queues if queue.name == name), None)
 
     def exchange(self, name: str) -> Exchange | None:
-        """The exchange of this name."""
+        """Return the exchange of this name."""
         return next((exchange for exchange in self.all_exchanges if exchange.name == name), None)
 
     def route(self, exchange: str, routing_key: str) -> list[Queue]:
-        """The job queues that a message published to this exchange with this key reaches."""
+        """Return the consumers' queues that a message published to this exchange with this key reaches."""
         sources = {exchange, *(to.name for source, to, key in self.exchange_bindings if source.name == exchange)}
         return [
             queue
@@ -120,7 +122,7 @@ class Topology:
 
 
 def matches(pattern: str, routing_key: str) -> bool:
-    """Whether a topic exchange routes this key by this pattern: `*` is one word, `#` any number of words."""
+    """Return whether a topic exchange routes this key by this pattern: `*` is one word, `#` any number of words."""
     return _matches(pattern.split("."), routing_key.split("."))
 
 
@@ -143,18 +145,18 @@ def _dead_letters_to(exchange: str) -> dict[str, Any]:
 
 
 def dead_letters_of(queue: Queue) -> Queue:
-    """Where the messages of this queue lie that nobody tries again by himself."""
-    arguments = _quorum(**{"x-delivery-limit": LOOKS_INTO_DEAD_LETTERS})
+    """Return the queue that holds messages of this one which are not retried any more."""
+    arguments = _quorum(**{"x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT})
     return Queue(queue.dead_letter_queue, MappingProxyType(arguments), ((DEAD, queue.name),))
 
 
 def job_queue(name: str) -> Queue:
-    """The queue of a timed job: one message at a time, over any number of replicas."""
+    """Return the queue of a job: one message at a time, over any number of replicas."""
     return _queue(name, ((TICKS, name),), prefetch=1, single_active=True)
 
 
 def event_queue(name: str, *bindings: tuple[Exchange, str], prefetch: int = 300) -> Queue:
-    """The queue of an event's consumer: replicas compete, each handles up to `prefetch` messages at a time."""
+    """Return the queue of events: replicas compete, each handles up to `prefetch` messages at a time."""
     return _queue(name, bindings, prefetch=prefetch, single_active=False)
 
 
@@ -167,7 +169,7 @@ def _queue(name: str, bindings: tuple[tuple[Exchange, str], ...], *, prefetch: i
 
 
 def celery_queue(name: str) -> Queue:
-    """Celery's own queue, as its clients declare it: classic, without arguments. Its dead letters are ours."""
+    """Return Celery's own queue, as its clients declare it: classic, without arguments. Its dead letters are ours."""
     return Queue(name, MappingProxyType({}), prefetch=100, external=True)
 
 
@@ -179,50 +181,22 @@ MAIL = Exchange("mail")
 FACTS = Exchange("facts", mandatory=False)
 DEAD = Exchange("dead")
 
-CLEANUP_TOKENS = job_queue("cleanup.tokens")
-CLEANUP_MEDIA = job_queue("cleanup.media")
-CLEANUP_STATIC_FILES = job_queue("cleanup.static_files")
-CLEANUP_LOG_FILES = job_queue("cleanup.log_files")
-CLEANUP_SESSIONS = job_queue("cleanup.sessions")
-RATES_UPDATE = job_queue("rates.update")
-RATES_CLEANUP = job_queue("rates.cleanup")
-MAINTENANCE_PURGE_LOGS = job_queue("maintenance.purge_logs")
-MAINTENANCE_ARCHIVE_ADS = job_queue("maintenance.archive_ads")
-MAINTENANCE_VACUUM = job_queue("maintenance.vacuum")
-ANALYTICS_QUICK_STATS = job_queue("analytics.quick_stats")
-ANALYTICS_PLATFORM = job_queue("analytics.platform")
-ANALYTICS_DAILY_REPORT = job_queue("analytics.daily_report")
-ANALYTICS_CLEANUP = job_queue("analytics.cleanup")
 MODERATION_REVIEW = event_queue("moderation.review", (MODERATION, "ad.submitted"), prefetch=8)
 MODERATION_USER_NOTICES = event_queue("moderation.user_notices", (MODERATION, "user.ad.*"))
 MODERATION_MANAGER_NOTICES = event_queue("moderation.manager_notices", (MODERATION, "manager.ad.*"))
 MAIL_DELIVERY = event_queue("mail.delivery", (MAIL, "mail.requested"))
 MAIL_UNSUBSCRIBE = event_queue("mail.unsubscribe", (MAIL, "mail.unsubscribed"))
-MAIL_DIGEST = job_queue("mail.digest")
+CELERY = celery_queue("celery")  # the settings may name another
 
 TOPOLOGY = Topology(
     exchanges=(TICKS, MODERATION, USER_NOTIFICATIONS, MANAGER_NOTIFICATIONS, MAIL, FACTS, DEAD),
     queues=(
-        CLEANUP_TOKENS,
-        CLEANUP_MEDIA,
-        CLEANUP_STATIC_FILES,
-        CLEANUP_LOG_FILES,
-        CLEANUP_SESSIONS,
-        RATES_UPDATE,
-        RATES_CLEANUP,
-        MAINTENANCE_PURGE_LOGS,
-        MAINTENANCE_ARCHIVE_ADS,
-        MAINTENANCE_VACUUM,
-        ANALYTICS_QUICK_STATS,
-        ANALYTICS_PLATFORM,
-        ANALYTICS_DAILY_REPORT,
-        ANALYTICS_CLEANUP,
+        *(job_queue(tick.routing_key) for tick in TICK_TYPES),
         MODERATION_REVIEW,
         MODERATION_USER_NOTICES,
         MODERATION_MANAGER_NOTICES,
         MAIL_DELIVERY,
         MAIL_UNSUBSCRIBE,
-        MAIL_DIGEST,
     ),
     delay_queues=(
         DelayQueue("wait.10s", timedelta(seconds=10)),
@@ -237,11 +211,11 @@ TOPOLOGY = Topology(
 
 
 def with_celery(queue: str) -> Topology:
-    """The topology of consumers: with the queue of this name, from which the bridge takes Celery's tasks.
+    """Return the topology of consumers: with the queue from which the bridge takes Celery's tasks.
 
     Raises:
         SettingsError: when one of ours has this name.
     """
     if any(known.name == queue for known in TOPOLOGY.all_queues):
-        raise SettingsError(f'POCKETWATCH_CELERY_QUEUE is "{queue}", which is ours; it must be one of Celery')
+        raise SettingsError(f'POCKETWATCH_CELERY_QUEUE is "{queue}": a queue of Pocketwatch; name one of Celery')
     return replace(TOPOLOGY, queues=(*TOPOLOGY.queues, celery_queue(queue)))

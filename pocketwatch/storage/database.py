@@ -9,8 +9,8 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from pocketwatch.errors import ServerUnreachable, SettingsError
-from pocketwatch.settings import without_password
 from pocketwatch.startup import NotReady, until_ready
+from pocketwatch.urls import without_password
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
@@ -52,14 +52,14 @@ class Database:
         """A session that begins its transaction when it is first used."""
         return AsyncSession(self.engine, expire_on_commit=False)
 
-    async def ready(self, *, patience: timedelta) -> None:
+    async def ready(self, *, startup_timeout: timedelta) -> None:
         """Wait until the database answers.
 
         Raises:
             ServerUnreachable: when it does not, or refuses us.
             SettingsError: when the URL says what no connection can be made from.
         """
-        await until_ready(f"PostgreSQL at {without_password(self.url)}", self._probe, patience=patience)
+        await until_ready(f"PostgreSQL at {without_password(self.url)}", self._probe, startup_timeout=startup_timeout)
 
     async def _probe(self) -> None:
         try:

@@ -1,20 +1,36 @@
-"""Locks: what is locked for longer belongs to somebody whom we let finish."""
+"""Limits on how long statements run, and how long they wait for locks that the platform may hold."""
 
 from datetime import timedelta
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 LOCK_TIMEOUT = timedelta(seconds=5)
-SET_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :timeout, true)")
+SET_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :lock, true)")
+SET_TIMEOUTS = sa.text(
+    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
+)
 LOCK_NOT_AVAILABLE, INSUFFICIENT_PRIVILEGE, UNDEFINED_COLUMN = "55P03", "42501", "42703"
 
 
 async def set_lock_timeout(connection: AsyncConnection) -> None:
-    """From here on, this transaction fails when something stays locked, instead of standing in everybody's way."""
-    await connection.execute(SET_LOCK_TIMEOUT, {"timeout": milliseconds(LOCK_TIMEOUT)})
+    """Let the rest of this transaction fail when it waits long for a lock: the platform would queue up behind it."""
+    await connection.execute(SET_LOCK_TIMEOUT, {"lock": milliseconds(LOCK_TIMEOUT)})
+
+
+async def set_timeouts(connection: AsyncConnection, *, statement: timedelta) -> None:
+    """Limit the waits for locks and the time of each statement, for the rest of this transaction."""
+    limits = {"lock": milliseconds(LOCK_TIMEOUT), "statement": milliseconds(statement)}
+    await connection.execute(SET_TIMEOUTS, limits)
+
+
+async def set_session_timeouts(connection: asyncpg.Connection, *, statement: timedelta) -> None:
+    """Limit the waits for locks and the time of each statement, for as long as a driver's own connection lasts."""
+    for name, limit in (("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", statement)):
+        await connection.execute("SELECT set_config($1, $2, false)", name, milliseconds(limit))
 
 
 def milliseconds(span: timedelta) -> str:
-    """As PostgreSQL's settings take it."""
+    """Format a limit for PostgreSQL; at least 1, because 0 means no limit."""
     return str(max(int(span.total_seconds() * 1000), 1))

@@ -65,7 +65,7 @@ async def is_current(database: Database) -> bool:
     return revision == _scripts().get_current_head() or _is_newer(revision)
 
 
-async def ready(database: Database, *, patience: timedelta) -> None:
+async def ready(database: Database, *, startup_timeout: timedelta) -> None:
     """Wait until the tables are there that this version needs; somebody may be migrating just now.
 
     Raises:
@@ -76,7 +76,7 @@ async def ready(database: Database, *, patience: timedelta) -> None:
         if not await is_current(database):
             raise NotReady("its tables are not those of this version; run: pocketwatch migrate")
 
-    await until_ready("the database", probe, patience=patience)
+    await until_ready("the database", probe, startup_timeout=startup_timeout)
 
 
 async def missing_platform_columns(database: Database) -> list[str]:

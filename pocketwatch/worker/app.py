@@ -3,142 +3,127 @@
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 from aio_pika.abc import AbstractRobustConnection
-from faststream import ContextRepo
-from faststream.rabbit import RabbitBroker, RabbitRouter
-from faststream.rabbit.subscriber.usecase import RabbitSubscriber
+from faststream import AckPolicy, ContextRepo
+from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from loguru import logger
 
-from pocketwatch.broker.connection import (
-    RECONNECT_EVERY,
-    failover,
-    find_reachable_node,
-    log_reconnected,
-)
-from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import with_celery
+from pocketwatch.broker.connection import RECONNECT_EVERY, failover, find_reachable_node, log_reconnected
+from pocketwatch.broker.topology import celery_queue, with_celery
+from pocketwatch.service import Service
 from pocketwatch.settings import Settings
-from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batch_executor import BatchExecutor
+from pocketwatch.worker.consumer import Consumer, Lifespan, check_queues
 from pocketwatch.worker.context import JobContext, SideEffectContext
 from pocketwatch.worker.error_handling import ErrorHandler
-from pocketwatch.worker.executor import Executor
-from pocketwatch.worker.job_executor import JobExecutor
-from pocketwatch.worker.middleware import (
-    CONSUMERS,
-    Consumer,
-    Delivery,
-    Needs,
-)
-from pocketwatch.worker.side_effect_executor import SideEffectExecutor
-
-CONSUMING = "consuming"
+from pocketwatch.worker.executors import BatchExecutor, Executor, JobExecutor, Outcome, SideEffectExecutor
+from pocketwatch.worker.middleware import Delivery, DeliveryMiddleware
 
 
-class ConsumerApp:
-    """Consumes the queues of some routers, from `async with` until its end.
+class ConsumerApp(Service):
+    """Runs consumers, from `async with` until its end.
 
-    At the end, deliveries in hand are finished within the grace of the settings; what is not stays on its queue.
+    At the end, messages in flight are finished within the grace of the settings; the others stay on their queue.
+
+    Raises:
+        TypeError: when two of the consumers have the same queue.
     """
 
-    def __init__(self, settings: Settings, routers: Sequence[RabbitRouter], *, role: str) -> None:
-        self._settings, self._role = settings, role
-        self._routers = routers
+    def __init__(self, settings: Settings, consumers: Sequence[Consumer], *, role: str) -> None:
+        super().__init__(settings)
+        self._role = role
+        self._consumers = [_with_queue_of(settings, consumer) for consumer in consumers]
+        check_queues(self._consumers)
         self._stopping = asyncio.Event()
-        self._stack = AsyncExitStack()
         self._connection: AbstractRobustConnection | None = None
-        self._publisher: Publisher | None = None
-        self.background: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._stopping.set()
-        await self._stack.aclose()
+        await super().__aexit__(*error)
 
     @property
     def is_healthy(self) -> bool:
-        """Both connections are there, and everything in the background still runs."""
-        consuming = self._connection is not None and self._connection.connected.is_set()
-        publishing = self._publisher is not None and self._publisher.is_connected
-        return consuming and publishing and not any(task.done() for task in self.background)
+        """Whether both connections are open."""
+        return super().is_healthy and self._connection is not None and self._connection.connected.is_set()
 
     async def _start(self) -> None:
-        """Bottom up: database, publisher, topology, executors, and the consumers last."""
-        patience = self._settings.servers.patience
-        database = Database(self._settings.database_url, name=f"pocketwatch consume {self._role}")
-        self._stack.push_async_callback(database.close)
-        await database.ready(patience=patience)
-        await migrate.ready(database, patience=patience)
-        topology = with_celery(self._settings.bridge.celery_queue)
-        publisher = Publisher(self._settings.rabbitmq_urls, role=self._role, patience=patience, topology=topology)
-        self._publisher = await self._stack.enter_async_context(publisher)
-        await self._consume(database, publisher)
+        """Start from below: database, publisher with the topology, executors, and the subscribers last."""
+        database = await self._open_database(f"pocketwatch consume {self._role}")
+        publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
+        broker = await self._broker(ErrorHandler(database, publisher))
+        resources = await self._open({each.lifespan for each in self._consumers if each.lifespan}, database)
+        for consumer in self._consumers:
+            resource = resources[consumer.lifespan] if consumer.lifespan else None
+            subscribe(broker, consumer, self._executor(consumer, database, resource))
+        self._stack.push_async_callback(broker.stop)
+        self._connection = await broker.connect()
+        await broker.start()
+        logger.bind(queues=", ".join(each.queue.name for each in self._consumers)).info("consumers.started")
 
-    async def _consume(self, database: Database, publisher: Publisher) -> None:
+    async def _broker(self, errors: ErrorHandler) -> RabbitBroker:
         urls, role = self._settings.rabbitmq_urls, f"consume {self._role}"
-        broker = RabbitBroker(
-            await find_reachable_node(urls, role=role, patience=self._settings.servers.patience),
+        decoders = {each.queue.name: each.decoder for each in self._consumers}
+
+        def middleware(message: Any, /, *, context: ContextRepo) -> DeliveryMiddleware:
+            job: str = context.get_local("handler_").queue.name
+            return DeliveryMiddleware(message, context=context, job=job, decoder=decoders[job], errors=errors)
+
+        return RabbitBroker(
+            await find_reachable_node(urls, role=role, startup_timeout=self._settings.servers.startup_timeout),
             reconnect_interval=RECONNECT_EVERY,
             on_close=[failover(urls, role=role)],
             on_reconnected=[log_reconnected],
             graceful_timeout=max(self._settings.running.grace.total_seconds(), 0.001),  # 0 would mean: do not wait
             logger=logging.getLogger("faststream"),
-            log_level=logging.DEBUG,  # a line for each message is written by `Delivery`, with what became of it
-            apply_types=False,  # the decoder has made a checked message of the body already
-            routers=self._routers,
+            log_level=logging.DEBUG,  # the middleware logs a line for each message, with its outcome
+            apply_types=False,  # the middleware validates
+            middlewares=[middleware],
         )
-        consumers = {queue: CONSUMERS[queue] for queue in queues_of(broker)}
-        resources = await self._open({each.needs for each in consumers.values() if each.needs}, database)
-        executors = {queue: self._executor(each, database, resources) for queue, each in consumers.items()}
-        failures = ErrorHandler(database, publisher)
 
-        def delivery(message: Any, /, *, context: ContextRepo) -> Delivery:
-            return Delivery(message, context=context, executors=executors, failures=failures)
+    async def _open(self, lifespans: Collection[Lifespan], database: Database) -> Mapping[Lifespan, Any]:
+        """Open what consumers need, once each; it is closed when nothing is consumed any more."""
+        return {each: await self._stack.enter_async_context(each(self._settings, database)) for each in lifespans}
 
-        broker.add_middleware(delivery)
-        groups = [
-            executor for executor in executors.values() if isinstance(executor, BatchExecutor | SideEffectExecutor)
-        ]
-        self.background = [asyncio.create_task(group.run()) for group in groups]
-        self._stack.callback(lambda: [task.cancel() for task in self.background])
-        self._stack.push_async_callback(broker.stop)
-        self._connection = await broker.connect()
-        await broker.start()
-        logger.bind(queues=", ".join(executors)).info(CONSUMING)
-
-    async def _open(self, needs: Collection[Needs], database: Database) -> dict[Needs, Any]:
-        """What consumers need, each opened once; closed when nothing is consumed any more."""
-        return {each: await self._stack.enter_async_context(each(self._settings, database)) for each in needs}
-
-    def _executor(self, consumer: Consumer, database: Database, resources: Mapping[Needs, Any]) -> Executor:
-        if consumer.kind is SideEffectContext:
-            resource = resources[consumer.needs] if consumer.needs else None
-            return SideEffectExecutor(
-                consumer.queue.name, consumer.handler, database, self._settings, resource=resource
-            )
-        if consumer.kind is JobContext:
-            return JobExecutor(
-                consumer.queue.name,
-                consumer.handler,
-                database,
-                self._settings,
-                single=consumer.queue.single_active,
-                stopping=self._stopping.is_set,
-            )
-        return BatchExecutor(consumer.queue.name, consumer.handler, database, size=consumer.group, apart=consumer.apart)
+    def _executor(self, consumer: Consumer, database: Database, resource: Any) -> Executor:
+        name, handler, settings = consumer.queue.name, consumer.handler, self._settings
+        if consumer.context_type is SideEffectContext:
+            return SideEffectExecutor(name, handler, database, settings, resource=resource)
+        if consumer.context_type is JobContext:
+            single, stopping = consumer.queue.single_active, self._stopping.is_set
+            return JobExecutor(name, handler, database, settings, single, stopping, resource)
+        return BatchExecutor(
+            name,
+            handler,
+            database,
+            settings,
+            max_batch_size=consumer.max_batch_size,
+            conflict_key=consumer.conflict_key,
+            resource=resource,
+        )
 
 
-def queues_of(broker: RabbitBroker) -> list[str]:
-    """The queues that a broker's subscribers consume."""
-    return [subscriber.queue.name for subscriber in broker.subscribers if isinstance(subscriber, RabbitSubscriber)]
+def subscribe(broker: RabbitBroker, consumer: Consumer, executor: Executor) -> None:
+    """Have the broker give this consumer's messages to its executor."""
+
+    async def handle(delivery: Delivery) -> Outcome:
+        return await executor.handle(*delivery)
+
+    handle.__annotations__["delivery"] = consumer.message_type  # FastStream's AsyncAPI document shows this payload
+    subscriber = broker.subscriber(
+        RabbitQueue(consumer.queue.name, declare=False),  # `broker/declare.py` has declared it, with every argument
+        channel=Channel(prefetch_count=consumer.queue.prefetch),
+        # A message that cannot even be passed on: our queues dead-letter it themselves, a foreign one would drop it.
+        ack_policy=AckPolicy.NACK_ON_ERROR if consumer.queue.external else AckPolicy.REJECT_ON_ERROR,
+        no_reply=True,
+        title=consumer.queue.name,
+        description=consumer.handler.__doc__,
+    )
+    subscriber(handle)
+
+
+def _with_queue_of(settings: Settings, consumer: Consumer) -> Consumer:
+    """The settings name the queue of the platform's Celery clients."""
+    return replace(consumer, queue=celery_queue(settings.bridge.celery_queue)) if consumer.queue.external else consumer

@@ -1,71 +1,126 @@
-"""Gathering: what many ask for at the same time is done in one short transaction, and each gets its own answer.
+"""Batching: a function runs once for all items that are submitted at the same time, and each gets its own result.
 
-A gathering is what arrived while the last one was done: no timer, and a single one who asks is answered at once.
+A batch is what arrived while the last one ran: no timer, and a single item is handled at once. A batch that fails is
+bisected, until the item at fault is alone with its error; in an outage of the database it is held and repeated.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from loguru import logger
 
-from pocketwatch.storage.database import Database, is_outage
-from pocketwatch.worker.executor import retry_on_outage
+from pocketwatch.storage.database import is_outage
+from pocketwatch.worker.backoff import Backoff
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-Act = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Answer]]]
+Result = TypeVar("Result")
 
-LARGEST = 100  # items in one transaction
+MAX_BATCH_SIZE = 100
+QUIET_TURNS = 2  # turns of the event loop without a new item, which close a batch
 
-Asked = tuple[Any, "asyncio.Future[Any]"]
+Pending = tuple[Item, asyncio.Future[Result]]
 
 
-class Batcher:
-    """Runs each kind of act for all who ask for it at the same time."""
+class Batcher(Generic[Item, Result]):
+    """Runs a function for batches of items.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._waiting: dict[Act[Any, Any], list[Asked]] = {}
-        self._acting: dict[Act[Any, Any], asyncio.Task[None]] = {}
+    Args:
+        function: takes the items of a batch; returns a result for each, in their order. An exception in the place of
+            a result is raised for that item alone.
+        max_size: at most so many items in a batch.
+        conflicts: keys of an item; two items that share a key never share a batch, and keep their order.
+    """
 
-    async def ask(self, act: Act[Item, Answer], item: Item) -> Answer:
-        """The answer to this item, when the transaction that it shared is committed.
+    def __init__(
+        self,
+        function: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]],
+        *,
+        max_size: int = MAX_BATCH_SIZE,
+        conflicts: Callable[[Item], Collection[Hashable]] = lambda _: (),
+    ) -> None:
+        self._function, self._max_size, self._conflicts = function, max_size, conflicts
+        self._waiting: list[Pending[Item, Result]] = []
+        self._task: asyncio.Task[None] | None = None
 
-        Raises:
-            TryLater: when the database is away for longer than a message may be held.
-        """
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(act, []).append((item, answer))
-        if act not in self._acting:
-            self._acting[act] = asyncio.create_task(self._work(act))
-        return await answer
+    def submit(self, item: Item) -> "asyncio.Future[Result]":
+        """Return a future of the item's result. An item whose future is cancelled is left out of later batches."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        return future
 
-    async def _work(self, act: Act[Any, Any]) -> None:
-        await asyncio.sleep(0)  # let in who asks in the same turn of the event loop
-        while waiting := self._waiting.pop(act, []):
-            for start in range(0, len(waiting), LARGEST):
-                await self._settle(act, waiting[start : start + LARGEST])
-        del self._acting[act]
-
-    async def _settle(self, act: Act[Any, Any], asked: list[Asked]) -> None:
-        """Answer all; when the database refuses, in halves, until the one that it refuses stands alone."""
-
-        async def attempt() -> Sequence[Any]:
-            async with self._database.begin() as connection:
-                return await act(connection, [item for item, _ in asked])
-
+    async def _work(self) -> None:
         try:
-            answers = await retry_on_outage(attempt)
-        except Exception as error:  # noqa: BLE001  told to those who asked
-            if len(asked) > 1 and not is_outage(error.__cause__ or error):
-                await self._settle(act, asked[: len(asked) // 2])
-                await self._settle(act, asked[len(asked) // 2 :])
-                return
-            for _, answer in asked:
-                if not answer.done():
-                    answer.set_exception(error)
-            return
-        for (_, answer), given in zip(asked, answers, strict=True):
-            if not answer.done():
-                answer.set_result(given)
+            while self._waiting:
+                await self._gather()
+                await self._run(self._take())
+        except BaseException as error:  # a bug, or the end of the process: no item must wait for ever
+            _fail(self._waiting, error)
+            self._waiting = []
+            raise
+        finally:
+            self._task = None
+
+    async def _gather(self) -> None:
+        """Let in what was already read from the socket; a few microseconds when that is nothing."""
+        quiet = 0
+        while quiet < QUIET_TURNS and (before := len(self._waiting)) < self._max_size:
+            await asyncio.sleep(0)
+            quiet = 0 if len(self._waiting) > before else quiet + 1
+
+    def _take(self) -> list[Pending[Item, Result]]:
+        batch: list[Pending[Item, Result]] = []
+        later: list[Pending[Item, Result]] = []
+        taken: set[Hashable] = set()
+        for pending in self._waiting:
+            item, future = pending
+            if not future.done():
+                keys = self._conflicts(item)
+                (batch if len(batch) < self._max_size and taken.isdisjoint(keys) else later).append(pending)
+                taken.update(keys)  # also of those left for later, so that their order stays
+        self._waiting = later
+        return batch
+
+    async def _run(self, batch: list[Pending[Item, Result]]) -> None:
+        backoff = Backoff()
+        while batch := [pending for pending in batch if not pending[1].done()]:
+            try:
+                results = await self._function([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001  every error is raised for the items that it concerns
+                if len(batch) > 1 and not is_outage(error):
+                    logger.bind(items=len(batch), error=str(error)[:200]).debug("batch.bisected")
+                    await self._run(batch[: len(batch) // 2])
+                    await self._run(batch[len(batch) // 2 :])
+                    return
+                await self._hold(backoff, error, batch)
+            except BaseException as error:
+                _fail(batch, error)
+                raise
+            else:
+                for (_, future), result in zip(batch, results, strict=True):
+                    _resolve(future, result)
+
+    async def _hold(self, backoff: Backoff, error: Exception, batch: list[Pending[Item, Result]]) -> None:
+        try:
+            await backoff.wait(error)
+        except Exception as final:  # noqa: BLE001  raised for the items
+            _fail(batch, final)
+
+
+def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:
+    if future.done():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _fail(batch: Sequence[Pending[Item, Result]], error: BaseException) -> None:
+    for _, future in batch:
+        if isinstance(error, asyncio.CancelledError):
+            future.cancel()
+        else:
+            _resolve(future, error)

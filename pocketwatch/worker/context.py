@@ -1,11 +1,12 @@
-"""What a handler is given: it tells what is to be written and sent, and asks for rows by key.
+"""What a handler is given, next to its message: the context in which it says what to write and publish.
 
-An event handler takes `EventContext`, which holds no connection, so that many messages can share one transaction. A job
-that needs a session of its own takes `JobContext`, and runs alone.
+`EventContext`       an event: no connection of its own, so that many messages share one transaction
+`JobContext`         a job: runs alone, with a session, pages, progress and a time budget of its own
+`SideEffectContext`  an effect outside the database, such as an email: handled without a transaction
 """
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,216 +16,246 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batcher import (
-    Act,
-    Answer,
-    Batcher,
-    Item,
-)
+from pocketwatch.worker.batcher import Item, Result
 from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
-Row = tuple[
-    sa.TableClause | sa.Executable, dict[str, Any]
-]  # a table: insert this row; a statement: execute it with this
+# A table: insert this row; a statement: execute it with these values.
+Row = tuple[sa.TableClause | sa.Executable, dict[str, Any]]
 Found = sa.Row[*tuple[Any, ...]]
+BatchFunction = Callable[[AsyncConnection, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 Status = Literal["succeeded", "partial", "skipped"]
 
-PROGRESS_EVERY = 1.0  # seconds
+PROGRESS_INTERVAL = 1.0  # seconds
 
 
 @dataclass(frozen=True)
 class BatchQuery:
-    """A read that a group shares: one row per key, the key in its first column, asked for as `ANY(:keys)`."""
+    """A read that a batch shares: one row per key, the key in its first column, with the keys as `ANY(:keys)`."""
 
     sql: str
 
 
 class Loader(Protocol):
-    """Who answers `EventContext.get`."""
+    """What a context reads through."""
 
     async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
-        """The row under this key."""
+        """Return the row of this key."""
+
+    async def reserve_ids(self, table: str, count: int) -> list[int]:
+        """Draw ids from the sequence of a table's column `id`."""
 
 
 class EventContext:
-    """What one message wants done: all of it together with its claim, or nothing."""
+    """Collects what one message wants written and published: all of it together with its claim, or nothing.
 
-    def __init__(self, envelope: Envelope, now: datetime, loader: Loader) -> None:
+    Args:
+        now: the database's clock, once per transaction.
+        resource: what the consumer's `lifespan` has opened; None without one.
+    """
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        now: datetime,
+        *,
+        settings: Settings,
+        loader: Loader | None = None,
+        resource: Any = None,
+    ) -> None:
         self.envelope = envelope
-        self.now = now  # the database's clock, once per transaction
+        self.now = now
+        self.settings, self.resource = settings, resource
         self.rows: list[Row] = []
         self.statistics: dict[str, Any] = {}
         self.status: Status = "succeeded"
         self.reason: str | None = None
-        self._loader, self._published = loader, 0
+        self._loader, self._children = loader, 0
 
     @property
     def message_id(self) -> str:
-        """Stable over every repetition of this message."""
+        """The same for every redelivery of this message."""
         return self.envelope.message_id
 
     @property
     def due_at(self) -> datetime:
-        """The moment at which this was due; now, for a message that no schedule has sent."""
+        """The moment at which this message was due; now, for one that no schedule has published."""
         return self.envelope.due_at or self.now
 
     def insert(self, table: sa.TableClause, **values: Any) -> None:
-        """Insert this row when everything is written."""
         self.rows.append((table, values))
 
     def execute(self, statement: sa.Executable, **values: Any) -> None:
-        """Execute an UPDATE (or an INSERT that may meet a conflict) with these values when everything is written."""
+        """Execute an UPDATE, or an INSERT that may meet a conflict, with these values when everything is written."""
         self.rows.append((statement, values))
 
-    def publish(self, exchange: str, routing_key: str, payload: Message | Mapping[str, Any]) -> None:
-        """Publish this after the commit; its id follows from ours, so a repeated attempt sends the same message."""
+    def publish(self, message: Message) -> None:
+        """Publish this after the commit; its id derives from ours, so that a repeated attempt publishes the same."""
+        self.publish_payload(type(message), message.model_dump(mode="json"))
+
+    def publish_payload(self, message_type: type[Message], payload: Mapping[str, Any]) -> None:
+        """Publish, as `publish` does, a payload of this type that was validated before."""
         child = Envelope(
             message_id=self._next_id(),
             correlation_id=self.envelope.correlation_id,
-            exchange=exchange,
-            routing_key=routing_key,
+            exchange=message_type.exchange,
+            routing_key=message_type.routing_key,
             trigger="event",
         )
-        self.rows.append(outbox.of(child, _body(payload)))
+        self.rows.append(outbox.of(child, payload))
 
     def republish(self, *messages: Message, at: datetime | None = None) -> None:
-        """Publish, under our own trigger, what this message stands for; not before the moment `at`.
+        """Publish, with our own trigger, what this message stands for; not before the moment `at`.
 
-        A single one has our own id, too; of several, each has one that follows from it.
+        A single message keeps our id; each of several has one that derives from it.
         """
         for message in messages:
-            same = replace(
-                self.envelope,
-                message_id=self.message_id if len(messages) == 1 else self._next_id(),
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                attempt=1,
-                attempts_before=0,
-            )
-            self.rows.append(outbox.of(same, _body(message), at=at))
+            message_id = self.message_id if len(messages) == 1 else self._next_id()
+            self._pass_on(message, message_id, routing_key=message.routing_key, at=at)
 
     def record(self, **statistics: Any) -> None:
-        """Say in the log row what was done; figures that JSON can hold."""
+        """Add figures, which JSON can hold, to the log row."""
         self.statistics |= statistics
 
     def mark_skipped(self, reason: str) -> None:
-        """There was nothing to do, and this is why: the run is logged as `skipped`."""
+        """Log the run as `skipped`: there was nothing to do."""
         self.status, self.reason = "skipped", reason
 
     def mark_partial(self, reason: str) -> None:
-        """Something could not be done, the rest was: the run is logged as `partial`."""
+        """Log the run as `partial`: something could not be done, the rest was."""
         self.status, self.reason = "partial", reason
 
     async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
-        """The row under this key; everyone in the group who asks at the same time is answered by one query."""
-        return await self._loader.load(query, key)
+        """Return the row of this key; messages of a batch that ask at the same time share one query."""
+        return await self._reader.load(query, key)
+
+    async def reserve_ids(self, table: str, count: int) -> list[int]:
+        """Draw ids for rows of this table which this message inserts; messages of a batch share one query."""
+        return await self._reader.reserve_ids(table, count) if count else []
+
+    @property
+    def _reader(self) -> Loader:
+        if self._loader is None:
+            raise TypeError(f"{type(self).__name__} has no transaction to read in; use run_batched")
+        return self._loader
+
+    def _pass_on(self, message: Message, message_id: str, *, routing_key: str, at: datetime | None = None) -> None:
+        envelope = replace(
+            self.envelope,
+            message_id=message_id,
+            exchange=message.exchange,
+            routing_key=routing_key,
+            attempt=1,
+            attempts_before=0,
+        )
+        self.rows.append(outbox.of(envelope, message.model_dump(mode="json"), at=at))
 
     def _next_id(self) -> str:
-        self._published += 1
-        return derive_id(self.message_id, str(self._published))
+        self._children += 1
+        return derive_id(self.message_id, str(self._children))
 
 
 class SideEffectContext(EventContext):
-    """The work of a message whose effect lies outside the database, such as a letter: handled without a transaction.
+    """The context of a message whose effect lies outside the database, such as an email.
 
-    What it told is committed afterwards, together with its claim, in a transaction that it shares with others. When the
-    process dies in between, the message comes again: the handler keeps its own record of what it has done (`together`).
-    There is no `get`: a read belongs to what is asked `together`.
-    `resource` is what the consumer needs for as long as its process lives (`consumer(…, needs=…)`), None if nothing.
-    """
-
-    def __init__(self, envelope: Envelope, *, gathering: Batcher, settings: Settings, resource: Any = None) -> None:
-        super().__init__(envelope, utc_now(), NoReads())
-        self.settings, self.resource = settings, resource
-        self._gathering = gathering
-
-    async def run_batched(self, act: Act[Item, Answer], item: Item) -> Answer:
-        """Do this in a short transaction, shared with all errands that ask for the same at the same time.
-
-        Args:
-            act: takes a connection and the items of all; returns an answer for each, in their order.
-        """
-        return await self._gathering.ask(act, item)
-
-
-class JobContext(EventContext):
-    """The work of a job that runs alone, with a session of its own.
-
-    `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work
-    in `batch` transactions, report `progress`, stop when `time_is_up`, and `hand_on` what is left.
+    The handler runs without a transaction. What it wants written is committed afterwards, with the claim, in a
+    transaction shared with others. When the process dies in between, the message is delivered again: the handler keeps
+    its own record of what it has done (`run_batched`).
     """
 
     def __init__(
-        self, run: run_log.Run, now: datetime, *, database: Database, settings: Settings, stopping: Callable[[], bool]
+        self,
+        envelope: Envelope,
+        now: datetime,
+        *,
+        settings: Settings,
+        run_batched: "Callable[[BatchFunction[Any, Any], Any], Awaitable[Any]]",
+        resource: Any = None,
+    ) -> None:
+        super().__init__(envelope, now, settings=settings, resource=resource)
+        self._run_batched = run_batched
+
+    async def run_batched(self, function: BatchFunction[Item, Result], item: Item) -> Result:
+        """Run this in a short transaction, shared with every message that asks for the same at the same time.
+
+        Args:
+            function: takes a connection and the items of all; returns a result for each, in their order.
+
+        Raises:
+            RetryLater: when the database is away for longer than a message may be held.
+        """
+        result: Result = await self._run_batched(function, item)
+        return result
+
+
+class JobContext(EventContext):
+    """The context of a job that runs alone.
+
+    `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work
+    in short transactions of their own, report `progress`, stop when they `should_stop`, and `continue_with` the rest.
+    """
+
+    def __init__(
+        self,
+        run: run_log.Run,
+        now: datetime,
+        *,
+        database: Database,
+        settings: Settings,
+        stopping: Callable[[], bool] = lambda: False,
+        resource: Any = None,
     ) -> None:
         self.session: AsyncSession = database.session()
-        super().__init__(run.envelope, now, DirectLoader(self.session))
-        self.settings = settings
+        super().__init__(run.envelope, now, settings=settings, loader=DirectLoader(self.session), resource=resource)
         self._run, self._database, self._stopping = run, database, stopping
         self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
         self._reported = time.monotonic()
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """One short transaction of its own, committed at the end: for work that is safe to do again."""
+        """Open a short transaction of its own, committed at the end: for work that is safe to repeat."""
         return self._database.begin()
 
     async def connect(self) -> asyncpg.Connection:
-        """A connection of one's own, for what cannot be done inside a transaction; to be closed."""
+        """Open a connection for what cannot be done inside a transaction; the caller closes it."""
         return await self._database.connect()
 
     def should_stop(self) -> bool:
-        """The budget is spent, or the process is asked to stop: finish what is in hand and hand the rest on."""
+        """Return whether the time budget is spent or the process shuts down: finish the page, continue later."""
         return self.is_shutting_down() or time.monotonic() >= self._deadline
 
     def is_shutting_down(self) -> bool:
-        """The process is asked to stop."""
         return self._stopping()
 
     def continue_with(self, message: Message) -> None:
-        """Go on in a message of its own, which begins where this run stops."""
-        rest = replace(
-            self.envelope, message_id=self._next_id(), exchange=message.exchange, attempt=1, attempts_before=0
-        )
-        self.rows.append(outbox.of(rest, message.model_dump(mode="json")))
-        self.record(continued_by=rest.message_id)
+        """Publish a message that continues where this run stops."""
+        rest = self._next_id()
+        self._pass_on(message, rest, routing_key=self.envelope.routing_key)
+        self.record(continued_by=rest)
 
     async def progress(self, share: float | None = None, **statistics: Any) -> None:
-        """Report how far this is (0 to 1); written to the log row about once a second."""
+        """Report how much is done (0 to 1); written to the log row about once a second."""
         self.record(**statistics)
-        if time.monotonic() - self._reported >= PROGRESS_EVERY:
+        if time.monotonic() - self._reported >= PROGRESS_INTERVAL:
             self._reported = time.monotonic()
             async with self._database.begin() as connection:
                 await run_log.progress(connection, self._run, share=share, statistics=self.statistics)
 
 
-class NoReads:
-    """Answers nobody."""
-
-    async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
-        """Refuse.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"an errand has no transaction to read in ({query.sql[:40]!r} for {key!r}); ask together")
-
-
 class DirectLoader:
-    """Answers `get` for a job that runs alone, one query a key."""
+    """Reads for a job that runs alone, one query a key."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def load(self, query: BatchQuery, key: Hashable) -> Found | None:
-        """The row under this key."""
         return (await self._session.execute(sa.text(query.sql), {"keys": [key]})).first()
 
+    async def reserve_ids(self, table: str, count: int) -> list[int]:
+        return list((await self._session.execute(RESERVE_IDS, {"table": table, "count": count})).scalars())
 
-def _body(payload: Message | Mapping[str, Any]) -> Mapping[str, Any]:
-    return payload.model_dump(mode="json") if isinstance(payload, Message) else payload
+
+RESERVE_IDS = sa.text("SELECT nextval(pg_get_serial_sequence(:table, 'id')) FROM generate_series(1, :count)")

@@ -1,4 +1,4 @@
-"""What becomes of a message that failed: again after a wait in the broker, or a dead letter. Pure decisions."""
+"""Retry policy: again after a delay in the broker, or a dead letter. Pure decisions."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,36 +8,36 @@ from pocketwatch.broker.topology import TOPOLOGY, DelayQueue
 from pocketwatch.errors import InvalidMessage, Reject, RetryLater
 
 DELAYS = TOPOLOGY.delay_queues  # between the first attempt and the second, the second and the third, …
-ATTEMPTS = len(DELAYS) + 1
+MAX_ATTEMPTS = len(DELAYS) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Wait in the broker, then come back as this attempt."""
+    """Wait in this queue, then return as this attempt."""
 
-    wait: DelayQueue
+    delay_queue: DelayQueue
     attempt: int
-    status: Literal["failed", "skipped"]  # of the run that is over; `skipped` when it does not count
+    status: Literal["failed", "skipped"]  # of the run that is over; `skipped` when it does not count as an attempt
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """To the dead letters; `status` is `rejected` when nobody could read it, else `dead`."""
+    """Dead-letter the message: `rejected` when it is invalid, `dead` when another attempt cannot help."""
 
     status: Literal["rejected", "dead"]
 
 
 def next_step(error: Exception, attempt: int) -> Retry | DeadLetter:
-    """What becomes of a message whose attempt ended with this error."""
+    """Return what happens to a message whose attempt ended with this error."""
     if isinstance(error, InvalidMessage):
         return DeadLetter("rejected")
     if isinstance(error, RetryLater):
         return Retry(delay_queue_for(error.after), attempt, "skipped")
-    if isinstance(error, Reject) or attempt >= ATTEMPTS:
+    if isinstance(error, Reject) or attempt >= MAX_ATTEMPTS:
         return DeadLetter("dead")
     return Retry(DELAYS[attempt - 1], attempt + 1, "failed")
 
 
-def delay_queue_for(least: timedelta) -> DelayQueue:
-    """The shortest of the broker's waits that is not shorter than this; the longest when none is."""
-    return next((wait for wait in DELAYS if wait.time >= least), DELAYS[-1])
+def delay_queue_for(delay: timedelta) -> DelayQueue:
+    """Return the queue with the shortest delay of at least this; the longest one when none is."""
+    return next((queue for queue in DELAYS if queue.delay >= delay), DELAYS[-1])

@@ -50,7 +50,7 @@ def test_what_the_platform_publishes_reaches_its_consumer(exchange: str, key: st
 
 
 def test_the_waits_are_those_of_the_contract():
-    seconds = {wait.name: wait.time.total_seconds() for wait in TOPOLOGY.delay_queues}
+    seconds = {wait.name: wait.delay.total_seconds() for wait in TOPOLOGY.delay_queues}
 
     assert seconds == {"wait.10s": 10, "wait.1m": 60, "wait.5m": 300, "wait.30m": 1800, "wait.2h": 7200}
 

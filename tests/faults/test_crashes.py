@@ -55,7 +55,7 @@ async def test_a_consumer_killed_between_effect_and_commit_is_taken_over_and_not
 ):
     tokens.issue({"count": 5, "issued_days_ago": 70, "blacklist": 2}, {"count": 1, "issued_days_ago": 1})
     consumer = pocketwatch.start("consume")
-    consumer.until("consuming")
+    consumer.until("consumers.started")
 
     with held(tokens.database_url, "inbox"):  # the effect is committed batch by batch, the claim comes last
         sent = await trigger.publish(publisher, CleanTokens())
@@ -81,23 +81,23 @@ async def test_a_consumer_killed_between_commit_and_acknowledgement_is_found_to_
     database_url: str,
 ):
     consumer = pocketwatch.start("consume", RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
-    await wait_for(consumer, "consuming")
+    await wait_for(consumer, "consumers.started")
     with held(database_url, "inbox"):
         sent = await trigger.publish(publisher, CleanMedia(retention_days=0))
         await eventually(lambda: is_running(runs, sent.message_id))
         proxy.hold_upward()  # the acknowledgement will not arrive
     row = await runs.over(sent.message_id)
-    await wait_for(consumer, "message handled")
+    await wait_for(consumer, "message.handled")
     consumer.kill()
     await proxy.cut()
     (media / "made since").write_text("a second run would delete this")
     os.utime(media / "made since", (0, 0))
 
     again = pocketwatch.start("consume")
-    (line,) = await wait_for(again, "message handled")
+    (line,) = await wait_for(again, "message.handled")
 
     assert line["message_id"] == sent.message_id
-    assert line["outcome"] == "repeated"
+    assert line["outcome"] == "duplicate"
     assert await runs.of(sent.message_id) == [row]
     assert (media / "made since").exists()
 
@@ -145,7 +145,7 @@ async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consu
     pocketwatch: Program, publisher: Publisher, settings: Settings, runs: Runs, proxy: Proxy, database_url: str
 ):
     relay = pocketwatch.start("publish", RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
-    await wait_for(relay, "publishing")
+    await wait_for(relay, "publishers.started")
     proxy.hold_downward()  # the message goes out, its confirmation does not come back
     with psycopg.connect(database_url) as connection:
         connection.execute(
@@ -163,9 +163,9 @@ async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consu
     pocketwatch.start("publish")
     await eventually(lambda: published(2), within=20)
     consumer = pocketwatch.start("consume")
-    lines = consumer.until("message handled", count=2)
+    lines = consumer.until("message.handled", count=2)
 
-    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(await runs.of("an-id")) == 1
 
 
@@ -216,12 +216,12 @@ async def test_told_to_stop_a_consumer_finishes_what_it_has_in_hand(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     consumer = pocketwatch.start("consume")
-    consumer.until("consuming")
+    consumer.until("consumers.started")
     with held(database_url, "inbox"):
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
         consumer.popen.send_signal(signal.SIGTERM)
-        consumer.until("stopping")
+        consumer.until("service.stopping")
         await asyncio.sleep(0.3)
         assert consumer.popen.poll() is None
 
@@ -234,7 +234,7 @@ async def test_what_it_cannot_finish_in_its_grace_stays_on_the_queue(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     consumer = pocketwatch.start("consume", POCKETWATCH_GRACE="1s")
-    consumer.until("consuming")
+    consumer.until("consumers.started")
     with held(database_url, "inbox"):
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
@@ -251,12 +251,12 @@ async def test_a_second_signal_ends_a_process_at_once(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     consumer = pocketwatch.start("consume")
-    consumer.until("consuming")
+    consumer.until("consumers.started")
     with held(database_url, "inbox"):
         sent = await trigger.publish(publisher, CleanMedia())
         await eventually(lambda: is_running(runs, sent.message_id))
         consumer.popen.send_signal(signal.SIGINT)
-        consumer.until("stopping")
+        consumer.until("service.stopping")
         consumer.popen.send_signal(signal.SIGINT)
 
         assert consumer.popen.wait(3) == 128 + signal.SIGINT

@@ -29,7 +29,7 @@ def start(pocketwatch: Program, smtp: SmtpServer, **changes: str) -> Process:
 
 async def consuming(process: Process) -> None:
     """It is; without holding up what runs in this process."""
-    await asyncio.to_thread(process.until, "consuming")
+    await asyncio.to_thread(process.until, "consumers.started")
 
 
 async def stuck(smtp: SmtpServer, step: Step) -> None:
@@ -146,14 +146,14 @@ async def test_a_letter_that_was_sent_while_the_broker_was_lost_is_not_sent_agai
     await consuming(consumer)
     proxy.hold_upward()  # no acknowledgement arrives
     asked = await post.ask(wish())
-    await asyncio.to_thread(consumer.until, "message handled")
+    await asyncio.to_thread(consumer.until, "message.handled")
     await proxy.cut()
     proxy.thaw()
     await proxy.open()
 
-    lines = await asyncio.to_thread(lambda: consumer.until("message handled", count=2, within=30))
+    lines = await asyncio.to_thread(lambda: consumer.until("message.handled", count=2, within=30))
 
-    assert [line["outcome"] for line in lines] == ["succeeded", "repeated"]
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate"]
     assert len(smtp.letters) == 1
     assert post.row(asked)["attempts"] == 1
 

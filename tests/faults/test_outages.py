@@ -72,7 +72,7 @@ async def test_the_broker_dies_again_and_again_while_events_are_published_and_co
     await ready(publisher, database)
     relay = pocketwatch.start("publish")
     consumers = [pocketwatch.start(module="tests.support.ledger_process") for _ in range(2)]
-    for process, event in ((relay, "publishing"), *((consumer, "consuming") for consumer in consumers)):
+    for process, event in ((relay, "publishers.started"), *((consumer, "consumers.started") for consumer in consumers)):
         process.until(event)
 
     wanted: list[str] = []
@@ -99,8 +99,8 @@ async def test_the_database_dies_while_messages_are_in_hand_and_no_attempt_is_lo
 ):
     await ready(publisher, database)
     relay, consumer = pocketwatch.start("publish"), pocketwatch.start(module="tests.support.ledger_process")
-    relay.until("publishing")
-    consumer.until("consuming")
+    relay.until("publishers.started")
+    consumer.until("consumers.started")
     wanted = await ask(database, 300, first=0)
     await eventually(lambda: some_noted(database))
 
@@ -126,15 +126,15 @@ async def test_a_job_waits_in_hand_while_the_database_is_away(
     servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
 ):
     consumer = pocketwatch.start("consume")
-    consumer.until("consuming")
+    consumer.until("consumers.started")
     kill(servers, "postgres")
 
     sent = await trigger.publish(publisher, CleanMedia())
-    consumer.until("database away, holding", count=3)
+    consumer.until("database.unavailable", count=3)
     assert await queue_info(publisher.connection, "wait.10s") == (0, 0)
     await asyncio.to_thread(servers.stack.up)
 
-    (line,) = consumer.until("message handled")
+    (line,) = consumer.until("message.handled")
     assert (line["message_id"], line["attempt"], line["outcome"]) == (sent.message_id, 1, "succeeded")
 
 
@@ -143,23 +143,23 @@ async def test_a_frozen_broker_is_noticed_and_consuming_goes_on_when_it_thaws(
 ):
     url = urlsplit(settings.rabbitmq_urls[0])._replace(query="heartbeat=2").geturl()
     processes: list[Process] = [pocketwatch.start(kind, RABBITMQ_URL=url) for kind in ("consume", "publish")]
-    processes[0].until("consuming")
-    processes[1].until("publishing")
+    processes[0].until("consumers.started")
+    processes[1].until("publishers.started")
     pid = servers.stack.pid("rabbitmq")
     assert pid is not None
 
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     for process in processes:
-        await asyncio.to_thread(process.until, "broker connection lost", within=30.0)
+        await asyncio.to_thread(process.until, "broker.connection_lost", within=30.0)
     assert time.monotonic() - began < 15
     os.kill(pid, signal.SIGCONT)
     for process in processes:
-        await asyncio.to_thread(process.until, "broker connection back", count=1, within=30.0)
+        await asyncio.to_thread(process.until, "broker.reconnected", count=1, within=30.0)
 
     async with Publisher(settings.rabbitmq_urls, role="test") as fresh:
         sent = await trigger.publish(fresh, CleanMedia())
-    lines = await asyncio.to_thread(processes[0].until, "message handled")
+    lines = await asyncio.to_thread(processes[0].until, "message.handled")
     assert lines[0]["message_id"] == sent.message_id
 
 
@@ -174,7 +174,7 @@ async def test_servers_that_are_late_are_waited_for(
 
     await asyncio.to_thread(servers.stack.up)
 
-    await asyncio.to_thread(process.until, "publishing", within=60.0)
+    await asyncio.to_thread(process.until, "publishers.started", within=60.0)
 
 
 async def test_a_process_that_waits_for_a_server_can_be_told_to_stop(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.job_executor import JobExecutor
+from pocketwatch.worker.executors import JobExecutor
 from tests.fixtures.suite import Runs
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
@@ -32,7 +32,7 @@ async def twins(database: Database, settings: Settings) -> list[JobExecutor]:
         await job.session.execute(sa.insert(ledger).values(row | {"word": "written"}))
         job.insert(ledger, **row, word="told")
 
-    return [JobExecutor("test.ledger", note, database, settings, single=False) for _ in range(TWINS)]
+    return [JobExecutor("test.ledger", note, database, settings, single_active=False) for _ in range(TWINS)]
 
 
 async def words(database: Database) -> list[str]:
@@ -45,7 +45,7 @@ async def test_of_two_at_the_same_message_one_has_its_effects_and_the_other_none
 ):
     outcomes = await asyncio.gather(*(worker.handle(envelope(1), Event()) for worker in twins))
 
-    assert sorted(outcomes) == ["repeated", "succeeded"]
+    assert sorted(outcomes) == ["duplicate", "succeeded"]
     assert await words(database) == ["safe to repeat", "safe to repeat", "told", "written"]
     assert [row["status"] for row in await runs.of("event-1")] == ["succeeded"]
 
@@ -64,6 +64,6 @@ async def test_a_message_that_was_handled_before_is_not_begun_again(
 ):
     outcomes = [await worker.handle(envelope(1), Event(n=1)) for worker in twins]
 
-    assert outcomes == ["succeeded", "repeated"]
+    assert outcomes == ["succeeded", "duplicate"]
     assert await words(database) == ["safe to repeat", "told", "written"]
     assert len(await runs.of("event-1")) == 1

@@ -309,7 +309,7 @@ async def test_a_consumer_killed_while_it_archives_is_taken_over_and_nothing_is_
     count = 4000
     ads.add("sold", count=count)
     consumer = pocketwatch.start("consume", "maintenance")
-    await asyncio.to_thread(consumer.until, "consuming")
+    await asyncio.to_thread(consumer.until, "consumers.started")
 
     sent = await trigger.publish(publisher, ArchiveAds())
     with psycopg.connect(ads.database_url, autocommit=True) as watching:

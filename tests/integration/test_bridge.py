@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 import sqlalchemy as sa
 
-from consumers.app import routers
+from consumers.app import consumers_of
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import queue_info
@@ -35,7 +35,7 @@ Dead = Callable[[], Awaitable[list[DeadLetter]]]
 
 @pytest.fixture
 async def bridge(consume: Consume, relay: None, settings: Settings) -> AsyncIterator[None]:
-    async with consume(*routers(["bridge", "cleanup"], settings)):
+    async with consume(*consumers_of(["bridge", "cleanup"])):
         yield
 
 

@@ -72,7 +72,7 @@ async def test_the_whole_suite_starts_as_programs_and_dead_letters_are_listed(
 ):
     assert pocketwatch("migrate").returncode == 0
     consumers, publishers = pocketwatch.start("consume", "bridge", "cleanup"), pocketwatch.start("publish")
-    consumers.until("consuming")
+    consumers.until("consumers.started")
 
     good = platform("delay", MEDIA, settings={"task_default_queue": queue})
     bad = platform("send_task", "clean_everything", settings={"task_default_queue": queue})

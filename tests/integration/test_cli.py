@@ -63,7 +63,7 @@ def running(pocketwatch: Program) -> Process:
     """The whole suite in one process."""
     assert pocketwatch("migrate").returncode == 0
     process = pocketwatch.start("run")
-    process.until("publishing")
+    process.until("publishers.started")
     return process
 
 
@@ -165,7 +165,7 @@ def test_a_job_is_triggered_from_the_management_ui(
 ):
     assert through_the_management_ui(servers, vhost, "cleanup.media", payload)
 
-    running.until("message handled")
+    running.until("message.handled")
     (row,) = pocketwatch.json("runs")
     assert (row["job"], row["trigger"], row["status"], row["entry"]) == ("cleanup.media", "manual", "succeeded", None)
 
@@ -174,7 +174,7 @@ def test_what_is_wrong_from_the_management_ui_is_a_dead_letter_that_can_be_put_r
     pocketwatch: Program, running: Process, servers: Servers, vhost: str
 ):
     through_the_management_ui(servers, vhost, "cleanup.media", '{"retention_day": 7}')
-    running.until("message is dead")
+    running.until("message.dead_lettered")
 
     (row,) = pocketwatch.json("runs")
     assert row["status"] == "rejected"
@@ -194,13 +194,13 @@ def test_a_dead_letter_is_sent_back_when_its_cause_is_gone(
     without = {name: value for name, value in pocketwatch.environment.items() if name != "POCKETWATCH_MEDIA_ROOT"}
     broken = Program(without, pocketwatch.folder)
     process = broken.start("consume", "cleanup")
-    process.until("consuming")
+    process.until("consumers.started")
     sent = pocketwatch("trigger", "cleanup.media", "--wait")
     process.kill()
     assert sent.returncode == 1
     (letter,) = pocketwatch.json("dead", "list", "--queue", "cleanup.media")
 
-    pocketwatch.start("consume").until("consuming")
+    pocketwatch.start("consume").until("consumers.started")
     assert pocketwatch("dead", "requeue", letter["message_id"]).returncode == 0
 
     for _ in range(100):
@@ -284,7 +284,7 @@ def test_the_schedule_is_proved_to_its_consumers(pocketwatch: Program):
     without_consumers = pocketwatch.json("schedule", "check")
     assert {row["result"] for row in without_consumers} == {"warning"}
 
-    pocketwatch.start("consume").until("consuming")
+    pocketwatch.start("consume").until("consumers.started")
     assert {row["result"] for row in pocketwatch.json("schedule", "check")} == {"ok"}
 
 
@@ -331,7 +331,7 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program,
     pocketwatch("migrate")
     for currency in Rates().currencies:
         rates.add(currency)
-    pocketwatch.start("consume").until("consuming")
+    pocketwatch.start("consume").until("consumers.started")
     well = pocketwatch("doctor", "--json")
     assert well.returncode == 0, well.stdout
     assert {finding["result"] for finding in json.loads(well.stdout)} == {"ok"}
@@ -433,12 +433,12 @@ def test_a_process_touches_its_heartbeat_while_it_works(pocketwatch: Program):
     heartbeat.parent.mkdir()
 
     process = pocketwatch.start("run", POCKETWATCH_HEARTBEAT_FILE=str(heartbeat))
-    process.until("publishing")
+    process.until("publishers.started")
 
     for _ in range(100):
         if heartbeat.exists():
             break
-        process.until("publishing")
+        process.until("publishers.started")
     assert heartbeat.exists()
     assert process.stop() == 0
 
@@ -459,11 +459,11 @@ def test_logs_go_to_a_file_too_when_one_is_set(pocketwatch: Program):
 
     process = pocketwatch.start("consume", POCKETWATCH_LOG_FILE=str(file), POCKETWATCH_LOG_FORMAT="console")
     for _ in range(200):
-        if file.exists() and "consuming" in file.read_text():
+        if file.exists() and "consumers.started" in file.read_text():
             break
         __import__("time").sleep(0.05)
     process.stop()
 
     events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
-    assert events == ["consuming", "stopping", "stopped"]
+    assert events == ["consumers.started", "service.stopping", "service.stopped"]
     assert "consuming              queues=" in process.log.read_text()

@@ -17,7 +17,7 @@ from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.job_executor import JobExecutor
+from pocketwatch.worker.executors import JobExecutor
 from publishers import trigger
 from schemas.emails import FigureName
 from schemas.envelope import Envelope
@@ -433,7 +433,7 @@ async def test_two_runs_at_once_send_one_letter(activity: Activity, database: Da
 async def run_through(database: Database, settings: Settings) -> None:
     """One message, from its claim to its commit, with nobody who would let only one run at a time."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=JOB)
-    await JobExecutor(JOB, job.report_day, database, settings, single=False).handle(envelope, DailyReport())
+    await JobExecutor(JOB, job.report_day, database, settings, single_active=False).handle(envelope, DailyReport())
 
 
 async def test_the_same_message_twice_is_one_report(
@@ -441,11 +441,13 @@ async def test_the_same_message_twice_is_one_report(
 ):
     activity.views(noon(yesterday()))
     manager(activity, address="reader@example.com")
-    async with consume(job.router):
+    async with consume(job.report_day):
         envelope = await trigger.publish(publisher, DailyReport())
         await runs.over(envelope.message_id)
 
-    again = await JobExecutor(JOB, job.report_day, database, settings, single=True).handle(envelope, DailyReport())
+    again = await JobExecutor(JOB, job.report_day, database, settings, single_active=True).handle(
+        envelope, DailyReport()
+    )
 
     assert again == "repeated"
     assert len(wishes(activity)) == 1

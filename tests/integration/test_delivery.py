@@ -14,7 +14,6 @@ from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import inbox, outbox
-from pocketwatch.worker.error_handling import NOT_HANDED_ON, NOT_LOGGED
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
 from tests.support import ledger
@@ -43,7 +42,7 @@ async def send(publisher: Publisher, database: Database) -> Send:
 
 @pytest.fixture
 async def consuming(consume: Consume) -> AsyncIterator[None]:
-    async with consume(ledger.router):
+    async with consume(ledger.note):
         yield
 
 
@@ -112,7 +111,7 @@ async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_eff
     for number in range(0, 300, 3):
         await send(Event(n=number), message_id=ids[number])
 
-    async with consume(ledger.router):
+    async with consume(ledger.note):
 
         async def all_there() -> bool:
             return len(await ledger.noted(database)) >= 300 and await queue_info(
@@ -188,7 +187,7 @@ async def test_a_message_that_dies_twice_is_told_once(
 
     await eventually(both)
     assert [fact["routing_key"] for fact in await rows_of(database, outbox)] == ["run.failed"]
-    assert NOT_LOGGED not in [line["event"] for line in log_lines]
+    assert "run_log.unavailable" not in [line["event"] for line in log_lines]
 
 
 async def test_trying_later_is_logged_as_skipped_and_does_not_count(
@@ -217,7 +216,7 @@ async def test_what_cannot_even_wait_falls_to_the_queues_own_dead_letters(
 
     (letter,) = await eventually(dead)
     assert (letter.message_id, letter.error) == (sent, "dead-lettered by the broker: rejected")
-    assert NOT_HANDED_ON in [line["event"] for line in log_lines]
+    assert "message.not_passed_on" in [line["event"] for line in log_lines]
 
 
 async def test_a_failure_that_cannot_be_logged_costs_no_message(
@@ -230,7 +229,7 @@ async def test_a_failure_that_cannot_be_logged_costs_no_message(
 
     (letter,) = await eventually(dead)
     assert (letter.message_id, letter.error) == (sent, "this cannot help")
-    assert NOT_LOGGED in [line["event"] for line in log_lines]
+    assert "run_log.unavailable" in [line["event"] for line in log_lines]
 
 
 async def test_a_handler_may_skip_or_do_a_part(send: Send, consuming: None, runs: Runs, database: Database):
@@ -251,7 +250,7 @@ async def test_what_the_database_refuses_stands_alone_and_the_rest_of_its_group_
     bad = await send(Event(do=poison))
     ids += [await send(Event(n=number)) for number in range(7)]
 
-    async with consume(ledger.router):
+    async with consume(ledger.note):
         for sent in ids:
             assert (await runs.over(sent))["status"] == "succeeded"
         assert (await runs.over(bad))["status"] == "failed"

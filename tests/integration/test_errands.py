@@ -1,7 +1,7 @@
 """Errands: handled without a transaction, claimed together; and what is asked together shares one transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,9 +12,8 @@ from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batcher import Batcher
 from pocketwatch.worker.context import BatchQuery, SideEffectContext
-from pocketwatch.worker.side_effect_executor import SideEffectExecutor
+from pocketwatch.worker.executors import SideEffectExecutor
 from schemas.ticks import CleanMedia
 from tests.fixtures.suite import Runs
 from tests.support.ledger import Event, envelope, ledger, make_tables, noted
@@ -47,13 +46,9 @@ async def transactions(connection: AsyncConnection, word: str) -> int:
 
 
 @pytest.fixture
-async def errands(database: Database, settings: Settings) -> AsyncIterator[SideEffectExecutor]:
+async def errands(database: Database, settings: Settings) -> SideEffectExecutor:
     await make_tables(database)
-    started = SideEffectExecutor("test.ledger", note, database, settings)
-    running = asyncio.create_task(started.run())
-    yield started
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    return SideEffectExecutor("test.ledger", note, database, settings)
 
 
 async def test_many_at_once_share_a_few_transactions(errands: SideEffectExecutor, database: Database, runs: Runs):
@@ -87,7 +82,7 @@ async def test_a_repeated_message_tells_nothing_twice(errands: SideEffectExecuto
     first = await errands.handle(envelope(1), Event())
     second = await errands.handle(envelope(1), Event())
 
-    assert (first, second) == ("succeeded", "repeated")
+    assert (first, second) == ("succeeded", "duplicate")
     assert (await noted(database)).count("event-1 told") == 1
 
 
@@ -106,31 +101,27 @@ async def test_a_message_that_leaves_later_keeps_its_id_and_stays_until_then(
     assert kept == [("event-1", "ticks", "cleanup.media")]
 
 
-async def test_an_errand_has_nothing_to_read_in(settings: Settings, database: Database):
-    errand = SideEffectContext(envelope(1), gathering=Batcher(database), settings=settings)
+async def test_side_effect_has_no_transaction_to_read_in(settings: Settings, errands: SideEffectExecutor):
+    context = SideEffectContext(envelope(1), utc_now(), settings=settings, run_batched=errands.run_batched)
 
-    with pytest.raises(TypeError, match="an errand has no transaction to read in"):
-        await errand.load(BatchQuery("SELECT 1"), 1)
+    with pytest.raises(TypeError, match="SideEffectContext has no transaction to read in"):
+        await context.load(BatchQuery("SELECT 1"), 1)
 
 
-async def test_what_the_database_refuses_fails_alone(database: Database):
-    await make_tables(database)
-    gathering = Batcher(database)
+async def test_what_the_database_refuses_fails_alone(errands: SideEffectExecutor, database: Database):
     asked = [("good", 1), ("b\x00d", 2), ("fine", 3)]
 
-    answers = await asyncio.gather(*(gathering.ask(place_of, item) for item in asked), return_exceptions=True)
+    answers = await asyncio.gather(*(errands.run_batched(place_of, item) for item in asked), return_exceptions=True)
 
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
     assert sorted(await noted(database)) == ["fine", "good"]
 
 
-async def test_what_is_asked_while_others_are_answered_is_answered_too(database: Database):
-    await make_tables(database)
-    gathering = Batcher(database)
+async def test_what_is_asked_while_others_are_answered_is_answered_too(errands: SideEffectExecutor, database: Database):
 
     async def one_after_another(number: int) -> None:
         for turn in range(5):
-            await gathering.ask(place_of, (f"{number}-{turn}", turn))
+            await errands.run_batched(place_of, (f"{number}-{turn}", turn))
 
     await asyncio.gather(*map(one_after_another, range(20)))
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batch_executor import BatchExecutor, write
 from pocketwatch.worker.context import BatchQuery, EventContext, Row
+from pocketwatch.worker.executors import BatchExecutor, _write
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
 LATEST = BatchQuery("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
@@ -19,7 +20,7 @@ Commit = Callable[..., Any]
 
 
 @pytest.fixture
-async def grouping(database: Database) -> Commit:
+async def grouping(database: Database, settings: Settings) -> Commit:
     await make_tables(database)
 
     @asynccontextmanager
@@ -31,8 +32,7 @@ async def grouping(database: Database) -> Commit:
                 ledger, message_id=context.message_id, n=event.n, word="new" if known is None else "known", owner=0
             )
 
-        groups = BatchExecutor("test.ledger", note, database, **options)
-        task = asyncio.create_task(groups.run())
+        groups = BatchExecutor("test.ledger", note, database, settings, **options)
 
         async def handle(events: list[Event], *, ids: Sequence[int] | None = None) -> list[str]:
             numbered = zip(ids or range(len(events)), events, strict=True)
@@ -41,8 +41,6 @@ async def grouping(database: Database) -> Commit:
                 return list((await connection.execute(sa.select(ledger.c.word).order_by(ledger.c.id))).scalars())
 
         yield handle
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
     return committing
 
@@ -60,7 +58,7 @@ async def test_a_table_of_which_only_the_name_is_known_takes_rows_too(database: 
     rows: list[Row] = [(named, {"message_id": f"id-{n}", "n": n, "word": "new", "owner": 0}) for n in range(3)]
 
     async with database.begin() as connection:
-        await write(connection, rows)
+        await _write(connection, rows)
 
         assert (await connection.execute(sa.select(sa.func.count()).select_from(ledger))).scalar_one() == 3
 
@@ -74,7 +72,7 @@ async def test_what_has_arrived_together_shares_one_transaction(grouping: Commit
 
 
 async def test_a_group_has_a_size(grouping: Commit, database: Database):
-    async with grouping(size=10) as handle:
+    async with grouping(max_batch_size=10) as handle:
         await handle([Event(n=n) for n in range(40)])
 
     assert await transactions(database) == 4
@@ -91,7 +89,7 @@ async def test_messages_that_must_see_one_another_are_set_apart_and_keep_their_o
     grouping: Commit, database: Database
 ):
     events = [Event(n=n) for n in (1, 2, 1, 3, 1, 2)]
-    async with grouping(apart=lambda event: event.n) as handle:
+    async with grouping(conflict_key=lambda event: event.n) as handle:
         words = await handle(events)
 
     assert words == ["new", "new", "new", "known", "known", "known"]

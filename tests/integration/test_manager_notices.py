@@ -20,7 +20,7 @@ KEYS = {"needs_review": "review_required", "flagged": "flagged", "max_attempts_r
 
 @pytest.fixture
 async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
-    async with consume(managers.router(settings)):
+    async with consume(managers.notify_managers):
         yield
 
 
@@ -319,7 +319,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
         await market.managers(message_id=f"good-{name}", data=data)
         await market.managers(message_id=name, data=data | wrong, **restricted)
 
-    async with consume(managers.router(settings)):
+    async with consume(managers.notify_managers):
         for name in poison:
             assert (await runs.over(name))["status"] == "rejected"
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
@@ -338,7 +338,7 @@ async def test_hundreds_at_once_share_transactions(
     for number in range(300):
         await market.managers(message_id=f"n{number}", data={**FLAGGED, "ad_id": ads[number % 10]})
 
-    async with consume(managers.router(settings)):
+    async with consume(managers.notify_managers):
 
         async def all_told() -> bool:
             return len(people.notices()) == 900
@@ -358,7 +358,7 @@ async def test_few_notices_share_a_transaction_because_each_may_be_for_many_mana
     for number in range(60):
         await market.managers(message_id=f"notice-{number}", data=FLAGGED)
 
-    async with consume(managers.router(settings)):
+    async with consume(managers.notify_managers):
         for number in range(60):
             await runs.over(f"notice-{number}")
 

@@ -54,9 +54,9 @@ async def test_what_is_described_is_what_the_migrations_make(database: Database)
 
 async def test_a_process_waits_for_its_tables_and_says_what_to_do(empty: Database):
     with pytest.raises(ServerUnreachable, match="its tables are not those of this version; run: pocketwatch migrate"):
-        await migrate.ready(empty, patience=timedelta(0))
+        await migrate.ready(empty, startup_timeout=timedelta(0))
 
-    waiting = asyncio.create_task(migrate.ready(empty, patience=timedelta(seconds=20)))
+    waiting = asyncio.create_task(migrate.ready(empty, startup_timeout=timedelta(seconds=20)))
     await asyncio.sleep(0.2)
     await migrate.migrate(empty)
     await waiting

@@ -93,7 +93,7 @@ async def test_when_its_node_is_gone_a_connection_goes_to_the_next(
 async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(settings: Settings):
     nobody = "amqp://user:secret@127.0.0.1:1/x"
 
-    found = await find_reachable_node([nobody, settings.rabbitmq_urls[0]], role="test", patience=timedelta(0))
+    found = await find_reachable_node([nobody, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0))
 
     assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
 
@@ -101,7 +101,9 @@ async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(setti
 async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Proxy):
     await proxy.cut()
     finding = asyncio.create_task(
-        find_reachable_node([proxy.through(settings.rabbitmq_urls[0])], role="test", patience=timedelta(seconds=20))
+        find_reachable_node(
+            [proxy.through(settings.rabbitmq_urls[0])], role="test", startup_timeout=timedelta(seconds=20)
+        )
     )
     await asyncio.sleep(0.7)
     await proxy.open()
@@ -124,7 +126,7 @@ async def test_a_broker_that_is_not_there_or_refuses_us_is_told_in_one_line(sett
     url = change(urlsplit(settings.rabbitmq_urls[0])).geturl()
 
     with pytest.raises(ServerUnreachable) as caught:
-        await find_reachable_node([url], role="test", patience=timedelta(0))
+        await find_reachable_node([url], role="test", startup_timeout=timedelta(0))
 
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -373,7 +373,7 @@ async def test_a_consumer_killed_while_it_purges_is_taken_over_and_nothing_that_
     ledgers.add("outbox", days=100, count=count)
     ledgers.add("outbox", days=1, count=5)
     consumer = pocketwatch.start("consume", "maintenance")
-    await asyncio.to_thread(consumer.until, "consuming")
+    await asyncio.to_thread(consumer.until, "consumers.started")
 
     sent = await trigger.publish(publisher, PurgeLogs())
     end = time.monotonic() + 20

@@ -405,7 +405,7 @@ async def test_a_consumer_killed_in_the_middle_is_taken_over(
 ):
     activity.views(datetime.now(UTC), count=400_000)
     consumer = pocketwatch.start("consume", "analytics")
-    await asyncio.to_thread(consumer.until, "consuming")
+    await asyncio.to_thread(consumer.until, "consumers.started")
 
     sent = await trigger.publish(publisher, QuickStats())
     await eventually(lambda: begun(activity), within=20)

@@ -14,7 +14,7 @@ from consumers.rates import update as job
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.job_executor import JobExecutor
+from pocketwatch.worker.executors import JobExecutor
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import UpdateRates
@@ -512,4 +512,4 @@ async def run(
         routing_key="rates.update",
         attempt=attempt,
     )
-    await JobExecutor("rates.update", job.update_rates, database, settings, single=False).handle(envelope, tick)
+    await JobExecutor("rates.update", job.update_rates, database, settings, single_active=False).handle(envelope, tick)

@@ -456,7 +456,7 @@ async def test_a_consumer_killed_while_it_decides_is_taken_over_and_nothing_is_d
 ):
     ad = submitted.add(PHONE)
     consumer = pocketwatch.start("consume", "moderation")
-    await asyncio.to_thread(consumer.until, "consuming")
+    await asyncio.to_thread(consumer.until, "consumers.started")
 
     with psycopg.connect(submitted.database_url) as holder:
         holder.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")  # the claim comes last

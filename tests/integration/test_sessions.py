@@ -304,7 +304,7 @@ async def test_an_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
 
 
 async def test_many_keys_are_cleaned_page_by_page(deliver: Deliver, sessions: Sessions, monkeypatch):
-    monkeypatch.setattr(context, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(context, "PROGRESS_INTERVAL", 0.0)
     count = 5 * PER_SCRIPT + 7
     for number in range(count):
         sessions.add(f"user:session:{number}", expires=days_ago(40 if number % 2 else -1))
@@ -648,7 +648,7 @@ def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
 def job_consumed(settings: Settings) -> Any:
     from pocketwatch.worker.app import ConsumerApp  # noqa: PLC0415
 
-    return ConsumerApp(settings, [job.router], role="test")
+    return ConsumerApp(settings, [job.clean_sessions], role="test")
 
 
 def with_patterns(settings: Settings, *patterns: str) -> Settings:

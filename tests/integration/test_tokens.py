@@ -201,7 +201,7 @@ async def test_a_run_whose_limit_and_time_are_over_at_once_hands_nothing_on(
 async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch):
     tokens.issue({"count": 20, "issued_days_ago": 70})
     monkeypatch.setattr(job, "PAGE", 5)
-    monkeypatch.setattr(context, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(context, "PROGRESS_INTERVAL", 0.0)
 
     row = await deliver(CleanTokens(dry_run=True))
 

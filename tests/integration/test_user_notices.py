@@ -30,7 +30,7 @@ KEYS = {
 
 @pytest.fixture
 async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
-    async with consume(user_notices.router(settings)):
+    async with consume(user_notices.notify_owner):
         yield
 
 
@@ -420,7 +420,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
     await market.publish("user_notifications", "user.ad.approved", b"no JSON at all", "no-json")
     await market.publish("user_notifications", "user.ad.approved", {"data": {}}, "nothing-said")
 
-    async with consume(user_notices.router(settings)):
+    async with consume(user_notices.notify_owner):
         for name in [*POISON, "no-json", "nothing-said"]:
             assert (await runs.over(name))["status"] == "rejected"
         assert (await runs.over("unknown-owner"))["status"] == "skipped"
@@ -441,7 +441,7 @@ async def test_hundreds_at_once_share_transactions(
         which = number % 10
         await market.owner(message_id=f"n{number}", ad_id=ads[which], user_id=owners[which])
 
-    async with consume(user_notices.router(settings)):
+    async with consume(user_notices.notify_owner):
 
         async def all_told() -> bool:
             return len(people.notices()) == 300

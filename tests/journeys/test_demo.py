@@ -77,7 +77,7 @@ def test_up_runs_the_suite_until_it_is_told_to_stop(clone: Path):
     assert process.stdout is not None
     seen = ""
     end = time.monotonic() + PATIENCE
-    while "consuming" not in seen or "publishing" not in seen:
+    while "consumers.started" not in seen or "publishers.started" not in seen:
         line = process.stdout.readline()
         assert line, f"it has ended: {seen}"
         assert time.monotonic() < end, seen

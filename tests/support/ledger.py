@@ -5,16 +5,15 @@ from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 from pydantic import Field
 
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.errors import Reject, RetryLater
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import BatchQuery, EventContext
-from pocketwatch.worker.middleware import consumer
 from schemas.envelope import Envelope
-from schemas.message import Message
+from schemas.message import Fact, Message
 
 QUEUE = event_queue("test.ledger", (MODERATION, "test.event"))
 TOPOLOGY_WITH_LEDGER = replace(TOPOLOGY, queues=(*TOPOLOGY.queues, QUEUE))
@@ -48,10 +47,15 @@ class Event(Message):
     fails_until: int = 0  # attempts that fail before one succeeds
 
 
-router = RabbitRouter()
+class Noted(Fact):
+    """An event was written down."""
+
+    routing_key: ClassVar[str] = "test.noted"
+
+    n: int
 
 
-@consumer(router, QUEUE)
+@consumer(QUEUE)
 async def note(event: Event, context: EventContext) -> None:
     """Write the event, and send another on."""
     if context.envelope.attempt <= event.fails_until or event.do == "fail":
@@ -67,7 +71,7 @@ async def note(event: Event, context: EventContext) -> None:
     owner = NO_SUCH_OWNER if event.do == "orphan" else known.id if known else 0
     number = 2**40 if event.do == "overflow" else event.n
     context.insert(ledger, message_id=context.message_id, n=number, word=word, owner=owner)
-    context.publish("facts", "test.noted", {"n": event.n})
+    context.publish(Noted(n=event.n))
     context.record(noted=1)
     if event.do == "partial":
         context.mark_partial("not all of it")

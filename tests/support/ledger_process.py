@@ -3,15 +3,15 @@
 import asyncio
 
 from pocketwatch import logs, settings
-from pocketwatch.command import serve
+from pocketwatch.service import serve
 from pocketwatch.worker.app import ConsumerApp
-from tests.support.ledger import router
+from tests.support.ledger import note
 
 
 def main() -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
-    asyncio.run(serve([ConsumerApp(loaded, [router], role="ledger")], loaded))
+    asyncio.run(serve([ConsumerApp(loaded, [note], role="ledger")], loaded))
 
 
 if __name__ == "__main__":

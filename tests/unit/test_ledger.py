@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consumers.mail.delivery import WAITS, conclude
+from consumers.mail.delivery import WAITS, conclude, deliver_letter
 from consumers.mail.delivery_log import (
     DOUBTS,
     LEASE,
@@ -16,11 +16,12 @@ from consumers.mail.delivery_log import (
 )
 from consumers.mail.queries import Crowd, Row
 from pocketwatch import settings
+from pocketwatch.clock import utc_now
 from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import Fate
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.batcher import Batcher
 from pocketwatch.worker.context import SideEffectContext
+from pocketwatch.worker.executors import SideEffectExecutor
 from tests.support.ledger import envelope
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -45,7 +46,9 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def context(tmp_path: Path) -> SideEffectContext:
     nowhere = Database("postgresql://user@127.0.0.1:1/x")
-    return SideEffectContext(envelope(1), gathering=Batcher(nowhere), settings=settings.load({}, folder=tmp_path))
+    loaded = settings.load({}, folder=tmp_path)
+    executor = SideEffectExecutor("mail.delivery", deliver_letter, nowhere, loaded)
+    return SideEffectContext(envelope(1), utc_now(), settings=loaded, run_batched=executor.run_batched)
 
 
 def claim(**changes: Any) -> Claim:

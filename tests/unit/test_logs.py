@@ -38,7 +38,7 @@ def as_json(code: str, **settings: str) -> list[dict[str, Any]]:
 def test_a_line_of_ours_is_an_event_with_its_fields():
     (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message handled')")
 
-    assert (line["event"], line["level"]) == ("message handled", "INFO")
+    assert (line["event"], line["level"]) == ("message.handled", "INFO")
     assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
 
 

@@ -9,7 +9,7 @@ from consumers.maintenance import purge_logs, vacuum
 from consumers.maintenance.queries.vacuuming import Table
 from consumers.maintenance.retention import KEEP_FOR_DEDUPLICATION, RULES
 from pocketwatch.errors import Reject
-from pocketwatch.worker.executor import MAX_HOLD
+from pocketwatch.worker.backoff import MAX_HOLD
 from pocketwatch.worker.retry_policy import DELAYS
 from publishers.cron import HORIZON
 from schemas.ticks import PurgeLogs
@@ -19,7 +19,7 @@ RECOGNISES_REPEATS = ("inbox", "outbox", "fires", "moderation_notification_logs"
 
 
 def test_what_recognises_a_repeat_outlives_every_copy_that_the_suite_itself_makes():
-    waits = sum((wait.time for wait in DELAYS), timedelta(0))
+    waits = sum((queue.delay for queue in DELAYS), timedelta(0))
 
     assert HORIZON + waits + len(DELAYS) * MAX_HOLD < timedelta(days=8) < KEEP_FOR_DEDUPLICATION
 

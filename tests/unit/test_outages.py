@@ -7,8 +7,8 @@ import pytest
 
 from pocketwatch.errors import RetryLater
 from pocketwatch.storage.database import Database, is_outage
-from pocketwatch.worker import executor
-from pocketwatch.worker.executor import retry_on_outage
+from pocketwatch.worker import backoff
+from pocketwatch.worker.backoff import retry_on_outage
 
 REFUSING = "postgresql://user@127.0.0.1:1/x"
 
@@ -32,7 +32,7 @@ def test_a_jobs_trouble_with_a_file_is_no_outage_of_the_database(tmp_path: Path)
 
 
 async def test_a_message_is_not_held_for_ever_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(executor, "MAX_HOLD", timedelta(seconds=0.2))
+    monkeypatch.setattr(backoff, "MAX_HOLD", timedelta(seconds=0.2))
     attempts: list[int] = []
 
     async def attempt() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pocketwatch.errors import InvalidMessage, Reject, RetryLater
 from pocketwatch.worker.retry_policy import (
-    ATTEMPTS,
+    MAX_ATTEMPTS,
     DeadLetter,
     Retry,
     delay_queue_for,
@@ -21,11 +21,11 @@ def test_a_failed_attempt_waits_longer_each_time(attempt: int, wait: str):
     verdict = next_step(RuntimeError("a bug, or an outage"), attempt)
 
     assert isinstance(verdict, Retry)
-    assert (verdict.wait.name, verdict.attempt, verdict.status) == (wait, attempt + 1, "failed")
+    assert (verdict.delay_queue.name, verdict.attempt, verdict.status) == (wait, attempt + 1, "failed")
 
 
 def test_after_the_last_attempt_a_message_is_dead():
-    assert next_step(RuntimeError(), ATTEMPTS) == DeadLetter("dead")
+    assert next_step(RuntimeError(), MAX_ATTEMPTS) == DeadLetter("dead")
 
 
 def test_what_cannot_help_is_not_tried_again():
@@ -37,7 +37,7 @@ def test_trying_later_is_not_counted_as_an_attempt():
     verdict = next_step(RetryLater("busy", after=timedelta(seconds=40)), 4)
 
     assert isinstance(verdict, Retry)
-    assert (verdict.wait.name, verdict.attempt, verdict.status) == ("wait.1m", 4, "skipped")
+    assert (verdict.delay_queue.name, verdict.attempt, verdict.status) == ("wait.1m", 4, "skipped")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def refused(tmp_path: Path, **environment: str) -> str:
             'DATABASE_URL is "postgresql://u@a:5432,b:x/db": "b:x" must end',
         ),
         ("SMTP_URL", "smtp://host:99999", 'SMTP_URL is "smtp://host:99999": "host:99999" must end in a port from 1 to'),
-        ("POCKETWATCH_CURRENCIES", "USD,eur", 'POCKETWATCH_CURRENCIES is "USD,eur": "eur" is no currency; write three'),
+        ("POCKETWATCH_CURRENCIES", "USD,eur", 'POCKETWATCH_CURRENCIES is "USD,eur": "eur" is not a currency code; use'),
         ("POCKETWATCH_MEDIA_ROOT", "", 'POCKETWATCH_MEDIA_ROOT is "": must not be empty'),
         ("POCKETWATCH_MEDIA_ROOT", "/", 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
         ("POCKETWATCH_MEDIA_ROOT", "/srv/..", 'POCKETWATCH_MEDIA_ROOT is "/srv/..": must not be the root of the file'),

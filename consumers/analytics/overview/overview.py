@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from faststream.rabbit import RabbitRouter
 from loguru import logger
 
 from consumers.analytics import queries, quick_stats, snapshots
@@ -15,20 +14,17 @@ from consumers.analytics.overview.queries import Window
 from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup.daily_activity import Days
 from consumers.analytics.transactions import polite, snapshot
-from pocketwatch.broker.topology import ANALYTICS_PLATFORM
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.locale import Locale
 from schemas.ticks import PlatformAnalytics
 
 KEPT_FOR = timedelta(days=7)
 NOT_PRESENTED = "figures could not be presented in a language"
 
-router = RabbitRouter()
 
-
-@consumer(router, ANALYTICS_PLATFORM)
+@consumer
 async def survey_platform(tick: PlatformAnalytics, job: JobContext) -> None:
     """One language that fails does not cost the others theirs: the run is `partial` then, and names it.
 

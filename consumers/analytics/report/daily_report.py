@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from faststream.rabbit import RabbitRouter
 from pydantic import TypeAdapter, ValidationError
 
 from consumers.analytics import snapshots
@@ -18,10 +17,9 @@ from consumers.analytics.report.payload import payload
 from consumers.analytics.report.queries import Entry, Reader
 from consumers.analytics.rollup import daily_activity, rollup
 from consumers.analytics.transactions import polite, snapshot
-from pocketwatch.broker.topology import ANALYTICS_DAILY_REPORT
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas import emails
 from schemas.catalogue import CATALOGUE
 from schemas.locale import LOCALES, Locale
@@ -35,10 +33,8 @@ ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 # Messages that come in thousands are no runs of the night; nor is this report, of itself.
 JOBS = [key for key, message in CATALOGUE.items() if issubclass(message, Tick) and message is not DailyReport]
 
-router = RabbitRouter()
 
-
-@consumer(router, ANALYTICS_DAILY_REPORT)
+@consumer
 async def report_day(tick: DailyReport, job: JobContext) -> None:
     """A day that nobody knows anything of has a report, too, which says so."""
     zone = ZoneInfo(job.settings.site.timezone)
@@ -109,7 +105,7 @@ async def mail(found: Report, readers: Sequence[Reader], job: JobContext) -> Non
             key=entry.key,
             user_id=reader.id,
         )
-        job.publish(wish.exchange, wish.routing_key, wish)
+        job.publish(wish)
     unusable = [reader.id for entry, reader in entries.values() if entry.status == "failed"]
     job.record(readers=len(entries), letters=len(wanted), readers_without_address=unusable)
 

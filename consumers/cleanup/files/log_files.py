@@ -24,15 +24,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.files import job
 from consumers.cleanup.files.open_files import OpenFiles
 from consumers.cleanup.files.sweep import Folder, Sweep
-from pocketwatch.broker.topology import CLEANUP_LOG_FILES
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanLogFiles
 
 DAY = r"(?:0[1-9]|[12]\d|3[01])"
@@ -49,10 +46,8 @@ LOG = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_LOG_FILES)
+@consumer
 async def clean_log_files(tick: CleanLogFiles, context: JobContext) -> None:
     """Logs are read after something went wrong: what was written last is kept, whatever its age."""
     root = context.settings.files.log_root

@@ -2,20 +2,15 @@
 
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.files import job
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.broker.topology import CLEANUP_MEDIA
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanMedia
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_MEDIA)
+@consumer
 async def clean_media(tick: CleanMedia, context: JobContext) -> None:
     """What was generated can be generated again; only its age decides."""
     root = context.settings.files.media_root

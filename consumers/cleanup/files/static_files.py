@@ -17,25 +17,20 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.files import job, manifest
 from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.safe_delete import LEFT_ASIDE
 from consumers.cleanup.files.sweep import Folder, Sweep
-from pocketwatch.broker.topology import CLEANUP_STATIC_FILES
 from pocketwatch.errors import Reject
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanStaticFiles
 
 VERSION = re.compile(r"(?P<root>.+)\.[0-9a-f]{12}(?P<extension>(?:\.[^.]*)?)", re.DOTALL)
 COMPRESSED = re.compile(r"\.(?:gz|br|zst)$")
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_STATIC_FILES)
+@consumer
 async def clean_static_files(tick: CleanStaticFiles, context: JobContext) -> None:
     """What a browser may still ask for stays: the current release, and versions younger than the retention."""
     root = context.settings.files.static_root

@@ -26,7 +26,7 @@ from consumers.cleanup.sessions.redis_store import (
     Change,
     Pointer,
 )
-from pocketwatch.settings import NO_SESSIONS, SESSIONS
+from pocketwatch.settings.types import PROTECTED_KEYS, SESSION_KEYS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -38,7 +38,7 @@ def _word(*words: str) -> str:
 
 
 # The first of these words says what a key is; `user:session:` is looked for before `user:`.
-KIND = re.compile(f"(?:^|:)(?:({_word(*SESSIONS)})|{_word(*NO_SESSIONS)})".encode())
+KIND = re.compile(f"(?:^|:)(?:({_word(*SESSION_KEYS)})|{_word(*PROTECTED_KEYS)})".encode())
 POINTER = re.compile(rb"(?P<prefix>(?:.*?:)??)(?P<layout>(?:user:)?session:)by-user-id:.", re.DOTALL)
 POINTER_OR_LIST = re.compile(rb"(?:^|:)by-user-id:")
 

@@ -12,8 +12,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.cleanup.pipeline import overlapped
 from consumers.cleanup.sessions.keys import (
     POINTERS,
@@ -33,20 +31,17 @@ from consumers.cleanup.sessions.redis_store import (
     Pointer,
     Store,
 )
-from pocketwatch.broker.topology import CLEANUP_SESSIONS
 from pocketwatch.errors import Reject
 from pocketwatch.storage.redis import connected
 from pocketwatch.worker.clock_skew import MAY_DIFFER, check_clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanSessions
 
 PAGES_AT_ONCE = 3  # the next is searched for while these are read and cleaned
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_SESSIONS)
+@consumer
 async def clean_sessions(tick: CleanSessions, job: JobContext) -> None:
     """No one is logged out: a session goes long after it has expired, unless anybody writes it meanwhile."""
     tally = Tally(job.settings.sessions.key_patterns)

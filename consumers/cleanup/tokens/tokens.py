@@ -13,25 +13,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from faststream.rabbit import RabbitRouter
 from pydantic_core import from_json
 
 from consumers.cleanup.pipeline import overlapped
 from consumers.cleanup.tokens import queries
-from pocketwatch.broker.topology import CLEANUP_TOKENS
 from pocketwatch.worker.clock_skew import check_clock_skew
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.ticks import CleanTokens
 
 PAGE = 2500  # tokens that are read at a time, and deleted in one short transaction
 DELETES_AT_ONCE = 2  # most of a delete's time is the database's check of its foreign key, at commit
 SLICE = 250  # tokens that are decoded before others have their turn
 
-router = RabbitRouter()
 
-
-@consumer(router, CLEANUP_TOKENS)
+@consumer
 async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
     """Nothing that still protects goes: only tokens that expired more than `retention_days` days ago."""
     check_clock_skew(job)

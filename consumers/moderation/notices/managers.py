@@ -5,8 +5,6 @@ An ad that somebody must look at, and of which no manager wants to hear, makes i
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.moderation.notices import (
     emails,
     messages,
@@ -18,28 +16,21 @@ from consumers.moderation.notices.notice import About, ads_of, moment_of
 from consumers.moderation.notices.queries import Manager
 from consumers.moderation.notices.records import Post
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
-from pocketwatch.settings import Settings, Site
+from pocketwatch.settings import Site
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
-from pocketwatch.worker.middleware import consumer
 from schemas.emails import Email
 from schemas.locale import DEFAULT_LOCALE, Locale
 from schemas.moderation import Channel, ManagerNotice
 
 # Notices in one transaction. Each writes up to four rows a manager: a hundred of them to two hundred managers took
 # eight seconds and 150 MB, and held up everything else in the process for two and a half; ten, a fifth of that.
-GROUP = 20
+MAX_BATCH_SIZE = 20
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of managers' notices; letters link to the site of the settings."""
-    made = RabbitRouter()
-
-    @consumer(made, MODERATION_MANAGER_NOTICES, group=GROUP)
-    async def tell_managers(notice: ManagerNotice, event: EventContext) -> None:
-        """Tell each who wants to hear of it, on the site and by letter."""
-        await tell(notice, event, settings.site)
-
-    return made
+@consumer(MODERATION_MANAGER_NOTICES, max_batch_size=MAX_BATCH_SIZE)
+async def notify_managers(notice: ManagerNotice, event: EventContext) -> None:
+    await tell(notice, event, event.settings.site)
 
 
 async def tell(notice: ManagerNotice, event: EventContext, site: Site) -> None:
@@ -61,7 +52,7 @@ async def tell_each(
 ) -> None:
     """Tell each of them through the channels that he wants."""
     noted = {manager.id: manager for manager in managers if "info_table" in channels(notice, manager)}
-    numbers = dict(zip(noted, await queries.notification_ids(event, len(noted)), strict=False))
+    numbers = dict(zip(noted, await event.reserve_ids("moderation_notifications", len(noted)), strict=False))
     posts = posts_to(managers, notice, about, numbers)
     for manager in noted.values():
         records.note(posts[manager.settings_id], event)

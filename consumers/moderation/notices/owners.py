@@ -5,8 +5,6 @@ Whether he wants letters, and when, is looked at when the letter is sent.
 
 from typing import Any
 
-from faststream.rabbit import RabbitRouter
-
 from consumers.moderation.notices import (
     emails,
     messages,
@@ -17,25 +15,18 @@ from consumers.moderation.notices.actions import news_of
 from consumers.moderation.notices.notice import About, ads_of, moment_of
 from consumers.moderation.notices.records import Post
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
-from pocketwatch.settings import Settings, Site
+from pocketwatch.settings import Site
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext, Found
-from pocketwatch.worker.middleware import consumer
 from schemas.locale import DEFAULT_LOCALE, LOCALES, Locale
 from schemas.moderation import UserNotice
 
 PRIORITY = 5
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of owners' notices; letters link to the site of the settings."""
-    made = RabbitRouter()
-
-    @consumer(made, MODERATION_USER_NOTICES)
-    async def tell_owner(notice: UserNotice, event: EventContext) -> None:
-        """Tell the one whom the notice names, or the owner of its ad."""
-        await tell(notice, event, settings.site)
-
-    return made
+@consumer(MODERATION_USER_NOTICES)
+async def notify_owner(notice: UserNotice, event: EventContext) -> None:
+    await tell(notice, event, event.settings.site)
 
 
 async def tell(notice: UserNotice, event: EventContext, site: Site) -> None:
@@ -51,7 +42,7 @@ async def tell(notice: UserNotice, event: EventContext, site: Site) -> None:
         return event.mark_skipped(f"user {owner_id} is not active" if owner else f"there is no user {owner_id}")
     about = About(data, ads.of(owner_id), owner_id, moment_of(data, event.now))
     locale = locale_of(data.details, owner)
-    ids = await queries.notification_ids(event, 1 if owner.reads_info_table else 0)
+    ids = await event.reserve_ids("moderation_notifications", int(owner.reads_info_table))
     words = messages.to_owner(about, news, locale)
     post = Post(about, "owner", PRIORITY, owner.id, owner.email, locale, words, next(iter(ids), None))
     event.record(notifications=len(ids), locale=locale)

@@ -35,15 +35,9 @@ SELECT key, (
 ) AS managers FROM unnest(CAST(:keys AS text[])) AS key
 """)
 EVERYBODY = "all"
+
+
 # As many ids as the key says before its colon.
-NOTIFICATION_IDS = BatchQuery("""
-SELECT key, ARRAY(
-  SELECT nextval(pg_get_serial_sequence('moderation_notifications', 'id'))
-  FROM generate_series(1, CAST(split_part(key, ':', 1) AS int))
-) AS ids FROM unnest(CAST(:keys AS text[])) AS key
-""")
-
-
 @dataclass(frozen=True, slots=True)
 class Manager:
     """An active manager, and what he wants to hear.
@@ -79,12 +73,6 @@ async def managers(event: EventContext) -> tuple[Manager, ...]:
     """All active managers whose settings are active, by id."""
     found = await event.load(MANAGERS, EVERYBODY)
     return () if found is None else _managers(found.managers)
-
-
-async def notification_ids(event: EventContext, count: int) -> list[int]:
-    """So many ids of rows that will be added to the info table."""
-    found = await event.load(NOTIFICATION_IDS, f"{count}:{event.message_id}") if count else None
-    return [] if found is None else list(found.ids)
 
 
 @lru_cache(maxsize=4)  # the messages of a group, and often many groups, have the same managers

@@ -89,7 +89,7 @@ def ask_for(letter: Email, post: Post, event: EventContext, *, to: str) -> None:
         expires_at=letter.keeps_until,
     )
     _log(entry, post, event)
-    event.publish(wish.exchange, wish.routing_key, wish)
+    event.publish(wish)
 
 
 def regret(post: Post, event: EventContext, *, address: str) -> None:

@@ -5,11 +5,10 @@ read ─► judge (rules, classifier) ─► hold ─► still the same? ─► 
   └───────────────── edited meanwhile ──────────┘
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
-from faststream.rabbit import RabbitRouter
 from sqlalchemy.exc import DBAPIError
 
 from consumers.moderation.review import queries
@@ -24,14 +23,15 @@ from consumers.moderation.review.decisions import (
     why_not,
 )
 from consumers.moderation.review.judge import judge, rules_of
+from consumers.moderation.rules.engine import RuleSet
 from pocketwatch.broker.topology import MODERATION_REVIEW
 from pocketwatch.errors import RetryLater
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
-from pocketwatch.storage.database import sqlstate
+from pocketwatch.storage.database import Database, sqlstate
 from pocketwatch.storage.tables.suite import moderation_decisions
+from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.middleware import consumer
 from schemas.moderation import AdSubmitted
 
 LOOKS = 3  # at an ad that is edited each time before it can be decided upon
@@ -39,18 +39,13 @@ EDITED_FOR, LOCKED_FOR = timedelta(minutes=1), timedelta(minutes=1)
 NO_AD = "there is no such ad (any more)"
 
 
-def router(settings: Settings) -> RabbitRouter:
-    """The router of submitted ads.
-
-    Raises:
-        SettingsError: when the rules of the settings cannot be used.
-    """
-    rules_of(settings.moderation.rules)
-    made = RabbitRouter()
-    consumer(made, MODERATION_REVIEW)(review_ad)
-    return made
+@asynccontextmanager
+async def load_rules(settings: Settings, _: Database) -> AsyncIterator[RuleSet]:
+    """Load the rules before the first ad, so that a process with an invalid rule file does not start."""
+    yield rules_of(settings.moderation.rules)
 
 
+@consumer(MODERATION_REVIEW, lifespan=load_rules)
 async def review_ad(wish: AdSubmitted, job: JobContext) -> None:
     """Only what was judged is decided upon: an ad that was edited meanwhile is judged again."""
     for _ in range(LOOKS):
@@ -125,5 +120,5 @@ def tell(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
         scores=None if judgement.scores is None else dict(judgement.scores),
     )
     for message in messages(ad, owner, decision, now=job.now):
-        job.publish(message.exchange, message.routing_key, message)
+        job.publish(message)
     job.record(ad_id=ad.id, decision=decision.action, status=decision.to_status, attempts=decision.attempts)

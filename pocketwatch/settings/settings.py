@@ -1,0 +1,168 @@
+"""All settings, read from the environment and checked at once."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pocketwatch import urls
+from pocketwatch.errors import SettingsError
+from pocketwatch.settings.groups import (
+    Bridge,
+    Files,
+    Logging,
+    Mail,
+    Moderation,
+    Rates,
+    Running,
+    Servers,
+    Sessions,
+    Site,
+)
+
+PREFIX = "POCKETWATCH_"
+SECRET_SUFFIXES = ("_KEY", "_SECRET")  # of the names of settings whose values are never shown
+LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
+
+
+class Settings(BaseSettings):
+    """All settings. Only `load` reads the environment; without it, each has its default."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    servers: Servers = Servers()
+    files: Files = Files()
+    rates: Rates = Rates()
+    sessions: Sessions = Sessions()
+    site: Site = Site()
+    moderation: Moderation = Moderation()
+    mail: Mail = Mail()
+    bridge: Bridge = Bridge()
+    running: Running = Running()
+    logging: Logging = Logging()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the signature of the base
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @property
+    def rabbitmq_urls(self) -> list[str]:
+        """The nodes of the cluster, in the order in which they are tried."""
+        return urls.split(require(self.servers.rabbitmq_url, "RABBITMQ_URL"))
+
+    @property
+    def database_url(self) -> str:
+        """The database, as a plain `postgresql://` URL."""
+        return require(self.servers.database_url, "DATABASE_URL")
+
+
+class Source(PydanticBaseSettingsSource):
+    """The values by topic, each from the first place that has it.
+
+    These are the process environment, `.env`, and the servers that `pocketwatch stack up` runs here; each may hold
+    `NAME`, or `NAME_FILE` with the path of a file that holds the value.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        super().__init__(Settings)
+        self.places = (environment, dotenv_values(folder / ".env"), dotenv_values(folder / LOCAL_STACK))
+
+    def __call__(self) -> dict[str, Any]:
+        return {topic: self._values(fields) for topic, fields in _names_by_topic()}
+
+    def get_field_value(self, *_: Any) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # `__call__` finds all values
+
+    def _values(self, names: list[str]) -> dict[str, str]:
+        found = {name: self.value(name) for name in names}
+        # An empty variable is one that is not set; but an empty root would be the current folder, and is refused.
+        return {name: value for name, value in found.items() if value or (value == "" and name.endswith("_ROOT"))}
+
+    def value(self, name: str) -> str | None:
+        for place in self.places:
+            if (value := place.get(name)) is not None:
+                return value
+            if (path := place.get(f"{name}_FILE")) is not None:
+                return _read_file(f"{name}_FILE", path)
+        return None
+
+
+def _read_file(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f'{name} is "{path}", which cannot be read: {error}') from error
+
+
+def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        environment: instead of the process environment.
+        folder: where `.env` and the local stack are looked for; the current folder by default.
+
+    Raises:
+        SettingsError: naming each wrong setting, its value (unless secret) and what would be accepted.
+    """
+    source = Source(os.environ if environment is None else environment, folder or Path.cwd())
+    try:
+        return Settings(_build_sources=((source,), {}))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_problems(error, source))) from None  # it holds secrets
+
+
+def require(value: str | None, name: str) -> str:
+    """Return the value of a setting that the calling command needs.
+
+    Raises:
+        SettingsError: when it is not set.
+    """
+    if value is None:
+        raise SettingsError(f"{name} is not set; set it, or start the servers of this machine: pocketwatch stack up")
+    return value
+
+
+def names() -> list[str]:
+    """Return every environment variable that is read."""
+    return [name for _, group in _names_by_topic() for name in group]
+
+
+def unknown_names() -> dict[str, str | None]:
+    """Return the unknown `POCKETWATCH_*` variables, those of `.env` too, each with the closest known name."""
+    known = {*names(), *(f"{name}_FILE" for name in names())}
+    present = {**dotenv_values(".env"), **os.environ}
+    unknown = sorted(name for name in present if name.startswith(PREFIX) and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, names(), n=1)), None) for name in unknown}
+
+
+def _names_by_topic() -> Iterator[tuple[str, list[str]]]:
+    for topic, field in Settings.model_fields.items():
+        group = field.annotation
+        assert isinstance(group, type)  # noqa: S101  each field of Settings is a group
+        assert issubclass(group, BaseModel)  # noqa: S101
+        yield topic, [str(setting.alias) for setting in group.model_fields.values()]
+
+
+def _problems(error: ValidationError, source: Source) -> Iterator[str]:
+    first = {str(problem["loc"][1]): problem for problem in reversed(error.errors())}
+    for name in sorted(first, key=names().index):  # of each setting the first, the others follow from it
+        shown = f'"{urls.without_password(source.value(name) or "")}"'
+        shown = "wrong (a secret, not shown)" if name.endswith(SECRET_SUFFIXES) else shown
+        yield f"{name} is {shown}: {_reason(first[name]['msg'])}"
+
+
+def _reason(message: str) -> str:
+    reason = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return re.sub(r"\w+ should have at least (\d+) items after validation", r"must have \1 characters or more", reason)

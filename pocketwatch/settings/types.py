@@ -1,0 +1,136 @@
+"""Types of settings; the errors say what would be accepted."""
+
+import os
+import re
+from datetime import timedelta
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BeforeValidator
+
+from pocketwatch import urls
+from pocketwatch.clock import parse_duration
+
+# Keys of Auth.js in Redis, after any prefix of the site's own: those of sessions, and those that are never deleted.
+SESSION_KEYS = ("user:session:", "user:token:", "session:", "session-ids:", "verification-token:")
+PROTECTED_KEYS = ("user:", "users:", "user-id:", "account:", "accounts:", "account-ids:", "authenticator:")
+SHORTEST_PREFIX = 4  # characters of a key pattern before its first wildcard
+
+
+def _url(*schemes: str) -> AfterValidator:
+    """Accept a URL, or a comma-separated list of URLs, with one of these schemes and a host."""
+    accepted = " or ".join(f"{scheme}://" for scheme in schemes)
+
+    def check(text: str) -> str:
+        for part in urls.split(text):
+            url = urlsplit(part)
+            if url.scheme not in schemes or not (url.hostname or "host=" in url.query):
+                raise ValueError(f"must be a URL that starts with {accepted} and names a host")
+            _check_ports(url.netloc)
+        return text
+
+    return AfterValidator(check)
+
+
+def _check_ports(netloc: str) -> None:
+    for host in netloc.rpartition("@")[2].split(","):  # PostgreSQL's URLs may name several hosts, each with its port
+        try:
+            _ = urlsplit(f"//{host}").port
+        except ValueError as error:
+            raise ValueError(f'"{host}" must end in a port from 1 to 65535, or in none') from error
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":  # Path("") is the current folder
+        raise ValueError("must not be empty; leave the setting out when there is no such folder")
+    return value
+
+
+def _absolute_folder(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    if (normal := Path(os.path.normpath(path))).parent == normal:
+        raise ValueError("must not be the root of the file system")
+    return path
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _split_at_commas(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _key_pattern(pattern: str) -> str:
+    if re.search(r"[\[\]\\]", pattern) or not pattern.isprintable():
+        raise ValueError(f'"{pattern}" must be plain text; its wildcards are * and ? only')
+    prefix = re.split(r"[*?]", pattern)[0]
+    if len(prefix) < SHORTEST_PREFIX:
+        raise ValueError(f'"{pattern}" must begin with {SHORTEST_PREFIX} characters or more that are no wildcard')
+    if _may_match_protected(prefix):
+        raise ValueError(f'"{pattern}" could match users or accounts; name sessions only, such as {SESSION_KEYS[0]}*')
+    return pattern
+
+
+def _may_match_protected(prefix: str) -> bool:
+    for start in (0, *(match.end() for match in re.finditer(":", prefix))):
+        rest = prefix[start:]
+        if rest.startswith(SESSION_KEYS):
+            return False
+        if rest and any(key.startswith(rest) or rest.startswith(key) for key in PROTECTED_KEYS):
+            return True
+    return False
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text on one line")
+    return text
+
+
+def _sender(text: str) -> str:
+    _, address = parseaddr(_one_line(text))
+    local, at, domain = address.rpartition("@")
+    if not (local and at and "." in domain and address.isascii()):
+        raise ValueError("must be an address with a domain, such as Shop <noreply@shop.example>")
+    return text
+
+
+def _ad_path(text: str) -> str:
+    if not text.startswith("/") or text.count("{ad_id}") != 1 or not text.replace("{ad_id}", "").isprintable():
+        raise ValueError("must be a path that begins with / and contains {ad_id} once, such as /ads/{ad_id}")
+    return text
+
+
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise ValueError(f'"{text}" is not a currency code; use three capital letters, such as USD,EUR')
+    return text
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("must be the name of a time zone, such as Europe/Kyiv") from error
+    return text
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Folder = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute_folder)]
+AdPath = Annotated[str, AfterValidator(_ad_path)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Currencies = Annotated[tuple[Annotated[str, AfterValidator(_currency)], ...], BeforeValidator(_split_at_commas)]
+KeyPatterns = Annotated[tuple[Annotated[str, AfterValidator(_key_pattern)], ...], BeforeValidator(_split_at_commas)]
+AmqpUrl = Annotated[str, _url("amqp", "amqps")]
+HttpUrl = Annotated[str, _url("http", "https")]
+HttpsUrl = Annotated[str, _url("https")]
+PostgresqlUrl = Annotated[str, _url("postgresql", "postgres")]
+RedisUrl = Annotated[str, _url("redis", "rediss")]
+SmtpUrl = Annotated[str, _url("smtp", "smtps", "smtp+starttls")]
+OneLine = Annotated[str, AfterValidator(_one_line)]
+Sender = Annotated[str, AfterValidator(_sender)]

@@ -1,0 +1,53 @@
+"""Waiting while the database is away: a message in flight is held, but not for ever."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from loguru import logger
+
+from pocketwatch.errors import RetryLater
+from pocketwatch.storage.database import is_outage
+
+Result = TypeVar("Result")
+
+FIRST_DELAY, MAX_DELAY = 0.1, 5.0  # seconds between two attempts
+# How long a message stays in flight meanwhile; well below the broker's own limit for acknowledgements (30 minutes).
+MAX_HOLD = timedelta(minutes=5)
+
+
+class Backoff:
+    """Delays between attempts that double up to `MAX_DELAY`, and end after `MAX_HOLD`."""
+
+    def __init__(self) -> None:
+        self._delay, self._deadline = FIRST_DELAY, time.monotonic() + MAX_HOLD.total_seconds()
+
+    async def wait(self, error: Exception) -> None:
+        """Sleep until the next attempt is due, if the error is an outage; raise it otherwise.
+
+        Raises:
+            RetryLater: when the outage has lasted longer than a message may be held.
+        """
+        if not is_outage(error):
+            raise error
+        if time.monotonic() > self._deadline:
+            raise RetryLater("the database is away", after=MAX_HOLD) from error
+        logger.bind(error=str(error)[:200], delay_s=self._delay).warning("database.unavailable")
+        await asyncio.sleep(self._delay)
+        self._delay = min(2 * self._delay, MAX_DELAY)
+
+
+async def retry_on_outage(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Repeat the attempt until the database is there; raise what is not an outage at once.
+
+    Raises:
+        RetryLater: when the outage has lasted longer than a message may be held.
+    """
+    backoff = Backoff()
+    while True:
+        try:
+            return await attempt()
+        except Exception as error:  # noqa: BLE001  raised again unless it is an outage
+            await backoff.wait(error)

@@ -1,0 +1,229 @@
+"""Executors run handlers, and commit what they want done with the claim of the message.
+
+    JobExecutor          one message at a time, logged from its start
+    BatchExecutor        many messages in one transaction (group commit)
+    SideEffectExecutor   many messages at the same time without a transaction, claimed together afterwards
+
+Group commit: delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each acknowledged.
+A handler tells its context what to write; it executes nothing. A batch can therefore be run again in halves until the
+message that the database refuses is alone. Why, and what was measured: docs/decisions/0001-group-commit.md.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pocketwatch.clock import utc_now
+from pocketwatch.settings import Settings
+from pocketwatch.storage import inbox, run_log
+from pocketwatch.storage.database import Database
+from pocketwatch.worker.backoff import retry_on_outage
+from pocketwatch.worker.batcher import MAX_BATCH_SIZE, Batcher
+from pocketwatch.worker.context import BatchFunction, EventContext, JobContext, Row, SideEffectContext
+from pocketwatch.worker.data_loader import DataLoader
+from schemas.envelope import Envelope
+from schemas.message import Message
+
+Outcome = Literal["succeeded", "partial", "skipped", "duplicate"]
+Handler = Callable[[Any, Any], Awaitable[None]]
+
+
+class Executor(Protocol):
+    """Runs one consumer's handler."""
+
+    async def handle(self, envelope: Envelope, message: Message) -> Outcome:
+        """Return when the effects are committed, now or earlier (`duplicate`); raise when they cannot be."""
+
+
+@dataclass
+class JobExecutor:
+    """Runs a handler for one message at a time: started in the log, claimed with its last transaction.
+
+    Args:
+        consumer: the name under which messages are claimed and logged: that of the queue.
+        single_active: the broker lets no other consumer run this job at the same time.
+        stopping: whether the process shuts down.
+        resource: what the consumer's `lifespan` has opened.
+    """
+
+    consumer: str
+    handler: Handler
+    database: Database
+    settings: Settings
+    single_active: bool
+    stopping: Callable[[], bool] = lambda: False
+    resource: Any = None
+
+    async def handle(self, envelope: Envelope, message: Message) -> Outcome:
+        """Run the handler; an outage of the database starts the run again."""
+        run = run_log.Run(self.consumer, envelope, dry_run=bool(getattr(message, "dry_run", False)))
+        return await retry_on_outage(lambda: self._attempt(run, message))
+
+    async def _attempt(self, run: run_log.Run, message: Message) -> Outcome:
+        now = await self._start(run)
+        if now is None:
+            return "duplicate"
+        job = JobContext(
+            run, now, database=self.database, settings=self.settings, stopping=self.stopping, resource=self.resource
+        )
+        async with job.session:
+            await self.handler(message, job)
+            return await self._commit(job, run)
+
+    async def _start(self, run: run_log.Run) -> datetime | None:
+        """Return the database's time at the start; None when the message was handled before."""
+        async with self.database.begin() as connection:
+            if await inbox.handled(connection, self.consumer, run.envelope.message_id):
+                return None
+            await run_log.start(connection, run, alone=self.single_active)
+            now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
+            return now
+
+    async def _commit(self, job: JobContext, run: run_log.Run) -> Outcome:
+        connection = await job.session.connection()
+        if not await inbox.claim(connection, self.consumer, [job.message_id]):
+            await job.session.rollback()  # a concurrent delivery committed first
+            async with self.database.begin() as connection:
+                await run_log.overtaken(connection, run)
+            return "duplicate"
+        await _write(connection, job.rows)
+        await run_log.finish(connection, [_log_row(run, job)])
+        await job.session.commit()
+        return job.status
+
+
+@dataclass(frozen=True, eq=False)
+class PendingMessage:
+    """A message in flight, and what must not share a transaction with it."""
+
+    envelope: Envelope
+    message: Any
+    conflict_key: Hashable
+
+    @property
+    def id(self) -> str:
+        return self.envelope.message_id
+
+    def conflicts(self) -> set[Hashable]:
+        return {self.id} if self.conflict_key is None else {self.id, ("key", self.conflict_key)}
+
+
+class BatchExecutor:
+    """Runs a handler for batches of messages, each batch in one transaction.
+
+    Args:
+        consumer: the name under which messages are claimed and logged: that of the queue.
+        max_batch_size: at most so many messages in a batch.
+        conflict_key: messages with an equal key never share a batch, because one must see what the other wrote.
+        resource: what the consumer's `lifespan` has opened.
+    """
+
+    def __init__(
+        self,
+        consumer: str,
+        handler: Handler,
+        database: Database,
+        settings: Settings,
+        *,
+        max_batch_size: int = MAX_BATCH_SIZE,
+        conflict_key: Callable[[Any], Hashable] = lambda _: None,
+        resource: Any = None,
+    ) -> None:
+        self._consumer, self._handler, self._database = consumer, handler, database
+        self._settings, self._resource = settings, resource
+        self._conflict_key = conflict_key
+        self._batcher = Batcher[PendingMessage, Outcome](
+            self._commit, max_size=max_batch_size, conflicts=PendingMessage.conflicts
+        )
+
+    async def handle(self, envelope: Envelope, message: Any) -> Outcome:
+        return await self._batcher.submit(PendingMessage(envelope, message, self._conflict_key(message)))
+
+    async def _commit(self, batch: Sequence[PendingMessage]) -> list[Outcome | BaseException]:
+        async with self._database.begin() as connection:
+            claimed = await inbox.claim(connection, self._consumer, [pending.id for pending in batch])
+            mine = [pending for pending in batch if pending.id in claimed]
+            loader = DataLoader(connection)
+            contexts = [self._context(pending, claimed[pending.id], loader) for pending in mine]
+            handlers = (self._handler(pending.message, each) for pending, each in zip(mine, contexts, strict=True))
+            results = await asyncio.gather(*handlers, return_exceptions=True)
+            if loader.error:
+                raise loader.error
+            refused = {
+                each.message_id: result
+                for each, result in zip(contexts, results, strict=True)
+                if isinstance(result, BaseException)
+            }
+            done = [each for each in contexts if each.message_id not in refused]
+            await inbox.release(connection, self._consumer, refused)
+            await _write(connection, [row for each in done for row in each.rows])
+            await run_log.finish(
+                connection, [_log_row(run_log.Run(self._consumer, each.envelope), each) for each in done]
+            )
+        outcomes: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
+        return [(outcomes | refused).get(pending.id, "duplicate") for pending in batch]
+
+    def _context(self, pending: PendingMessage, now: datetime, loader: DataLoader) -> EventContext:
+        return EventContext(pending.envelope, now, settings=self._settings, loader=loader, resource=self._resource)
+
+
+class SideEffectExecutor:
+    """Runs a handler for many messages at the same time, and claims them in batches when their effect has happened.
+
+    Args:
+        consumer: the name under which messages are claimed and logged: that of the queue.
+        resource: what the consumer's `lifespan` has opened.
+    """
+
+    def __init__(
+        self, consumer: str, handler: Handler, database: Database, settings: Settings, *, resource: Any = None
+    ) -> None:
+        self._handler, self._database, self._settings, self._resource = handler, database, settings, resource
+        self._claims = BatchExecutor(consumer, _merge, database, settings)
+        self._batchers: dict[BatchFunction[Any, Any], Batcher[Any, Any]] = {}
+
+    async def handle(self, envelope: Envelope, message: Message) -> Outcome:
+        context = SideEffectContext(
+            envelope, utc_now(), settings=self._settings, run_batched=self.run_batched, resource=self._resource
+        )
+        await self._handler(message, context)
+        return await self._claims.handle(envelope, context)
+
+    async def run_batched(self, function: BatchFunction[Any, Any], item: Any) -> Any:
+        """See `SideEffectContext.run_batched`."""
+        if function not in self._batchers:
+            self._batchers[function] = Batcher(partial(self._transact, function))
+        return await self._batchers[function].submit(item)
+
+    async def _transact(self, function: BatchFunction[Any, Any], items: Sequence[Any]) -> Sequence[Any]:
+        async with self._database.begin() as connection:
+            return await function(connection, items)
+
+
+async def _merge(context: SideEffectContext, event: EventContext) -> None:
+    """Let the transaction that claims the message write what its handler wanted."""
+    event.rows += context.rows
+    event.statistics |= context.statistics
+    event.status, event.reason = context.status, context.reason
+
+
+def _log_row(run: run_log.Run, context: EventContext) -> run_log.Row:
+    return run.row(context.status, statistics=context.statistics, error=context.reason)
+
+
+async def _write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
+    """Execute once per table or statement and set of columns, in the order in which they were first named.
+
+    The columns are part of the key, because SQLAlchemy takes those of a list from its first row and drops the others.
+    """
+    batches: dict[tuple[sa.TableClause | sa.Executable, tuple[str, ...]], list[dict[str, Any]]] = {}
+    for what, values in rows:
+        batches.setdefault((what, tuple(sorted(values))), []).append(values)
+    for (what, _), batch in batches.items():
+        await connection.execute(sa.insert(what) if isinstance(what, sa.TableClause) else what, batch)
