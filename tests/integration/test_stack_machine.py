@@ -42,10 +42,10 @@ def test_concurrent_folders_and_commands_do_not_collide() -> None:
             )
             for folder in (one, other, one)
         ]
-        said = [command.communicate()[1] for command in commands]
+        outputs = [command.communicate()[1] for command in commands]
         try:
             assert [command.returncode for command in commands] == [0, 0, 0]
-            assert sorted(text.count("started") for text in said) == [0, 4, 4]
+            assert sorted(text.count("started") for text in outputs) == [0, 4, 4]
             assert all(server.ready for folder in (one, other) for server in quiet_stack(folder).status())
             ports = [set(record(quiet_stack(folder))["ports"].values()) for folder in (one, other)]
             assert not ports[0] & ports[1]
@@ -91,10 +91,10 @@ def test_unprivileged_user_needs_no_root() -> None:
 def test_external_servers_are_neither_started_nor_stopped(tmp_path: Path) -> None:
     with listener() as port, greeter() as mail:
         urls = {
-            "RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{port}/",
-            "DATABASE_URL": f"postgresql://somebody:secret@127.0.0.1:{port}/theirs",
+            "RABBITMQ_URL": f"amqp://user:secret@127.0.0.1:{port}/",
+            "DATABASE_URL": f"postgresql://user:secret@127.0.0.1:{port}/theirs",
             "REDIS_URL": f"redis://:secret@127.0.0.1:{port}/0",
-            "SMTP_URL": f"smtp://somebody:secret@127.0.0.1:{mail}",
+            "SMTP_URL": f"smtp://user:secret@127.0.0.1:{mail}",
         }
         stack = quiet_stack(tmp_path / "stack", external=urls)
 
@@ -111,8 +111,8 @@ def test_only_servers_that_are_not_external_are_started(small: Stack) -> None:
     environment = small.up()
 
     assert [server.source for server in small.status()] == ["external", "native", "native", "native"]
-    assert environment["RABBITMQ_URL"].startswith("amqp://somebody")
-    assert "somebody" not in (small.folder / "env").read_text()
+    assert environment["RABBITMQ_URL"].startswith("amqp://user")
+    assert "user" not in (small.folder / "env").read_text()
 
 
 def test_down_stops_servers_whose_folder_was_deleted(small: Stack) -> None:

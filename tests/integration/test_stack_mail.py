@@ -23,8 +23,8 @@ from tests.support.machine import is_alive, listener, listening_addresses, proce
 from tests.support.stacks import kill, pid, pids, quiet_stack, record, send, temporary_folder
 
 OTHERS = {
-    "RABBITMQ_URL": "amqp://somebody:secret@127.0.0.1:1/",
-    "DATABASE_URL": "postgresql://somebody:secret@127.0.0.1:1/theirs",
+    "RABBITMQ_URL": "amqp://user:secret@127.0.0.1:1/",
+    "DATABASE_URL": "postgresql://user:secret@127.0.0.1:1/theirs",
     "REDIS_URL": "redis://:secret@127.0.0.1:1/0",
 }
 
@@ -168,7 +168,7 @@ def test_deleted_emails_do_not_disturb_the_mail_catcher(stack: Stack):
 
 def test_folder_without_mail_catcher_gets_one(folder: Path):
     with listener() as broker:
-        others = {"RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{broker}/"}
+        others = {"RABBITMQ_URL": f"amqp://user:secret@127.0.0.1:{broker}/"}
         older = quiet_stack(folder, external=others | {"SMTP_URL": "smtp://127.0.0.1:1"})
         older.up()
         before = pids(older, "postgres", "redis")
@@ -188,7 +188,7 @@ def test_folder_without_mail_catcher_gets_one(folder: Path):
 
 def test_external_mail_server_is_left_alone(folder: Path):
     with greeter() as port:
-        url = f"smtp+starttls://somebody:secret@127.0.0.1:{port}"
+        url = f"smtp+starttls://user:secret@127.0.0.1:{port}"
         stack = quiet_stack(folder, external=OTHERS | {"SMTP_URL": url})
 
         assert stack.up()["SMTP_URL"] == stack.env()["SMTP_URL"] == url

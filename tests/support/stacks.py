@@ -45,7 +45,7 @@ def quiet_stack(folder: Path, *, external: Mapping[str, str] | None = None) -> S
 def small_stack() -> Iterator[Stack]:
     """Yield a stack without RabbitMQ, which takes longest to start: a port that accepts connections replaces it."""
     with temporary_folder() as folder, listener() as port:
-        yield quiet_stack(folder, external={"RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{port}/"})
+        yield quiet_stack(folder, external={"RABBITMQ_URL": f"amqp://user:secret@127.0.0.1:{port}/"})
 
 
 def pid(stack: Stack, server: str) -> int:

@@ -335,7 +335,7 @@ def test_showing_an_unknown_email_is_an_error(command_line: CliRunner):
 
 
 def test_caught_names_the_mail_server_that_is_used_instead(command_line: CliRunner, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SMTP_URL", "smtps://somebody:secret@mail.site.test")
+    monkeypatch.setenv("SMTP_URL", "smtps://user:secret@mail.site.test")
 
     result = command_line.invoke(app, ["caught"])
 
