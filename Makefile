@@ -12,9 +12,10 @@ CHROMIUM = command -v chromium >/dev/null \
 	|| { apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core; } >/dev/null 2>&1 \
 	|| { echo "the tests need Chromium; install it: apt-get install chromium" >&2; exit 1; }
 
-# Hashes pin the files; where they are downloaded from is the business of the machine's own pip
-COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+# Universal: one file for every supported Python, with environment markers. Hashes pin the files; the machine's own pip
+# decides where they are downloaded from.
+COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version=3.11.0 --generate-hashes --no-annotate \
+	--no-header --no-emit-index-url --no-emit-find-links
 
 .PHONY: help install demo test up check bench lock clean
 
@@ -51,8 +52,8 @@ bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(BIN)/python -m bench
 
 lock: ## renew the lock files from pyproject.toml
-	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check pip-tools
-	@$(COMPILE) --extra=dev --extra=bench --output-file=requirements-bench.lock pyproject.toml
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv
+	@$(COMPILE) --upgrade --extra=dev --extra=bench --output-file=requirements-bench.lock pyproject.toml
 	@$(COMPILE) --extra=dev --constraint=requirements-bench.lock --output-file=requirements-dev.lock pyproject.toml
 	@$(COMPILE) --constraint=requirements-dev.lock --output-file=requirements.lock pyproject.toml
 	@rm -rf .venv-lock

@@ -1,13 +1,14 @@
-"""The groups: each is a folder of consumers, and a process, or several groups share one."""
+"""Groups of consumers: each folder of this package is one. A process runs one group, several, or all."""
 
 import pkgutil
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
+import consumers
 from pocketwatch.errors import SettingsError
 from pocketwatch.worker.consumer import Consumer, check_queues
 
-GROUPS = ("cleanup", "rates", "maintenance", "analytics", "moderation", "mail", "bridge")
+GROUPS = tuple(module.name for module in pkgutil.iter_modules(consumers.__path__) if module.ispkg)
 
 
 def consumers_of(groups: Sequence[str] = ()) -> list[Consumer]:

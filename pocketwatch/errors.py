@@ -9,9 +9,9 @@ PocketwatchError              a user's or operator's mistake, or a server's: one
 ├── StackError                the servers of this machine cannot be started
 ├── PublishFailed             the broker did not confirm a message in time
 │   └── Unroutable            no queue is bound for it
-├── Malformed                 a message that its schema or its headers refuse: dead letter, logged as `rejected`
-├── GiveUp                    raised by a handler: dead letter now, trying again cannot help
-└── TryLater                  raised by a handler: again after a while, not counted as an attempt
+├── InvalidMessage               a message that its schema or its headers refuse: dead letter, logged as `rejected`
+├── Reject                    raised by a handler: dead letter now, trying again cannot help
+└── RetryLater                raised by a handler: again after a while, not counted as an attempt
 
 Anything else that a handler raises is an outage or a bug: retried with growing waits, then a dead letter.
 """

@@ -29,9 +29,9 @@ Act = Callable[[Publisher, Queue, Wanted], Awaitable[list[DeadLetter]]]
 
 
 @app.command("list")
-def list_letters(
+def fetch(
     queue: From = None,
-    limit: Annotated[int, typer.Option(min=1, max=dead_letters.MOST_AT_ONCE, help="How many per queue.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=dead_letters.MAX_UNACKNOWLEDGED, help="How many per queue.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show dead letters, oldest first, queue by queue. They stay where they are.
@@ -53,7 +53,7 @@ def show(
 
     Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
     """
-    found = run(_look(read_settings(), queue, dead_letters.MOST_AT_ONCE))
+    found = run(_look(read_settings(), queue, dead_letters.MAX_UNACKNOWLEDGED))
     letters = [letter for letter in found if letter.message_id == message_id]
     if not letters:
         raise PocketwatchError(f'there is no dead letter "{message_id}"; see: pocketwatch dead list')
@@ -118,7 +118,7 @@ async def _look(settings: Settings, queue: str | None, limit: int) -> list[DeadL
     async with Publisher(
         settings.rabbitmq_urls, role="dead letters", startup_timeout=short_timeout(settings)
     ) as publisher:
-        found = [await dead_letters.look(publisher, each, limit=limit) for each in queues]
+        found = [await dead_letters.fetch(publisher, each, limit=limit) for each in queues]
     return [letter for letters in found for letter in letters]
 
 

@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ: one to consume and one to publish, each to whichever node of the cluster answers."""
+"""Connections to RabbitMQ: one to consume and one to publish, each to any node of the cluster that answers."""
 
 import asyncio
 import itertools
@@ -19,11 +19,10 @@ from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
 
 CONNECT_TIMEOUT = 5.0  # seconds
-RECONNECT_EVERY = 1.0
-HEARTBEAT = 10  # seconds; a dead peer is found after about three of them, with the default of 60 after three minutes
+RECONNECT_INTERVAL = 1.0
+HEARTBEAT = 10  # seconds; a dead peer is detected after about three of them; the default of 60 takes three minutes
 
-CONNECTION_LOST, CONNECTION_BACK = "broker.connection_lost", "broker.reconnected"
-# "authentication failed" and what a missing vhost looks like to the driver: asking again cannot help.
+# Authentication failures, and what a missing vhost looks like to the driver: retrying cannot help.
 REFUSALS = (
     aiormq.exceptions.AuthenticationError,
     aiormq.exceptions.ProbableAuthenticationError,
@@ -31,11 +30,11 @@ REFUSALS = (
     aiormq.exceptions.InvalidFrameError,
 )
 OnClose = Callable[[AbstractConnection | None, BaseException | None], None]
-LATE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
+UNREACHABLE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
 
 
 async def find_reachable_node(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> str:
-    """The URL of a node that lets us in, with our name and heartbeat; the first of the list that does.
+    """Return the URL of the first node of the list that accepts us, with our connection name and heartbeat.
 
     Raises:
         ServerUnreachable: when none does within `startup_timeout`, or one refuses our user, password or vhost.
@@ -52,7 +51,7 @@ async def _first(urls: Sequence[str], role: str) -> str:
             await connection.close()
         except REFUSALS as error:
             raise ServerUnreachable(_refusal(url, error)) from error
-        except LATE as error:
+        except UNREACHABLE as error:
             reasons.append(str(error) or type(error).__name__)
         else:
             return url
@@ -69,41 +68,42 @@ def _refusal(url: str, error: Exception) -> str:
 
 
 def with_connection_name(url: str, role: str) -> str:
-    """The same URL, with the name that the management UI shows, and our heartbeat unless it says its own."""
+    """Add the name that the management UI shows, and our heartbeat unless the URL has one."""
     name = f"pocketwatch {role} {socket.gethostname()}:{os.getpid()}"
     parts = URL(url)
     return str(parts.update_query({"heartbeat": str(HEARTBEAT), **parts.query, "name": name}))
 
 
 async def connect(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> AbstractRobustConnection:
-    """A connection that comes back by itself, to another node when its own is gone.
+    """Connect; the connection is restored by itself, to another node when its own is away.
 
     Raises:
         ServerUnreachable: as `find_reachable_node`.
     """
     url = await find_reachable_node(urls, role=role, startup_timeout=startup_timeout)
-    connection = await aio_pika.connect_robust(url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_EVERY)
+    connection = await aio_pika.connect_robust(url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL)
     connection.close_callbacks.add(failover(urls, role=role))
     connection.reconnect_callbacks.add(log_reconnected)
     return connection
 
 
 def failover(urls: Sequence[str], *, role: str) -> OnClose:
-    """A close callback that points the connection at the next node; called for each failed attempt too."""
+    """Return a close callback that points the connection at the next node; called for each failed attempt too."""
     nodes = itertools.cycle([URL(with_connection_name(url, role)) for url in urls])
 
     def rotate(connection: AbstractConnection | None, error: BaseException | None) -> None:
         if not isinstance(connection, Connection) or not isinstance(error, Exception):
-            return  # closed by us
+            return  # closed on purpose
         node = next(nodes)
         if len(urls) > 1 and (node.host, node.port) == (connection.url.host, connection.url.port):
             node = next(nodes)
-        logger.bind(server=without_password(str(connection.url)), error=str(error)[:200]).warning(CONNECTION_LOST)
+        logger.bind(server=without_password(str(connection.url)), error=str(error)[:200]).warning(
+            "broker.connection_lost"
+        )
         connection.url = node
 
     return rotate
 
 
 def log_reconnected(connection: AbstractConnection | None) -> None:
-    """A reconnect callback: says in the log that it works again."""
-    logger.bind(server=without_password(str(getattr(connection, "url", "")))).info(CONNECTION_BACK)
+    logger.bind(server=without_password(str(getattr(connection, "url", "")))).info("broker.reconnected")

@@ -1,4 +1,4 @@
-"""Publishing: persistent, confirmed by the broker, an error when no queue is bound, and never waiting for ever."""
+"""Publishing: persistent, confirmed by the broker within a deadline, an error when no queue is bound."""
 
 import asyncio
 import json
@@ -20,19 +20,18 @@ from pocketwatch.clock import utc_now
 from pocketwatch.errors import PublishFailed, Unroutable
 from schemas.envelope import Envelope
 
-CONFIRM_WITHIN = 5.0  # seconds for one try
-RETRY_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-RETRYING, NOT_DECLARED = "broker.publish_retried", "broker.topology_not_declared"
-NOTHING = Topology((), (), ())
+CONFIRM_TIMEOUT = 5.0  # seconds for one attempt
+FIRST_DELAY, MAX_DELAY = 0.1, 2.0  # seconds between two attempts
+EMPTY_TOPOLOGY = Topology((), (), ())
 
-# What a lost connection, a closed channel and a broker that does not answer look like.
+# A lost connection, a closed channel, or a broker that does not answer.
 LOST = (OSError, aiormq.exceptions.AMQPError, RuntimeError, TimeoutError)
 
 
 def message_of(
     envelope: Envelope, body: Mapping[str, Any], *, headers: Mapping[str, Any] | None = None
 ) -> aio_pika.Message:
-    """A message as it goes on the wire: JSON arguments in the body, everything else beside it."""
+    """Return the AMQP message: JSON arguments in the body, metadata in properties and headers."""
     return aio_pika.Message(
         json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
         message_id=envelope.message_id,
@@ -61,9 +60,9 @@ def copy_message(raw: AbstractMessage, *, headers: dict[str, Any], **changed: An
 
 
 class Publisher:
-    """The process's connection for publishing, apart from the one that consumes.
+    """A connection for publishing, separate from the one that consumes.
 
-    A broker under a memory alarm blocks connections that publish; acknowledgements must not wait behind them.
+    A broker under a memory or disk alarm blocks connections that publish; acknowledgements must not wait behind them.
 
     Args:
         topology: declared at the start, and again whenever the connection comes back.
@@ -89,7 +88,7 @@ class Publisher:
         )
         if self._topology is not None:
             await declare(self._connection, self._topology)
-            self._connection.reconnect_callbacks.add(self._declare_again)
+            self._connection.reconnect_callbacks.add(self._schedule_declare)
         self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         return self
 
@@ -97,30 +96,30 @@ class Publisher:
         if self._connection is not None:
             await self._connection.close()
 
-    def _declare_again(self, _: object) -> None:
-        """A broker that comes back may have lost its data; what consumers wait for is made again."""
+    def _schedule_declare(self, _: object) -> None:
+        """Declare again: a broker that was restarted may have lost its data."""
         self._declaring = asyncio.create_task(self._declare())
 
     async def _declare(self) -> None:
         try:
-            await declare(self.connection, self._topology or NOTHING)
-        except Exception as error:  # noqa: BLE001  it went away again, or has something else: the next publish tells
-            logger.bind(error=str(error)[:300]).error(NOT_DECLARED)
+            await declare(self.connection, self._topology or EMPTY_TOPOLOGY)
+        except Exception as error:  # noqa: BLE001  the next publish fails if it is still away
+            logger.bind(error=str(error)[:300]).error("broker.topology_not_declared")
 
     @property
     def connection(self) -> AbstractRobustConnection:
-        """For what declares or looks around on the same connection."""
+        """The open connection, for declaring and inspecting queues."""
         assert self._connection is not None, "enter the publisher first"  # noqa: S101
         return self._connection
 
     @property
     def is_connected(self) -> bool:
-        """Whether the broker is there just now."""
+        """Whether the connection is open."""
         return self._connection is not None and self._connection.connected.is_set()
 
     @property
     def server_version(self) -> tuple[int, int]:
-        """RabbitMQ's own version, such as (3, 10)."""
+        """RabbitMQ's version, such as (3, 10)."""
         transport = self.connection.transport
         properties = {} if transport is None else transport.connection.server_properties
         found = re.match(r"(\d+)\.(\d+)", str(properties.get("version", "")))
@@ -135,32 +134,34 @@ class Publisher:
         mandatory: bool = True,
         retry_for: timedelta = timedelta(0),
     ) -> None:
-        """Return when the broker has the message safe.
+        """Publish a message; return when the broker has confirmed it.
 
         Args:
             exchange: its name; "" is the default exchange, whose routing keys are names of queues.
-            mandatory: whether some queue must be bound.
-            retry_for: how long to try again while the connection is away; the id must be stable then.
+            mandatory: whether a queue must be bound.
+            retry_for: how long to retry while the connection is lost; needs a stable message id.
 
         Raises:
             Unroutable: when no queue is bound for it.
-            PublishFailed: when it is not confirmed in time, or refused, or cannot be put on the wire.
+            PublishFailed: when it is not confirmed in time, is refused, or cannot be encoded.
         """
-        end, pause = time.monotonic() + retry_for.total_seconds(), RETRY_PAUSE
+        end, pause = time.monotonic() + retry_for.total_seconds(), FIRST_DELAY
         while True:
             try:
                 return await self._once(message, exchange, routing_key, mandatory=mandatory)
             except _Lost as error:
                 if time.monotonic() + pause > end:
                     raise PublishFailed(f"{_target(exchange, routing_key)} not confirmed: {error}") from error
-                logger.bind(exchange=exchange, routing_key=routing_key, error=str(error)).warning(RETRYING)
+                logger.bind(exchange=exchange, routing_key=routing_key, error=str(error)).warning(
+                    "broker.publish_retried"
+                )
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_DELAY)
 
     async def _once(self, message: aio_pika.Message, exchange: str, routing_key: str, *, mandatory: bool) -> None:
-        """One try within its deadline; the libraries' own waiting may be three minutes, or without end."""
+        """Publish once within the deadline; the libraries themselves may wait for minutes, or for ever."""
         try:
-            async with asyncio.timeout(CONFIRM_WITHIN):
+            async with asyncio.timeout(CONFIRM_TIMEOUT):
                 target = await self._exchange(exchange)
                 await target.publish(message, routing_key, mandatory=mandatory)
         except aiormq.exceptions.PublishError as error:
@@ -170,7 +171,7 @@ class Publisher:
         except aiormq.exceptions.ChannelNotFoundEntity as error:
             raise Unroutable(f'there is no exchange "{exchange}"; run: pocketwatch migrate') from error
         except asyncio.CancelledError as error:
-            # A lost heartbeat cancels whoever waits for a confirm, although nobody has cancelled us.
+            # A lost heartbeat cancels those who wait for a confirm, although our task was not cancelled.
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise _Lost("connection lost while waiting for the confirm") from error
@@ -189,7 +190,7 @@ class Publisher:
 
 
 class _Lost(Exception):
-    """The connection is away: the same message may be tried again."""
+    """The connection was lost: the same message may be published again."""
 
 
 def _target(exchange: str, routing_key: str) -> str:

@@ -11,7 +11,7 @@ from faststream import AckPolicy, ContextRepo
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from loguru import logger
 
-from pocketwatch.broker.connection import RECONNECT_EVERY, failover, find_reachable_node, log_reconnected
+from pocketwatch.broker.connection import RECONNECT_INTERVAL, failover, find_reachable_node, log_reconnected
 from pocketwatch.broker.topology import celery_queue, with_celery
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
@@ -73,7 +73,7 @@ class ConsumerApp(Service):
 
         return RabbitBroker(
             await find_reachable_node(urls, role=role, startup_timeout=self._settings.servers.startup_timeout),
-            reconnect_interval=RECONNECT_EVERY,
+            reconnect_interval=RECONNECT_INTERVAL,
             on_close=[failover(urls, role=role)],
             on_reconnected=[log_reconnected],
             graceful_timeout=max(self._settings.running.grace.total_seconds(), 0.001),  # 0 would mean: do not wait

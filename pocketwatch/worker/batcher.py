@@ -52,14 +52,18 @@ class Batcher(Generic[Item, Result]):
         return future
 
     async def _work(self) -> None:
+        batch: list[Pending[Item, Result]] = []
         try:
             while self._waiting:
                 await self._gather()
-                await self._run(self._take())
+                batch = self._take()
+                await self._run(batch)
         except BaseException as error:  # a bug, or the end of the process: no item must wait for ever
-            _fail(self._waiting, error)
+            _fail([*batch, *self._waiting], error)
             self._waiting = []
-            raise
+            if not isinstance(error, Exception):
+                raise
+            logger.opt(exception=error).error("batch.failed")
         finally:
             self._task = None
 
@@ -95,9 +99,6 @@ class Batcher(Generic[Item, Result]):
                     await self._run(batch[len(batch) // 2 :])
                     return
                 await self._hold(backoff, error, batch)
-            except BaseException as error:
-                _fail(batch, error)
-                raise
             else:
                 for (_, future), result in zip(batch, results, strict=True):
                     _resolve(future, result)

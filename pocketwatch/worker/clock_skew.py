@@ -13,7 +13,7 @@ def check_clock_skew(event: EventContext) -> None:
     """Refuse to change anything when the database's clock and this machine's are more than an hour apart.
 
     Raises:
-        GiveUp: naming both.
+        Reject: naming both.
     """
     here = utc_now()
     if abs(here - event.now) > MAY_DIFFER:

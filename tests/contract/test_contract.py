@@ -102,19 +102,19 @@ COMMANDS_OF_OPERATORS = {
 
 
 @pytest.mark.parametrize("key", PAYLOADS)
-def test_an_empty_body_means_the_defaults(key: str):
+def test_empty_body_of_a_tick_means_the_defaults(key: str):
     defaults = CATALOGUE[key]().model_dump()
 
     assert defaults.items() >= PAYLOADS[key].items()
 
 
-def test_every_tick_has_a_default_for_everything():
+def test_every_tick_field_has_a_default():
     for message in CATALOGUE.values():
         if issubclass(message, Tick):
             message()
 
 
-def test_the_schedule_is_that_of_the_site():
+def test_schedule_has_the_entries_of_the_contract():
     loaded = schedule.load(None)
     entries = {entry.name: (entry.cron, entry.job, entry.payload) for entry in loaded.entries}
 
@@ -122,15 +122,15 @@ def test_the_schedule_is_that_of_the_site():
     assert {entry.timezone.key for entry in loaded.entries} == {"UTC"}
 
 
-def test_readers_of_the_run_log_find_their_columns():
+def test_run_log_has_the_columns_of_the_contract():
     assert set(RUN_LOG) <= {column.name for column in suite.update_logs.columns}
     assert suite.STATUSES == ("running", "succeeded", "partial", "failed", "rejected", "dead", "skipped")
     assert set(typing.get_args(envelope.Trigger)) == {"schedule", "manual", "celery", "event"}
 
 
-def test_the_settings_have_their_names():
+def test_settings_have_the_names_of_the_contract():
     assert set(SETTINGS) <= set(settings.names())
 
 
-def test_the_commands_have_their_names():
+def test_commands_have_the_names_of_the_contract():
     assert set(COMMANDS) >= COMMANDS_OF_OPERATORS

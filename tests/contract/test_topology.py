@@ -21,13 +21,13 @@ ACCEPTED = {
 }
 
 
-def test_the_exchanges_are_those_of_the_contract():
+def test_exchanges_have_the_names_of_the_contract():
     names = [exchange.name for exchange in TOPOLOGY.exchanges]
 
     assert names == ["ticks", "moderation", "user_notifications", "manager_notifications", "mail", "facts", "dead"]
 
 
-def test_celerys_own_queue_is_as_celery_makes_it():
+def test_celery_queue_is_classic_without_arguments():
     queue = with_celery("celery").queue("celery")
 
     assert queue is not None
@@ -45,25 +45,25 @@ def test_celerys_own_queue_is_as_celery_makes_it():
         ("mail", "mail.unsubscribed", ["mail.unsubscribe"]),
     ],
 )
-def test_what_the_platform_publishes_reaches_its_consumer(exchange: str, key: str, queues: list[str]):
+def test_messages_of_the_platform_reach_their_consumer(exchange: str, key: str, queues: list[str]):
     assert [queue.name for queue in TOPOLOGY.route(exchange, key)] == queues
 
 
-def test_the_waits_are_those_of_the_contract():
+def test_delay_queues_have_the_names_of_the_contract():
     seconds = {wait.name: wait.delay.total_seconds() for wait in TOPOLOGY.delay_queues}
 
     assert seconds == {"wait.10s": 10, "wait.1m": 60, "wait.5m": 300, "wait.30m": 1800, "wait.2h": 7200}
 
 
 @pytest.mark.parametrize("queue", TOPOLOGY.all_queues, ids=lambda queue: queue.name)
-def test_every_queue_is_a_quorum_queue_with_arguments_that_both_versions_accept(queue):
+def test_queue_arguments_are_valid_on_every_supported_version(queue):
     assert queue.arguments["x-queue-type"] == "quorum"
     assert queue.arguments["x-overflow"] == "reject-publish"
     assert set(queue.arguments) <= ACCEPTED
 
 
 @pytest.mark.parametrize("queue", TOPOLOGY.queues, ids=lambda queue: queue.name)
-def test_every_job_queue_has_a_dead_letter_queue_that_its_rejected_messages_reach(queue):
+def test_every_queue_has_a_dead_letter_queue_that_is_bound(queue):
     assert queue.arguments["x-dead-letter-exchange"] == "dead"
     assert queue.arguments["x-dead-letter-routing-key"] == queue.name
     assert any(
@@ -75,7 +75,7 @@ def test_every_job_queue_has_a_dead_letter_queue_that_its_rejected_messages_reac
 @pytest.mark.parametrize(
     "tick", [m for m in CATALOGUE.values() if issubclass(m, Tick)], ids=lambda tick: tick.routing_key
 )
-def test_every_tick_reaches_exactly_the_queue_of_its_name_and_never_overlaps(tick):
+def test_every_tick_reaches_only_its_own_single_active_queue(tick):
     (queue,) = TOPOLOGY.route("ticks", tick.routing_key)
 
     assert (queue.name, queue.single_active, queue.prefetch) == (tick.routing_key, True, 1)
@@ -98,5 +98,5 @@ def test_every_tick_reaches_exactly_the_queue_of_its_name_and_never_overlaps(tic
         ("*.b", "a.b.c", False),
     ],
 )
-def test_patterns_match_as_topic_exchanges_do(pattern: str, key: str, *, expected: bool):
+def test_patterns_match_like_a_topic_exchange(pattern: str, key: str, *, expected: bool):
     assert matches(pattern, key) is expected

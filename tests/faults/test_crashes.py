@@ -50,7 +50,7 @@ async def is_running(runs: Runs, message_id: str) -> bool:
     return [row["status"] for row in await runs.of(message_id)] == ["running"]
 
 
-async def test_a_consumer_killed_between_effect_and_commit_is_taken_over_and_nothing_is_done_twice(
+async def test_consumer_killed_between_effect_and_commit_is_taken_over_without_double_effects(
     pocketwatch: Program, publisher: Publisher, runs: Runs, tokens: Tokens
 ):
     tokens.issue({"count": 5, "issued_days_ago": 70, "blacklist": 2}, {"count": 1, "issued_days_ago": 1})
@@ -71,7 +71,7 @@ async def test_a_consumer_killed_between_effect_and_commit_is_taken_over_and_not
     assert len(await runs.newest()) == 1
 
 
-async def test_a_consumer_killed_between_commit_and_acknowledgement_is_found_to_have_done_it(
+async def test_consumer_killed_between_commit_and_ack_has_no_second_effect(
     pocketwatch: Program,
     publisher: Publisher,
     settings: Settings,
@@ -102,7 +102,7 @@ async def test_a_consumer_killed_between_commit_and_acknowledgement_is_found_to_
     assert (media / "made since").exists()
 
 
-async def test_a_ticker_killed_before_its_commit_fires_each_moment_once_all_the_same(
+async def test_ticker_killed_before_its_commit_fires_each_occurrence_once(
     pocketwatch: Program, publisher: Publisher, database_url: str
 ):
     schedule = pocketwatch.folder / "schedule.toml"
@@ -141,7 +141,7 @@ def check_fires(database_url: str) -> int:
     return len(moments)
 
 
-async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consumer_knows_it(
+async def test_relay_killed_between_publish_and_mark_publishes_a_duplicate_that_is_recognised(
     pocketwatch: Program, publisher: Publisher, settings: Settings, runs: Runs, proxy: Proxy, database_url: str
 ):
     relay = pocketwatch.start("publish", RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
@@ -169,7 +169,7 @@ async def test_a_relay_killed_between_publish_and_mark_sends_again_and_the_consu
     assert len(await runs.of("an-id")) == 1
 
 
-async def test_two_publishers_and_two_consumers_that_keep_dying_lose_and_double_nothing(
+async def test_killed_publishers_and_consumers_lose_and_double_nothing(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     schedule = pocketwatch.folder / "schedule.toml"
@@ -212,7 +212,7 @@ async def test_two_publishers_and_two_consumers_that_keep_dying_lose_and_double_
     assert {row[1:] for row in by_message} == {(1, "succeeded", 1)}
 
 
-async def test_told_to_stop_a_consumer_finishes_what_it_has_in_hand(
+async def test_sigterm_finishes_messages_in_flight(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     consumer = pocketwatch.start("consume")
@@ -230,7 +230,7 @@ async def test_told_to_stop_a_consumer_finishes_what_it_has_in_hand(
     assert await queue_info(publisher.connection, "cleanup.media") == (0, 0)
 
 
-async def test_what_it_cannot_finish_in_its_grace_stays_on_the_queue(
+async def test_message_not_finished_within_the_grace_stays_on_the_queue(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     consumer = pocketwatch.start("consume", POCKETWATCH_GRACE="1s")
@@ -247,7 +247,7 @@ async def test_what_it_cannot_finish_in_its_grace_stays_on_the_queue(
     assert (row["status"], row["attempt"]) == ("succeeded", 1)
 
 
-async def test_a_second_signal_ends_a_process_at_once(
+async def test_second_signal_ends_the_process_at_once(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     consumer = pocketwatch.start("consume")

@@ -10,7 +10,6 @@ import pytest
 
 from consumers.mail import sender
 from consumers.mail.delivery_log import LEASE
-from pocketwatch.broker.connection import CONNECTION_LOST
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from schemas.envelope import Envelope
@@ -125,7 +124,7 @@ async def test_a_letter_that_was_taken_while_the_broker_was_lost_is_sent(
         await post.ask(wish(), id_=asked.message_id)
         await eventually(partial(waits_for_a_row, post))
         await proxy.cut()
-        await asyncio.to_thread(consumer.until, CONNECTION_LOST)
+        await asyncio.to_thread(consumer.until, "broker.connection_lost")
 
     row = await post.logged(asked, "sent")
     await proxy.open()

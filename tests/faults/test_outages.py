@@ -66,7 +66,7 @@ async def ask(database: Database, count: int, *, first: int) -> list[str]:
     return ids
 
 
-async def test_the_broker_dies_again_and_again_while_events_are_published_and_consumed(
+async def test_broker_killed_repeatedly_under_load_loses_and_doubles_nothing(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
 ):
     await ready(publisher, database)
@@ -94,7 +94,7 @@ async def all_noted(database: Database, wanted: list[str]) -> bool:
     return len(set(await ledger.noted(database))) == len(wanted)
 
 
-async def test_the_database_dies_while_messages_are_in_hand_and_no_attempt_is_lost(
+async def test_database_killed_with_messages_in_flight_loses_no_attempt(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database, runs: Runs
 ):
     await ready(publisher, database)
@@ -122,7 +122,7 @@ async def some_noted(database: Database) -> bool:
     return bool(await ledger.noted(database))
 
 
-async def test_a_job_waits_in_hand_while_the_database_is_away(
+async def test_job_is_held_during_a_database_outage(
     servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
 ):
     consumer = pocketwatch.start("consume")
@@ -138,7 +138,7 @@ async def test_a_job_waits_in_hand_while_the_database_is_away(
     assert (line["message_id"], line["attempt"], line["outcome"]) == (sent.message_id, 1, "succeeded")
 
 
-async def test_a_frozen_broker_is_noticed_and_consuming_goes_on_when_it_thaws(
+async def test_frozen_broker_is_detected_and_consuming_resumes(
     servers: Servers, pocketwatch: Program, publisher: Publisher, settings: Settings
 ):
     url = urlsplit(settings.rabbitmq_urls[0])._replace(query="heartbeat=2").geturl()
@@ -163,7 +163,7 @@ async def test_a_frozen_broker_is_noticed_and_consuming_goes_on_when_it_thaws(
     assert lines[0]["message_id"] == sent.message_id
 
 
-async def test_servers_that_are_late_are_waited_for(
+async def test_late_servers_are_waited_for(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
 ):
     await asyncio.sleep(QUEUES_ARE_ON_DISK)
@@ -177,7 +177,7 @@ async def test_servers_that_are_late_are_waited_for(
     await asyncio.to_thread(process.until, "publishers.started", within=60.0)
 
 
-async def test_a_process_that_waits_for_a_server_can_be_told_to_stop(
+async def test_process_waiting_for_a_server_can_be_stopped(
     servers: Servers, pocketwatch: Program, publisher: Publisher
 ):
     process = pocketwatch.start("consume", DATABASE_URL="postgresql://127.0.0.1:1/x", POCKETWATCH_PATIENCE="60s")

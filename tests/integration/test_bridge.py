@@ -42,7 +42,7 @@ async def bridge(consume: Consume, relay: None, settings: Settings) -> AsyncIter
 @pytest.fixture
 def dead(publisher: Publisher) -> Dead:
     async def letters() -> list[DeadLetter]:
-        return await dead_letters.look(publisher, celery_queue("celery"), limit=100)
+        return await dead_letters.fetch(publisher, celery_queue("celery"), limit=100)
 
     return letters
 

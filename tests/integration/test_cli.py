@@ -180,7 +180,7 @@ def test_what_is_wrong_from_the_management_ui_is_a_dead_letter_that_can_be_put_r
     assert row["status"] == "rejected"
     (letter,) = pocketwatch.json("dead", "list")
     assert letter["error"] == 'unknown field "retention_day"; did you mean "retention_days"?'
-    assert letter["headers"]["x-error-type"] == "Malformed"
+    assert letter["headers"]["x-error-type"] == "InvalidMessage"
     shown = pocketwatch("dead", "show", letter["message_id"])
     assert "retention_day" in shown.stdout
     assert pocketwatch("dead", "drop", letter["message_id"], "--yes").returncode == 0

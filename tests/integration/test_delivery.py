@@ -49,7 +49,7 @@ async def consuming(consume: Consume) -> AsyncIterator[None]:
 @pytest.fixture
 def dead(publisher: Publisher) -> Callable[[], Awaitable[list[DeadLetter]]]:
     async def letters() -> list[DeadLetter]:
-        return await dead_letters.look(publisher, ledger.QUEUE, limit=100)
+        return await dead_letters.fetch(publisher, ledger.QUEUE, limit=100)
 
     return letters
 
@@ -67,7 +67,7 @@ async def rows_of(database: Database, table: sa.Table) -> list[dict[str, Any]]:
         return [dict(row) for row in (await connection.execute(sa.select(table))).mappings()]
 
 
-async def test_effect_claim_log_row_and_outgoing_message_are_there_together(
+async def test_effect_claim_log_row_and_outgoing_message_are_committed_together(
     send: Send, consuming: None, runs: Runs, database: Database
 ):
     sent = await send(Event(n=4))
@@ -88,7 +88,7 @@ async def test_effect_claim_log_row_and_outgoing_message_are_there_together(
     assert asked["headers"]["x-trigger"] == "event"
 
 
-async def test_the_same_message_twice_has_one_effect(
+async def test_duplicate_message_has_one_effect(
     send: Send, consuming: None, runs: Runs, database: Database, log_lines: list[dict[str, Any]]
 ):
     sent = await send(Event())
@@ -104,7 +104,7 @@ async def test_the_same_message_twice_has_one_effect(
     assert told == ["succeeded", "repeated"]
 
 
-async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_effect_each(
+async def test_hundreds_of_messages_with_duplicates_have_one_effect_each(
     send: Send, consume: Consume, database: Database, publisher: Publisher
 ):
     ids = [await send(Event(n=number)) for number in range(300)]
@@ -126,7 +126,7 @@ async def test_hundreds_of_messages_at_once_with_doubles_among_them_have_one_eff
     assert sorted(await ledger.noted(database)) == sorted(ids)
 
 
-async def test_a_failed_attempt_waits_in_the_broker_and_comes_back_as_the_next_one(
+async def test_failed_attempt_waits_in_the_broker_and_returns_as_the_next(
     send: Send, consuming: None, runs: Runs, database: Database, publisher: Publisher
 ):
     sent = await send(Event(fails_until=1), **{"x-entry": "an-entry"})
@@ -149,7 +149,7 @@ async def test_a_failed_attempt_waits_in_the_broker_and_comes_back_as_the_next_o
     assert await ledger.noted(database) == [sent]
 
 
-async def test_after_the_last_attempt_a_message_is_dead_with_everything_that_is_known(
+async def test_message_is_dead_lettered_with_its_failure_after_the_last_attempt(
     send: Send, consuming: None, runs: Runs, dead: Dead, database: Database
 ):
     sent = await send(Event(do="fail"), **{"x-attempt": 6, "x-first-failed-at": "2026-01-01T00:00:00+00:00"})
@@ -167,16 +167,16 @@ async def test_after_the_last_attempt_a_message_is_dead_with_everything_that_is_
     assert fact["payload"]["message_id"] == sent
 
 
-async def test_giving_up_is_final_at_once(send: Send, consuming: None, runs: Runs, dead: Dead):
+async def test_reject_dead_letters_at_once(send: Send, consuming: None, runs: Runs, dead: Dead):
     sent = await send(Event(do="give_up"))
 
     row = await runs.over(sent)
 
     assert (row["status"], row["attempt"], row["error"]) == ("dead", 1, "this cannot help")
-    assert [letter.error_type for letter in await eventually(dead)] == ["GiveUp"]
+    assert [letter.error_type for letter in await eventually(dead)] == ["Reject"]
 
 
-async def test_a_message_that_dies_twice_is_told_once(
+async def test_message_dead_lettered_twice_publishes_one_fact(
     send: Send, consuming: None, dead: Dead, database: Database, log_lines: list[dict[str, Any]]
 ):
     sent = await send(Event(do="give_up"))
@@ -190,7 +190,7 @@ async def test_a_message_that_dies_twice_is_told_once(
     assert "run_log.unavailable" not in [line["event"] for line in log_lines]
 
 
-async def test_trying_later_is_logged_as_skipped_and_does_not_count(
+async def test_retry_later_is_logged_as_skipped_and_not_counted(
     send: Send, consuming: None, runs: Runs, publisher: Publisher
 ):
     sent = await send(Event(do="later"))
@@ -206,7 +206,7 @@ async def test_trying_later_is_logged_as_skipped_and_does_not_count(
     await eventually(waits)
 
 
-async def test_what_cannot_even_wait_falls_to_the_queues_own_dead_letters(
+async def test_message_that_cannot_be_passed_on_is_dead_lettered_by_the_queue(
     send: Send, consuming: None, dead: Dead, publisher: Publisher, log_lines: list[dict[str, Any]]
 ):
     async with publisher.connection.channel() as channel:
@@ -219,7 +219,7 @@ async def test_what_cannot_even_wait_falls_to_the_queues_own_dead_letters(
     assert "message.not_passed_on" in [line["event"] for line in log_lines]
 
 
-async def test_a_failure_that_cannot_be_logged_costs_no_message(
+async def test_failure_that_cannot_be_logged_loses_no_message(
     send: Send, consuming: None, dead: Dead, database: Database, log_lines: list[dict[str, Any]]
 ):
     async with database.begin() as connection:
@@ -232,7 +232,7 @@ async def test_a_failure_that_cannot_be_logged_costs_no_message(
     assert "run_log.unavailable" in [line["event"] for line in log_lines]
 
 
-async def test_a_handler_may_skip_or_do_a_part(send: Send, consuming: None, runs: Runs, database: Database):
+async def test_handler_may_mark_its_run_skipped_or_partial(send: Send, consuming: None, runs: Runs, database: Database):
     skipped, partial = await send(Event(do="skip")), await send(Event(do="partial"))
 
     first, second = await runs.over(skipped), await runs.over(partial)
@@ -243,7 +243,7 @@ async def test_a_handler_may_skip_or_do_a_part(send: Send, consuming: None, runs
 
 
 @pytest.mark.parametrize("poison", ["too_long", "orphan", "nul", "overflow", "broken_read"])
-async def test_what_the_database_refuses_stands_alone_and_the_rest_of_its_group_is_written(
+async def test_batch_is_bisected_until_the_refused_message_is_alone(
     send: Send, consume: Consume, runs: Runs, database: Database, poison: Any
 ):
     ids = [await send(Event(n=number)) for number in range(7)]
@@ -272,7 +272,7 @@ async def test_what_the_database_refuses_stands_alone_and_the_rest_of_its_group_
         (b'{"retention_days": 7, "dry_run": false}', 'unknown field "retention_days"'),
     ],
 )
-async def test_a_malformed_message_is_rejected_with_its_reason_and_the_next_one_is_handled(
+async def test_invalid_message_is_rejected_with_its_reason_and_the_next_is_handled(
     send: Send, consuming: None, runs: Runs, dead: Dead, publisher: Publisher, body: bytes, words: str
 ):
     await raw(publisher, body, message_id="bad")
@@ -284,7 +284,7 @@ async def test_a_malformed_message_is_rejected_with_its_reason_and_the_next_one_
     assert row["error"].startswith(words)
     assert (await runs.over(good))["status"] == "succeeded"
     (letter,) = await eventually(dead)
-    assert letter.error_type == "Malformed"
+    assert letter.error_type == "InvalidMessage"
     assert letter.error.startswith(words)
     assert letter.headers["x-error"] == letter.error
 
@@ -298,20 +298,20 @@ async def test_a_malformed_message_is_rejected_with_its_reason_and_the_next_one_
         {"message_id": "a\x00b"},
     ],
 )
-async def test_headers_that_cannot_be_read_reject_the_message(
+async def test_invalid_headers_reject_the_message(
     send: Send, consuming: None, runs: Runs, dead: Dead, publisher: Publisher, properties: dict[str, Any]
 ):
     await raw(publisher, b"{}", **properties)
 
     (letter,) = await eventually(dead)
 
-    assert letter.error_type == "Malformed"
+    assert letter.error_type == "InvalidMessage"
     (row,) = await runs.newest()
     assert (row["status"], row["job"]) == ("rejected", "test.ledger")
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"  \n"])
-async def test_an_empty_body_is_the_defaults(
+async def test_empty_body_means_the_defaults(
     send: Send, consuming: None, runs: Runs, publisher: Publisher, log_lines: list[dict[str, Any]], body: bytes
 ):
     await publisher.publish(aio_pika.Message(body), exchange="moderation", routing_key="test.event")
@@ -322,7 +322,7 @@ async def test_an_empty_body_is_the_defaults(
     assert any("message_id" in line and line["job"] == "test.ledger" for line in log_lines)
 
 
-async def test_every_message_leaves_one_line_with_the_same_keys(
+async def test_every_message_logs_one_line_with_the_same_keys(
     send: Send, consuming: None, runs: Runs, log_lines: list[dict[str, Any]]
 ):
     for event in (Event(), Event(do="fail"), Event(do="give_up")):

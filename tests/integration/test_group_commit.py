@@ -52,7 +52,7 @@ async def transactions(database: Database) -> int:
     return count
 
 
-async def test_a_table_of_which_only_the_name_is_known_takes_rows_too(database: Database):
+async def test_rows_can_be_inserted_into_a_table_without_columns(database: Database):
     await make_tables(database)
     named = sa.table("ledger", *(sa.column(column.name) for column in ledger.c))
     rows: list[Row] = [(named, {"message_id": f"id-{n}", "n": n, "word": "new", "owner": 0}) for n in range(3)]
@@ -63,7 +63,7 @@ async def test_a_table_of_which_only_the_name_is_known_takes_rows_too(database: 
         assert (await connection.execute(sa.select(sa.func.count()).select_from(ledger))).scalar_one() == 3
 
 
-async def test_what_has_arrived_together_shares_one_transaction(grouping: Commit, database: Database):
+async def test_messages_that_arrive_together_share_one_transaction(grouping: Commit, database: Database):
     async with grouping() as handle:
         words = await handle([Event(n=n) for n in range(40)])
 
@@ -71,21 +71,21 @@ async def test_what_has_arrived_together_shares_one_transaction(grouping: Commit
     assert await transactions(database) == 1
 
 
-async def test_a_group_has_a_size(grouping: Commit, database: Database):
+async def test_batch_has_a_maximum_size(grouping: Commit, database: Database):
     async with grouping(max_batch_size=10) as handle:
         await handle([Event(n=n) for n in range(40)])
 
     assert await transactions(database) == 4
 
 
-async def test_copies_that_arrive_together_have_one_effect(grouping: Commit):
+async def test_duplicates_that_arrive_together_have_one_effect(grouping: Commit):
     async with grouping() as handle:
         words = await handle([Event(n=n) for n in (1, 1, 2, 1)], ids=(1, 1, 2, 1))
 
     assert words == ["new", "new"]
 
 
-async def test_messages_that_must_see_one_another_are_set_apart_and_keep_their_order(
+async def test_messages_with_equal_conflict_keys_are_separated_and_keep_their_order(
     grouping: Commit, database: Database
 ):
     events = [Event(n=n) for n in (1, 2, 1, 3, 1, 2)]
@@ -96,7 +96,7 @@ async def test_messages_that_must_see_one_another_are_set_apart_and_keep_their_o
     assert await transactions(database) == 3
 
 
-async def test_what_nobody_waits_for_any_more_is_not_done(grouping: Commit, database: Database):
+async def test_cancelled_message_is_not_handled(grouping: Commit, database: Database):
     async with grouping() as handle:
         waiting = asyncio.create_task(handle([Event(n=1)]))
         await asyncio.sleep(0)

@@ -324,7 +324,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
             assert (await runs.over(name))["status"] == "rejected"
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
 
-    dead = await dead_letters.look(publisher, MODERATION_MANAGER_NOTICES, limit=100)
+    dead = await dead_letters.fetch(publisher, MODERATION_MANAGER_NOTICES, limit=100)
     assert {letter.message_id for letter in dead} == set(poison)
     assert len(people.notices()) == len(people.letters()) == len(poison)
 

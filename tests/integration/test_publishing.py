@@ -25,22 +25,20 @@ def message(message_id: str = "an-id") -> aio_pika.Message:
     return aio_pika.Message(b"{}", message_id=message_id)
 
 
-async def test_an_unroutable_message_is_an_error(publisher: Publisher):
+async def test_unroutable_message_raises(publisher: Publisher):
     with pytest.raises(Unroutable, match=r'no queue is bound for "no.such.job" on exchange "ticks"'):
         await publisher.publish(message(), exchange="ticks", routing_key="no.such.job")
 
 
-async def test_a_missing_exchange_is_an_error_and_the_next_message_goes_out(publisher: Publisher):
+async def test_missing_exchange_raises_and_the_next_message_is_published(publisher: Publisher):
     with pytest.raises(Unroutable, match='there is no exchange "nowhere"; run: pocketwatch migrate'):
         await publisher.publish(message(), exchange="nowhere", routing_key="x")
 
     await publisher.publish(message(), **KEY, retry_for=timedelta(seconds=5))
 
 
-async def test_a_frozen_broker_costs_no_more_than_the_deadline(
-    settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(publishing, "CONFIRM_WITHIN", 0.5)
+async def test_frozen_broker_costs_only_the_deadline(settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(publishing, "CONFIRM_TIMEOUT", 0.5)
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         proxy.freeze()
         began = time.monotonic()
@@ -52,7 +50,7 @@ async def test_a_frozen_broker_costs_no_more_than_the_deadline(
         proxy.thaw()
 
 
-async def test_a_message_is_sent_when_the_connection_is_back(settings: Settings, proxy: Proxy, publisher: Publisher):
+async def test_message_is_published_after_reconnect(settings: Settings, proxy: Proxy, publisher: Publisher):
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as cut_off:
         await proxy.cut()
         sending = asyncio.create_task(cut_off.publish(message(), **KEY, retry_for=timedelta(seconds=20)))
@@ -65,7 +63,7 @@ async def test_a_message_is_sent_when_the_connection_is_back(settings: Settings,
     assert await queue_info(publisher.connection, "cleanup.media") == (1, 0)
 
 
-async def test_without_patience_a_lost_connection_is_told_at_once(settings: Settings, proxy: Proxy):
+async def test_lost_connection_raises_at_once_without_retries(settings: Settings, proxy: Proxy):
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test") as publisher:
         await proxy.cut()
         began = time.monotonic()
@@ -77,9 +75,7 @@ async def test_without_patience_a_lost_connection_is_told_at_once(settings: Sett
         await proxy.open()
 
 
-async def test_when_its_node_is_gone_a_connection_goes_to_the_next(
-    settings: Settings, proxy: Proxy, publisher: Publisher
-):
+async def test_connection_fails_over_to_the_next_node(settings: Settings, proxy: Proxy, publisher: Publisher):
     nodes = [proxy.through(settings.rabbitmq_urls[0]), settings.rabbitmq_urls[0]]
     async with Publisher(nodes, role="test") as moving:
         assert str(proxy.port) in str(moving.connection.transport.connection.url)  # type: ignore[union-attr]
@@ -90,7 +86,7 @@ async def test_when_its_node_is_gone_a_connection_goes_to_the_next(
     assert await queue_info(publisher.connection, "cleanup.media") == (1, 0)
 
 
-async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(settings: Settings):
+async def test_process_starts_with_any_node_that_answers(settings: Settings):
     nobody = "amqp://user:secret@127.0.0.1:1/x"
 
     found = await find_reachable_node([nobody, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0))
@@ -98,7 +94,7 @@ async def test_a_process_starts_with_whichever_node_of_the_cluster_answers(setti
     assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
 
 
-async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Proxy):
+async def test_late_node_is_waited_for(settings: Settings, proxy: Proxy):
     await proxy.cut()
     finding = asyncio.create_task(
         find_reachable_node(
@@ -122,7 +118,7 @@ async def test_a_node_that_is_late_is_waited_for(settings: Settings, proxy: Prox
         (lambda url: url._replace(path="/nowhere"), 'has no vhost "nowhere", or user "pocketwatch" may not use it'),
     ],
 )
-async def test_a_broker_that_is_not_there_or_refuses_us_is_told_in_one_line(settings: Settings, change, words: str):
+async def test_unreachable_or_refusing_broker_is_one_line(settings: Settings, change, words: str):
     url = change(urlsplit(settings.rabbitmq_urls[0])).geturl()
 
     with pytest.raises(ServerUnreachable) as caught:
@@ -133,7 +129,7 @@ async def test_a_broker_that_is_not_there_or_refuses_us_is_told_in_one_line(sett
     assert "\n" not in str(caught.value)
 
 
-async def test_what_was_deleted_while_a_process_was_cut_off_is_there_again(
+async def test_topology_deleted_during_an_outage_is_declared_again(
     settings: Settings, proxy: Proxy, publisher: Publisher
 ):
     async with Publisher([proxy.through(settings.rabbitmq_urls[0])], role="test", topology=TOPOLOGY):

@@ -12,9 +12,7 @@ from tests.fixtures.servers import Servers
 from tests.support.waiting import eventually
 
 
-async def test_everything_is_there_after_one_declaration_and_a_second_changes_nothing(
-    publisher: Publisher, servers: Servers, vhost: str
-):
+async def test_declaration_is_complete_and_idempotent(publisher: Publisher, servers: Servers, vhost: str):
     topology = with_celery("celery")
     await declare(publisher.connection, topology)
     await declare(publisher.connection, topology)
@@ -32,7 +30,7 @@ async def test_everything_is_there_after_one_declaration_and_a_second_changes_no
 
 
 @pytest.mark.parametrize("arguments", [{}, {"x-max-priority": 10}], ids=["as Celery makes it", "with arguments"])
-async def test_the_queue_of_celery_is_left_as_it_is(publisher: Publisher, arguments: dict[str, int]):
+async def test_existing_celery_queue_is_not_redeclared(publisher: Publisher, arguments: dict[str, int]):
     async with publisher.connection.channel() as channel:
         await channel.declare_queue("tasks", durable=True, arguments=arguments)
 
@@ -43,14 +41,14 @@ async def test_the_queue_of_celery_is_left_as_it_is(publisher: Publisher, argume
         await channel.declare_queue("tasks", durable=True, arguments=arguments)  # a difference would be refused
 
 
-async def test_the_queue_of_celery_is_made_as_celery_makes_it(publisher: Publisher):
+async def test_missing_celery_queue_is_declared_as_celery_does(publisher: Publisher):
     await declare(publisher.connection, with_celery("celery"))
 
     async with publisher.connection.channel() as channel:
         await channel.declare_queue("celery", durable=True)  # a difference would be refused
 
 
-async def test_every_binding_is_there(publisher: Publisher, servers: Servers, vhost: str):
+async def test_every_binding_exists(publisher: Publisher, servers: Servers, vhost: str):
     with servers.management as api:
         bindings = {(b["source"], b["destination"], b["routing_key"]) for b in api.get(f"/bindings/{vhost}").json()}
 
@@ -61,7 +59,7 @@ async def test_every_binding_is_there(publisher: Publisher, servers: Servers, vh
     assert ("manager_notifications", "moderation", "#") in bindings
 
 
-async def test_every_mismatch_is_listed_in_one_message(settings: Settings):
+async def test_every_mismatch_is_reported_at_once(settings: Settings):
     connection = await aio_pika.connect(settings.rabbitmq_urls[0])
     async with connection, connection.channel() as channel:
         await channel.declare_queue("cleanup.tokens", durable=True)
@@ -80,7 +78,7 @@ async def test_every_mismatch_is_listed_in_one_message(settings: Settings):
     assert words.endswith("empty and delete what is listed in the management UI, then run: pocketwatch migrate")
 
 
-async def test_a_rejected_message_falls_to_the_queues_own_dead_letters(publisher: Publisher):
+async def test_rejected_message_goes_to_the_dead_letter_queue(publisher: Publisher):
     await publisher.publish(aio_pika.Message(b"{}"), exchange="ticks", routing_key="cleanup.tokens")
     async with publisher.connection.channel() as channel:
         queue = await channel.get_queue("cleanup.tokens")
@@ -94,5 +92,5 @@ async def test_a_rejected_message_falls_to_the_queues_own_dead_letters(publisher
     await eventually(dead)
 
 
-async def test_looking_at_a_queue_that_is_not_there_finds_nothing(publisher: Publisher):
+async def test_missing_queue_has_no_info(publisher: Publisher):
     assert await queue_info(publisher.connection, "no.such.queue") is None

@@ -427,7 +427,7 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
         for name in POISON:
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
 
-    dead = await dead_letters.look(publisher, MODERATION_USER_NOTICES, limit=100)
+    dead = await dead_letters.fetch(publisher, MODERATION_USER_NOTICES, limit=100)
     assert {letter.message_id for letter in dead} == {*POISON, "no-json", "nothing-said"}
     assert len(people.notices()) == len(people.letters()) == len(POISON)
 

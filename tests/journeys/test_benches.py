@@ -25,7 +25,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(300)
-def test_benches_find_that_everybody_has_done_the_same_work(clone: Path):
+def test_benches_check_the_work_of_every_contender(clone: Path):
     done = subprocess.run(
         [sys.executable, "-m", "bench", "media", "analytics", "platform", "--quick"],
         cwd=clone,

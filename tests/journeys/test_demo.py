@@ -39,7 +39,7 @@ def start(clone: Path, *options: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_the_demo_runs_every_job_shows_what_happened_and_leaves_nothing_running(clone: Path):
+def test_demo_runs_every_job_and_leaves_nothing_running(clone: Path):
     done = start(clone)
     output, _ = done.communicate(timeout=PATIENCE)
 
@@ -59,7 +59,7 @@ def test_the_demo_runs_every_job_shows_what_happened_and_leaves_nothing_running(
     assert machine.processes_of(clone) == []
 
 
-def test_the_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
+def test_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
     job = clone / "consumers/cleanup/tokens/tokens.py"
     right, wrong = "timedelta(days=tick.retention_days)", "timedelta(days=3650)"
     assert right in job.read_text()
@@ -72,7 +72,7 @@ def test_the_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
     assert "something is not as it should be" in output
 
 
-def test_up_runs_the_suite_until_it_is_told_to_stop(clone: Path):
+def test_up_runs_the_suite_until_it_is_stopped(clone: Path):
     process = start(clone, "--stay")
     assert process.stdout is not None
     seen = ""

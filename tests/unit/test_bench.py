@@ -16,20 +16,20 @@ def result(name: str, *seconds: float, ours: bool = False, idle: int | None = No
     return Result(contender, [Sample(each, peak=80 * MB, idle=idle) for each in seconds])
 
 
-def test_all_benches_run_when_none_is_named():
+def test_all_benches_run_by_default():
     assert arguments([]).benches == list(NAMES)
     assert arguments(["media", "--quick"]).benches == ["media"]
     assert arguments(["media", "--quick"]).quick
 
 
-def test_an_unknown_bench_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]):
+def test_unknown_bench_is_refused(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         arguments(["weather"])
 
     assert 'no bench "weather"; known are tokens' in capsys.readouterr().err
 
 
-def test_the_ratio_compares_medians_with_the_best_peer():
+def test_ratio_compares_medians_with_the_best_peer():
     ours, slow, fast = result("ours", 2, 1, 9, ours=True), result("slow", 8), result("fast", 3, 5, 4)
 
     assert ratio(ours, [ours, slow, fast]) == 2
@@ -37,7 +37,7 @@ def test_the_ratio_compares_medians_with_the_best_peer():
     assert ratio(fast, [ours, slow, fast]) == 1
 
 
-def test_contenders_take_turns_and_the_warm_up_is_not_counted():
+def test_contenders_alternate_and_the_warm_up_is_not_counted():
     turns: list[str] = []
 
     def runner(name: str) -> Contender:
@@ -50,26 +50,26 @@ def test_contenders_take_turns_and_the_warm_up_is_not_counted():
     assert [sample.seconds for sample in second.samples] == [4, 6]
 
 
-def test_speeds_are_shown_as_seconds_or_as_messages_a_second():
+def test_speed_is_shown_in_seconds_or_messages_per_second():
     measured = result("ours", 2, 1, 4)
 
     assert table.speeds(measured, None) == ("2.00", "1.00 … 4.00")
     assert table.speeds(measured, 1000) == ("500", "250 … 1,000")
 
 
-def test_memory_is_shown_as_what_the_work_adds():
+def test_memory_is_shown_as_an_increase():
     assert table.memories(result("ours", 1, idle=70 * MB)) == ("70", "80", "10.0")
     assert table.memories(result("a program that runs once", 1)) == ("-", "80", "-")
 
 
 @pytest.mark.parametrize(("target", "words"), [(2.0, "met (2.00)"), (2.5, "MISSED (2.00)")])
-def test_the_target_is_met_or_missed(target: float, words: str):
+def test_target_is_reported_as_met_or_missed(target: float, words: str):
     results = [result("ours", 2, ours=True), result("peer", 4)]
 
     assert table.verdict(results, target).endswith(words)
 
 
-def test_tokens_are_real_and_of_the_ages_that_are_counted_on():
+def test_bench_tokens_are_real_and_have_the_expected_ages():
     now, lot = 1_800_000_000, Lot(1000)
     issued = list(jwt_rows.issued_at(lot, now))
 

@@ -17,7 +17,7 @@ def read(headers: dict[str, Any], message_id: str | None = "an-id") -> Envelope:
     )
 
 
-def test_what_is_written_is_read_back():
+def test_headers_round_trip():
     sent = Envelope(
         message_id="an-id",
         correlation_id="an-id",
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_back():
     assert read(sent.headers()) == sent
 
 
-def test_a_message_with_nothing_beside_it_was_sent_by_hand_and_gets_a_name():
+def test_message_without_metadata_is_manual_and_gets_an_id():
     first, second = read({}, message_id=None), read({}, message_id=None)
 
     assert (first.trigger, first.attempt, first.has_message_id) == ("manual", 1, False)
@@ -40,7 +40,7 @@ def test_a_message_with_nothing_beside_it_was_sent_by_hand_and_gets_a_name():
     assert first.correlation_id == first.message_id
 
 
-def test_a_message_that_waited_has_its_first_routing_key_again():
+def test_retried_message_has_its_original_routing_key():
     returned = envelope.read(
         message_id="an-id",
         correlation_id=None,
@@ -64,23 +64,23 @@ def test_a_message_that_waited_has_its_first_routing_key_again():
         ({"x-entry": "a\x00b"}, r"x-entry is 'a\x00b'; it must be printable text"),
     ],
 )
-def test_a_header_that_cannot_be_read_is_named_with_its_value(headers: dict[str, Any], words: str):
+def test_invalid_header_is_named_with_its_value(headers: dict[str, Any], words: str):
     with pytest.raises(ValueError) as caught:  # noqa: PT011  the words are compared
         read(headers)
 
     assert str(caught.value).startswith(words)
 
 
-def test_a_due_moment_may_be_an_amqp_timestamp():
+def test_due_at_may_be_an_amqp_timestamp():
     assert read({"x-due-at": DUE}).due_at == DUE
 
 
-def test_an_id_that_follows_from_another_is_stable_and_names_it():
+def test_derived_id_is_stable():
     assert envelope.derive_id("an-id", "1") == envelope.derive_id("an-id", "1") == "an-id.1"
 
 
 @pytest.mark.parametrize("long", ["x" * 255, "ж" * 127, "x" * 254])
-def test_an_id_that_follows_from_a_long_one_still_fits_on_the_wire(long: str):
+def test_id_derived_from_a_long_one_fits_the_limit(long: str):
     first, second = envelope.derive_id(long, "1"), envelope.derive_id(long, "2")
 
     assert len(first.encode()) <= 255

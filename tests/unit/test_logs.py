@@ -35,24 +35,24 @@ def as_json(code: str, **settings: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in logged(code, format="json", **settings).splitlines()]
 
 
-def test_a_line_of_ours_is_an_event_with_its_fields():
+def test_line_is_an_event_with_its_fields():
     (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message handled')")
 
     assert (line["event"], line["level"]) == ("message.handled", "INFO")
     assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
 
 
-def test_for_people_the_fields_follow_in_columns():
+def test_terminal_format_shows_fields_in_columns():
     line = logged("logger.bind(job='cleanup.tokens', why='two words', none=None).warning('waits')", format="console")
 
     assert line.split()[1:] == ["WARNING", "waits", "job=cleanup.tokens", 'why="two', 'words"']
 
 
-def test_where_nobody_watches_it_is_json():
+def test_format_is_json_without_a_terminal():
     assert json.loads(logged("logger.info('x')", format="auto"))["event"] == "x"
 
 
-def test_the_lines_of_the_libraries_come_the_same_way_with_their_name_and_level():
+def test_library_log_lines_keep_their_name_and_level():
     code = """
 for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
     logging.getLogger(name).warning("told %s", "so")
@@ -67,14 +67,14 @@ for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
     ]
 
 
-def test_warnings_of_python_are_logged():
+def test_python_warnings_are_logged():
     (line,) = as_json("import warnings; warnings.warn('old')")
 
     assert line["level"] == "WARNING"
     assert "UserWarning: old" in line["event"]
 
 
-def test_an_exception_stays_on_its_line_and_shows_no_values_of_variables():
+def test_exception_is_one_line_without_values_of_variables():
     code = """
 def connect(password):
     raise ConnectionError("refused")
@@ -90,13 +90,13 @@ except ConnectionError:
     assert "hunter2" not in line["traceback"]
 
 
-def test_the_level_holds_for_all():
+def test_level_applies_to_libraries_too():
     code = "logger.info('ours'); logging.getLogger('theirs').info('info'); logging.getLogger('theirs').error('error')"
 
     assert [line["event"] for line in as_json(code, level="ERROR")] == ["error"]
 
 
-def test_a_file_gets_json_and_is_cut_off_when_it_grows(tmp_path: Path):
+def test_log_file_is_json_and_rotated(tmp_path: Path):
     file = tmp_path / "logs/pocketwatch.log"
     logged("for n in range(30): logger.bind(n=n, text='{x}<y>' + 'z' * 1_000_000).info('grow')", file=str(file))
 
@@ -107,7 +107,7 @@ def test_a_file_gets_json_and_is_cut_off_when_it_grows(tmp_path: Path):
     assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
 
 
-def test_a_full_disk_below_the_log_file_stops_nothing():
+def test_full_disk_below_the_log_file_stops_nothing():
     told = logged("for n in range(3): logger.bind(n=n).info('goes on')", format="json", file="/dev/full")
 
     lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]

@@ -7,13 +7,13 @@ from schemas.mail import MailRequested
 from schemas.ticks import CleanTokens, PlatformAnalytics
 
 
-def test_arguments_that_nobody_gave_are_left_to_the_reader():
+def test_payload_omits_arguments_that_were_not_set():
     assert CleanTokens().payload() == {}
     assert CleanTokens(dry_run=True).payload() == {"dry_run": True}
     assert PlatformAnalytics(locales=("en",)).payload() == {"locales": ["en"]}
 
 
-def test_an_argument_is_said_whole_with_what_it_leaves_to_its_own_defaults():
+def test_payload_includes_nested_defaults():
     wish = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
 
     said = wish.payload()

@@ -13,7 +13,7 @@ from pocketwatch.worker.backoff import retry_on_outage
 REFUSING = "postgresql://user@127.0.0.1:1/x"
 
 
-async def test_a_database_that_does_not_answer_is_an_outage(tmp_path: Path):
+async def test_unreachable_database_is_an_outage(tmp_path: Path):
     refusing = Database(REFUSING)
     without_socket = Database(f"postgresql://user@/x?host={tmp_path}")
 
@@ -24,14 +24,14 @@ async def test_a_database_that_does_not_answer_is_an_outage(tmp_path: Path):
         assert is_outage(caught.value)
 
 
-def test_a_jobs_trouble_with_a_file_is_no_outage_of_the_database(tmp_path: Path):
+def test_file_error_is_not_an_outage(tmp_path: Path):
     with pytest.raises(FileNotFoundError) as caught:
         (tmp_path / "missing").read_text()
 
     assert not is_outage(caught.value)
 
 
-async def test_a_message_is_not_held_for_ever_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch):
+async def test_message_is_held_only_for_a_limited_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backoff, "MAX_HOLD", timedelta(seconds=0.2))
     attempts: list[int] = []
 
@@ -46,7 +46,7 @@ async def test_a_message_is_not_held_for_ever_while_the_database_is_away(monkeyp
     assert len(attempts) > 1
 
 
-async def test_what_is_no_outage_is_not_tried_again():
+async def test_other_errors_are_not_retried():
     attempts: list[int] = []
 
     async def attempt() -> None:

@@ -42,11 +42,11 @@ class CaughtEmail:
 
 def caught_emails(folder: Path, *, newest: int | None = None) -> list[CaughtEmail]:
     """Return the stored emails of a stack's folder, or only so many of the newest; the newest is the last."""
-    return list(_read(folder, _numbered(folder)[-newest if newest else 0 :]))
+    return list(_read(folder, slice(-newest if newest else 0, None)))
 
 
 def caught_email(folder: Path, number: int) -> CaughtEmail | None:
-    return next(_read(folder, [(place, key) for place, key in _numbered(folder) if place == number]), None)
+    return next(_read(folder, slice(number - 1, number)), None) if number > 0 else None
 
 
 def by_arrival(maildir: mailbox.Maildir) -> list[str]:
@@ -59,19 +59,13 @@ def _arrival(key: str) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
 
 
-def _numbered(folder: Path) -> list[tuple[int, str]]:
-    is_maildir = (folder / "mail/new").exists()
-    return list(enumerate(by_arrival(_maildir(folder)), 1)) if is_maildir else []
-
-
-def _maildir(folder: Path) -> mailbox.Maildir:
-    return mailbox.Maildir(folder / "mail", create=False)
-
-
-def _read(folder: Path, chosen: list[tuple[int, str]]) -> Iterator[CaughtEmail]:
-    for number, key in chosen:
+def _read(folder: Path, chosen: slice) -> Iterator[CaughtEmail]:
+    if not (folder / "mail/new").exists():
+        return
+    maildir = mailbox.Maildir(folder / "mail", create=False)
+    for number, key in list(enumerate(by_arrival(maildir), 1))[chosen]:
         with suppress(KeyError, FileNotFoundError):  # deleted in the meantime
-            yield _parse(number, _arrival(key), _maildir(folder).get_bytes(key))
+            yield _parse(number, _arrival(key), maildir.get_bytes(key))
 
 
 def _parse(number: int, caught_at: datetime, content: bytes) -> CaughtEmail:

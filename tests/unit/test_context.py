@@ -31,7 +31,7 @@ def job(tmp_path: Path) -> JobContext:
 
 
 @pytest.mark.parametrize("way", ["continue_with", "republish"])
-def test_what_is_handed_on_begins_with_its_first_attempt(job: JobContext, way: str):
+def test_continued_or_republished_message_starts_with_its_first_attempt(job: JobContext, way: str):
     getattr(job, way)(CleanTokens())
 
     ((_, row),) = job.rows

@@ -33,7 +33,7 @@ Clean = Callable[[Any, Any], Awaitable[None]]
         (clean_rates, CleanRates()),
     ],
 )
-async def test_no_clean_up_begins_when_the_clocks_disagree(
+async def test_cleanup_refuses_to_start_when_clocks_disagree(
     database: Database, settings: Settings, clean: Clean, tick: Message, ahead: timedelta
 ):
     work = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)

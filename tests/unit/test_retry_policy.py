@@ -17,23 +17,23 @@ from pocketwatch.worker.retry_policy import (
 @pytest.mark.parametrize(
     ("attempt", "wait"), [(1, "wait.10s"), (2, "wait.1m"), (3, "wait.5m"), (4, "wait.30m"), (5, "wait.2h")]
 )
-def test_a_failed_attempt_waits_longer_each_time(attempt: int, wait: str):
+def test_retry_delay_grows_with_each_attempt(attempt: int, wait: str):
     verdict = next_step(RuntimeError("a bug, or an outage"), attempt)
 
     assert isinstance(verdict, Retry)
     assert (verdict.delay_queue.name, verdict.attempt, verdict.status) == (wait, attempt + 1, "failed")
 
 
-def test_after_the_last_attempt_a_message_is_dead():
+def test_last_attempt_is_dead_lettered():
     assert next_step(RuntimeError(), MAX_ATTEMPTS) == DeadLetter("dead")
 
 
-def test_what_cannot_help_is_not_tried_again():
+def test_reject_is_not_retried():
     assert next_step(Reject("no"), 1) == DeadLetter("dead")
     assert next_step(InvalidMessage("no"), 1) == DeadLetter("rejected")
 
 
-def test_trying_later_is_not_counted_as_an_attempt():
+def test_retry_later_is_not_counted_as_an_attempt():
     verdict = next_step(RetryLater("busy", after=timedelta(seconds=40)), 4)
 
     assert isinstance(verdict, Retry)
@@ -43,5 +43,5 @@ def test_trying_later_is_not_counted_as_an_attempt():
 @pytest.mark.parametrize(
     ("seconds", "wait"), [(0, "wait.10s"), (10, "wait.10s"), (11, "wait.1m"), (7200, "wait.2h"), (99999, "wait.2h")]
 )
-def test_the_wait_is_the_shortest_that_is_long_enough(seconds: int, wait: str):
+def test_shortest_sufficient_delay_is_chosen(seconds: int, wait: str):
     assert delay_queue_for(timedelta(seconds=seconds)).name == wait

@@ -40,9 +40,7 @@ async def words(database: Database) -> list[str]:
         return sorted((await connection.execute(sa.select(ledger.c.word))).scalars())
 
 
-async def test_of_two_at_the_same_message_one_has_its_effects_and_the_other_none(
-    twins: list[JobExecutor], database: Database, runs: Runs
-):
+async def test_concurrent_duplicates_of_a_job_have_one_effect(twins: list[JobExecutor], database: Database, runs: Runs):
     outcomes = await asyncio.gather(*(worker.handle(envelope(1), Event()) for worker in twins))
 
     assert sorted(outcomes) == ["duplicate", "succeeded"]
@@ -50,7 +48,7 @@ async def test_of_two_at_the_same_message_one_has_its_effects_and_the_other_none
     assert [row["status"] for row in await runs.of("event-1")] == ["succeeded"]
 
 
-async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins: list[JobExecutor], runs: Runs):
+async def test_superseded_attempt_does_not_stay_running(twins: list[JobExecutor], runs: Runs):
     attempts = (envelope(1), replace(envelope(1), attempt=2))
 
     await asyncio.gather(*(worker.handle(each, Event()) for worker, each in zip(twins, attempts, strict=True)))
@@ -59,9 +57,7 @@ async def test_an_attempt_that_another_has_overtaken_does_not_stay_running(twins
     assert ends == {"succeeded": None, "skipped": "this message was handled meanwhile by another worker"}
 
 
-async def test_a_message_that_was_handled_before_is_not_begun_again(
-    twins: list[JobExecutor], database: Database, runs: Runs
-):
+async def test_handled_message_does_not_start_again(twins: list[JobExecutor], database: Database, runs: Runs):
     outcomes = [await worker.handle(envelope(1), Event(n=1)) for worker in twins]
 
     assert outcomes == ["succeeded", "duplicate"]

@@ -51,7 +51,7 @@ async def errands(database: Database, settings: Settings) -> SideEffectExecutor:
     return SideEffectExecutor("test.ledger", note, database, settings)
 
 
-async def test_many_at_once_share_a_few_transactions(errands: SideEffectExecutor, database: Database, runs: Runs):
+async def test_concurrent_side_effects_share_transactions(errands: SideEffectExecutor, database: Database, runs: Runs):
     outcomes = await asyncio.gather(*(errands.handle(envelope(number), Event()) for number in range(50)))
 
     assert outcomes == ["succeeded"] * 50
@@ -61,7 +61,7 @@ async def test_many_at_once_share_a_few_transactions(errands: SideEffectExecutor
     assert sorted(places) == list(range(50))
 
 
-async def test_what_was_told_is_written_with_the_claim_and_what_failed_is_not_claimed(
+async def test_rows_are_written_with_the_claim_and_a_failure_is_not_claimed(
     errands: SideEffectExecutor, database: Database, runs: Runs
 ):
     results = await asyncio.gather(
@@ -78,7 +78,7 @@ async def test_what_was_told_is_written_with_the_claim_and_what_failed_is_not_cl
     assert await errands.handle(envelope(2), Event()) == "succeeded"
 
 
-async def test_a_repeated_message_tells_nothing_twice(errands: SideEffectExecutor, database: Database):
+async def test_duplicate_side_effect_writes_nothing_twice(errands: SideEffectExecutor, database: Database):
     first = await errands.handle(envelope(1), Event())
     second = await errands.handle(envelope(1), Event())
 
@@ -86,9 +86,7 @@ async def test_a_repeated_message_tells_nothing_twice(errands: SideEffectExecuto
     assert (await noted(database)).count("event-1 told") == 1
 
 
-async def test_a_message_that_leaves_later_keeps_its_id_and_stays_until_then(
-    errands: SideEffectExecutor, database: Database
-):
+async def test_delayed_message_keeps_its_id_and_stays_in_the_outbox(errands: SideEffectExecutor, database: Database):
     await errands.handle(envelope(1), Event())
 
     async with database.begin() as connection:
@@ -108,7 +106,7 @@ async def test_side_effect_has_no_transaction_to_read_in(settings: Settings, err
         await context.load(BatchQuery("SELECT 1"), 1)
 
 
-async def test_what_the_database_refuses_fails_alone(errands: SideEffectExecutor, database: Database):
+async def test_refused_item_of_a_batch_fails_alone(errands: SideEffectExecutor, database: Database):
     asked = [("good", 1), ("b\x00d", 2), ("fine", 3)]
 
     answers = await asyncio.gather(*(errands.run_batched(place_of, item) for item in asked), return_exceptions=True)
@@ -117,7 +115,7 @@ async def test_what_the_database_refuses_fails_alone(errands: SideEffectExecutor
     assert sorted(await noted(database)) == ["fine", "good"]
 
 
-async def test_what_is_asked_while_others_are_answered_is_answered_too(errands: SideEffectExecutor, database: Database):
+async def test_items_submitted_while_a_batch_runs_are_run_too(errands: SideEffectExecutor, database: Database):
 
     async def one_after_another(number: int) -> None:
         for turn in range(5):
