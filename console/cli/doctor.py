@@ -26,7 +26,7 @@ from pocketwatch.command import (
     short_timeout,
 )
 from pocketwatch.settings import Rates, Settings
-from pocketwatch.stack import probes, urls
+from pocketwatch.stack import probes, servers
 from pocketwatch.storage import migrate, outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
@@ -185,7 +185,7 @@ async def _mail(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("mail", "warning", "SMTP_URL is not set, so letters cannot be sent")
         return
     answers = await asyncio.to_thread(probes.is_reachable, url)
-    detail = f"{urls.address(url)} {'answers' if answers else 'does not answer; letters wait'}"
+    detail = f"{servers.address(url)} {'answers' if answers else 'does not answer; letters wait'}"
     yield Finding("mail", "ok" if answers else "problem", detail)
 
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pocketwatch import settings
+from pocketwatch.stack.servers import LABELS
 from pocketwatch.stack.snapshot import ServerStatus
 from pocketwatch.stack.stack import Stack
-from pocketwatch.stack.urls import LABELS
 
 app = typer.Typer(
     add_completion=False,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from pocketwatch.stack.urls import LOOPBACK
+from pocketwatch.stack.servers import LOOPBACK
 
 LOWEST, HIGHEST = 12_000, 32_768
 KERNEL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")

@@ -17,7 +17,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pocketwatch.stack.urls import DATABASE, LOOPBACK, USER, split_hosts
+from pocketwatch.stack.servers import DATABASE, LOOPBACK, USER, split_hosts
 
 TIMEOUT = 2.0  # seconds
 SLOW_TIMEOUT = 5.0  # seconds; the management API is slow on a busy machine, and mail servers delay their greeting

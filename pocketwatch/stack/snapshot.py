@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pocketwatch.stack import probes
 from pocketwatch.stack.compose import ComposeBackend
 from pocketwatch.stack.native.backend import NativeBackend
+from pocketwatch.stack.servers import SERVERS, VARIABLES, address, environment, own_address
 from pocketwatch.stack.state import Identity, State
-from pocketwatch.stack.urls import SERVERS, VARIABLES, address, environment, own_address
 
 Backend = ComposeBackend | NativeBackend
 

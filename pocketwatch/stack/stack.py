@@ -20,9 +20,9 @@ from pocketwatch.stack.lease import hold, is_held, watchdog
 from pocketwatch.stack.native.backend import NativeBackend
 from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.native.server import StackContext
+from pocketwatch.stack.servers import LABELS, LOOPBACK, MANAGEMENT, SERVERS, VARIABLES, address, own_address
 from pocketwatch.stack.snapshot import Backend, ServerStatus, Snapshot
 from pocketwatch.stack.state import Identity, IdentityLostError, State, contents, delete_state, is_stack, locked
-from pocketwatch.stack.urls import LABELS, LOOPBACK, MANAGEMENT, SERVERS, VARIABLES, address, own_address
 
 
 def _echo_to_stderr(line: str) -> None:

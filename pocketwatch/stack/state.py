@@ -15,7 +15,7 @@ from pocketwatch.errors import StackError
 from pocketwatch.stack.files import remove, write_private
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Process
-from pocketwatch.stack.urls import PROTECTED, SERVERS, VARIABLES, environment
+from pocketwatch.stack.servers import PROTECTED, SERVERS, VARIABLES, environment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOGS = {*SERVERS, "install", "watchdog", "epmd", "guard"}  # the last two are of earlier versions

@@ -13,9 +13,9 @@ from pocketwatch.errors import StackError
 from pocketwatch.stack import compose, ports
 from pocketwatch.stack.compose import ComposeBackend, Docker
 from pocketwatch.stack.native.programs import Programs
+from pocketwatch.stack.servers import SERVERS
 from pocketwatch.stack.stack import Stack
 from pocketwatch.stack.state import State
-from pocketwatch.stack.urls import SERVERS
 from tests.support.machine import listener
 
 PROJECT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from pocketwatch.errors import StackError
 from pocketwatch.stack import state as state_module
 from pocketwatch.stack.lease import hold, is_held
 from pocketwatch.stack.processes import Process, start_time
+from pocketwatch.stack.servers import PROTECTED
 from pocketwatch.stack.state import Identity, State, delete_state
-from pocketwatch.stack.urls import PROTECTED
 
 OURSELVES = Process(os.getpid(), start_time(os.getpid()) or 0)
 

@@ -18,8 +18,8 @@ from pocketwatch.stack.native.rabbitmq import RabbitMQ
 from pocketwatch.stack.native.redis import Redis
 from pocketwatch.stack.native.server import Server, StackContext
 from pocketwatch.stack.processes import find_processes, launch, terminate
+from pocketwatch.stack.servers import LABELS
 from pocketwatch.stack.state import State
-from pocketwatch.stack.urls import LABELS
 
 START_TIMEOUT = 90.0  # seconds; five are usual, but the machine may be busy
 STOP_TIMEOUT = 30.0  # seconds

@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from pocketwatch.stack.native.caught_emails import RECIPIENTS, SENDER, by_arrival
 from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.processes import ENVIRONMENT, PROJECT, Launch
-from pocketwatch.stack.urls import LOOPBACK
+from pocketwatch.stack.servers import LOOPBACK
 
 MODULE = "pocketwatch.stack.native.mail_catcher"
 KEEP = 10_000  # emails; the oldest are deleted

@@ -12,7 +12,7 @@ from pocketwatch.stack.files import remove, tail
 from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Account, Launch, run
-from pocketwatch.stack.urls import DATABASE, USER
+from pocketwatch.stack.servers import DATABASE, USER
 
 # For the data of a folder that the unprivileged user cannot enter. Not /var/tmp: that is cleaned by age.
 ELSEWHERE = Path("/var/lib/pocketwatch")

@@ -9,7 +9,7 @@ from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.ports import TOOLS
 from pocketwatch.stack.probes import is_open
 from pocketwatch.stack.processes import ENVIRONMENT, SYSTEM_PATH, Launch, launch, run
-from pocketwatch.stack.urls import LOOPBACK, USER, VHOST
+from pocketwatch.stack.servers import LOOPBACK, USER, VHOST
 
 # The user and the vhost are created at the first start only; there is no user `guest` then.
 SETTINGS = """\

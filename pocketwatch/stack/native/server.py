@@ -10,7 +10,7 @@ from typing import ClassVar
 from pocketwatch.errors import StackError
 from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.processes import Launch
-from pocketwatch.stack.urls import LABELS
+from pocketwatch.stack.servers import LABELS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The URLs of the servers: the settings that hold them, and their parts."""
+"""The servers of a stack: their names, their settings, and the URLs that lead to them."""
 
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
