@@ -1,7 +1,7 @@
-"""Leases: servers run while `up` keeps them, or while the process of a user holds a lease.
+"""Leases: servers run while `up` keeps them, or while a process holds a lease.
 
-A lease is a shared lock on the file `users`, which the kernel releases when the process ends, even by SIGKILL. A
-watchdog process then stops the servers, if no other process holds a lease.
+A lease is a shared lock on the file `users`. It belongs to a watchdog process, which outlives its user: when that ends,
+even by SIGKILL, it releases the lock and stops the servers, if no other lease is held.
 """
 
 import fcntl
@@ -16,13 +16,6 @@ from pocketwatch.stack.processes import PROJECT
 WATCHDOG_TIMEOUT = 120.0  # seconds; it may have to wait for another command
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    with (folder / "users").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
-
-
 def is_held(folder: Path) -> bool:
     with (folder / "users").open("ab") as file:
         try:
@@ -33,22 +26,29 @@ def is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def watchdog(folder: Path) -> Iterator[None]:
-    """Have a process outlive this one, and stop the servers then; at the end of the block, wait for its end.
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a lease for the time of the block, and wait until its watchdog has ended.
 
-    It reads a pipe that only this process holds open. (A child forked without exec keeps it open too.)
+    The watchdog reads a pipe that only this process holds open. (A child forked without exec keeps it open too.)
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pocketwatch.stack.watchdog", str(folder)]
-    with (folder / "watchdog.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  our own interpreter
-            command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+    with (folder / "users").open("ab") as lock, (folder / "watchdog.log").open("wb") as log:
+        # This process must not keep the lock itself: when it is killed, the pipe may be closed before the lock.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        watchdog = subprocess.Popen(  # noqa: S603  our own interpreter
+            [sys.executable, "-m", "pocketwatch.stack.watchdog", str(folder), str(lock.fileno())],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
         )
     try:
         yield
     finally:
         try:
-            process.communicate(timeout=WATCHDOG_TIMEOUT)
+            watchdog.communicate(timeout=WATCHDOG_TIMEOUT)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            watchdog.kill()
+            watchdog.wait()

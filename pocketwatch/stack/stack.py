@@ -16,7 +16,7 @@ from pocketwatch import settings
 from pocketwatch.errors import StackError
 from pocketwatch.stack.compose import FILE, ComposeBackend, Docker
 from pocketwatch.stack.files import remove, write_private
-from pocketwatch.stack.lease import hold, is_held, watchdog
+from pocketwatch.stack.lease import hold, is_held
 from pocketwatch.stack.native.backend import NativeBackend
 from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.native.server import StackContext
@@ -149,14 +149,11 @@ class Stack:
         """
         self._is_leased = True
         try:
-            with watchdog(self.folder):
-                try:
-                    with hold(self.folder):
-                        yield self.up()
-                finally:
-                    self.stop_unused()
+            with hold(self.folder):
+                yield self.up()
         finally:
             self._is_leased = False
+            self.stop_unused()  # if the watchdog was killed or has failed
 
     def stop_unused(self) -> None:
         """Stop the servers, unless `up` keeps them or a process holds a lease."""
