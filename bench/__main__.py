@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from rich.console import Console
 
 from bench import analytics, events, mail, media, overview, publish, tokens
-from bench.servers import Wrong, started
+from bench.servers import WorkNotDone, started
 from pocketwatch.errors import PocketwatchError
 
 BENCHES = {
@@ -32,43 +32,43 @@ BENCHES = {
     "analytics": analytics.run,
     "platform": overview.run,
 }
-# On servers of their own, or none: how a job grows, the way to a mail server, how well the rules judge. Also as
+# On servers of their own, or none: how jobs scale, SMTP alone, the quality of the moderation rules. Also as
 # `python -m bench.sessions 200000 1000000`.
-GROWTH = ("sessions", "rates", "purge_logs", "smtp", "moderation")
-NAMES = (*BENCHES, *GROWTH)
+STANDALONE = ("sessions", "rates", "purge_logs", "smtp", "moderation")
+NAMES = (*BENCHES, *STANDALONE)
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """What is asked for: all benches when none is named."""
+    """Parse the command line; all benches when none is named."""
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"any of: {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
-    asked = parser.parse_args(words)
-    if unknown := [name for name in asked.benches if name not in NAMES]:
+    chosen = parser.parse_args(words)
+    if unknown := [name for name in chosen.benches if name not in NAMES]:
         parser.error(f'there is no bench "{unknown[0]}"; known are {", ".join(NAMES)}')
-    asked.benches = asked.benches or list(NAMES)
-    return asked
+    chosen.benches = chosen.benches or list(NAMES)
+    return chosen
 
 
 def main() -> int:
-    """The exit code: 0 when every contender did its work."""
-    asked = arguments()
+    """Run the benches; return 0 when every contender did its work."""
+    chosen = arguments()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     progress = Console(stderr=True, highlight=False)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers are stopped
     try:
-        compared = [name for name in asked.benches if name in BENCHES]
+        compared = [name for name in chosen.benches if name in BENCHES]
         with started(progress.print) if compared else nullcontext() as servers:
             for name in compared:
                 progress.print(f"[bold]{name}[/]")
-                console.print(BENCHES[name](servers, progress.print, quick=asked.quick), "")
-        for name in asked.benches:
-            if name in GROWTH:
+                console.print(BENCHES[name](servers, progress.print, quick=chosen.quick), "")
+        for name in chosen.benches:
+            if name in STANDALONE:
                 progress.print(f"[bold]{name}[/]")
                 subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
-    except (PocketwatchError, Wrong) as error:
+    except (PocketwatchError, WorkNotDone) as error:
         progress.print(f"[red]{type(error).__name__}[/]: {error}", markup=True)
         return 1
     except KeyboardInterrupt:

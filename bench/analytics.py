@@ -20,7 +20,7 @@ from rich.table import Table
 from bench import jobs, marketplace_rows, memory, programs, table
 from bench.marketplace_rows import Marketplace
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Servers, Wrong, started
+from bench.servers import Say, Servers, WorkNotDone, started
 from schemas.ticks import QuickStats
 
 TARGET = 20  # times as fast as the counts
@@ -108,7 +108,7 @@ def _ours(servers: Servers, *, warm: bool = False) -> Sample:
     done = jobs.measure(QuickStats(), servers.environment(DATABASE_URL=servers.url(DATABASE)), warm=warm)
     _, figures = _counted(servers)
     if (found := {name: done.statistics.get(name) for name in figures}) != figures:
-        raise Wrong(f"quick_stats says {found}, should be {figures}")
+        raise WorkNotDone(f"quick_stats says {found}, should be {figures}")
     return done.sample
 
 

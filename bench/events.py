@@ -11,10 +11,10 @@ from bench import memory, programs, table
 from bench.peers.work import CONCURRENCY, PREFETCH
 from bench.programs import Worker, module
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Servers, Wrong
+from bench.servers import Say, Servers, WorkNotDone
 
-WARM_UP = 500  # messages that are handled before, so that connections are open and code is loaded
-LOOK_EVERY = 0.05  # seconds
+WARM_UP = 500  # messages handled beforehand, so that connections are open and code is loaded
+POLL_INTERVAL = 0.05  # seconds
 PAUSE = 0.5  # seconds in which the last messages of the warm-up are acknowledged and logged
 WITHIN = 180.0
 TABLE = "CREATE TABLE bench_rows (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n integer NOT NULL, word text)"
@@ -67,17 +67,17 @@ SIDES = (
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """The same work: the peers write the row, the outbox row and the log row, too; only the claim is ours alone."""
+    """Compare the same work: the peers also write the row, the outbox row and the log row; only we claim messages."""
     return _compare(servers, say, quick=quick, rows="same", what="the row, an outbox row and a log row each")
 
 
 def run_row(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """The peers write the row only; ours writes all that it always does."""
+    """Compare with peers that write the row alone."""
     return _compare(servers, say, quick=quick, rows="one", what="a row each (ours: and claim, outbox row, log row)")
 
 
 def _compare(servers: Servers, say: Say, *, quick: bool, rows: str, what: str) -> Table:
-    """Each run on its own vhost and database; a warm worker is held while its queue is filled."""
+    """Run each contender on its own vhost and database; a warm worker is frozen while its queue is filled."""
     count = 1_000 if quick else 10_000
     contenders = [
         Contender(side.name, side.does, lambda side=side: _measure(servers, side, count, rows), ours=side.ours)
@@ -117,7 +117,7 @@ def _measure(servers: Servers, side: Side, count: int, rows: str) -> Sample:
 
 def _until(worker: Worker, connection: psycopg.Connection, count: int) -> None:
     def all_are_there() -> bool:
-        time.sleep(LOOK_EVERY)  # counting costs the machine something, too
+        time.sleep(POLL_INTERVAL)  # counting costs time, too
         found = connection.execute("SELECT count(*) FROM bench_rows").fetchone()
         connection.rollback()
         return found is not None and found[0] >= count
@@ -126,10 +126,10 @@ def _until(worker: Worker, connection: psycopg.Connection, count: int) -> None:
 
 
 def _check(servers: Servers, database: str, count: int, *, all_rows: bool, claims: bool) -> None:
-    """Each message once, and everything else that was to be written with it."""
+    """Check that each message, and everything written with it, is there once."""
     whole = WARM_UP + count
     if (found := servers.ask(EACH_NUMBER, database)) != (whole, count):
-        raise Wrong(f"{found[0]} rows were written for {whole} messages, {found[1]} of {count} numbers")
+        raise WorkNotDone(f"{found[0]} rows were written for {whole} messages, {found[1]} of {count} numbers")
     should = (whole if claims else 0, whole, whole)
     if all_rows and (found := servers.ask(OTHER_ROWS, database)) != should:
-        raise Wrong(f"claims, messages and log rows are {found}, should be {should}")
+        raise WorkNotDone(f"claims, messages and log rows are {found}, should be {should}")

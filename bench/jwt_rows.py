@@ -1,4 +1,4 @@
-"""Refresh tokens in bulk, in simplejwt's own tables: real JWTs, each with its own id, as its logins leave them."""
+"""Refresh tokens in bulk, in simplejwt's own tables: real JWTs, each with its own id, as logins create them."""
 
 import hmac
 import os
@@ -15,7 +15,7 @@ DAY = 24 * 3600  # seconds
 LIFETIME = 30 * DAY
 ALIVE_SINCE = 25 * DAY  # tokens of the last 25 days are alive during the whole bench
 EXPIRED_SINCE, EXPIRED_UNTIL = 400 * DAY, 70 * DAY  # issued; expired for more than the 30 days of our retention
-USERS = 20  # that `demo.marketplace make` has made
+USERS = 20  # created by `demo.marketplace make`
 
 OUTSTANDING = "COPY token_blacklist_outstandingtoken (id, token, created_at, expires_at, user_id, jti) FROM STDIN"
 # As many of those that are expired as of those that are alive: one in four.
@@ -31,7 +31,7 @@ SEQUENCE = (
 
 @dataclass(frozen=True)
 class Lot:
-    """How many tokens there are; expired ones come first, as they were issued first."""
+    """Numbers of tokens; expired ones come first, as they were issued first."""
 
     total: int
 
@@ -41,12 +41,12 @@ class Lot:
 
     @property
     def left(self) -> tuple[int, int]:
-        """How many are outstanding and blacklisted when all that are expired are gone."""
+        """Return the numbers of outstanding and blacklisted tokens that are left when the expired ones are deleted."""
         return self.total - self.expired, self.total // 4 - self.expired // 4
 
 
 def encode(part: bytes) -> bytes:
-    """A part of a JWT."""
+    """Encode a part of a JWT."""
     return urlsafe_b64encode(part).rstrip(b"=")
 
 
@@ -54,19 +54,19 @@ HEADER = encode(b'{"alg":"HS256","typ":"JWT"}')
 
 
 def token(*, jti: str, issued: int, user: int) -> str:
-    """What simplejwt's `RefreshToken.for_user` returns, in a tenth of the time."""
+    """Make what simplejwt's `RefreshToken.for_user` returns, in a tenth of the time."""
     payload = f'{{"token_type":"refresh","exp":{issued + LIFETIME},"iat":{issued},"jti":"{jti}","user_id":"{user}"}}'
     signed = HEADER + b"." + encode(payload.encode())
     return (signed + b"." + encode(hmac.digest(KEY, signed, "sha256"))).decode()
 
 
 def moment(seconds: int) -> str:
-    """A moment as PostgreSQL reads it."""
+    """Format a time for COPY."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def issued_at(lot: Lot, now: int) -> Iterator[int]:
-    """When each token was issued, in seconds since the epoch, oldest first."""
+    """Return when each token was issued, in seconds since the epoch, oldest first."""
     span = EXPIRED_SINCE - EXPIRED_UNTIL
     yield from (now - EXPIRED_SINCE + span * n // lot.expired for n in range(lot.expired))
     alive = lot.total - lot.expired
@@ -74,7 +74,7 @@ def issued_at(lot: Lot, now: int) -> Iterator[int]:
 
 
 def fill(url: str, lot: Lot) -> None:
-    """Put the tokens into empty tables."""
+    """Insert the tokens into empty tables."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         with cursor.copy(OUTSTANDING) as copy:
             for number, issued in enumerate(issued_at(lot, int(time.time())), start=1):

@@ -25,7 +25,7 @@ from bench.events import Side
 from bench.memory import MB
 from bench.programs import Worker, module
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Servers, Wrong
+from bench.servers import Say, Servers, WorkNotDone
 from pocketwatch import command, settings
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY
@@ -35,7 +35,7 @@ from schemas.mail import MailRequested
 CONCURRENCY, PREFETCH = 2, 50  # of the peer: a process for each core
 TARGET = 2.0
 WARM_UP = 200
-LOOK_EVERY, LOOK_SELDOM, PAUSE = 0.05, 2.0, 0.5  # seconds
+POLL_INTERVAL, LOOK_SELDOM, PAUSE = 0.05, 2.0, 0.5  # seconds
 WITHIN = 1_200.0
 IN_FLIGHT = 100
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the letters, after which memory is looked at
@@ -139,10 +139,10 @@ def _at_work(servers: Servers, side: Side, port: int, count: int) -> Iterator[tu
                 memory.forget_peak(worker.pid)
             yield worker, connection
         if (taken := _taken(port)) != WARM_UP + count:
-            raise Wrong(f"{side.name}: the sink has taken {taken} letters, should be {WARM_UP + count}")
+            raise WorkNotDone(f"{side.name}: the sink has taken {taken} letters, should be {WARM_UP + count}")
 
 
-def _until(worker: Worker, connection: psycopg.Connection, count: int, *, every: float = LOOK_EVERY) -> None:
+def _until(worker: Worker, connection: psycopg.Connection, count: int, *, every: float = POLL_INTERVAL) -> None:
     def all_are_sent() -> bool:
         time.sleep(every)  # counting costs the machine something, too; the more, the more there is to count
         found = connection.execute(SENT).fetchone()

@@ -53,7 +53,7 @@ ADS = (
     "validation_errors, status, moderated_at, moderation_reason, auto_moderation_attempts, needs_manual_review, model, "
     "seller_type, geocode, is_favorite, use_profile_contacts, account_id, mark_id, city_id, region_id) FROM STDIN"
 )
-# Whatever was decided is in the log of the moderation.
+# Every decision is in the moderation log.
 DECISIONS = """
 INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
   SELECT id, verdict, 'pending', CASE verdict WHEN 'reject' THEN 'rejected' ELSE 'active' END, '', 'rules', moderated_at
@@ -61,16 +61,16 @@ INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason,
     WHERE moderated_at IS NOT NULL) AS decided ORDER BY id
 """
 VIEWS = "COPY ad_views (id, created_at, updated_at, ip_address, user_agent, session_key, ad_id) FROM STDIN"
-DROP_INDEX = "DROP INDEX ad_views_ad_id_605f0ac9"  # made again at the end, which is quicker than row by row
+DROP_INDEX = "DROP INDEX ad_views_ad_id_605f0ac9"  # created again at the end, which is faster than row by row
 MAKE_INDEX = "CREATE INDEX ad_views_ad_id_605f0ac9 ON ad_views (ad_id)"
 SEQUENCES = ("auth_user", "add_accounts", "car_ads", "ad_views")
-# Foreign keys are checked row by row; what is made here is right.
+# Foreign keys would be checked row by row; these rows are valid.
 UNCHECKED = "SET session_replication_role = replica"
 
 
 @dataclass(frozen=True)
 class Marketplace:
-    """How many ads and views there are. The same sizes have the same rows but for the day that they end on."""
+    """Numbers of ads and views. Equal sizes give equal rows, except for the day on which they end."""
 
     ads: int
     views: int
@@ -81,7 +81,7 @@ class Marketplace:
 
 
 def fill(url: str, size: Marketplace) -> None:
-    """Put the rows into empty tables."""
+    """Insert the rows into empty tables."""
     chance, now = random.Random(1), datetime.now(UTC)  # noqa: S311  the same rows each time, no secret
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(UNCHECKED)
@@ -139,7 +139,7 @@ def views(size: Marketplace, chance: random.Random, now: datetime) -> Iterator[s
 
 
 def moments(count: int, now: datetime, *, late: random.Random | None = None) -> Iterator[tuple[int, datetime]]:
-    """A number and a moment for each row, spread over the span; one in a thousand comes some days late."""
+    """Yield a number and a time for each row, spread over the span; one in a thousand is some days late."""
     start, step = now - SPAN, SPAN / count
     for n in range(1, count + 1):
         moment = start + step * n
@@ -149,5 +149,5 @@ def moments(count: int, now: datetime, *, late: random.Random | None = None) -> 
 
 
 def line(*values: Any) -> str:
-    """A row of COPY's text format; nothing in it needs to be escaped."""
+    """Return a row of COPY's text format; none of the values needs escaping."""
     return "\t".join(map(str, values)) + "\n"

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench import jobs, programs, table
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import FOLDER, Say, Servers, Wrong
+from bench.servers import FOLDER, Say, Servers, WorkNotDone
 from consumers.cleanup.files.sweep import Sweep
 from schemas.ticks import CleanMedia
 
@@ -78,7 +78,9 @@ class Forest:
         """Exactly the new ones are left."""
         left = {int(Path(name).stem) for _, _, names in os.walk(self.root) for name in names}
         if left != set(range(self.old, self.files)):
-            raise Wrong(f"{len(left)} files are left below {self.root}, should be the {self.files - self.old} new ones")
+            raise WorkNotDone(
+                f"{len(left)} files are left below {self.root}, should be the {self.files - self.old} new ones"
+            )
 
 
 def _plant(files: int, rounds: int) -> list[Forest]:

@@ -12,7 +12,7 @@ MB = 1_000_000
 
 
 def tree(pid: int) -> list[int]:
-    """A process and what it has started, directly or not."""
+    """Return the process and its descendants."""
     found = [pid]
     for parent in found:
         with suppress(*GONE):
@@ -22,17 +22,16 @@ def tree(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Now."""
     return sum(_read(process, "VmRSS") for process in tree(pid))
 
 
 def peak(pid: int) -> int:
-    """The most that each process has had since `forget_peak`, or since it started."""
+    """Return the sum of the peaks of all processes since `forget_peak`, or since their start."""
     return sum(_read(process, "VmHWM") for process in tree(pid))
 
 
 def forget_peak(pid: int) -> None:
-    """Begin anew: what a process needed to start is not what it needs for its work."""
+    """Reset the peaks, so that they exclude what the processes needed to start."""
     for process in tree(pid):
         Path(f"/proc/{process}/clear_refs").write_text("5")
 

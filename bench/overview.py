@@ -17,7 +17,7 @@ from bench import jobs, memory, table
 from bench.analytics import DATABASE, FULL, MOST, QUICK, asked, filled, main, more_views
 from bench.marketplace_rows import Marketplace
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Servers, Wrong
+from bench.servers import Say, Servers, WorkNotDone
 from schemas.ticks import PlatformAnalytics
 
 A_KOPIYKA = 0.0101
@@ -72,12 +72,12 @@ def _ours(servers: Servers, *, warm: bool) -> Sample:
     _, expected = _asked(servers)
     snapshots = _snapshots(servers)
     if set(snapshots) != {"uk", "en", "ru"}:
-        raise Wrong(f"there are snapshots for {', '.join(snapshots)}")
+        raise WorkNotDone(f"there are snapshots for {', '.join(snapshots)}")
     for locale, payload in snapshots.items():
         found = _plain(payload)
         if wrong := [name for name in expected if not _are_equal(found[name], expected[name])]:
             pair = f"{found[wrong[0]]}, should be {expected[wrong[0]]}"
-            raise Wrong(f"platform ({locale}) differs in {', '.join(wrong)}: {pair:.500}")
+            raise WorkNotDone(f"platform ({locale}) differs in {', '.join(wrong)}: {pair:.500}")
     return done.sample
 
 

@@ -1,4 +1,4 @@
-"""Programs under test: one that runs to its end, or one that works until it is stopped."""
+"""Programs under test: one that runs to its end, or a worker that runs until it is stopped."""
 
 import os
 import signal
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import memory
-from bench.servers import FOLDER, PROJECT, Wrong
+from bench.servers import FOLDER, PROJECT, WorkNotDone
 
-LOOK_EVERY = 0.02  # seconds
-STOP_WITHIN = 15.0
+POLL_INTERVAL = 0.02  # seconds
+STOP_TIMEOUT = 15.0
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that has run to its end, with what it needed and printed."""
+    """A finished program: its time, peak memory and output."""
 
     seconds: float
     peak: int
@@ -28,7 +28,7 @@ class Finished:
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """The command of one of our own modules, or of a peer's."""
+    """Return the command that runs a Python module."""
     return [sys.executable, "-m", name, *arguments]
 
 
@@ -36,7 +36,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
     """Run a program to its end.
 
     Raises:
-        Wrong: when it fails.
+        WorkNotDone: when it fails.
     """
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -52,20 +52,20 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
         watching.join()
     seconds = time.perf_counter() - began
     if process.returncode:
-        raise Wrong(f"{' '.join(command)} failed: {errors[-1000:]}")
+        raise WorkNotDone(f"{' '.join(command)} failed: {errors[-1000:]}")
     return Finished(seconds, max(peaks), output)
 
 
 def _watch(pid: int, peaks: list[int]) -> None:
-    """The kernel forgets a peak with its process, so it is looked at until then."""
+    """Poll the peak until the process ends, as the kernel forgets it then."""
     while seen := memory.peak(pid):
         peaks.append(seen)
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A program that works in the background, with all its children."""
+    """A program that runs in the background, with its descendants."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -78,17 +78,17 @@ class Worker:
         """Wait for a state that this worker brings about.
 
         Raises:
-            Wrong: when it ends before, or takes too long; with the end of its log.
+            WorkNotDone: when it ends before, or takes too long; with the end of its log.
         """
         end = time.monotonic() + within
         while not state():
             if self.process.poll() is not None or time.monotonic() > end:
-                raise Wrong(f"not done within {within:g} s: {self.log.read_text()[-1000:]}")
-            time.sleep(LOOK_EVERY)
+                raise WorkNotDone(f"not done within {within:g} s: {self.log.read_text()[-1000:]}")
+            time.sleep(POLL_INTERVAL)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep it from working, connected as it is, while its work is laid out."""
+        """Stop its processes (SIGSTOP) while its work is prepared."""
         os.killpg(self.pid, signal.SIGSTOP)
         try:
             yield
@@ -98,7 +98,7 @@ class Worker:
 
 @contextmanager
 def working(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Worker]:
-    """Start a program; at the end it is stopped with all its children."""
+    """Start a program; stop it with its descendants at the end."""
     log = FOLDER / "worker.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -113,7 +113,7 @@ def working(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_WITHIN)
+        process.wait(STOP_TIMEOUT)
     with suppress(ProcessLookupError):  # it and all its children have ended
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

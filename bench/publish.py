@@ -11,17 +11,17 @@ from rich.table import Table
 from bench import programs, suite, table
 from bench.peers import work
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Servers, Wrong
+from bench.servers import Say, Servers, WorkNotDone
 from pocketwatch import command
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 
-COUNTED_WITHIN = 5.0  # seconds in which a queue that was told everything says how long it is
+COUNT_TIMEOUT = 5.0  # seconds until the broker reports the final length of a queue
 
 
 @dataclass(frozen=True)
 class Side:
-    """How a contender publishes, and what is on its queue then."""
+    """How a contender publishes, and what its queue holds afterwards."""
 
     name: str
     does: str
@@ -32,7 +32,7 @@ class Side:
 
     @property
     def queue(self) -> tuple[str, int]:
-        """Its name, and how many messages of the warm-up are on it."""
+        """Return its name, and how many messages of the warm-up it holds."""
         return (suite.QUEUE.name, suite.WARM_UP) if self.ours else (work.QUEUE, work.WARM_UP)
 
 
@@ -62,7 +62,7 @@ SIDES = (
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """The comparison: each run on its own vhost and database, to a quorum queue that nobody consumes."""
+    """Compare: each run on its own vhost and database, to a quorum queue without consumers."""
     count = 500 if quick else 5_000
     contenders = [
         Contender(side.name, side.does, lambda side=side: _measure(servers, side, count), ours=side.ours)
@@ -84,14 +84,14 @@ def _measure(servers: Servers, side: Side, count: int) -> Sample:
         queue, warm_up = side.queue
         found = command.run(_messages(broker["RABBITMQ_URL"], queue, expected=warm_up + count))
         if found != warm_up + count:
-            raise Wrong(f"{side.name}: {found} messages on {queue}, should be {warm_up + count}")
+            raise WorkNotDone(f"{side.name}: {found} messages on {queue}, should be {warm_up + count}")
     return Sample(**json.loads(done.output))
 
 
 async def _messages(url: str, queue: str, *, expected: int) -> int:
-    """How many messages lie on a queue."""
+    """Return how many messages a queue holds."""
     async with Publisher([url], role="bench") as looking:
-        end = time.monotonic() + COUNTED_WITHIN
+        end = time.monotonic() + COUNT_TIMEOUT
         while True:
             state = await queue_info(looking.connection, queue)
             found = state[0] if state else 0

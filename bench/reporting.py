@@ -1,4 +1,4 @@
-"""What a publishing program tells of itself: the seconds of its work, and its memory before and at most."""
+"""A program's report about itself: the seconds of its work, and its memory before and at the peak."""
 
 import json
 import os

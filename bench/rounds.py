@@ -1,4 +1,4 @@
-"""Contenders take turns, so that what else the machine does falls on all of them alike."""
+"""Contenders alternate, so that other load on the machine affects all of them alike."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Sample:
 
     Args:
         seconds: the work itself.
-        wall: with everything around it: the start of the program, or the way through the broker.
-        idle: bytes resident before the work; None for a program that only runs to do it.
-        peak: bytes resident at most.
+        wall: including the start of the program, or the way through the broker.
+        idle: bytes resident before the work; None for a program that is started for it.
+        peak: peak of resident memory, in bytes.
     """
 
     seconds: float
@@ -26,10 +26,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who does the work.
+    """A program that does the work.
 
     Args:
-        run: does it once from the same start, and checks that it was done.
+        run: does it once from the same initial state, and checks that it was done.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Result:
 
 
 def alternate(contenders: Sequence[Contender], *, rounds: int, warm_up: bool, say: Say) -> list[Result]:
-    """Run a b c, a b c, …; a first turn that warms the machine up is not counted."""
+    """Run a b c, a b c, …; the warm-up round is not counted."""
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for number in range(0 if warm_up else 1, rounds + 1):
         for contender in contenders:
@@ -76,5 +76,5 @@ def alternate(contenders: Sequence[Contender], *, rounds: int, warm_up: bool, sa
 
 
 def ratio(result: Result, results: Sequence[Result]) -> float:
-    """How many times as fast as the best peer this is."""
+    """Return how many times as fast as the best peer this is."""
     return min(each.seconds for each in results if not each.contender.ours) / result.seconds

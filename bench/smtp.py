@@ -23,7 +23,7 @@ from rich.table import Table
 from bench import programs, table
 from bench.reporting import reporting
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import Say, Wrong
+from bench.servers import Say, WorkNotDone
 from pocketwatch.command import run as run_fast
 from pocketwatch.smtp.pool import Transport
 from pocketwatch.smtp.rate_limit import Pace
@@ -139,7 +139,7 @@ def measure(sender: str, port: int, count: int) -> Sample:
     with smtplib.SMTP("127.0.0.1", port, local_hostname="bench") as client:
         taken = tuple(map(int, client.docmd("COUNT")[1].split()))
     if taken != (count, count * len(LETTER)):
-        raise Wrong(f"{sender}: the sink has taken {taken}, should be {(count, count * len(LETTER))}")
+        raise WorkNotDone(f"{sender}: the sink has taken {taken}, should be {(count, count * len(LETTER))}")
     return Sample(**json.loads(done.output))
 
 

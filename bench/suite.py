@@ -1,4 +1,4 @@
-"""Our side of `events` and `publish`, each verb a process of its own; reads the suite's settings.
+"""Pocketwatch's side of `events` and `publish`: each verb is a process, and reads the suite's settings.
 
 python -m bench.suite consume           the consumer of the bench's queue, as production runs one
 python -m bench.suite fill 10000        messages for it
@@ -39,8 +39,8 @@ WARM_UP = 100  # messages that are not measured
 rows = sa.table("bench_rows", sa.column("n"), sa.column("word"))
 
 
-class Noted(Message):
-    """Write this number down."""
+class NumberReceived(Message):
+    """A number to store."""
 
     exchange: ClassVar[str] = "moderation"
     routing_key: ClassVar[str] = "bench.event"
@@ -48,8 +48,8 @@ class Noted(Message):
     n: int
 
 
-class Recorded(Fact):
-    """A number was written down."""
+class NumberStored(Fact):
+    """A number was stored."""
 
     routing_key: ClassVar[str] = "bench.noted"
 
@@ -57,16 +57,18 @@ class Recorded(Fact):
 
 
 @consumer(QUEUE)
-async def note(event: Noted, context: EventContext) -> None:
-    """The row that the peers write too, and a message that goes out with it."""
+async def store(event: NumberReceived, context: EventContext) -> None:
+    """Write the row that the peers write too, and publish a message."""
     context.insert(rows, n=event.n, word="word")
-    context.publish(Recorded(n=event.n))
+    context.publish(NumberStored(n=event.n))
 
 
 def envelope() -> Envelope:
-    """Of a message that nothing has caused."""
+    """Return the envelope of a message without a cause."""
     name = str(uuid4())
-    return Envelope(message_id=name, correlation_id=name, exchange=Noted.exchange, routing_key=Noted.routing_key)
+    return Envelope(
+        message_id=name, correlation_id=name, exchange=NumberReceived.exchange, routing_key=NumberReceived.routing_key
+    )
 
 
 async def publish(publisher: Publisher, count: int) -> None:
@@ -77,12 +79,12 @@ async def publish(publisher: Publisher, count: int) -> None:
 
 async def _send(publisher: Publisher, numbers: Iterable[int]) -> None:
     for number in numbers:
-        message = message_of(envelope(), Noted(n=number).model_dump())
-        await publisher.publish(message, exchange=Noted.exchange, routing_key=Noted.routing_key)
+        message = message_of(envelope(), NumberReceived(n=number).model_dump())
+        await publisher.publish(message, exchange=NumberReceived.exchange, routing_key=NumberReceived.routing_key)
 
 
 async def relay(database: Database, publisher: Publisher) -> None:
-    """Have a relay send all that is due; it was told to end after that as soon as it had begun."""
+    """Run a relay until everything that is due is sent."""
     relaying = Relay(database, publisher)
     working = asyncio.create_task(relaying.run())
     await asyncio.sleep(0)
@@ -90,15 +92,15 @@ async def relay(database: Database, publisher: Publisher) -> None:
     await working
 
 
-async def ask(database: Database, count: int) -> None:
-    """Have numbered messages wait in the outbox."""
+async def fill_outbox(database: Database, count: int) -> None:
+    """Insert numbered messages into the outbox."""
     async with database.begin() as connection:
-        waiting = [outbox.of(envelope(), Noted(n=number).model_dump())[1] for number in range(count)]
+        waiting = [outbox.of(envelope(), NumberReceived(n=number).model_dump())[1] for number in range(count)]
         await connection.execute(sa.insert(tables.outbox), waiting)
 
 
 async def run(verb: str, count: int, loaded: Settings) -> None:
-    """Do one of the verbs that publish."""
+    """Run one of the verbs that publish."""
     database = Database(loaded.database_url, name="bench")
     async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY_OF_BENCH) as publisher:
         if verb == "fill":
@@ -108,9 +110,9 @@ async def run(verb: str, count: int, loaded: Settings) -> None:
             with reporting():
                 await publish(publisher, count)
         elif verb == "relay":
-            await ask(database, WARM_UP)
+            await fill_outbox(database, WARM_UP)
             await relay(database, publisher)
-            await ask(database, count)
+            await fill_outbox(database, count)
             with reporting():
                 await relay(database, publisher)
     await database.close()
@@ -120,7 +122,7 @@ def main(verb: str, count: int) -> None:
     loaded = settings.load()
     logs.configure(loaded.logging)
     if verb == "consume":
-        command.run(serve([ConsumerApp(loaded, [note], role="bench")], loaded))
+        command.run(serve([ConsumerApp(loaded, [store], role="bench")], loaded))
     else:
         command.run(run(verb, count, loaded))
 

@@ -14,12 +14,12 @@ NONE = "-"
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """Describe the machine."""
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end"
 
 
 def versions(*packages: str) -> str:
-    """Of the libraries that took part."""
+    """Return the versions of these packages."""
     return ", ".join(f"{package} {version(package)}" for package in packages)
 
 
@@ -60,12 +60,12 @@ def compare(
 
 
 def blank(title: str) -> Table:
-    """A table in our style."""
+    """Return an empty table."""
     return Table(title=title, title_justify="left", caption_justify="left", header_style="bold", expand=True)
 
 
 def speeds(result: Result, count: int | None) -> tuple[str, str]:
-    """The median, and the best and worst run."""
+    """Return the median, and the best and worst run."""
     seconds = [sample.seconds for sample in result.samples]
     low, high = min(seconds), max(seconds)
     if count:
@@ -74,7 +74,7 @@ def speeds(result: Result, count: int | None) -> tuple[str, str]:
 
 
 def memories(result: Result) -> tuple[str, str, str]:
-    """Resident memory before the work, at its peak, and what the work has added."""
+    """Return resident memory before the work, at its peak, and the increase."""
     idle, peak = result.idle, result.peak
     if idle is None:
         return NONE, f"{peak / MB:.0f}", NONE
@@ -82,12 +82,11 @@ def memories(result: Result) -> tuple[str, str, str]:
 
 
 def shown(seconds: float | None) -> str:
-    """Seconds to two places."""
     return NONE if seconds is None else f"{seconds:.2f}"
 
 
 def verdict(results: Sequence[Result], target: float) -> str:
-    """Whether ours is as fast as it is meant to be."""
+    """Say whether the target is met."""
     reached = max(ratio(result, results) for result in results if result.contender.ours)
     return (
         f"target: at least {target:g} times the best peer: {'met' if reached >= target else 'MISSED'} ({reached:.2f})"

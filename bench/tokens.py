@@ -7,7 +7,7 @@ from rich.table import Table
 from bench import jobs, jwt_rows, memory, programs, table
 from bench.jwt_rows import Lot
 from bench.rounds import Contender, Sample, alternate
-from bench.servers import EMPTY, Say, Servers, Wrong
+from bench.servers import EMPTY, Say, Servers, WorkNotDone
 from schemas.ticks import CleanTokens
 
 TARGET = 2.5  # times as fast as flushexpiredtokens
@@ -66,7 +66,7 @@ def _flush(servers: Servers, database: str) -> programs.Finished:
 def _check(servers: Servers, database: str, lot: Lot) -> None:
     outstanding, blacklisted, alive = servers.ask(LEFT, database)
     if (outstanding, blacklisted) != lot.left or not alive:
-        raise Wrong(f"{outstanding} tokens and {blacklisted} blacklisted are left, should be {lot.left}")
+        raise WorkNotDone(f"{outstanding} tokens and {blacklisted} blacklisted are left, should be {lot.left}")
 
 
 def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:

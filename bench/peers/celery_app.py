@@ -1,4 +1,4 @@
-"""Celery, set up for the same promises as ours: quorum queue, persistent, acknowledged when done.
+"""Celery, with the same guarantees: quorum queue, persistent, acknowledged when done.
 
 python -m bench.peers.celery_app fill 10000                 messages, without confirms
 python -m bench.peers.celery_app publish 10000              with confirms, one after the other
@@ -47,14 +47,14 @@ def main() -> None:
     parser.add_argument("verb", choices=["fill", "publish"])
     parser.add_argument("count", type=int)
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    if asked.verb == "fill":
+    options = parser.parse_args()
+    if options.verb == "fill":
         app.conf.broker_transport_options = {}
-        publish(asked.count, threads=1)
+        publish(options.count, threads=1)
         return
-    publish(work.WARM_UP, threads=asked.threads)
+    publish(work.WARM_UP, threads=options.threads)
     with reporting():
-        publish(asked.count, threads=asked.threads)
+        publish(options.count, threads=asked.threads)
 
 
 if __name__ == "__main__":

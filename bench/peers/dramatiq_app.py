@@ -1,4 +1,4 @@
-"""Dramatiq, set up for the same promises as ours: quorum queue, persistent, acknowledged when done.
+"""Dramatiq, with the same guarantees: quorum queue, persistent, acknowledged when done.
 
 python -m bench.peers.dramatiq_app fill 10000       messages, without confirms
 python -m bench.peers.dramatiq_app publish 10000    with confirms, one after the other
@@ -16,7 +16,7 @@ from bench.reporting import reporting
 
 
 class QuorumBroker(RabbitmqBroker):
-    """Dramatiq has no setting for the type of its queues."""
+    """Make quorum queues; Dramatiq has no setting for that."""
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return {**super()._build_queue_arguments(queue_name), "x-queue-type": "quorum"}

@@ -415,7 +415,7 @@ async def test_a_title_that_would_begin_another_header_stays_in_its_line(
 
 async def test_a_subject_that_would_begin_another_header_is_refused(post: Post, serving: Serving, smtp: SmtpServer):
     async with serving():
-        run = await post.runs.over((await post.ask(Wrong(letter=INJECTION))).message_id)
+        run = await post.runs.over((await post.ask(WorkNotDone(letter=INJECTION))).message_id)
 
     assert run["status"] == "rejected"
     assert smtp.letters == []
@@ -450,7 +450,7 @@ async def test_a_domain_of_other_letters_is_spoken_as_servers_know_it(post: Post
 async def test_a_message_that_is_none_dies_alone(post: Post, serving: Serving, smtp: SmtpServer):
     async with serving():
         good = [await post.ask(wish(approved(ad_id=number))) for number in range(5)]
-        bad = await post.ask(Wrong())
+        bad = await post.ask(WorkNotDone())
         more = [await post.ask(wish(approved(ad_id=number))) for number in range(5)]
         for asked in good + more:
             await post.logged(asked, "sent")
@@ -460,7 +460,7 @@ async def test_a_message_that_is_none_dies_alone(post: Post, serving: Serving, s
     assert await post.waiting(f"{JOB}.dead") == 1
 
 
-class Wrong(Message):
+class WorkNotDone(Message):
     """On the same way, with a body that is no letter's."""
 
     exchange: ClassVar[str] = "mail"

@@ -340,7 +340,10 @@ async def test_a_rate_that_was_taken_out_is_no_measure(deliver: Deliver, rates: 
         ([Reply(status=404)], "answers with HTTP status 404"),
         ([recorded("nbu_empty_list.json")], "its answer is an empty list"),
         ([recorded("nbu_502.html")], "its answer is not JSON"),
-        ([recorded("nbu_error_wrong_parameters.json")], 'row 1: is no rate but a message: "Wrong parameters format"'),
+        (
+            [recorded("nbu_error_wrong_parameters.json")],
+            'row 1: is no rate but a message: "WorkNotDone parameters format"',
+        ),
         ([{"error": "maintenance"}], "its answer is no list of rates"),
         ([b'<?xml version="1.0"?><exchangerates/>'], "its answer is not JSON"),
         ([recorded("nbu_2023-05-19_full.json")], "days from"),

@@ -137,7 +137,7 @@ def test_what_is_no_list_is_refused(body: bytes, words: str):
 def test_the_nbus_error_is_no_rate_but_told():
     answer = read("NBU", recorded("nbu_error_wrong_parameters.json"))
 
-    assert answer == Answer({}, {"row 1": 'is no rate but a message: "Wrong parameters format"'})
+    assert answer == Answer({}, {"row 1": 'is no rate but a message: "WorkNotDone parameters format"'})
 
 
 @pytest.mark.parametrize(
