@@ -194,7 +194,7 @@ async def test_roll_ups_are_never_deleted(deliver: Deliver, activity: Activity):
     await deliver(CleanAnalytics())
 
     assert len(activity.rows("SELECT * FROM daily_activity")) == 1
-    assert activity.segments() == [(0, "2001-01-01", 5)]
+    assert activity.view_counts() == [(0, "2001-01-01", 5)]
 
 
 async def test_second_run_finds_nothing(deliver: Deliver, activity: Activity):

@@ -103,5 +103,5 @@ async def test_restoring_does_not_wait_long_for_an_edit(pocketwatch: Program, de
         done = pocketwatch("archive", "restore", str(ad))
 
     assert done.returncode == 1
-    assert done.stderr.startswith("pocketwatch: a table or row is locked by somebody else; nothing was changed")
+    assert done.stderr.startswith("pocketwatch: another transaction has locked a table or row, and nothing was changed")
     assert ads.statuses() == {ad: "archived"}
