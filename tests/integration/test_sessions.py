@@ -593,7 +593,7 @@ async def test_replica_is_refused(elsewhere: Any, sessions: Sessions, redis_url:
     sessions.add("session:t", expires=days_ago(40))
     sessions.redis.replicaof("127.0.0.1", "1")
     try:
-        with pytest.raises(Exception, match="is a read-only replica; REDIS_URL must name the primary"):
+        with pytest.raises(Exception, match="is a read-only replica; set REDIS_URL to the primary"):
             await elsewhere(redis_url)
     finally:
         sessions.redis.replicaof("NO", "ONE")
