@@ -21,7 +21,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "clone"
     shutil.copytree(ROOT, folder, ignore=MADE_HERE)
     yield folder
-    Stack(folder / ".pocketwatch/bench", say=lambda _: None).down(wipe=True)
+    Stack(folder / ".pocketwatch/bench", echo=lambda _: None).down(wipe=True)
 
 
 @pytest.mark.timeout(300)
