@@ -1,8 +1,8 @@
-"""The SQL of the rates."""
+"""SQL of currency rates and their update log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from pocketwatch.storage.tables.suite import currency_rates, currency_update_log
 
 Connection = AsyncConnection | AsyncSession
 
-# Django's rows have no day; the one on which they were fetched comes nearest.
+# Rows written by Django have no date; the date of the fetch comes closest.
 DAY = "coalesce(rate_date, (fetched_at AT TIME ZONE 'UTC')::date)"
 
 LAST = sa.text(f"""
@@ -32,8 +32,8 @@ NEWEST = sa.text(f"""
 """)
 KEY = ("base_currency", "target_currency", "source", "rate_date")
 
-# The greatest of an array needs no sort of the whole table, as DISTINCT ON does: half the time for a million rows.
-# An inactive rate, which an operator has taken out, never stands in for an active one.
+# The maximum of an array avoids the sort of DISTINCT ON: half the time for a million rows.
+# An inactive rate, which an operator disabled, never replaces an active one.
 NEWEST_OF_EACH = sa.text(f"""
     WITH newest AS (
         SELECT base_currency, target_currency, source, is_active, max(ARRAY[
@@ -56,43 +56,49 @@ FAILURE_LOGGED = sa.text("""
             AND (error_details ->> 'attempt')::int = :attempt
     )
 """)
-# Whoever writes a line for this attempt waits for the other, and then finds it.
-ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'), hashtext(:message_id))")
+# A concurrent transaction that logs the same attempt waits, and then finds the row.
+LOCK_ATTEMPT = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'), hashtext(:message_id))")
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
-    """The last rate that is stored for a currency: of this source, or, where it has none, of any."""
+class LastRate:
+    """The last stored rate of a currency: of this source or, without one, of any."""
 
     rate: Decimal
     source: str
     day: date
 
 
-async def last_rates(connection: Connection, source: Source, currencies: Sequence[str]) -> dict[str, Last]:
-    """What new rates are compared with, by currency."""
+async def last_rates(connection: Connection, source: Source, currencies: Sequence[str]) -> dict[str, LastRate]:
     rows = await connection.execute(LAST, {"base": BASE, "currencies": list(currencies), "source": source})
-    return {row.target_currency: Last(row.rate, row.source, row.day) for row in rows}
+    return {row.target_currency: LastRate(row.rate, row.source, row.day) for row in rows}
 
 
-async def newest_moments(connection: Connection, currencies: Sequence[str]) -> dict[str, tuple[date | None, datetime]]:
-    """The newest rate of each currency, of any source: the day that it is for, and when it was fetched."""
+async def staleness(connection: Connection, currencies: Sequence[str], *, now: datetime) -> dict[str, timedelta]:
+    """Return how long ago each currency's newest active rate, of any source, ended; omit currencies without one.
+
+    A rate ends with its day in Kyiv; one written by Django, which has no date, when it was fetched.
+    """
     rows = await connection.execute(NEWEST, {"base": BASE, "currencies": list(currencies)})
-    return {row.target_currency: (row.rate_date, row.fetched_at) for row in rows}
+    return {row.target_currency: max(now - _end(row.rate_date, row.fetched_at), timedelta(0)) for row in rows}
+
+
+def _end(day: date | None, fetched_at: datetime) -> datetime:
+    return fetched_at if day is None else datetime.combine(day + timedelta(days=1), time(), tzinfo=KYIV)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a quote, and the rate that it replaced."""
+    """What storing a quote did, and the rate that it replaced."""
 
     action: Literal["created", "updated", "unchanged"]
     former: str | None = None
 
 
 async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime) -> dict[str, Stored]:
-    """Insert the rates, or correct those of the same day that differ; what is the same already is left alone.
+    """Insert the rates, or correct those of the same day that differ.
 
-    A corrected row keeps the rate before it in `raw_data`; earlier ones are in the update log.
+    A corrected row keeps the previous rate in `raw_data`; earlier ones are in the update log.
     """
     rows = [_row(source, quote, now) for quote in sorted(quotes, key=lambda quote: quote.currency)]
     statement = insert(currency_rates).values(rows)
@@ -100,20 +106,18 @@ async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], 
     former = sa.func.jsonb_build_object(
         "former", sa.func.jsonb_build_object("rate", sa.cast(old.rate, sa.Text), "fetched_at", old.fetched_at)
     )
-    done = await session.execute(
+    changes = {
+        "rate": new.rate,
+        "raw_data": new.raw_data.concat(former),
+        "fetched_at": new.fetched_at,
+        "updated_at": new.updated_at,
+    }
+    result = await session.execute(
         statement.on_conflict_do_update(
-            index_elements=KEY,
-            index_where=old.rate_date.is_not(None),
-            set_={
-                "rate": new.rate,
-                "raw_data": new.raw_data.concat(former),
-                "fetched_at": new.fetched_at,
-                "updated_at": new.updated_at,
-            },
-            where=old.rate != new.rate,
+            index_elements=KEY, index_where=old.rate_date.is_not(None), set_=changes, where=old.rate != new.rate
         ).returning(old.target_currency, old.raw_data["former"]["rate"].astext.label("former"))
     )
-    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in done}
+    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in result}
     return {quote.currency: written.get(quote.currency, Stored("unchanged")) for quote in quotes}
 
 
@@ -125,7 +129,7 @@ def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
         "source": source,
         "fetched_at": now,
         "is_active": True,
-        # A bank's member of this name must not be taken for ours.
+        # A bank's field of this name must not pass for the previous rate.
         "raw_data": {name: value for name, value in quote.raw.items() if name != "former"},
         "created_at": now,
         "updated_at": now,
@@ -134,14 +138,14 @@ def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
 
 
 async def log_failures(
-    connection: AsyncConnection, lines: Sequence[dict[str, Any]], *, message_id: str, attempt: int
+    connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, message_id: str, attempt: int
 ) -> None:
-    """Write the lines of an attempt that fails, once, however often that attempt is delivered."""
-    await connection.execute(ONE_AT_A_TIME, {"message_id": message_id})
-    for line in lines:
-        key = {"source": line["source"], "message_id": message_id, "attempt": attempt}
+    """Insert a failed attempt's rows of the update log, once per attempt however often it is delivered."""
+    await connection.execute(LOCK_ATTEMPT, {"message_id": message_id})
+    for row in rows:
+        key = {"source": row["source"], "message_id": message_id, "attempt": attempt}
         if not (await connection.execute(FAILURE_LOGGED, key)).scalar_one():
-            await connection.execute(sa.insert(currency_update_logs).values(line))
+            await connection.execute(sa.insert(currency_update_logs).values(row))
 
 
 async def newest_of_each(connection: AsyncConnection) -> list[int]:

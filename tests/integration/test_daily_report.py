@@ -482,8 +482,8 @@ async def test_each_reader_receives_one_email_with_charts(
         await eventually(lambda: all_sent(activity, len(readers)))
 
     assert len(requested_emails(activity)) == len(readers)
-    assert sorted(letter.recipients for letter in smtp.letters) == [(address,) for address in readers]
-    for letter in smtp.letters:
+    assert sorted(letter.recipients for letter in smtp.emails) == [(address,) for address in readers]
+    for letter in smtp.emails:
         images = {part["Content-ID"] for part in letter.message.walk() if part.get_content_type() == "image/png"}
         html = letter.message.get_body(("html",))
         assert html is not None

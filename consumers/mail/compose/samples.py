@@ -1,4 +1,4 @@
-"""One letter of each kind, as one that somebody could get: for the preview."""
+"""A realistic email of each kind, for the preview and for tests."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,13 +12,13 @@ from schemas.emails import (
     AdStatusChanged,
     DailyReport,
     DigestItem,
+    DigestKind,
     Email,
     ManagerAdEvent,
     ManagerAdFlagged,
     ManagerDigest,
     ManagerMaxAttempts,
     ManagerReviewRequired,
-    Noticed,
     Plain,
     ReportDay,
     ReportFigure,
@@ -29,7 +29,7 @@ from schemas.emails import (
 
 SITE = Site(name="Автобазар", url="https://cars.example", sender="Автобазар <no-reply@cars.example>")
 TIMEZONE = "Europe/Kyiv"
-READER = "reader@mail.example"
+RECIPIENT = "reader@mail.example"
 UNSUBSCRIBE = "https://cars.example/unsubscribe/4f1c0c3e9a7d4f0db6c1e2a59b8d7c6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c"
 
 AT = datetime(2026, 11, 20, 12, 5, tzinfo=UTC)
@@ -39,7 +39,7 @@ PHONE = "У тексті є номер телефону: покупці бача
 PRICE = "Ціна 1 USD не схожа на справжню"
 
 
-def _item(kind: Noticed, number: int, title: str) -> DigestItem:
+def _item(kind: DigestKind, number: int, title: str) -> DigestItem:
     url = f"https://cars.example/admin/ads/{AD + number}"
     return DigestItem(kind=kind, ad_id=AD + number, title=title, at=AT - timedelta(minutes=7 * number), url=url)
 
