@@ -1,4 +1,4 @@
-"""The images of an email: from the report's charts to the parts of a message."""
+"""Images of emails, from a report's charts to the parts of a message."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from schemas.emails import DailyReport, ReportDay
 CHARTS = ["views", "people", "decisions"]
 
 
-def test_message_contains_exactly_the_images_that_its_html_shows(renderer, sample):
+def test_message_contains_exactly_the_images_of_the_html(renderer, sample):
     email = sample("daily_report")
     rendered = renderer.render(email, "en")
 
@@ -45,7 +45,7 @@ async def test_other_emails_have_no_images(sample):
     assert await images.load(sample("ad_approved"), "uk") == []
 
 
-def test_images_are_inlined_for_a_browser(renderer, sample):
+def test_images_are_inlined_for_browsers(renderer, sample):
     email = sample("daily_report")
     drawn = images.images_of(email, "uk")
 
