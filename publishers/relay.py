@@ -89,12 +89,12 @@ class Relay:
             How many rows were taken, sent or put off; 0 when nothing is due.
         """
         async with self._database.begin() as connection:
-            rows = await outbox.take(connection, size=BATCH)
+            rows = await outbox.claim(connection, size=BATCH)
             results = await asyncio.gather(*map(self._publish, rows))
             errors = {row.id: error for row, error in zip(rows, results, strict=True) if error is not None}
             sent = [row.id for row in rows if row.id not in errors]
             await outbox.mark_sent(connection, sent)
-            await outbox.put_off(connection, errors)
+            await outbox.retry_later(connection, errors)
         if sent:
             logger.bind(count=len(sent)).debug(SENT)
         return len(rows)

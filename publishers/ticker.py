@@ -13,7 +13,7 @@ from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import fires, pauses
-from pocketwatch.storage.database import Database, is_outage
+from pocketwatch.storage.database import Database, clock_time, is_outage
 from pocketwatch.storage.fires import Fire
 from publishers.cron import Occurrence, due, next_fire
 from publishers.schedule import Entry, Schedule
@@ -50,9 +50,9 @@ class Ticker:
     async def begin(self) -> None:
         """Find out where the last ticker stopped. An entry that is new, or has a new timetable, begins now."""
         async with self._database.begin() as connection:
-            await fires.alone(connection)  # or two tickers that start together introduce an entry twice
-            now = await fires.clock(connection)
-            known = await fires.last(connection, [entry.name for entry in self._entries])
+            await fires.serialize(connection)  # or two tickers that start together register an entry twice
+            now = await clock_time(connection)
+            known = await fires.latest(connection, [entry.name for entry in self._entries])
             new = [entry for entry in self._entries if known.get(entry.name, (None, None))[1] != entry.timetable]
             ours = await fires.record(connection, [_introduced(entry, now) for entry in new])
         self._decided = {name: at for name, (at, _) in known.items()} | {entry.name: now for entry in new}
@@ -66,7 +66,7 @@ class Ticker:
             The seconds until something may be due again.
         """
         async with self._database.begin() as connection:
-            now = await fires.clock(connection)
+            now = await clock_time(connection)
             paused = await pauses.in_force(connection)
             # A paused entry is left as it is: when it is resumed, its `catch_up` decides.
             active = [entry for entry in self._entries if entry.name not in paused]

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
 
 from schemas.emails import Email
 from schemas.locale import Locale
@@ -24,6 +24,15 @@ def _address(text: str) -> str:
 
 
 Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(_address)]
+ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+
+
+def parse_address(text: str) -> str | None:
+    """Return the normalised email address, or None when no email can be sent to it."""
+    try:
+        return ADDRESS.validate_python(text.strip())
+    except ValidationError:
+        return None
 
 
 class MailRequested(Message):

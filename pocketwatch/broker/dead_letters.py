@@ -126,4 +126,4 @@ def _without_failure(message: AbstractIncomingMessage, attempt: int) -> aio_pika
 
 def _number(header: object) -> int:
     """Return a counter; 0 for anything else that the header may hold."""
-    return header if isinstance(header, int) and 0 <= header < wire.MOST else 0
+    return header if isinstance(header, int) and 0 <= header < wire.MAX_COUNT else 0

@@ -81,7 +81,7 @@ class JobExecutor:
         async with self.database.begin() as connection:
             if await inbox.handled(connection, self.consumer, run.envelope.message_id):
                 return None
-            await run_log.start(connection, run, alone=self.single_active)
+            await run_log.start(connection, run, single_active=self.single_active)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
             return now
 
@@ -90,7 +90,7 @@ class JobExecutor:
         if not await inbox.claim(connection, self.consumer, [job.message_id]):
             await job.session.rollback()  # a concurrent delivery committed first
             async with self.database.begin() as connection:
-                await run_log.overtaken(connection, run)
+                await run_log.superseded(connection, run)
             return "duplicate"
         await _write(connection, job.rows)
         await run_log.finish(connection, [_log_row(run, job)])

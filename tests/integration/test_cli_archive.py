@@ -105,5 +105,5 @@ async def test_an_ad_that_is_being_edited_is_not_waited_for_long(pocketwatch: Pr
         done = pocketwatch("archive", "restore", str(ad))
 
     assert done.returncode == 1
-    assert done.stderr.startswith("pocketwatch: a table or row is locked by somebody else; nothing was changed")
+    assert done.stderr.startswith("pocketwatch: another transaction has locked a table or row, and nothing was changed")
     assert ads.statuses() == {ad: "archived"}

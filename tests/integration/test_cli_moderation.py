@@ -93,7 +93,7 @@ def test_a_wrong_duration_is_told(pocketwatch: Program):
     done = pocketwatch("moderation", "replay", "--since", "a month")
 
     assert done.returncode == 1
-    assert done.stderr.startswith('pocketwatch: --since: "a month" is no duration')
+    assert done.stderr.startswith('pocketwatch: --since: "a month" is not a duration')
 
 
 def test_a_sound_rule_file_is_summed_up(pocketwatch: Program, tmp_path: Path):

@@ -261,9 +261,9 @@ async def test_batch_is_bisected_until_the_refused_message_is_alone(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"{", "the body is no JSON: EOF while parsing an object at line 1 column 1"),
-        (b"not json", "the body is no JSON: expected"),
-        (b"\xff\xfe\x00", "the body is no JSON: "),
+        (b"{", "the body is not valid JSON: EOF while parsing an object at line 1 column 1"),
+        (b"not json", "the body is not valid JSON: expected"),
+        (b"\xff\xfe\x00", "the body is not valid JSON: "),
         (b"[1]", "the body is [1]: must be an object"),
         (b'{"m": 1}', 'unknown field "m"; known are n, do, fails_until'),
         (b'{"n": -1}', "n is -1: must be greater than or equal to 0"),

@@ -54,7 +54,7 @@ async def test_superseded_attempt_does_not_stay_running(twins: list[JobExecutor]
     await asyncio.gather(*(worker.handle(each, Event()) for worker, each in zip(twins, attempts, strict=True)))
 
     ends = {row["status"]: row["error"] for row in await runs.of("event-1")}
-    assert ends == {"succeeded": None, "skipped": "this message was handled meanwhile by another worker"}
+    assert ends == {"succeeded": None, "skipped": "superseded: another worker has handled this message"}
 
 
 async def test_handled_message_does_not_start_again(twins: list[JobExecutor], database: Database, runs: Runs):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import fires, outbox, pauses
-from pocketwatch.storage.database import Database
+from pocketwatch.storage.database import Database, clock_time
 from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from publishers import route_check
@@ -45,7 +45,7 @@ async def states(database: Database) -> list[str]:
 async def was_last_decided(database: Database, one: Entry, ago: timedelta) -> datetime:
     """As if the last ticker had stopped some time ago."""
     async with database.begin() as connection:
-        then = await fires.clock(connection) - ago
+        then = await clock_time(connection) - ago
         await fires.record(connection, [Fire(entry=one.name, due_at=then, timetable=one.timetable)])
     return then
 
@@ -197,7 +197,7 @@ async def test_a_resumed_entry_catches_up_as_it_says(database: Database):
 
 async def test_a_pause_may_expire(database: Database):
     async with database.begin() as connection:
-        soon = await fires.clock(connection) + timedelta(seconds=0.3)
+        soon = await clock_time(connection) + timedelta(seconds=0.3)
         await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=soon)
     async with database.begin() as connection:
         assert set(await pauses.in_force(connection)) == {"an-entry"}
@@ -309,8 +309,8 @@ async def test_a_row_that_is_refused_again_and_again_waits_longer_each_time_up_t
             origin = Envelope(message_id=f"{number}", correlation_id="", exchange="ticks", routing_key="no.such.job")
             table, values = outbox.of(origin, {})
             await connection.execute(sa.insert(table).values(values | {"attempts": number}))
-        await outbox.put_off(
-            connection, {row.id: "no queue is bound\x00" for row in await outbox.take(connection, size=9)}
+        await outbox.retry_later(
+            connection, {row.id: "no queue is bound\x00" for row in await outbox.claim(connection, size=9)}
         )
 
     put_off = await rows(database, suite.outbox)

@@ -30,7 +30,7 @@ def test_rates_that_are_missing_or_stale_are_warned_of(pocketwatch: Program, rat
         "warning",
     ]
     assert found["rate of PLN"]["detail"].startswith("the newest ended 8 days and ")
-    assert found["rate of GBP"]["detail"] == "there is none; run: pocketwatch trigger rates.update --wait"
+    assert found["rate of GBP"]["detail"] == "no rate; run: pocketwatch trigger rates.update --wait"
 
 
 @pytest.mark.parametrize(("limit", "result"), [("12h", "warning"), ("8d", "ok")])

@@ -580,8 +580,8 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("which", "words"),
     [
-        ("wrong password", "refuses us: invalid username-password pair"),
-        ("no password", "refuses us: Authentication required"),
+        ("wrong password", "refuses the login: invalid username-password pair"),
+        ("no password", "refuses the login: Authentication required"),
         ("nobody", "Redis at 127.0.0.1:1/0 does not answer: "),
     ],
 )
@@ -630,7 +630,7 @@ def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_ur
 
     (found,) = [finding for finding in json.loads(done.stdout) if finding["subject"].lower() == "redis"]
     assert found["result"] == "problem"
-    assert ("refuses us" if which == "wrong password" else "does not answer") in found["detail"]
+    assert ("refuses the login" if which == "wrong password" else "does not answer") in found["detail"]
     assert "not-the-password" not in done.stdout + done.stderr
 
 

@@ -90,7 +90,7 @@ async def test_delayed_message_keeps_its_id_and_stays_in_the_outbox(errands: Sid
     await errands.handle(envelope(1), Event())
 
     async with database.begin() as connection:
-        due = await outbox.take(connection, size=10)
+        due = await outbox.claim(connection, size=10)
         wait = await outbox.seconds_to_next(connection)
         kept = (await connection.execute(sa.text("SELECT message_id, exchange, routing_key FROM outbox"))).all()
     assert due == []

@@ -90,11 +90,11 @@ def test_the_schedule_that_comes_with_the_suite_is_valid_and_explains_each_entry
         (
             GOOD + 'grace = "soon"',
             (
-                'entry "tokens-nightly": grace is "soon": "soon" is no duration; write a whole number and s, m, h or '
-                "d, such as 90s, 15m, 6h or 2d"
+                'entry "tokens-nightly": grace is "soon": "soon" is not a duration; use a whole number and a unit, '
+                "such as 90s, 15m, 6h or 2d"
             ),
         ),
-        (GOOD + "grace = 6", 'entry "tokens-nightly": grace is 6: "6" is no duration; write a whole number'),
+        (GOOD + "grace = 6", 'entry "tokens-nightly": grace is 6: "6" is not a duration; use a whole number'),
         (
             GOOD + 'catch_up = "maybe"',
             "entry \"tokens-nightly\": catch_up is \"maybe\": must be 'latest', 'all' or 'skip'",
