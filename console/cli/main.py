@@ -20,7 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "trigger": "console.cli.trigger:trigger",
     "schedule": "console.cli.schedule:app",
     "runs": "console.cli.runs:runs",
-    "notices": "consumers.mail.notices_command:notices",
+    "notices": "consumers.mail.commands:notices",
     "dead": "console.cli.dead:app",
     "archive": "consumers.maintenance.commands:app",
     "mail": "consumers.mail.commands:app",

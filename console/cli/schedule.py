@@ -87,7 +87,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 
 async def _routes(settings: Settings, schedule: Schedule) -> list[route_check.Route]:
     async with Publisher(settings.rabbitmq_urls, role="check", startup_timeout=short_timeout(settings)) as publisher:
-        return await route_check.look(publisher.connection, schedule.enabled)
+        return await route_check.check_routes(publisher.connection, schedule.enabled)
 
 
 def _result(route: route_check.Route) -> dict[str, Any]:

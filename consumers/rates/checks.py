@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
 
-from consumers.rates.staleness import ages
+from consumers.rates.queries import staleness
 from pocketwatch import command
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
@@ -14,7 +14,7 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
     wanted = settings.rates
     async with command.database(settings, "doctor") as database, database.begin() as connection:
         now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-        known = await ages(connection, wanted.currencies, now=now)
+        known = await staleness(connection, wanted.currencies, now=now)
     for currency in wanted.currencies:
         age = known.get(currency)
         is_stale = age is None or age > wanted.stale_after

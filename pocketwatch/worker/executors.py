@@ -70,7 +70,13 @@ class JobExecutor:
         if now is None:
             return "duplicate"
         job = JobContext(
-            run, now, database=self.database, settings=self.settings, stopping=self.stopping, resource=self.resource
+            run,
+            now,
+            database=self.database,
+            settings=self.settings,
+            stopping=self.stopping,
+            resource=self.resource,
+            message=message,
         )
         async with job.session:
             await self.handler(message, job)

@@ -122,7 +122,7 @@ def test_failed_run_is_the_exit_code_and_shows_the_retry(pocketwatch: Program, r
     done = pocketwatch("trigger", "cleanup.media", "--wait")
 
     assert done.returncode == 1
-    assert f'the root "{media}" is missing; is its disk mounted?' in done.stdout
+    assert f'root "{media}": missing; is its disk mounted?' in done.stdout
     assert "retried in 10s (attempt 2 of 6)" in done.stdout
 
 
@@ -136,10 +136,13 @@ def test_partial_run_has_its_own_exit_code(pocketwatch: Program, running: Proces
     ("arguments", "words"),
     [
         (["cleanup.tokns"], 'there is no job "cleanup.tokns"; did you mean "cleanup.tokens"?'),
-        (["cleanup.tokens", "--set", "days=3"], 'cleanup.tokens does not take this: unknown field "days"'),
+        (["cleanup.tokens", "--set", "days=3"], 'arguments of cleanup.tokens: unknown field "days"'),
         (["cleanup.tokens", "--set", "retention_days=-3"], "retention_days is -3: must be greater than or equal to 0"),
         (["cleanup.tokens", "--set", "retention_days=soon"], 'retention_days is "soon": must be a valid integer'),
-        (["cleanup.tokens", "--set", "retention_days"], '"retention_days" is no argument; write it as name=value'),
+        (
+            ["cleanup.tokens", "--set", "retention_days"],
+            'argument "retention_days": not a pair; write it as name=value',
+        ),
         (["cleanup.tokens", "--json", "[1]"], "--json must be an object"),
         (["cleanup.tokens", "--json", "{"], "--json is not valid JSON"),
         (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is not a duration'),
@@ -310,7 +313,7 @@ def test_entry_is_paused_and_resumed(pocketwatch: Program):
     assert "is paused already" in pocketwatch("schedule", "pause", name, "--reason", "again").stderr
     assert pocketwatch("schedule", "resume", name).returncode == 0
     assert "is not paused" in pocketwatch("schedule", "resume", name).stderr
-    assert "there is no entry" in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr
+    assert 'entry "nothing": unknown; use one of' in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr
 
 
 def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates: StoredRates):
