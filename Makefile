@@ -60,7 +60,7 @@ bench: $(INSTALLED) ## side-by-side tables against the peers
 
 messages: $(INSTALLED) ## collect the texts of templates and code into the catalogues of templates/locale
 	@for catalogue in $(CATALOGUES); do \
-		folder=consumers/$$catalogue; [ $$catalogue != emails ] || folder=templates/mail; \
+		folder=consumers/$$catalogue; [ $$catalogue != emails ] || folder=templates; \
 		$(BABEL) extract $(EXTRACT) --output-file=.pocketwatch/$$catalogue.pot $$folder || exit; \
 		for locale in $(LOCALES); do \
 			$(BABEL) update $(UPDATE) --domain=$$catalogue --locale=$$locale --input-file=.pocketwatch/$$catalogue.pot || exit; \

@@ -63,8 +63,8 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[tuple[int, Figures, Figures]]:
     """For each number of rows: the run that purges, and the one after it."""
     results = []
     with TemporaryDirectory(prefix="pocketwatch-bench-") as folder:
-        stack = Stack(Path(folder), durable=True, say=lambda _: None)
-        with stack.guarded() as urls:
+        stack = Stack(Path(folder), durable=True, echo=lambda _: None)
+        with stack.lease() as urls:
             for rows in sizes:
                 url = _fill(urls["DATABASE_URL"], rows)
                 purged, again = _measured(url), _measured(url)

@@ -41,8 +41,8 @@ LOT = 5_000
 def run(counts: tuple[int, ...] = COUNTS) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        stack = Stack(Path(folder), durable=False, say=lambda _: None)
-        with stack.guarded() as urls:
+        stack = Stack(Path(folder), durable=False, echo=lambda _: None)
+        with stack.lease() as urls:
             run_fast(migrate.migrate(Database(urls["DATABASE_URL"])))
             for count in counts:
                 fill(urls["REDIS_URL"], count)

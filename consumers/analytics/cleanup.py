@@ -99,7 +99,7 @@ async def clean_cache(client: Redis, job: JobContext) -> None:
 
 
 def seconds_left(value: bytes, now: datetime) -> tuple[int, bool]:
-    """Return for how many seconds a cached snapshot is current, and whether it is one of ours at all."""
+    """Return for how many seconds a cached snapshot is current, and whether it is a snapshot at all."""
     try:
         snapshot: Any = json.loads(value)
         generated_at, lasting = datetime.fromisoformat(snapshot["generated_at"]), CACHED_FOR[snapshot["kind"]]

@@ -161,7 +161,7 @@ class EventContext:
 
 
 class SideEffectContext(EventContext):
-    """The context of a message whose effect lies outside the database, such as an email.
+    """The context of a message with an effect outside the database, such as an email.
 
     The handler runs without a transaction. What it wants written is committed afterwards, with the claim, in a
     transaction shared with others. When the process dies in between, the message is delivered again: the handler keeps

@@ -190,7 +190,7 @@ def test_version_is_deleted_where_originals_are_not_kept(root: Path):
     assert deleted(root) == {f"css/site.{A}.css"}
 
 
-def test_compressed_forms_share_the_fate_of_their_file(root: Path):
+def test_compressed_forms_are_kept_or_deleted_with_their_file(root: Path):
     release(root)
     for suffix in ("gz", "br", "zst"):
         for name in ("site.css", f"site.{A}.css", f"site.{B}.css"):

@@ -26,7 +26,7 @@ def read(file: Path) -> Catalog:
 
 def source(catalogue: str) -> Path:
     """The folder whose texts a catalogue contains; as in `make messages`."""
-    return PROJECT / ("templates/mail" if catalogue == "emails" else f"consumers/{catalogue}")
+    return PROJECT / ("templates" if catalogue == "emails" else f"consumers/{catalogue}")
 
 
 def extracted(folder: Path) -> set[tuple[str, ...]]:
@@ -86,4 +86,4 @@ def test_catalogues_of_a_language_do_not_contradict_each_other(locale: str):
         for message in read(file):
             if message.id:
                 translation = listed(message.string)
-                assert seen.setdefault(listed(message.id), translation) == translation, message.id
+                assert seen.setdefault((message.context, *listed(message.id)), translation) == translation, message.id

@@ -67,7 +67,7 @@ class BatchDeleter:
             folder = folder.parent
 
     def _leave(self, folder: Folder, parent: Folder) -> None:
-        # Somebody may be about to fill a folder that was found empty: only an old one is removed.
+        # A folder that was found empty may be about to be filled: only an old one is removed.
         removed = not folder.keep and (folder.changed or folder.old) and self._remove(folder.name, parent)
         with self._counters.lock:
             parent.changed = parent.changed or removed

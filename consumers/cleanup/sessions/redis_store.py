@@ -17,7 +17,7 @@ MAX_VALUE = 16_384  # bytes; a longer value is no session, and a page of values 
 MAX_EXPIRES = 64  # bytes of a hash's field `expires`
 RECENT_PAGES = 4
 
-# What was read of a key: one of these letters, and after the first two what the value says of its expiry.
+# What was read of a key: one of these codes, and after the first two the expiry that the value states.
 STRING, HASH, LIST, OTHER, VANISHED, HAS_TTL = b"s", b"h", b"l", b"o", b"v", b"t"
 
 READ_KEY = """

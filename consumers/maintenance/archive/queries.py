@@ -92,7 +92,7 @@ async def ads_after(connection: AsyncConnection, after: int, *, until: int, limi
 async def archive_ads(
     connection: AsyncConnection, ads: Sequence[Candidate], *, days: int, actor: str, message_id: str
 ) -> list[str]:
-    """Archive those of these ads that nobody holds or has edited, and return their former statuses."""
+    """Archive those of these ads that are neither locked nor edited, and return their former statuses."""
     values = {
         "ids": [ad.id for ad in ads],
         "statuses": [ad.status for ad in ads],

@@ -1,4 +1,4 @@
-"""Servers for as long as one process uses them."""
+"""Servers that run for as long as one process uses them."""
 
 import os
 import signal
@@ -23,19 +23,19 @@ def small() -> Iterator[Stack]:
         yield stack
 
 
-GUARDED = """
+USER = """
 import sys, time
 from pathlib import Path
 from pocketwatch.stack.stack import Stack
-with Stack(Path(sys.argv[1]), given={"RABBITMQ_URL": sys.argv[2]}, durable=False).guarded() as environment:
+with Stack(Path(sys.argv[1]), external={"RABBITMQ_URL": sys.argv[2]}, durable=False).lease() as environment:
     print("ready", flush=True)
     sys.stdin.read()
 """
 
 
-def guarded_use(stack: Stack) -> "subprocess.Popen[str]":
+def start_user(stack: Stack) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", GUARDED, stack.folder, "amqp://127.0.0.1:1/"],
+        [sys.executable, "-c", USER, stack.folder, "amqp://127.0.0.1:1/"],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -43,46 +43,46 @@ def guarded_use(stack: Stack) -> "subprocess.Popen[str]":
     )
 
 
-def test_when_a_user_is_killed_its_guard_stops_the_servers(small: Stack) -> None:
-    with guarded_use(small) as use:
-        assert use.stdout is not None
-        assert use.stdout.readline() == "ready\n"
+def test_watchdog_stops_the_servers_when_their_user_is_killed(small: Stack) -> None:
+    with start_user(small) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == "ready\n"
         running = pids(small, "postgres", "redis").values()
-        use.kill()
+        user.kill()
 
     assert eventually(lambda: not any(is_alive(process) for process in running))
     assert eventually(lambda: not (small.folder / "env").exists())
 
 
 @pytest.mark.parametrize("moment", [0.2, 0.4, 0.6])
-def test_when_a_user_is_killed_during_the_start_nothing_stays(small: Stack, moment: float) -> None:
-    with guarded_use(small) as use:
+def test_nothing_is_left_when_the_user_is_killed_during_the_start(small: Stack, moment: float) -> None:
+    with start_user(small) as user:
         time.sleep(moment)  # any moment will do
-        use.kill()
+        user.kill()
 
     assert eventually(lambda: processes_of(small.folder) == [])
 
 
-def test_when_the_guard_is_killed_the_user_stops_the_servers_itself(small: Stack) -> None:
-    with small.guarded():
+def test_servers_stop_when_the_watchdog_was_killed(small: Stack) -> None:
+    with small.lease():
         running = pids(small, "postgres", "redis").values()
-        guard = guard_of(small)
-        os.kill(guard, signal.SIGKILL)
+        watchdog = watchdog_of(small)
+        os.kill(watchdog, signal.SIGKILL)
 
-    assert not any(is_alive(process) for process in [*running, guard])
+    assert not any(is_alive(process) for process in [*running, watchdog])
 
 
-def test_a_use_that_ends_leaves_what_somebody_else_wants(small: Stack) -> None:
-    with small.guarded():
-        quiet_stack(small.folder, given={"RABBITMQ_URL": "amqp://127.0.0.1:1/"}).up()
+def test_end_of_a_lease_leaves_servers_of_another_lease(small: Stack) -> None:
+    with small.lease():
+        quiet_stack(small.folder, external={"RABBITMQ_URL": "amqp://127.0.0.1:1/"}).up()
 
     assert pids(small, "postgres", "redis")
 
 
-def guard_of(stack: Stack) -> int:
+def watchdog_of(stack: Stack) -> int:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and entry.joinpath("cmdline").exists():
             words = entry.joinpath("cmdline").read_bytes().split(b"\0")
-            if b"pocketwatch.stack.guard" in words and os.fsencode(stack.folder) in words:
+            if b"pocketwatch.stack.watchdog" in words and os.fsencode(stack.folder) in words:
                 return int(entry.name)
-    raise AssertionError("no guard")
+    raise AssertionError("no watchdog")

@@ -25,16 +25,16 @@ put_back() {
 trap put_back EXIT
 trap 'exit 1' HUP INT TERM
 
-# What was here before is somebody's, and stays enabled.
+# Services that were installed before stay enabled.
 new=
 for line in $UNITS; do
     if ! installed "${line%%:*}"; then new="$new ${line##*:}"; fi
 done
 
-# No package script may start a service. A file of ours that is still here was left by an installation that was killed.
+# No package script may start a service. A file with our mark was left by an installation that was killed.
 if [ ! -e "$POLICY" ] || grep -q 'made by pocketwatch' "$POLICY"; then
     made_policy=yes
-    printf '#!/bin/sh\n# made by pocketwatch for the time of an installation\nexit 101\n' >"$POLICY"
+    printf '#!/bin/sh\n# made by pocketwatch during an installation\nexit 101\n' >"$POLICY"
     chmod 755 "$POLICY"
 fi
 
@@ -42,16 +42,16 @@ fi
 if [ ! -e "$CLUSTERS" ] || grep -q 'made by pocketwatch' "$CLUSTERS"; then
     made_clusters=yes
     mkdir -p "${CLUSTERS%/*}"
-    printf '# made by pocketwatch for the time of an installation\ncreate_main_cluster = false\n' >"$CLUSTERS"
+    printf '# made by pocketwatch during an installation\ncreate_main_cluster = false\n' >"$CLUSTERS"
 fi
 
 apt() {
     apt-get -qq -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
-# The lists of packages may be missing or old.
+# The package lists may be missing or old.
 apt install --no-install-recommends "$@" || { apt update && apt install --no-install-recommends "$@"; }
 
-# Only where systemd really runs; a container may have the program alone.
+# Only where systemd runs; a container may have nothing but the program.
 if [ -d /run/systemd/system ]; then
     for unit in $new; do systemctl disable --quiet "$unit" 2>/dev/null || true; done
 fi
