@@ -230,14 +230,14 @@ async def test_same_message_twice_counts_once(
         sent = await trigger.publish(publisher, QuickStats())
         row = await runs.over(sent.message_id)
         await publisher.publish(message_of(sent, {}), exchange=sent.exchange, routing_key=sent.routing_key)
-        await eventually(lambda: repeated(log_lines))
+        await eventually(lambda: is_duplicate_logged(log_lines))
 
     assert await runs.of(sent.message_id) == [row]
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
 
 
-async def repeated(log_lines: list[dict[str, Any]]) -> bool:
-    return any(line.get("outcome") == "repeated" for line in log_lines)
+async def is_duplicate_logged(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "duplicate" for line in log_lines)
 
 
 async def test_empty_platform_has_zeros(deliver: Deliver, activity: Activity):
@@ -295,11 +295,11 @@ async def test_deleted_views_of_the_last_hour_are_gone_at_once(
     database: Database, settings: Settings, activity: Activity
 ):
     now = datetime.now(UTC)
-    (doomed,) = activity.ads(now)
-    activity.views(now, now - timedelta(days=1), count=9_000, ad=doomed)
+    (deleted,) = activity.ads(now)
+    activity.views(now, now - timedelta(days=1), count=9_000, ad=deleted)
     activity.views(now, count=9_000)
     before = await run_at(now, database, settings)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
     after = await run_at(now, database, settings)
 

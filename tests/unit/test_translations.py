@@ -26,7 +26,7 @@ def read(file: Path) -> Catalog:
 
 def source(catalogue: str) -> Path:
     """The folder whose texts a catalogue contains; as in `make messages`."""
-    return PROJECT / ("templates/mail" if catalogue == "emails" else f"consumers/{catalogue}")
+    return PROJECT / ("templates" if catalogue == "emails" else f"consumers/{catalogue}")
 
 
 def extracted(folder: Path) -> set[tuple[str, ...]]:
@@ -80,10 +80,11 @@ def test_translation_has_the_placeholders_of_its_text(file: Path):
 
 @pytest.mark.parametrize("locale", TRANSLATED)
 def test_catalogues_of_a_language_do_not_contradict_each_other(locale: str):
-    seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+    seen: dict[tuple[str | None, tuple[str, ...]], tuple[str, ...]] = {}
 
     for file in sorted((LOCALE / locale).glob("LC_MESSAGES/*.po")):
         for message in read(file):
             if message.id:
                 translation = listed(message.string)
-                assert seen.setdefault(listed(message.id), translation) == translation, message.id
+                text = (message.context, listed(message.id))
+                assert seen.setdefault(text, translation) == translation, message.id
