@@ -40,7 +40,7 @@ REPLIES = {
 
 
 class Sink(asyncio.Protocol):
-    """Takes emails and counts them; `COUNT` tells how many, and resets the count."""
+    """Takes emails and counts them; `COUNT` reports how many, and resets the count."""
 
     emails = size = 0
 
