@@ -40,11 +40,7 @@ REPLIES = {
 
 
 class Sink(asyncio.Protocol):
-<<<<<<< HEAD
     """Takes emails and counts them; `COUNT` reports their number and resets it."""
-=======
-    """Takes emails and counts them; `COUNT` reports how many, and resets the count."""
->>>>>>> w-spine
 
     emails = size = 0
 
