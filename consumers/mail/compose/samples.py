@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from consumers.mail.compose.rendering import Site
+from consumers.mail.compose.rendering import SiteIdentity
 from schemas.emails import (
     AdApprovedEmail,
     AdMaxAttemptsEmail,
@@ -27,7 +27,7 @@ from schemas.emails import (
     ReportRun,
 )
 
-SITE = Site(name="Автобазар", url="https://cars.example", sender="Автобазар <no-reply@cars.example>")
+SITE = SiteIdentity(name="Автобазар", url="https://cars.example", sender="Автобазар <no-reply@cars.example>")
 TIMEZONE = "Europe/Kyiv"
 RECIPIENT = "reader@mail.example"
 UNSUBSCRIBE = "https://cars.example/unsubscribe/4f1c0c3e9a7d4f0db6c1e2a59b8d7c6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c"
