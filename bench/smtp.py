@@ -40,7 +40,7 @@ REPLIES = {
 
 
 class Sink(asyncio.Protocol):
-    """Takes emails and counts them; `COUNT` replies with their number, and resets it."""
+    """Takes emails and counts them; `COUNT` reports their number and resets it."""
 
     emails = size = 0
 
