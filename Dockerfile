@@ -1,9 +1,8 @@
-# One image for every process of the suite; the command says which: docker run IMAGE pocketwatch publish
-# The same Python as the one that requirements.lock was resolved for.
+# One image for all processes of the suite: docker run IMAGE pocketwatch publish
 FROM python:3.11.13-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-# Without pip: what is copied into the image below holds nothing that installs or builds.
+# Without pip: the final image gets nothing that installs or builds.
 RUN python -m venv --without-pip /opt/pocketwatch
 COPY requirements.lock ./
 RUN pip --python /opt/pocketwatch/bin/python install --require-hashes -r requirements.lock
@@ -13,6 +12,7 @@ COPY templates templates
 COPY pocketwatch pocketwatch
 COPY publishers publishers
 COPY consumers consumers
+COPY console console
 RUN pip --python /opt/pocketwatch/bin/python install --no-deps .
 
 FROM python:3.11.13-slim-bookworm

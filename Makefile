@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 VENV_PACKAGE = { apt-get -qq update && apt-get -qq -y --no-install-recommends install python3-venv; } >/dev/null 2>&1 \
 	|| { echo "$(PYTHON) cannot make a virtual environment; install it: apt-get install python3-venv" >&2; exit 1; }
 
-# The tests look at letters in a real browser
+# The tests open emails in a real browser
 CHROMIUM = command -v chromium >/dev/null \
 	|| { apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core; } >/dev/null 2>&1 \
 	|| { echo "the tests need Chromium; install it: apt-get install chromium" >&2; exit 1; }
@@ -17,7 +17,14 @@ CHROMIUM = command -v chromium >/dev/null \
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version=3.11.0 --generate-hashes --no-annotate \
 	--no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help install demo test up check bench lock clean
+# Texts: templates/mail is in emails.po, consumers/<group> in <group>.po
+CATALOGUES := $(sort $(basename $(notdir $(wildcard templates/locale/*/LC_MESSAGES/*.po))))
+LOCALES := $(notdir $(wildcard templates/locale/*))
+BABEL := mkdir -p .pocketwatch && $(BIN)/python -m babel.messages.frontend -q
+EXTRACT := --mapping-file=templates/babel.cfg --keywords=gettext_noop --ignore-dirs='.*' --add-location=file --sort-by-file --no-wrap
+UPDATE := --output-dir=templates/locale --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
+
+.PHONY: help install demo test up check bench messages lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +57,15 @@ check: $(INSTALLED) ## format, lint, types, import rules
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m bench
+
+messages: $(INSTALLED) ## collect the texts of templates and code into the catalogues of templates/locale
+	@for catalogue in $(CATALOGUES); do \
+		folder=consumers/$$catalogue; [ $$catalogue != emails ] || folder=templates; \
+		$(BABEL) extract $(EXTRACT) --output-file=.pocketwatch/$$catalogue.pot $$folder || exit; \
+		for locale in $(LOCALES); do \
+			$(BABEL) update $(UPDATE) --domain=$$catalogue --locale=$$locale --input-file=.pocketwatch/$$catalogue.pot || exit; \
+		done; \
+	done
 
 lock: ## renew the lock files from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv

@@ -1,9 +1,9 @@
-"""The figures of the front page: our `analytics.quick_stats`, the whole way through, against the old task's counts.
+"""The figures of the front page: `analytics.quick_stats`, from message to run log, against eight plain counts.
 
     python -m bench analytics                     a million ads, ten million views
     python -m bench.analytics 100000 1000000      other numbers
 
-Both work on the same database, which is alive: before each run of ours some more views have come.
+Both read the same database; before each run of the job some views are inserted.
 """
 
 import json
@@ -36,18 +36,18 @@ INSERT INTO ad_views (created_at, updated_at, ip_address, user_agent, session_ke
 SELECT now(), now(), ip_address, user_agent, session_key, ad_id FROM ad_views
 WHERE id > (SELECT max(id) FROM ad_views) - %(count)s
 """
-AN_HOUR_LATER = "UPDATE daily_activity SET rolled_up_at = now() - interval '2 hours'"
+AN_HOUR_LATER = "UPDATE daily_activity SET rolled_up_at = rolled_up_at - interval '61 minutes'"
+HOURS = 24  # after which the rolling re-count has found all deletions
 OF_AN_AD = "SELECT ad_id FROM ad_views GROUP BY ad_id ORDER BY count(*) DESC LIMIT 1"
 DELETE = ("DELETE FROM ad_views WHERE ad_id = %(ad)s", "DELETE FROM car_ads WHERE id = %(ad)s")
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """The comparison."""
     return compare(servers, say, QUICK if quick else FULL)
 
 
 def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
-    """Ours first without any roll-up, then in turns with the counts, then after an ad has gone with its views."""
+    """Roll up first, then alternate with the counts, then delete an ad and run until its views are gone."""
     with filled(servers, say, size):
         first = _ours(servers)
         say(f"  the first run, which rolls everything up: {first.seconds:.2f} s")
@@ -56,18 +56,17 @@ def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
             Contender("eight counts", THEIRS, lambda: _counted(servers)[0]),
         )
         results = alternate(contenders, rounds=5, warm_up=True, say=say)
-        servers.ask(AN_HOUR_LATER, DATABASE)
-        refreshed = _ours(servers)
-        gone = _delete_an_ad(servers)
-        corrected = _ours(servers)
-    peak = max(sample.peak for sample in (first, refreshed, corrected, *results[0].samples))
+        deleted = _delete_an_ad(servers)
+        hourly = _until_exact(servers)
+    peak = max(sample.peak for sample in (first, *hourly, *results[0].samples))
     verdict = "met" if peak <= MOST else "MISSED"
-    others = f"with the last days, once an hour: {refreshed.seconds:.2f} s; after an ad has gone with {gone:,} views"
+    slowest = max(sample.seconds for sample in hourly)
     return table.compare(
         f"analytics: quick_stats with {size.ads:,} ads, {size.users:,} users and {size.views:,} views",
         results,
         caption=[
-            f"first run: {first.seconds:.2f} s; {others}: {corrected.seconds:.2f} s",
+            f"first run: {first.seconds:.2f} s; once an hour, with open days and a re-count: at most {slowest:.2f} s",
+            f"{deleted:,} deleted views left the figures after {len(hourly)} hourly runs",
             f"target: at most {MOST // memory.MB} MB: {verdict} ({peak / memory.MB:.0f})",
             f"figures equal in every run; {servers.versions()}",
         ],
@@ -76,25 +75,24 @@ def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
 
 
 OURS = (
-    "in a consumer that has done it before: roll-up of what is new, one snapshot of nine figures, a row, a key, a fact;"
-    " s: its run-log row"
+    "in a warm consumer: roll-up of new views, nine figures of one snapshot, a row, a Redis key, an event; "
+    "s: its run-log row"
 )
 THEIRS = "one statement each, on one connection; s: the statements alone"
 
 
 @contextmanager
 def filled(servers: Servers, say: Say, size: Marketplace) -> Iterator[str]:
-    """A database with a marketplace of this size, settled; yields its name."""
+    """Create a database with a marketplace of this size, vacuumed and analyzed; yield its name."""
     with servers.database(name=DATABASE):
         began = time.perf_counter()
         marketplace_rows.fill(servers.url(DATABASE), size)
         servers.settle(DATABASE)
-        say(f"  {size.ads:,} ads and {size.views:,} views are there, after {time.perf_counter() - began:.0f} s")
+        say(f"  {size.ads:,} ads and {size.views:,} views inserted in {time.perf_counter() - began:.0f} s")
         yield DATABASE
 
 
 def more_views(servers: Servers) -> None:
-    """Some that have come since the last run."""
     with psycopg.connect(servers.url(DATABASE)) as connection:
         connection.execute(MORE_VIEWS.encode(), {"count": NEW_VIEWS})
 
@@ -105,11 +103,28 @@ def _grown(servers: Servers) -> Sample:
 
 
 def _ours(servers: Servers, *, warm: bool = False) -> Sample:
-    done = jobs.measure(QuickStats(), servers.environment(DATABASE_URL=servers.url(DATABASE)), warm=warm)
+    done = _run(servers, warm=warm)
     _, figures = _counted(servers)
     if (found := {name: done.statistics.get(name) for name in figures}) != figures:
         raise WorkNotDone(f"quick_stats says {found}, should be {figures}")
     return done.sample
+
+
+def _run(servers: Servers, *, warm: bool = False) -> jobs.Run:
+    return jobs.measure(QuickStats(), servers.environment(DATABASE_URL=servers.url(DATABASE)), warm=warm)
+
+
+def _until_exact(servers: Servers) -> list[Sample]:
+    """Run hourly until the figures equal the counts again."""
+    _, figures = _counted(servers)
+    samples = []
+    for _ in range(HOURS):
+        servers.ask(AN_HOUR_LATER, DATABASE)
+        done = _run(servers)
+        samples.append(done.sample)
+        if all(done.statistics[name] == count for name, count in figures.items()):
+            return samples
+    raise WorkNotDone(f"deleted views are still counted after {HOURS} hourly runs")
 
 
 def _counted(servers: Servers) -> tuple[Sample, dict[str, int]]:
@@ -117,7 +132,7 @@ def _counted(servers: Servers) -> tuple[Sample, dict[str, int]]:
 
 
 def asked(servers: Servers, peer: str) -> tuple[Sample, Any]:
-    """How long a peer's statements took, and the figures that it found."""
+    """Return how long a peer's statements took, and its figures."""
     environment = servers.environment(DATABASE_URL=servers.url(DATABASE))
     done = programs.run(programs.module(peer, ZONE), environment)
     found = json.loads(done.output)
@@ -125,7 +140,7 @@ def asked(servers: Servers, peer: str) -> tuple[Sample, Any]:
 
 
 def _delete_an_ad(servers: Servers) -> int:
-    """The one with the most views goes with them; how many those were."""
+    """Delete the ad with the most views; return how many it had."""
     with psycopg.connect(servers.url(DATABASE)) as connection:
         (ad,) = connection.execute(OF_AN_AD).fetchone() or (0,)
         views, _ = (connection.execute(statement.encode(), {"ad": ad}).rowcount for statement in DELETE)
@@ -133,7 +148,7 @@ def _delete_an_ad(servers: Servers) -> int:
 
 
 def main(arguments: list[str], compare: Callable[[Servers, Say, Marketplace], Table]) -> None:
-    """A comparison by itself, with other numbers of ads and views if they are given."""
+    """Run one comparison, with the numbers of ads and views that are given."""
     progress = Console(stderr=True, highlight=False)
     size = Marketplace(*map(int, arguments)) if arguments else FULL
     with started(progress.print) as servers:

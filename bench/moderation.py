@@ -1,6 +1,6 @@
-"""The rules of moderation on the labelled ads: precision, recall and speed.
+"""Precision, recall and speed of the moderation rules on the labelled ads.
 
-python -m bench.moderation [FILE]        with the rules of FILE instead of those that come with the suite
+python -m bench.moderation [FILE]        with the rules of FILE instead of the default ones
 """
 
 import json
@@ -21,14 +21,14 @@ from consumers.moderation.rules.engine import RuleSet
 from consumers.moderation.rules.model import AdText
 
 LABELLED = Path(__file__).parents[1] / "tests" / "data" / "moderation" / "labelled.jsonl"
-TODAY = date(2026, 11, 21)  # the labels were written then
+TODAY = date(2026, 11, 21)  # when the ads were labelled
 CATEGORIES = ("contact", "profanity", "prohibited", "scam", "text", "figures")
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An ad with the categories that people and rules see in it."""
+class Evaluated:
+    """An ad with its labels and the categories that rules find in it."""
 
     id: str
     locale: str
@@ -39,7 +39,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Score:
-    """Counted over pairs of ad and category."""
+    """Counts of pairs of ad and category."""
 
     right: int
     wrong: int
@@ -69,16 +69,15 @@ def ad_of(row: dict[str, Any]) -> AdText:
     )
 
 
-def judge(rules: RuleSet, rows: Iterable[dict[str, Any]]) -> Iterator[Judged]:
+def evaluate(rules: RuleSet, rows: Iterable[dict[str, Any]]) -> Iterator[Evaluated]:
     for row in rows:
-        found = frozenset(hit.category for hit in rules.examine(ad_of(row), today=TODAY).enforced)
-        yield Judged(row["id"], row["locale"], row.get("held_out", False), frozenset(row["labels"]), found)
+        found = frozenset(hit.category for hit in rules.evaluate(ad_of(row), today=TODAY).enforced)
+        yield Evaluated(row["id"], row["locale"], row.get("held_out", False), frozenset(row["labels"]), found)
 
 
-def score(judged: Iterable[Judged], categories: Iterable[str] = CATEGORIES) -> Score:
-    """All categories together unless some are named."""
+def score(evaluated: Iterable[Evaluated], categories: Iterable[str] = CATEGORIES) -> Score:
     named = frozenset(categories)
-    ads = list(judged)
+    ads = list(evaluated)
     return Score(
         right=sum(len(ad.labels & ad.found & named) for ad in ads),
         wrong=sum(len((ad.found - ad.labels) & named) for ad in ads),
@@ -86,48 +85,48 @@ def score(judged: Iterable[Judged], categories: Iterable[str] = CATEGORIES) -> S
     )
 
 
-def table(title: str, ads: Sequence[Judged]) -> Table:
+def table(title: str, ads: Sequence[Evaluated]) -> Table:
     shown = blank(title)
     for column in ("", "ads", "right", "wrong", "missed", "precision", "recall"):
         shown.add_column(column, justify="right" if column else "left")
     for category in CATEGORIES:
         _add(shown, category, [ad for ad in ads if category in ad.labels], score(ads, [category]))
     for locale in ("uk", "ru", "en"):
-        ours = [ad for ad in ads if ad.locale == locale]
-        _add(shown, locale, ours, score(ours))
+        localized = [ad for ad in ads if ad.locale == locale]
+        _add(shown, locale, localized, score(localized))
     _add(shown, "overall", ads, score(ads))
     clean = [ad for ad in ads if not ad.labels]
-    shown.caption = f"{len(clean)} ads are clean; {sum(bool(ad.found) for ad in clean)} of them are found fault with"
+    shown.caption = f"{len(clean)} clean ads, {sum(bool(ad.found) for ad in clean)} false positives"
     return shown
 
 
-def _add(shown: Table, name: str, ads: Sequence[Judged], reached: Score) -> None:
-    counted = (len(ads), reached.right, reached.wrong, reached.missed)
-    shown.add_row(name, *map(str, counted), f"{reached.precision:.3f}", f"{reached.recall:.3f}")
+def _add(shown: Table, name: str, ads: Sequence[Evaluated], scored: Score) -> None:
+    counted = (len(ads), scored.right, scored.wrong, scored.missed)
+    shown.add_row(name, *map(str, counted), f"{scored.precision:.3f}", f"{scored.recall:.3f}")
 
 
 def speed(rules: RuleSet, rows: Sequence[dict[str, Any]]) -> float:
-    """Texts a second, in the best of some rounds."""
+    """Return ads per second, in the best of several rounds."""
     ads = [ad_of(row) for row in rows]
-    return len(ads) / min(_timed(lambda: [rules.examine(ad, today=TODAY) for ad in ads]) for _ in range(ROUNDS))
+    return len(ads) / min(_timed(lambda: [rules.evaluate(ad, today=TODAY) for ad in ads]) for _ in range(ROUNDS))
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _timed(function: Callable[[], object]) -> float:
     began = time.perf_counter()
-    work()
+    function()
     return time.perf_counter() - began
 
 
 def main() -> None:
     rules = RuleSet.load(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     rows = labelled()
-    ads = list(judge(rules, rows))
+    ads = list(evaluate(rules, rows))
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     console.print(table(f"Rules {rules.version}: all {len(ads)} ads", ads), "")
     held_out = [ad for ad in ads if ad.held_out]
     console.print(table(f"Rules {rules.version}: the {len(held_out)} held-out ads", held_out), "")
-    signs = sum(len(row["title"]) + len(row["description"]) for row in rows) / len(rows)
-    console.print(f"{speed(rules, rows):,.0f} texts a second, of {signs:.0f} signs on average; {machine()}")
+    length = sum(len(row["title"]) + len(row["description"]) for row in rows) / len(rows)
+    console.print(f"{speed(rules, rows):,.0f} texts/s, {length:.0f} characters on average; {machine()}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The overview of the marketplace: our `analytics.platform`, the whole way through, against the same by plain queries.
+"""The overview of the marketplace: `analytics.platform`, from message to run log, against plain queries.
 
     python -m bench platform                     a million ads, ten million views
     python -m bench.overview 100000 1000000      other numbers
 
-Both work on the same database; before each run of ours some more views have come.
+Both read the same database; before each run of the job some views are inserted.
 """
 
 import sys
@@ -27,19 +27,18 @@ NEWEST = (
     "WHERE kind = 'platform' AND period = (SELECT max(period) FROM analytics_snapshots WHERE kind = 'platform')"
 )
 OURS = (
-    "in a consumer that has done it before: roll-up of what is new, one snapshot of all figures, presented in three "
-    "languages: three rows, keys and facts; s: its run-log row"
+    "in a warm consumer: roll-up of new views, all figures of one snapshot, in three languages: three rows, "
+    "Redis keys and events; s: its run-log row"
 )
-THEIRS = "a statement for each figure, on one connection, presented to nobody; s: the statements alone"
+THEIRS = "a statement per figure, on one connection; s: the statements alone"
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """The comparison."""
     return compare(servers, say, QUICK if quick else FULL)
 
 
 def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
-    """Ours first without any roll-up, then in turns with the plain queries."""
+    """Roll up first, then alternate with the plain queries."""
     with filled(servers, say, size):
         first = _ours(servers, warm=False)
         say(f"  the first run, which rolls everything up: {first.seconds:.2f} s")

@@ -1,8 +1,8 @@
-"""Letters to a local mail server that throws them away: our Transport against smtplib with a connection for each.
+"""Letters to a local mail server that throws them away: our SmtpPool against smtplib with a connection for each.
 
     python -m bench.smtp [LETTERS]
 
-2,000 letters of 11 KB by default, serialised beforehand: only the transport is measured. The server runs in a process
+2,000 letters of 11 KB by default, serialised beforehand: only the pool is measured. The server runs in a process
 of its own, each sender too, and each run is checked by how many letters the server has taken, and how many bytes.
 """
 
@@ -25,8 +25,8 @@ from bench.reporting import reporting
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, WorkNotDone
 from pocketwatch.command import run as run_fast
-from pocketwatch.smtp.pool import Transport
-from pocketwatch.smtp.rate_limit import Pace
+from pocketwatch.smtp.pool import SmtpPool
+from pocketwatch.smtp.rate_limit import RateLimits
 
 LETTERS, ROUNDS, TARGET = 2_000, 5, 3.0
 CONNECTIONS, IN_HAND = 8, 64
@@ -102,14 +102,14 @@ def send_plainly(port: int, count: int) -> None:
 
 async def send(port: int, count: int) -> None:
     left = iter(range(count))
-    async with Transport(
-        f"smtp://127.0.0.1:{port}", connections=CONNECTIONS, pace=Pace(), timeout=timedelta(seconds=10)
-    ) as transport:
+    async with SmtpPool(
+        f"smtp://127.0.0.1:{port}", connections=CONNECTIONS, limits=RateLimits(), timeout=timedelta(seconds=10)
+    ) as pool:
 
         async def work() -> None:
             for _ in left:
-                fate = await transport.send(sender=SENDER, recipient=RECIPIENT, letter=LETTER)
-                assert fate.outcome == "sent", fate
+                result = await pool.send(sender=SENDER, recipient=RECIPIENT, message=LETTER)
+                assert result.outcome == "sent", result
 
         await asyncio.gather(*(work() for _ in range(IN_HAND)))
 
@@ -122,7 +122,7 @@ def run(count: int, say: Say) -> Table:
     with sink() as port:
         contenders = [
             Contender(
-                "Pocketwatch Transport",
+                "Pocketwatch SmtpPool",
                 f"{CONNECTIONS} kept connections, up to {IN_HAND} letters in hand",
                 lambda: measure("--ours", port, count),
                 ours=True,

@@ -1,4 +1,4 @@
-"""Ads on the marketplace, with the rows that they refer to."""
+"""Ads of the marketplace, with the rows that they refer to."""
 
 from typing import Any
 
@@ -24,7 +24,6 @@ FROM generate_series(1, %(count)s) AS n RETURNING id
 
 
 def prepare(database_url: str) -> None:
-    """Insert what ads refer to."""
     with psycopg.connect(database_url) as connection:
         connection.execute(PARENTS.encode())
 
@@ -32,14 +31,11 @@ def prepare(database_url: str) -> None:
 def add(
     database_url: str, status: str, *, created: int | None, updated: int | None = None, count: int = 1
 ) -> list[int]:
-    """Put ads on the marketplace.
+    """Insert ads, and return their ids in ascending order.
 
     Args:
-        created: so many days ago; None: nobody knows.
-        updated: the same of the last change.
-
-    Returns:
-        Their ids, ascending.
+        created: days ago; None for unknown.
+        updated: days ago, of the last change.
     """
     values: dict[str, Any] = {"status": status, "created": created, "updated": updated, "count": count}
     with psycopg.connect(database_url, row_factory=dict_row) as connection:

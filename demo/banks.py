@@ -1,8 +1,6 @@
-"""The NBU and PrivatBank on this machine: answers as recorded from them, dated today.
+"""The NBU and PrivatBank on this machine, so that the demo needs no network: recorded answers, dated today.
 
-    python -m demo.banks [PORT]     serves until Ctrl-C, and prints the settings that point there
-
-So the demo needs no network, and asks no bank for the sake of a show.
+python -m demo.banks [PORT]     serves until Ctrl-C, and prints the settings that point there
 """
 
 import json
@@ -19,7 +17,7 @@ from zoneinfo import ZoneInfo
 NBU_PATH = "/NBUStatService/v1/statdirectory/exchange"
 PRIVATBANK_PATH = "/p24api/pubinfo"
 
-# Number, name and rate, a few of the 45 that it has; metals last.
+# Number, name and rate of a few of its 45 currencies and metals.
 NBU_RATES: Mapping[str, tuple[int, str, float]] = MappingProxyType(
     {
         "CZK": (203, "Чеська крона", 2.0954),
@@ -39,12 +37,10 @@ PRIVATBANK_RATES: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def today() -> date:
-    """The banks' day."""
     return datetime.now(ZoneInfo("Europe/Kyiv")).date()
 
 
 def nbu_rows(day: date | None = None) -> list[dict[str, Any]]:
-    """What the NBU answers, for this day."""
     return [
         {
             "r030": number,
@@ -59,17 +55,15 @@ def nbu_rows(day: date | None = None) -> list[dict[str, Any]]:
 
 
 def privatbank_rows() -> list[dict[str, Any]]:
-    """What PrivatBank answers: cash, without a date."""
     return [
         {"ccy": code, "base_ccy": "UAH", "buy": buy, "sale": sale} for code, (buy, sale) in PRIVATBANK_RATES.items()
     ]
 
 
-class Counter(BaseHTTPRequestHandler):
-    """The counter of both banks."""
+class BankHandler(BaseHTTPRequestHandler):
+    """Serves both banks."""
 
     def do_GET(self) -> None:
-        """Answer with the rows of the bank whose path is asked for."""
         rows = {NBU_PATH: nbu_rows, PRIVATBANK_PATH: privatbank_rows}.get(self.path.partition("?")[0])
         body = b"" if rows is None else json.dumps(rows(), ensure_ascii=False).encode()
         self.send_response(404 if rows is None else 200)
@@ -79,24 +73,20 @@ class Counter(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the demo's own lines are enough."""
+        pass
 
 
 @contextmanager
 def banks(port: int = 0) -> Iterator[dict[str, str]]:
-    """Both banks on a port of this machine, any free one by default, for as long as the block lasts.
-
-    Yields:
-        The settings that point there.
-    """
-    with ThreadingHTTPServer(("127.0.0.1", port), Counter) as server:
+    """Serve both banks on this port, any free one by default, and yield the settings that point there."""
+    with ThreadingHTTPServer(("127.0.0.1", port), BankHandler) as server:
         serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         serving.start()
-        here = f"http://127.0.0.1:{server.server_port}"
+        base = f"http://127.0.0.1:{server.server_port}"
         try:
             yield {
-                "POCKETWATCH_NBU_URL": f"{here}{NBU_PATH}?json",
-                "POCKETWATCH_PRIVATBANK_URL": f"{here}{PRIVATBANK_PATH}?exchange&json&coursid=5",
+                "POCKETWATCH_NBU_URL": f"{base}{NBU_PATH}?json",
+                "POCKETWATCH_PRIVATBANK_URL": f"{base}{PRIVATBANK_PATH}?exchange&json&coursid=5",
             }
         finally:
             server.shutdown()
@@ -104,7 +94,6 @@ def banks(port: int = 0) -> Iterator[dict[str, str]]:
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
     with banks(int(sys.argv[1]) if len(sys.argv) > 1 else 0) as settings:
         for name, url in settings.items():
             print(f"{name}='{url}'", flush=True)

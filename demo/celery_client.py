@@ -1,4 +1,4 @@
-"""The platform's Celery client, as it is today: it sends tasks, and runs none."""
+"""The platform's Celery client, which sends tasks and runs none."""
 
 import os
 

@@ -1,10 +1,10 @@
-"""A small marketplace: the platform's tables, and refresh tokens issued and blacklisted by simplejwt.
+"""A small marketplace: the platform's tables, and refresh tokens of simplejwt.
 
-    python -m demo.marketplace make                     the tables; simplejwt's by its own migrations
-    python -m demo.marketplace issue < lots.json        tokens: [{"count": 3, "issued_days_ago": 70, "blacklist": 1}, …]
-    python -m demo.marketplace flush                    simplejwt's own clean-up, for comparison
+    python -m demo.marketplace make                     create the tables; simplejwt's by its own migrations
+    python -m demo.marketplace issue < lots.json        issue tokens: [{"count": 3, "issued_days_ago": 70}]
+    python -m demo.marketplace flush                    run simplejwt's own clean-up, for comparison
 
-Reads DATABASE_URL. Only the demo, the tests and the benches use it; the suite itself knows nothing of Django.
+Reads DATABASE_URL. The demo, the tests and the benches use it; the suite does not depend on Django.
 """
 
 import json
@@ -27,7 +27,7 @@ USERS = 20
 
 
 class Users(AppConfig):
-    """The app of the platform's user model; its table comes from platform.sql."""
+    """The app of the platform's user model; platform.sql creates its table."""
 
     name = "demo"
     label = "users"
@@ -35,7 +35,6 @@ class Users(AppConfig):
 
 
 def configure() -> None:
-    """Set Django up as the platform does, as far as tokens go."""
     url = urlsplit(os.environ["DATABASE_URL"])
     database = {
         "ENGINE": "django.db.backends.postgresql",
@@ -51,7 +50,7 @@ def configure() -> None:
         "demo.marketplace.Users",
         "rest_framework_simplejwt.token_blacklist",
     ]
-    jwt = {"SIGNING_KEY": "a key of the demo that signs nothing of value", "REFRESH_TOKEN_LIFETIME": REFRESH_LIFETIME}
+    jwt = {"SIGNING_KEY": "the demo's key, which protects nothing", "REFRESH_TOKEN_LIFETIME": REFRESH_LIFETIME}
     settings.configure(
         SECRET_KEY="demo",
         USE_TZ=True,
@@ -65,7 +64,7 @@ def configure() -> None:
 
 
 def make() -> None:
-    """Make the platform's tables and some users. Safe to repeat."""
+    """Create the platform's tables and some users; safe to repeat."""
     from django.core.management import call_command  # noqa: PLC0415  Django must be set up first
     from django.db import connection  # noqa: PLC0415
 
@@ -82,14 +81,11 @@ def make() -> None:
 
 
 def issue(lots: list[dict[str, Any]]) -> dict[str, int]:
-    """Issue tokens as of some day in the past, as the login view would have done.
+    """Issue tokens in the past, as the login view would have done, and return the counts of all tokens.
 
     Args:
-        lots: each with `count`, `issued_days_ago` (they expire 30 days after that), and optionally `blacklist` (how
-            many of them are revoked) and `kind` (`refresh` or `sliding`).
-
-    Returns:
-        How many tokens are outstanding and how many are blacklisted now.
+        lots: each with `count`, `issued_days_ago` (30 days before they expire), and optionally `blacklist` (how many
+            are revoked) and `kind` (`refresh` or `sliding`).
     """
     from django.contrib.auth import get_user_model  # noqa: PLC0415
     from rest_framework_simplejwt import tokens  # noqa: PLC0415
@@ -108,7 +104,6 @@ def issue(lots: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def flush() -> dict[str, float]:
-    """Run simplejwt's `flushexpiredtokens`."""
     from django.core.management import call_command  # noqa: PLC0415
 
     began = time.perf_counter()
@@ -117,7 +112,6 @@ def flush() -> dict[str, float]:
 
 
 def main(verb: str) -> None:
-    """Do one of the verbs of the module's docstring."""
     configure()
     if verb == "make":
         make()
@@ -126,7 +120,7 @@ def main(verb: str) -> None:
     elif verb == "flush":
         print(json.dumps(flush()))
     else:
-        sys.exit(f'there is no verb "{verb}"; known are make, issue, flush')
+        sys.exit(f'verb "{verb}": unknown; use make, issue or flush')
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The platform's user, as its table is."""
+"""The platform's user model."""
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 
 
 class User(AbstractBaseUser):
-    """A row of auth_user; the platform signs in by e-mail."""
+    """A row of auth_user; users sign in with their email address."""
 
     email = models.EmailField(unique=True)
     is_active = models.BooleanField(default=True)
@@ -17,7 +17,7 @@ class User(AbstractBaseUser):
     USERNAME_FIELD = "email"
 
     class Meta:
-        """Made by platform.sql."""
+        """platform.sql creates the table."""
 
         app_label = "users"
         db_table = "auth_user"

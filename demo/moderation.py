@@ -1,6 +1,6 @@
-"""Moderation in the demo: ads of owners who read three languages, two managers with different wishes, and every path.
+"""Every path of moderation: ads of owners in three languages, and two managers with different preferences.
 
-What is published stands as the platform publishes it today, so nothing here uses the suite's own schemas.
+Messages are built by hand, as the platform publishes them, and not from the suite's schemas.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from uuid import uuid4
 import aio_pika
 import psycopg
 
-OWNERS = {"uk": 11, "en": 12, "ru": 13}  # by the language that they read; ids of users
+OWNERS = {"uk": 11, "en": 12, "ru": 13}  # user ids by locale
 DEALER = 14  # may bypass moderation
 MANAGERS = {"uk": 15, "en": 16}
 
@@ -45,16 +45,17 @@ INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason,
   SELECT %s, 'needs_edit', 'pending', 'needs_review', 'contact details', 'rules', 'text ' || n, now() - interval '1 day'
   FROM generate_series(1, 3) AS n
 """
+Message = tuple[str, str, dict[str, Any]]  # exchange, routing key and body
 
 
 @dataclass(frozen=True)
 class Ad:
-    """An ad that is submitted, and the status that it should have afterwards."""
+    """An ad to submit, and its expected status."""
 
     title: str
     description: str
     owner: int
-    becomes: str
+    expected_status: str
     attempts_used: int = 0
 
 
@@ -66,10 +67,20 @@ ADS = (
     Ad("Lanos від дилера", "Пишіть: dealer@example.com", DEALER, "active"),
     Ad("Ланос, четверта спроба", "Телефон той самий, 0671234567", OWNERS["uk"], "rejected", attempts_used=3),
 )
+# Routing key, index of the ad, action and new status.
+NOTICES = (
+    ("user.ad.approved", 0, "manually_approved", "active"),
+    ("user.ad.rejected", 1, "manually_rejected", "rejected"),
+    ("user.ad.needs_edit", 2, "flagged", "needs_review"),
+    ("user.ad.max_attempts", 4, "max_attempts_reached", "rejected"),
+    ("user.ad.unknown", 1, "manual_status_change", "archived"),
+    ("manager.ad.review_required", 1, "needs_review", "pending"),
+    ("manager.ad.flagged", 2, "flagged", "needs_review"),
+    ("manager.ad.max_attempts", 4, "max_attempts_reached", "rejected"),
+)
 
 
 def seed(database_url: str) -> None:
-    """Put people and ads on the marketplace."""
     with psycopg.connect(database_url) as connection:
         connection.execute(PEOPLE.format(dealer=DEALER).encode())
         for ad in ADS:
@@ -79,56 +90,39 @@ def seed(database_url: str) -> None:
 
 
 def statuses(database_url: str) -> dict[int, str]:
-    """The status of each of these ads, by id, in their order."""
     with psycopg.connect(database_url) as connection:
-        found = connection.execute(FIND, [[ad.title for ad in ADS]]).fetchall()
-    return dict(found)
+        return dict(connection.execute(FIND, [[ad.title for ad in ADS]]).fetchall())
 
 
-def envelope(kind: str, ad_id: int, action: str, status: str, user_id: int, **more: Any) -> dict[str, Any]:
-    """A notice as the platform's own code makes it, with its naive moment."""
-    moment = datetime.now().isoformat()  # noqa: DTZ005  as the platform does
-    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id, "timestamp": moment}
-    priority = {"priority": 8} if kind == "manager_moderation" else {}
-    return {"notification_type": kind, "data": data | more, **priority}
+def notice(key: str, ad: Ad, ad_id: int, action: str, status: str) -> Message:
+    """Build a notice as the platform does, with a naive timestamp."""
+    audience = key.partition(".")[0]
+    timestamp = datetime.now().isoformat()  # noqa: DTZ005  as the platform does
+    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": ad.owner, "timestamp": timestamp}
+    priority = {"priority": 8} if audience == "manager" else {}
+    return f"{audience}_notifications", key, {"notification_type": f"{audience}_moderation", "data": data, **priority}
 
 
-def messages(ads: list[int]) -> list[tuple[str, str, dict[str, Any]]]:
-    """What is published: exchange, routing key and body."""
-    uk, en, ru = OWNERS.values()
-    owner, manager = "user_notifications", "manager_notifications"
-    letter = {"name": "plain", "subject": "Hello from the demo", "paragraphs": ["A letter that an operator asked for."]}
+def build_messages(ad_ids: list[int]) -> list[Message]:
+    email = {"name": "plain", "subject": "Hello from the demo", "paragraphs": ["An email that an operator requested."]}
     return [
-        *(("moderation", "ad.submitted", {"ad_id": ad}) for ad in ads),
-        (owner, "user.ad.approved", envelope("user_moderation", ads[0], "manually_approved", "active", uk)),
-        (owner, "user.ad.rejected", envelope("user_moderation", ads[1], "manually_rejected", "rejected", en)),
-        (owner, "user.ad.needs_edit", envelope("user_moderation", ads[2], "flagged", "needs_review", ru)),
-        (owner, "user.ad.max_attempts", envelope("user_moderation", ads[4], "max_attempts_reached", "rejected", uk)),
-        (owner, "user.ad.unknown", envelope("user_moderation", ads[1], "manual_status_change", "archived", en)),
-        (manager, "manager.ad.review_required", envelope("manager_moderation", ads[1], "needs_review", "pending", en)),
-        (manager, "manager.ad.flagged", envelope("manager_moderation", ads[2], "flagged", "needs_review", ru)),
-        (
-            manager,
-            "manager.ad.max_attempts",
-            envelope("manager_moderation", ads[4], "max_attempts_reached", "rejected", uk),
-        ),
-        ("mail", "mail.requested", {"to": "somebody@example.com", "locale": "en", "letter": letter}),
+        *(("moderation", "ad.submitted", {"ad_id": ad_id}) for ad_id in ad_ids),
+        *(notice(key, ADS[number], ad_ids[number], action, status) for key, number, action, status in NOTICES),
+        ("mail", "mail.requested", {"to": "reader@example.com", "locale": "en", "letter": email}),
     ]
 
 
-async def publish(rabbitmq_url: str, wishes: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
-    """Publish these as any program would; returns their ids."""
-    ids = [str(uuid4()) for _ in wishes]
+async def publish(rabbitmq_url: str, messages: list[Message]) -> list[str]:
+    ids = [str(uuid4()) for _ in messages]
     async with await aio_pika.connect(rabbitmq_url) as connection:
         channel = await connection.channel()
-        for message_id, (exchange, key, body) in zip(ids, wishes, strict=True):
+        for message_id, (exchange, key, body) in zip(ids, messages, strict=True):
             target = await channel.get_exchange(exchange, ensure=False)
             await target.publish(aio_pika.Message(json.dumps(body).encode(), message_id=message_id), key)
     return ids
 
 
 def call_celery(environment: Mapping[str, str]) -> str:
-    """Call a task with Celery's own command, as the platform's runbook says; returns the task's id."""
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "demo.celery_client", "call", "clean_generated_media"],
         env=dict(environment),
@@ -141,6 +135,5 @@ def call_celery(environment: Mapping[str, str]) -> str:
 
 
 def run(environment: Mapping[str, str]) -> list[str]:
-    """Walk every path; returns the ids of all that was published."""
-    wishes = messages(list(statuses(environment["DATABASE_URL"])))
-    return [*asyncio.run(publish(environment["RABBITMQ_URL"], wishes)), call_celery(environment)]
+    all_messages = build_messages(list(statuses(environment["DATABASE_URL"])))
+    return [*asyncio.run(publish(environment["RABBITMQ_URL"], all_messages)), call_celery(environment)]

@@ -1,4 +1,4 @@
-"""What the small marketplace holds: tokens, files, sessions and ads, of which some are due to go."""
+"""The content of the marketplace: tokens, files, sessions and ads, some of them old enough to be cleaned up."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +15,10 @@ import redis
 from demo import ads, moderation
 
 DAY = 24 * 3600  # seconds
-LONG_AGO, LATELY = 60, 1  # days; what is so old is past every retention, or none
+LONG_AGO, LATELY = 60, 1  # days; older than every retention, and than none
 
-# They expire 30 days after their issue, and are kept for 30 more.
-EXPIRED, WITHIN_MARGIN, ALIVE = 70, 45, 3  # issued so many days ago
+# Tokens expire 30 days after their issue, and are kept for 30 more.
+EXPIRED, WITHIN_MARGIN, ALIVE = 70, 45, 3  # days since the issue
 TOKENS = [
     {"count": 400, "issued_days_ago": EXPIRED, "blacklist": 150},
     {"count": 60, "issued_days_ago": EXPIRED, "kind": "sliding"},
@@ -28,7 +27,7 @@ TOKENS = [
 ]
 OLD_PICTURES, NEW_PICTURES = 800, 400
 PICTURES_PER_FOLDER = 50
-STYLES = 20  # each in a former release and in this one
+STYLES = 20  # each in the previous release and in this one
 ROTATED_LOGS = 6
 EXPIRED_SESSIONS, SESSIONS = 150, 50
 INACTIVE = 200  # days
@@ -40,68 +39,46 @@ SELECT (SELECT count(*) FROM token_blacklist_outstandingtoken), (SELECT count(*)
 """
 
 
-@dataclass(frozen=True)
-class Content:
-    """How much of each there is."""
+Counts = dict[str, int]
 
-    tokens: int
-    blacklisted_tokens: int
-    ads: int
-    rates: int
-    pictures: int
-    static_files: int
-    logs: int
-    sessions: int
-
-    def items(self) -> Mapping[str, int]:
-        """By name."""
-        return {field.name.replace("_", " "): getattr(self, field.name) for field in fields(self)}
+# After every job: of static files this release, the originals and the manifest; of logs the newest of the series.
+EXPECTED: Counts = {
+    "tokens": 200 + 140,
+    "blacklisted tokens": 80 + 20,
+    "ads": 30 + len(moderation.ADS),
+    "rates": 4 + 2,
+    "pictures": NEW_PICTURES,
+    "static files": 2 * STYLES + 1,
+    "logs": 1,
+    "sessions": SESSIONS,
+}
 
 
-# When every job has done its work. Of the static files, this release, the originals and the manifest; of the logs, the
-# newest of the series.
-LEFT = Content(
-    tokens=200 + 140,
-    blacklisted_tokens=80 + 20,
-    ads=30 + len(moderation.ADS),
-    rates=4 + 2,
-    pictures=NEW_PICTURES,
-    static_files=2 * STYLES + 1,
-    logs=1,
-    sessions=SESSIONS,
-)
-
-
-def seed(environment: Mapping[str, str]) -> Content:
-    """Fill what is empty of the marketplace; what holds something is left as it is. Returns how much there is."""
-    if content(environment).tokens == 0:
+def seed(environment: Mapping[str, str]) -> Counts:
+    if count(environment)["tokens"] == 0:
         _issue(environment)
         ads.prepare(environment["DATABASE_URL"])
-        for (status, days), count in ADS.items():
-            ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=count)
+        for (status, days), number in ADS.items():
+            ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=number)
         moderation.seed(environment["DATABASE_URL"])
-    for name, fill in (("MEDIA", _paint), ("STATIC", _release), ("LOG", _rotate)):
+    for name, fill in (("MEDIA", _write_pictures), ("STATIC", _write_static_files), ("LOG", _write_logs)):
         root = Path(environment[f"POCKETWATCH_{name}_ROOT"])
         if not root.exists():
             fill(root)
     with redis.Redis.from_url(environment["REDIS_URL"]) as client:
         if client.dbsize() == 0:
-            _sign_in(client)
-    return content(environment)
+            _create_sessions(client)
+    return count(environment)
 
 
-def content(environment: Mapping[str, str]) -> Content:
-    """What there is, counted."""
+def count(environment: Mapping[str, str]) -> Counts:
     with psycopg.connect(environment["DATABASE_URL"]) as connection:
-        rows = connection.execute(COUNTS.encode()).fetchone() or (0, 0, 0, 0)
+        counts = list(connection.execute(COUNTS.encode()).fetchall()[0])
+    roots = [environment[f"POCKETWATCH_{name}_ROOT"] for name in ("MEDIA", "STATIC", "LOG")]
+    counts += [sum(len(files) for _, _, files in os.walk(root)) for root in roots]
     with redis.Redis.from_url(environment["REDIS_URL"]) as client:
-        sessions = sum(1 for _ in client.scan_iter("user:session:*", count=1000))
-    files = {name: _files(environment[f"POCKETWATCH_{name}_ROOT"]) for name in ("MEDIA", "STATIC", "LOG")}
-    return Content(*rows, files["MEDIA"], files["STATIC"], files["LOG"], sessions)
-
-
-def _files(root: str) -> int:
-    return sum(len(files) for _, _, files in os.walk(root))
+        counts.append(sum(1 for _ in client.scan_iter("user:session:*", count=1000)))
+    return dict(zip(EXPECTED, counts, strict=True))
 
 
 def _issue(environment: Mapping[str, str]) -> None:
@@ -119,38 +96,36 @@ def _issue(environment: Mapping[str, str]) -> None:
 def _write(file: Path, content: bytes, *, days_old: float) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
-    moment = time.time() - days_old * DAY
-    os.utime(file, (moment, moment))
+    modified_at = time.time() - days_old * DAY
+    os.utime(file, (modified_at, modified_at))
 
 
-def _paint(root: Path) -> None:
-    """Generated pictures of ads."""
+def _write_pictures(root: Path) -> None:
     for number in range(OLD_PICTURES + NEW_PICTURES):
         days_old = LONG_AGO if number < OLD_PICTURES else LATELY
         _write(root / f"ads/{number // PICTURES_PER_FOLDER}/{number}.webp", b"RIFF" + bytes(2000), days_old=days_old)
 
 
-def _release(root: Path) -> None:
-    """What collectstatic leaves: the originals, the hashed files of this release and of the former one."""
+def _write_static_files(root: Path) -> None:
+    """Write what collectstatic leaves: originals, hashed files of this and the previous release, and the manifest."""
     paths = {}
     for number in range(STYLES):
-        name, former = f"css/{number}.css", f"css/{number}.{number:06x}aaaaaa.css"
+        name, previous = f"css/{number}.css", f"css/{number}.{number:06x}aaaaaa.css"
         paths[name] = f"css/{number}.{number:06x}bbbbbb.css"
-        for file in (name, former, paths[name]):
+        for file in (name, previous, paths[name]):
             _write(root / file, b"body {}", days_old=LONG_AGO)
     manifest = {"paths": paths, "version": "1.1", "hash": "0123456789ab"}
     _write(root / "staticfiles.json", json.dumps(manifest).encode(), days_old=LATELY)
 
 
-def _rotate(root: Path) -> None:
-    """A log in use, and what logrotate has made of it."""
+def _write_logs(root: Path) -> None:
     _write(root / "app.log", b"...", days_old=0)
     for number in range(1, ROTATED_LOGS + 1):
         _write(root / f"app.log.{number}", b"...", days_old=LONG_AGO + number)
 
 
-def _sign_in(client: "redis.Redis") -> None:
-    """Sessions as Auth.js writes them: without a time to live."""
+def _create_sessions(client: "redis.Redis") -> None:
+    """Create sessions as Auth.js does, without a TTL."""
     now = datetime.now(UTC)
     for number in range(EXPIRED_SESSIONS + SESSIONS):
         days = -LONG_AGO if number < EXPIRED_SESSIONS else 10

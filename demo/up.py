@@ -1,4 +1,4 @@
-"""The servers of the demo, with a marketplace on them."""
+"""The demo's servers, with a marketplace on them."""
 
 import os
 import subprocess
@@ -22,26 +22,22 @@ ROOTS = ("media", "static", "log")
 
 @contextmanager
 def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
-    """Servers and a seeded marketplace, for as long as the block lasts.
-
-    Yields:
-        The environment of the suite's processes.
-    """
+    """Start servers with a seeded marketplace, and yield the environment for the suite's processes."""
     stack = Stack(folder, echo=lambda line: console.print(f"  {line}"))
     roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS}
     console.print("[bold]servers[/]")
-    with stack.lease() as urls, _banks(console) as counters:
-        environment = _without_ours(os.environ) | urls | counters | roots
+    with stack.lease() as urls, _banks(console) as bank_settings:
+        environment = _foreign(os.environ) | urls | bank_settings | roots
         console.print("[bold]marketplace[/]")
         run([sys.executable, "-m", "demo.marketplace", "make"], environment)
         run(command("migrate"), environment)
-        there = seeding.seed(environment).items()
-        console.print(f"  {', '.join(f'{count} {name}' for name, count in there.items())}")
+        counts = seeding.seed(environment)
+        console.print(f"  {', '.join(f'{count} {name}' for name, count in counts.items())}")
         yield environment
 
 
 def stay(console: Console) -> None:
-    """The whole suite in the foreground, with the real schedule, until SIGTERM or Ctrl-C."""
+    """Run the suite in the foreground, with its own schedule, until SIGTERM or Ctrl-C."""
     from console.cli.processes import run_all  # noqa: PLC0415  the suite's imports are for those who run it here
 
     with marketplace(PROJECT / settings.LOCAL_STACK.parent, console) as environment:
@@ -50,7 +46,7 @@ def stay(console: Console) -> None:
         console.print(
             f"[bold]suite[/]\n  RabbitMQ management: {environment['RABBITMQ_MANAGEMENT_URL']}\n"
             "  in another terminal: .venv/bin/pocketwatch trigger cleanup.tokens --wait\n"
-            "  Ctrl-C stops it all",
+            "  Ctrl-C stops everything",
             soft_wrap=True,
         )
         run_all()
@@ -58,33 +54,25 @@ def stay(console: Console) -> None:
 
 @contextmanager
 def _banks(console: Console) -> Iterator[dict[str, str]]:
-    """The settings that say where the banks are: on this machine, or with LIVE=1 the real ones."""
+    """Yield the settings of the demo's banks, or with LIVE=1 none, for the real ones."""
     if os.environ.get("LIVE") == "1":
-        console.print("  the real NBU and PrivatBank are asked (LIVE=1)")
+        console.print("  NBU and PrivatBank: the real ones (LIVE=1)")
         yield {}
         return
-    with banks() as counters:
-        console.print(
-            "  NBU and PrivatBank: recorded shapes, from a small server of the demo (LIVE=1 asks the real ones)"
-        )
-        yield counters
+    with banks() as bank_settings:
+        console.print("  NBU and PrivatBank: recorded answers from a local server (LIVE=1 uses the real ones)")
+        yield bank_settings
 
 
 def command(*arguments: str) -> list[str]:
-    """The command `pocketwatch`, whatever the PATH is."""
     return [sys.executable, "-m", "pocketwatch", *arguments]
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> None:
-    """Run a program to its end.
-
-    Raises:
-        PocketwatchError: when it fails; it has said why.
-    """
     if subprocess.run(arguments, env=environment, cwd=PROJECT, check=False, stdout=subprocess.DEVNULL).returncode:
-        raise PocketwatchError(f"this failed: {' '.join(arguments)}")
+        raise PocketwatchError(f"command failed: {' '.join(arguments)}")
 
 
-def _without_ours(environment: "os._Environ[str]") -> dict[str, str]:
-    ours = (*SERVER_SETTINGS, settings.PREFIX, "RABBITMQ_")
-    return {name: value for name, value in environment.items() if not name.startswith(ours)}
+def _foreign(environment: "os._Environ[str]") -> dict[str, str]:
+    own = (*SERVER_SETTINGS, settings.PREFIX, "RABBITMQ_")
+    return {name: value for name, value in environment.items() if not name.startswith(own)}

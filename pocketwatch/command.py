@@ -11,18 +11,19 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from pocketwatch import logs, settings
+from pocketwatch.clock import parse_duration
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 
 Result = TypeVar("Result")
 
-UNKNOWN_SETTING = "unknown setting"
-QUICK = timedelta(seconds=5)  # how long a command that somebody watches waits for a server
+UNKNOWN_NAME = "settings.unknown_name"
+SHORT_TIMEOUT = timedelta(seconds=5)  # for a server, where a person waits for the command
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine on the fast event loop, where there is one."""
+    """Run a coroutine on uvloop where it is available."""
     try:
         from uvloop import new_event_loop  # noqa: PLC0415  not for every platform
     except ImportError:
@@ -32,39 +33,52 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def read_settings(*, quiet: bool = True) -> Settings:
-    """The settings and the logs of a command.
+    """Load the settings and configure logging.
 
     Args:
-        quiet: only errors are logged, because the command's output is what is wanted.
+        quiet: log errors only, because the command prints its result.
     """
     loaded = settings.load()
     log = loaded.logging.model_copy(update={"level": "ERROR", "file": None}) if quiet else loaded.logging
     logs.configure(log)
-    for name, near in settings.unknown_names().items():
-        logger.bind(name=name, nearest=near).log("ERROR" if quiet else "WARNING", UNKNOWN_SETTING)
+    for name, closest in settings.unknown_names().items():
+        logger.bind(name=name, closest=closest).log("ERROR" if quiet else "WARNING", UNKNOWN_NAME)
     return loaded
 
 
 def current_user(*, option: str) -> str:
-    """Who has called the command, as this machine knows them.
+    """Return the user name of the caller.
 
     Raises:
-        PocketwatchError: when it does not, as in a container that runs under a bare number; names the option.
+        PocketwatchError: when the user has no name, as in a container that runs under a numeric id; names the option.
     """
     try:
         return getpass.getuser()
     except (KeyError, OSError) as error:
-        raise PocketwatchError(f"user {os.getuid()} has no name on this machine; say who you are: {option}") from error
+        raise PocketwatchError(
+            f"user {os.getuid()} has no name on this machine; name yourself with {option}"
+        ) from error
+
+
+def duration_option(text: str, *, option: str) -> timedelta:
+    """Parse the duration that a user gave with an option.
+
+    Raises:
+        PocketwatchError: when it is not a duration; names the option.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise PocketwatchError(f"{option}: {error}") from error
 
 
 def short_timeout(loaded: Settings) -> timedelta:
-    """The startup_timeout of a command that somebody watches."""
-    return min(loaded.servers.startup_timeout, QUICK)
+    return min(loaded.servers.startup_timeout, SHORT_TIMEOUT)
 
 
 @asynccontextmanager
 async def database(loaded: Settings, role: str) -> AsyncIterator[Database]:
-    """The database for a command that somebody watches: there within seconds, or an error.
+    """Open the database, waiting for it only briefly.
 
     Raises:
         ServerUnreachable: when it does not answer.

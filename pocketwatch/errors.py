@@ -1,26 +1,13 @@
-"""Errors that say what is wrong, and what becomes of the message in hand.
+"""Errors that a person can put right, and what a handler raises to decide about its message.
 
-PocketwatchError              a user's or operator's mistake, or a server's: one clear line, no traceback
-├── SettingsError             a setting is missing or wrong
-├── ScheduleError             an entry of the schedule is wrong
-├── ServerUnreachable         a server does not answer, or refuses us
-├── TopologyMismatch          a queue exists with other arguments than ours
-├── NotPermitted              the broker's user lacks a right
-├── StackError                the servers of this machine cannot be started
-├── PublishFailed             the broker did not confirm a message in time
-│   └── Unroutable            no queue is bound for it
-├── InvalidMessage               a message that its schema or its headers refuse: dead letter, logged as `rejected`
-├── Reject                    raised by a handler: dead letter now, trying again cannot help
-└── RetryLater                raised by a handler: again after a while, not counted as an attempt
-
-Anything else that a handler raises is an outage or a bug: retried with growing waits, then a dead letter.
+Anything else that a handler raises is an outage or a bug: retried with growing delays, then a dead letter.
 """
 
 from datetime import timedelta
 
 
 class PocketwatchError(Exception):
-    """Something that a person can put right; its text says what was wrong and what would be right."""
+    """Something that a person can put right; the text says what is wrong and what to do."""
 
 
 class SettingsError(PocketwatchError):
@@ -28,11 +15,11 @@ class SettingsError(PocketwatchError):
 
 
 class ScheduleError(PocketwatchError):
-    """An entry of the schedule names what does not exist, or says what cannot be."""
+    """An entry of the schedule is wrong, or has no job or queue."""
 
 
 class ServerUnreachable(PocketwatchError):
-    """A server does not answer in time, or does not let us in."""
+    """A server does not answer in time, or refuses the login."""
 
 
 class TopologyMismatch(PocketwatchError):
@@ -40,7 +27,7 @@ class TopologyMismatch(PocketwatchError):
 
 
 class NotPermitted(PocketwatchError):
-    """The broker's user may not do what is needed."""
+    """The broker's user lacks a right."""
 
 
 class StackError(PocketwatchError):
@@ -56,19 +43,19 @@ class Unroutable(PublishFailed):
 
 
 class InvalidMessage(PocketwatchError):
-    """A message cannot be read: its body or headers are not what the schema says."""
+    """The body or the headers of a message are not what its schema says: dead letter, logged as `rejected`."""
 
 
 class Reject(PocketwatchError):
-    """Dead letter now: trying again cannot help."""
+    """Raised by a handler: dead letter now, because retrying cannot help."""
 
 
 class RetryLater(PocketwatchError):
-    """Again after a while; this does not count as an attempt.
+    """Raised by a handler: retry after a while, without counting an attempt.
 
     Args:
         reason: what must change first, for the log.
-        after: the least time to wait; the broker's next longer wait is taken (see `worker.retry_policy.DELAYS`).
+        after: the least time to wait; the next longer delay queue is used (`worker.retry_policy.DELAYS`).
     """
 
     def __init__(self, reason: str, *, after: timedelta) -> None:

@@ -1,6 +1,6 @@
-"""Logs: one loguru set-up for our lines and for those of FastStream, aio-pika and SQLAlchemy.
+"""Logging: one loguru set-up for the suite and its libraries; columns on a terminal, JSON elsewhere.
 
-Columns on a terminal, JSON elsewhere. Event names are constants, values are fields: `logger.bind(job=…).info(HANDLED)`.
+An event has a stable dotted name, and its values are fields: `logger.bind(count=3).info("outbox.published")`.
 """
 
 import json
@@ -18,28 +18,27 @@ from pocketwatch.settings import Logging
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-# Libraries whose INFO lines tell nothing to an operator; their warnings still come through.
-QUIET = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream")
-# What these say of lost connections, per channel and per attempt, our own lines say once.
-NOISE = ("aio_pika.tools", "aio_pika.robust_connection", "aiormq.connection")
+# Libraries whose INFO lines are noise to an operator; their warnings are logged.
+WARNINGS_ONLY = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream")
+# Libraries that log a lost connection for each channel and attempt; the suite logs it once.
+CRITICAL_ONLY = ("aio_pika.tools", "aio_pika.robust_connection", "aiormq.connection")
 
 
 class Intercept(logging.Handler):
-    """Hands records of the standard library's logging on to loguru, with their level, place and traceback."""
+    """Passes records of the standard library's logging on to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log one foreign record."""
         level: str | int = record.levelname if record.levelname in logging.getLevelNamesMapping() else record.levelno
         fields = {key: getattr(record, key) for key in ("queue", "exchange", "message_id") if getattr(record, key, "")}
-        named = logger.patch(lambda entry: entry.update({"name": record.name}))
-        named.bind(**fields).opt(exception=record.exc_info).log(level, record.getMessage())
+        patched = logger.patch(lambda entry: entry.update({"name": record.name}))
+        patched.bind(**fields).opt(exception=record.exc_info).log(level, record.getMessage())
 
 
 def configure(settings: Logging) -> None:
-    """Send every line to standard error, and to a rotating file when one is set. Safe to call again.
+    """Log to standard error, and to a rotating file when one is set. Safe to call again.
 
     Raises:
-        SettingsError: when that file cannot be written.
+        SettingsError: when the file cannot be written.
     """
     logger.remove()
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
@@ -47,9 +46,9 @@ def configure(settings: Logging) -> None:
     if settings.file is not None:
         _write_file(settings.file, settings.level)
     logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
-    for name in QUIET:
+    for name in WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in NOISE:
+    for name in CRITICAL_ONLY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
@@ -80,7 +79,6 @@ def _write_file(file: Path, level: str) -> None:
 
 
 def _json(record: "Record") -> str:
-    """One object per line: the fixed keys first, then the fields of the line."""
     entry: dict[str, Any] = {
         "time": record["time"].isoformat(timespec="milliseconds"),
         "level": record["level"].name,
@@ -98,7 +96,7 @@ COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m", "
 
 def _columns(record: "Record", *, colour: bool) -> str:
     level = record["level"].name
-    fields = " ".join(f"{key}={_short(value)}" for key, value in record["extra"].items() if value is not None)
+    fields = " ".join(f"{key}={_quote_spaces(value)}" for key, value in record["extra"].items() if value is not None)
     line = f"{record['time']:HH:mm:ss.SSS} {level:<8} {record['message']:<22} {fields}".rstrip()
     if record["exception"] is not None:
         line += "\n" + "".join(traceback.format_exception(record["exception"].value)).rstrip()
@@ -107,11 +105,11 @@ def _columns(record: "Record", *, colour: bool) -> str:
     return line + "\n"
 
 
-def _short(value: object) -> str:
+def _quote_spaces(value: object) -> str:
     text = str(value)
     return f'"{text}"' if " " in text else text
 
 
 def _escape(line: str) -> str:
-    """Loguru formats what a format function returns once more; braces and tags must survive that."""
+    """Escape braces and tags: loguru formats what a format function returns once more."""
     return line.replace("{", "{{").replace("}", "}}").replace("<", r"\<")

@@ -1,4 +1,4 @@
-"""Waiting for a server that is only late, and telling one that never comes."""
+"""Wait at start-up for a server that is late, and report one that never comes."""
 
 import asyncio
 import time
@@ -13,33 +13,32 @@ from pocketwatch.errors import ServerUnreachable
 Answer = TypeVar("Answer")
 
 PAUSE = 0.5  # seconds between two attempts
-WAITING = "waiting for server"
+WAITING = "server.waiting"
 
 
 class NotReady(Exception):
-    """The server does not answer now, but may in a moment."""
+    """The server does not answer yet; trying again may help."""
 
 
 async def until_ready(server: str, probe: Callable[[], Awaitable[Answer]], *, startup_timeout: timedelta) -> Answer:
-    """Ask until the server answers.
+    """Call the probe until the server answers, and return what the probe returns.
 
     Args:
         server: its name and address without a password, for the log and the error.
-        probe: raises NotYet when asking again may help, and ServerUnreachable when it cannot.
-        startup_timeout: how long to go on asking.
+        probe: raises NotReady when trying again may help, and ServerUnreachable when it cannot.
 
     Raises:
-        ServerUnreachable: when it has not answered in time, or when asking again cannot help.
+        ServerUnreachable: when the server does not answer in time, or trying again cannot help.
     """
-    began, told = time.monotonic(), False
+    began, logged = time.monotonic(), False
     while True:
         try:
             return await probe()
         except NotReady as error:
-            waited = time.monotonic() - began  # more than the timeout, where a frozen server let us wait for its answer
+            waited = time.monotonic() - began
             if waited + PAUSE > startup_timeout.total_seconds():
                 raise ServerUnreachable(f"{server} does not answer ({error}); waited {waited:.0f} s") from error
-            if not told:
+            if not logged:
                 logger.bind(server=server, reason=str(error)).warning(WAITING)
-                told = True
+                logged = True
         await asyncio.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-# As wide as the terminal or as COLUMNS says; wide enough to be read when the output is a file or a pipe.
+# As wide as the terminal or COLUMNS; wide enough to read when the output is a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
-SPACES = "\n\t\u00a0\u202f"  # the last two stand within numbers
-WIDTHS = {"message_id": 16, "external_id": 16}  # folded, so that there is room for what people read
+SPACES = "\n\t\u00a0\u202f"  # the last two group the digits of numbers
+WIDTHS = {"message_id": 16, "external_id": 16}  # long ids are folded, to leave room for the other columns
 COLOURS = {
     "succeeded": "green",
     "sent": "green",
@@ -39,12 +39,10 @@ COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    """Print what a program reads: times as ISO 8601, one document."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=_plain))  # noqa: T201  the command's output
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=_to_json))  # noqa: T201  the command's output
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print what a person reads; a status is coloured by its name."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))
@@ -54,8 +52,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def printable(text: str) -> str:
-    """Without what would give orders to the terminal: people and servers have written it, not we."""
-    return "".join(sign for sign in text if sign.isprintable() or sign in SPACES)
+    """Remove control characters from text of users and servers, so that it cannot control the terminal."""
+    return "".join(character for character in text if character.isprintable() or character in SPACES)
 
 
 def _cell(value: object) -> Text:
@@ -69,14 +67,14 @@ def _cell(value: object) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
 
 
-def _pairs(figures: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """Of figures within figures, those that say something."""
-    for name, figure in figures.items():
-        if isinstance(figure, Mapping):
-            yield from _pairs({key: each for key, each in figure.items() if each}, f"{within}{name}.")
+def _pairs(statistics: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Flatten nested statistics to `name=value`, and leave out nested zeros and empty lists."""
+    for name, value in statistics.items():
+        if isinstance(value, Mapping):
+            yield from _pairs({key: each for key, each in value.items() if each}, f"{prefix}{name}.")
         else:
-            yield f"{within}{name}={figure}"
+            yield f"{prefix}{name}={value}"
 
 
-def _plain(value: object) -> str:
+def _to_json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)

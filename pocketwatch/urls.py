@@ -7,7 +7,6 @@ BETWEEN_URLS = re.compile(r",(?=[a-z+]+://)")  # a URL may contain commas of its
 
 
 def split(urls: str) -> list[str]:
-    """Split a comma-separated list of URLs."""
     return BETWEEN_URLS.split(urls)
 
 

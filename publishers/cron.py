@@ -1,7 +1,7 @@
-"""Which fires are due: pure computation from an entry and two moments. It reads no clock and no database.
+"""Compute the fires of an entry; pure functions that read no clock and no database.
 
-Cron speaks of times of day. On days when the clocks change a time of day may not exist (`gap`) or come twice (`fold`);
-what then happens is the entry's choice, with the defaults of Debian's cron.
+On days when the clocks change, a local time may not exist (`gap`) or come twice (`fold`). The entry decides what
+happens then; the defaults are those of Debian's cron.
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,28 @@ from cronsim import CronSim
 
 from publishers.schedule import HORIZON, Entry
 
-PUNCTUAL = timedelta(minutes=1)  # later than this, a moment counts as missed, and `catch_up` decides
-MOST_MISSED = 1000  # records of missed moments in one go; older ones are left out
+PUNCTUAL = timedelta(minutes=1)  # a fire that is later counts as missed, and `catch_up` decides
+MAX_MISSED = 1000  # missed fires recorded at once; older ones are dropped
 SECOND = timedelta(seconds=1)
-FAR = timedelta(hours=26)  # further than any change of clocks moves them
+MAX_SHIFT = timedelta(hours=26)  # more than any clock change
 LOOKAHEAD = [timedelta(minutes=2), timedelta(hours=2), timedelta(days=2), timedelta(days=70), timedelta(days=9 * 366)]
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """A moment that has come; `missed` says why it does not fire any more."""
+    """A planned time that has come; `missed` is the reason why it no longer fires."""
 
     at: datetime
     missed: str | None = None
 
 
 def due(entry: Entry, *, after: datetime, now: datetime) -> list[Occurrence]:
-    """What has become due after one moment and up to another, in order.
-
-    Args:
-        after: the latest moment that has been decided already.
-        now: the present.
-    """
-    moments = fires_between(entry, max(after, now - HORIZON), now)
-    decided = [Occurrence(at, _missed(entry, at, now, last=at == moments[-1])) for at in moments]
-    missed = [fire for fire in decided if fire.missed is not None]
-    forgotten = set(missed[:-MOST_MISSED])
-    return [fire for fire in decided if fire not in forgotten]
+    """Return the occurrences after `after`, the last one already decided, up to `now`, in order."""
+    times = fires_between(entry, max(after, now - HORIZON), now)
+    occurrences = [Occurrence(at, _missed(entry, at, now, last=at == times[-1])) for at in times]
+    missed = [occurrence for occurrence in occurrences if occurrence.missed is not None]
+    dropped = set(missed[:-MAX_MISSED])
+    return [occurrence for occurrence in occurrences if occurrence not in dropped]
 
 
 def _missed(entry: Entry, at: datetime, now: datetime, *, last: bool) -> str | None:
@@ -47,20 +42,20 @@ def _missed(entry: Entry, at: datetime, now: datetime, *, last: bool) -> str | N
     if late <= PUNCTUAL:
         return None
     if entry.catch_up == "skip":
-        return f"no publisher ran; found {_words(late)} late, and the entry catches nothing up"
+        return f"no publisher was running; found {_format(late)} late, and the entry skips missed fires"
     if late > entry.grace:
-        return f"no publisher ran; found {_words(late)} late, more than its grace of {_words(entry.grace)}"
+        return f"no publisher was running; found {_format(late)} late, more than its grace of {_format(entry.grace)}"
     if entry.catch_up == "latest" and not last:
-        return "no publisher ran; only the latest missed moment fires"
+        return "no publisher was running; only the latest missed fire is published"
     return None
 
 
-def _words(span: timedelta) -> str:
+def _format(span: timedelta) -> str:
     return str(timedelta(seconds=round(span.total_seconds())))
 
 
 def next_fire(entry: Entry, after: datetime) -> datetime | None:
-    """The first moment after this one; None when there is none within nine years."""
+    """Return the first fire after this time, or None if there is none within nine years."""
     for span in LOOKAHEAD:
         if fires := fires_between(entry, after, after + span):
             return fires[0]
@@ -68,35 +63,34 @@ def next_fire(entry: Entry, after: datetime) -> datetime | None:
 
 
 def fires_between(entry: Entry, after: datetime, until: datetime) -> list[datetime]:
-    """The moments of an entry, in UTC and ascending: later than `after`, not later than `until`."""
+    """Return the fires later than `after` and not later than `until`, in UTC, ascending."""
     shift = _shift(entry.timezone, after, until)
-    first, last = (moment.astimezone(entry.timezone).replace(tzinfo=None) for moment in (after, until))
-    walls = takewhile(lambda wall: wall <= last + shift, CronSim(entry.cron, first - shift - SECOND))
-    return sorted({at for wall in walls for at in _moments(entry, wall) if after < at <= until})
+    first, last = (end.astimezone(entry.timezone).replace(tzinfo=None) for end in (after, until))
+    local_times = takewhile(lambda local: local <= last + shift, CronSim(entry.cron, first - shift - SECOND))
+    return sorted({at for local in local_times for at in _to_utc(entry, local) if after < at <= until})
 
 
 def _shift(zone: ZoneInfo, after: datetime, until: datetime) -> timedelta:
-    """How far clocks are moved near either end: so far beyond it, a time of day may map to a moment between them."""
-    near = [end + side for end in (after, until) for side in (-FAR, timedelta(0), FAR)]
-    offsets = [offset for moment in near if (offset := moment.astimezone(zone).utcoffset()) is not None]
+    """Return how far the clocks move near either end: local times that far outside may map to a time inside."""
+    near = [end + side for end in (after, until) for side in (-MAX_SHIFT, timedelta(0), MAX_SHIFT)]
+    offsets = [offset for at in near if (offset := at.astimezone(zone).utcoffset()) is not None]
     return max(offsets) - min(offsets)
 
 
-def _moments(entry: Entry, wall: datetime) -> list[datetime]:
-    """The moments at which this time of day fires: one, or what the entry says of none and two."""
-    first, second = (wall.replace(tzinfo=entry.timezone, fold=fold) for fold in (0, 1))
+def _to_utc(entry: Entry, local: datetime) -> list[datetime]:
+    """Return when a local time fires: once, or as the entry decides for a gap and a fold."""
+    first, second = (local.replace(tzinfo=entry.timezone, fold=fold) for fold in (0, 1))
     if first.utcoffset() == second.utcoffset():
         return [first.astimezone(UTC)]
     early, late = sorted((first.astimezone(UTC), second.astimezone(UTC)))
-    if early.astimezone(entry.timezone).replace(tzinfo=None) != wall:
+    if early.astimezone(entry.timezone).replace(tzinfo=None) != local:
         return [] if entry.in_gap == "skip" else [_end_of_gap(entry.timezone, early, late)]
     return {"first": [early], "second": [late], "both": [early, late]}[entry.in_fold]
 
 
-def _end_of_gap(zone: ZoneInfo, before: datetime, behind: datetime) -> datetime:
-    """The moment at which the clocks are moved forward, to the second."""
-    offset = behind.astimezone(zone).utcoffset()
-    while behind - before > SECOND:
-        middle = before + timedelta(seconds=int((behind - before).total_seconds()) // 2)
-        before, behind = (before, middle) if middle.astimezone(zone).utcoffset() == offset else (middle, behind)
-    return behind
+def _end_of_gap(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    offset = after.astimezone(zone).utcoffset()
+    while after - before > SECOND:
+        middle = before + timedelta(seconds=int((after - before).total_seconds()) // 2)
+        before, after = (before, middle) if middle.astimezone(zone).utcoffset() == offset else (middle, after)
+    return after

@@ -1,14 +1,13 @@
-"""The relay: what was asked for in a transaction goes out after its commit, and is sent when the broker confirms it.
+"""Publish the messages of the outbox; a row is sent when the broker has confirmed it.
 
-Any number of relays may run: each takes rows that no other holds. A crash after the confirm and before the mark sends a
-message again, under the same id, and the consumers' inbox knows it. A row that cannot be published is put off with
-growing waits, tells so at each failure, and is never dropped.
+Any number of relays may run: each locks rows that no other holds. A crash between the confirm and the commit publishes
+a message again under the same id, which the consumers' inbox recognises. A row that cannot be published is retried with
+growing delays, logged at each failure, and never dropped.
 """
 
 import asyncio
 import random
 from contextlib import suppress
-from datetime import timedelta
 
 import asyncpg
 from loguru import logger
@@ -22,48 +21,44 @@ from pocketwatch.storage.outbox import CHANNEL, Outgoing
 from schemas.envelope import Envelope
 
 BATCH = 100  # rows; their locks are held while the broker confirms
-POLL = timedelta(seconds=5)  # how often to look without having been notified
-PAUSE = 1.0  # seconds between attempts while a server is away
+POLL_INTERVAL = 5.0  # seconds between polls without a notification
+RETRY_DELAY = 1.0  # seconds
 
-SENT, NOT_SENT = "messages published", "MESSAGE NOT PUBLISHED"
-OUTAGE, BUG = "relay waits for the database", "relay failed, going on"
+PUBLISHED, PUBLISH_FAILED = "outbox.published", "outbox.publish_failed"
+DATABASE_UNAVAILABLE, RELAY_FAILED = "outbox.database_unavailable", "outbox.relay_failed"
 
 
 class Relay:
-    """Publishes the outbox until it is told to finish."""
-
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database, self._publisher = database, publisher
         self._wake = asyncio.Event()
         self._finishing = False
 
     def finish(self) -> None:
-        """Let `run` end when it has sent what is due: a batch that is cut off would be published twice."""
+        """Let `run` end once nothing is due; a batch that is cut off would be published twice."""
         self._finishing = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Send, then sleep until a commit notifies, a put-off row is due, or it is time to look anyway."""
         while not self._finishing:
             try:
                 listening = await self._listen()
                 try:
-                    await self._work(listening)
+                    await self._send_and_wait(listening)
                 finally:
                     listening.terminate()
-            except Exception as error:  # noqa: BLE001  a relay that dies leaves fires unsent; whatever it is, go on
-                known = is_outage(error)
-                logger.bind(error=str(error)[:200]).opt(exception=None if known else error).warning(
-                    OUTAGE if known else BUG
-                )
-                await asyncio.sleep(PAUSE)
+            except Exception as error:  # noqa: BLE001  without a relay nothing is published
+                event, cause = (DATABASE_UNAVAILABLE, None) if is_outage(error) else (RELAY_FAILED, error)
+                logger.bind(error=str(error)[:200]).opt(exception=cause).warning(event)
+                await asyncio.sleep(RETRY_DELAY)
 
     async def _listen(self) -> asyncpg.Connection:
         connection = await self._database.connect()
         await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
         return connection
 
-    async def _work(self, listening: asyncpg.Connection) -> None:
+    async def _send_and_wait(self, listening: asyncpg.Connection) -> None:
+        """Send, then wait for a notification, the next retry or the poll interval."""
         while True:
             self._wake.clear()
             if await self.send_batch():
@@ -72,35 +67,26 @@ class Relay:
                 return
             async with self._database.begin() as connection:
                 next_in = await outbox.seconds_to_next(connection)
-            longest = POLL.total_seconds() * random.uniform(0.9, 1.1)  # noqa: S311  several relays need not look at once
+            poll = POLL_INTERVAL * random.uniform(0.9, 1.1)  # noqa: S311  relays need not poll at the same time
             with suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._wake.wait(), longest if next_in is None else min(max(next_in, 0.05), longest)
-                )
+                await asyncio.wait_for(self._wake.wait(), poll if next_in is None else min(max(next_in, 0.05), poll))
                 continue
-            await listening.execute(
-                "SELECT 1", timeout=POLL.total_seconds()
-            )  # is the connection alive that notifies us?
+            await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead
 
     async def send_batch(self) -> int:
-        """Publish what is due, up to a batch.
-
-        Returns:
-            How many rows were taken, sent or put off; 0 when nothing is due.
-        """
+        """Publish one batch; return how many rows were due, whether published or not."""
         async with self._database.begin() as connection:
-            rows = await outbox.take(connection, size=BATCH)
+            rows = await outbox.claim(connection, size=BATCH)
             results = await asyncio.gather(*map(self._publish, rows))
             errors = {row.id: error for row, error in zip(rows, results, strict=True) if error is not None}
             sent = [row.id for row in rows if row.id not in errors]
             await outbox.mark_sent(connection, sent)
-            await outbox.put_off(connection, errors)
+            await outbox.retry_later(connection, errors)
         if sent:
-            logger.bind(count=len(sent)).debug(SENT)
+            logger.bind(count=len(sent)).debug(PUBLISHED)
         return len(rows)
 
     async def _publish(self, row: Outgoing) -> str | None:
-        """Why it could not be published, or None."""
         envelope = Envelope(
             message_id=row.message_id,
             correlation_id=row.correlation_id or row.message_id,
@@ -112,21 +98,21 @@ class Relay:
                 message_of(envelope, row.payload, headers=row.headers),
                 exchange=row.exchange,
                 routing_key=row.routing_key,
-                mandatory=exchange_of(row).mandatory,
+                mandatory=_exchange(row).mandatory,
             )
         except PublishFailed as error:
             bound = logger.bind(message_id=row.message_id, exchange=row.exchange, routing_key=row.routing_key)
-            bound.bind(attempts=row.attempts + 1, error=str(error)).error(NOT_SENT)
+            bound.bind(attempts=row.attempts + 1, error=str(error)).error(PUBLISH_FAILED)
             return str(error)
         return None
 
 
-def exchange_of(row: Outgoing) -> Exchange:
-    """The exchange that a row is meant for. Asking the broker for one that is not there would cost the connection.
+def _exchange(row: Outgoing) -> Exchange:
+    """Return the row's exchange; publishing to an unknown one would close the channel.
 
     Raises:
-        Unroutable: when the topology has none of this name.
+        Unroutable: if the topology has no such exchange.
     """
     if (exchange := TOPOLOGY.exchange(row.exchange)) is None:
-        raise Unroutable(f'there is no exchange "{row.exchange}"')
+        raise Unroutable(f'exchange "{row.exchange}" does not exist')
     return exchange

@@ -1,7 +1,7 @@
-"""The live half of the route proof: for each entry, is its queue there, and does anybody consume it?
+"""Check on the broker that each entry's queue exists and has a consumer.
 
-The other half (job, payload and binding) is proved when the schedule is loaded, and such an entry refuses to start. A
-missing consumer is an alarm and no refusal, because consumers may start later.
+Job, payload and binding are checked when the schedule is loaded. A missing consumer is an alarm and not an error,
+because consumers may start later.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.topology import TOPOLOGY
 from publishers.schedule import Entry, Schedule
 
-LOOK_EVERY = timedelta(minutes=1)
-NOBODY_LISTENS = "NO CONSUMER FOR ENTRY"
+CHECK_INTERVAL = timedelta(minutes=1)
+NO_CONSUMER, CHECK_FAILED = "schedule.no_consumer", "schedule.route_check_failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an entry's messages go, and how many consumers are there."""
+    """The queue of an entry's messages, and its number of consumers."""
 
     entry: Entry
     queue: str
@@ -30,14 +30,12 @@ class Route:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong, in words."""
         if self.consumers is None:
             return f'queue "{self.queue}" does not exist; run: pocketwatch migrate'
-        return None if self.consumers else f'nobody consumes "{self.queue}"; run: pocketwatch consume'
+        return None if self.consumers else f'queue "{self.queue}" has no consumer; run: pocketwatch consume'
 
 
-async def look(connection: AbstractConnection, entries: Iterable[Entry]) -> list[Route]:
-    """Follow each entry's route on the broker."""
+async def check_routes(connection: AbstractConnection, entries: Iterable[Entry]) -> list[Route]:
     routes: list[Route] = []
     for entry in entries:
         for queue in TOPOLOGY.route(entry.message.exchange, entry.job):
@@ -47,12 +45,12 @@ async def look(connection: AbstractConnection, entries: Iterable[Entry]) -> list
 
 
 async def watch(connection: AbstractConnection, schedule: Schedule) -> None:
-    """Look every minute until cancelled, and raise an alarm when nobody consumes what will fire."""
+    """Check every minute until cancelled, and log each entry without a consumer."""
     while True:
-        await asyncio.sleep(LOOK_EVERY.total_seconds())
+        await asyncio.sleep(CHECK_INTERVAL.total_seconds())
         try:
-            for route in await look(connection, schedule.enabled):
+            for route in await check_routes(connection, schedule.enabled):
                 if route.problem is not None:
-                    logger.bind(entry=route.entry.name, reason=route.problem).error(NOBODY_LISTENS)
-        except Exception as error:  # noqa: BLE001  the broker is away: the relay says so already
-            logger.bind(error=str(error)[:200]).debug(NOBODY_LISTENS)
+                    logger.bind(entry=route.entry.name, reason=route.problem).error(NO_CONSUMER)
+        except Exception as error:  # noqa: BLE001  the relay logs an outage of the broker
+            logger.bind(error=str(error)[:200]).debug(CHECK_FAILED)

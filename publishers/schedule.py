@@ -1,7 +1,8 @@
-"""The schedule: read from a TOML file, and refused when an entry names what does not exist or says what cannot be."""
+"""Load the schedule from a TOML file, and check every entry."""
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -19,7 +20,7 @@ from schemas.catalogue import schema_of
 from schemas.message import Message, Tick
 from schemas.validation_errors import describe
 
-HORIZON = timedelta(days=7)  # moments further back are not looked at any more
+HORIZON = timedelta(days=7)  # older missed fires are ignored
 DEFAULT = Path(__file__).parent / "schedule.toml"
 
 
@@ -27,16 +28,16 @@ def _zone(name: Any) -> Any:
     try:
         return ZoneInfo(name)
     except Exception as error:
-        raise ValueError(f'there is no time zone "{name}"; write one such as Europe/Kyiv or UTC') from error
+        raise ValueError("unknown time zone; use one such as Europe/Kyiv or UTC") from error
 
 
 def _cron(expression: str) -> str:
     try:
-        next(CronSim(expression, datetime(2026, 1, 1)))  # noqa: DTZ001  wall time, on purpose
+        next(CronSim(expression, datetime(2026, 1, 1)))  # noqa: DTZ001  local time
     except StopIteration:
-        raise ValueError(f'"{expression}" never fires') from None
+        raise ValueError("never fires") from None
     except CronSimError as error:
-        raise ValueError(f'"{expression}" is no cron expression: {str(error).lower()}') from error
+        raise ValueError(f"not a cron expression: {str(error).lower()}") from error
     return expression
 
 
@@ -46,25 +47,23 @@ def _job(name: str) -> str:
     except LookupError as error:
         raise ValueError(str(error)) from error
     if not issubclass(schema, Tick):
-        raise ValueError(f'"{name}" is no job that a schedule can ask for')  # noqa: TRY004  a wrong name, not a wrong type
+        raise ValueError("not a job; only jobs can be scheduled")  # noqa: TRY004  a wrong name is not a wrong type
     if not TOPOLOGY.route(schema.exchange, name):
-        raise ValueError(f'no queue is bound to exchange "{schema.exchange}" for "{name}"')
+        raise ValueError(f'no queue is bound to exchange "{schema.exchange}" for it')
     return name
 
 
 def _duration(value: Any) -> timedelta:
-    return parse_duration(str(value))  # a bare number is no duration either, and is to be told so
+    return parse_duration(str(value))  # str: a bare number is refused as a duration, too
 
 
 def _grace(span: timedelta) -> timedelta:
     if span > HORIZON:
-        raise ValueError(f"at most {HORIZON.days}d: nobody looks further back for missed moments")
+        raise ValueError(f"at most {HORIZON.days}d; older missed fires are ignored")
     return span
 
 
 class Entry(BaseModel):
-    """A line of the schedule."""
-
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
@@ -81,28 +80,26 @@ class Entry(BaseModel):
 
     @cached_property
     def message(self) -> Message:
-        """What goes out: the payload read as the consumer will read it, from JSON, where a date is a text."""
+        """The message to publish, validated from JSON as the consumer does."""
         return schema_of(self.job).model_validate_json(json.dumps(self.payload, default=str))
 
     @property
     def timetable(self) -> str:
-        """When it fires; another text is another plan, which begins anew."""
+        """Cron expression and time zone; an entry with a new timetable starts over."""
         return f"{self.cron} {self.timezone.key}"
 
     @cached_property
     def by_elapsed_time(self) -> bool:
-        """Fires every so often, and not at set times of the day: daylight saving then changes nothing (as in cron)."""
+        """Whether it fires at intervals rather than times of day: daylight saving then changes nothing, as in cron."""
         minute, hour = self.cron.split()[-5:-3]
         return minute.startswith("*") or hour.startswith("*")
 
     @property
     def in_gap(self) -> str:
-        """What becomes of a time of day that does not exist."""
         return self.gap or ("skip" if self.by_elapsed_time else "shift")
 
     @property
     def in_fold(self) -> str:
-        """Which of two equal times of day fires."""
         return self.fold or ("both" if self.by_elapsed_time else "first")
 
 
@@ -115,76 +112,65 @@ class Schedule(BaseModel):
 
     @property
     def enabled(self) -> tuple[Entry, ...]:
-        """The entries that fire."""
         return tuple(entry for entry in self.entries if entry.enabled)
 
     def entry(self, name: str) -> Entry:
-        """The entry of this name.
-
-        Raises:
-            ScheduleError: when there is none.
-        """
         for entry in self.entries:
             if entry.name == name:
                 return entry
-        raise ScheduleError(f'there is no entry "{name}"; known are {", ".join(entry.name for entry in self.entries)}')
+        raise ScheduleError(f'entry "{name}": unknown; use one of {", ".join(entry.name for entry in self.entries)}')
 
 
 def load(path: Path | None = None) -> Schedule:
-    """Read and prove a schedule: each entry's job exists, takes its payload, and has a queue bound for it.
+    """Load a schedule whose entries each have a job, a valid payload and a bound queue.
 
     Args:
-        path: a file of the same form instead of the one that comes with the suite.
+        path: the file; the suite's own schedule by default.
 
     Raises:
-        ScheduleError: naming every entry that is wrong, and what would be right.
+        ScheduleError: naming everything that is wrong, and what is accepted.
     """
     path = path or DEFAULT
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ScheduleError(f'the schedule "{path}" cannot be read: {error}') from error
+        raise ScheduleError(f'schedule "{path}" cannot be read: {error}') from error
     entries: list[Entry] = []
-    problems, lines = list(_strangers(content)), _lines(content)
-    for number, line in enumerate(lines, 1):
+    problems, tables = list(_structure_problems(content)), _tables(content)
+    for number, table in enumerate(tables, 1):
         try:
-            entries.append(_entry(line, str(content.get("timezone", "UTC"))))
+            entries.append(_entry(table, str(content.get("timezone", "UTC"))))
         except ValueError as error:
-            problems.append(f'entry "{line.get("name", f"number {number}")}": {error}')
-    problems += _repeated([str(line["name"]) for line in lines if "name" in line])
+            problems.append(f'entry "{table.get("name", f"number {number}")}": {error}')
+    counts = Counter(str(table["name"]) for table in tables if "name" in table)
+    problems += [f'entry "{name}": defined {count} times' for name, count in sorted(counts.items()) if count > 1]
     if problems:
-        raise ScheduleError(f'the schedule "{path}" is wrong: {"; ".join(problems)}')
+        raise ScheduleError(f'schedule "{path}": {"; ".join(problems)}')
     return Schedule(entries=tuple(entries))
 
 
-def _strangers(content: dict[str, Any]) -> Iterator[str]:
+def _structure_problems(content: dict[str, Any]) -> Iterator[str]:
     for key in sorted(set(content) - {"timezone", "entry"}):
-        yield f'"{key}" is no key of a schedule; known are timezone and [[entry]]'
+        yield f'unknown key "{key}"; use timezone and [[entry]]'
     if "entry" not in content:
-        yield "there is no [[entry]]"
-    elif not _lines(content):
-        yield '"entry" is no list of tables; begin each entry with a line [[entry]]'
+        yield "no [[entry]]"
+    elif not _tables(content):
+        yield '"entry" is not a list of tables; begin each entry with a line [[entry]]'
 
 
-def _lines(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entries; none at all when anything among them is no table."""
-    lines = content.get("entry", [])
-    return lines if isinstance(lines, list) and all(isinstance(line, dict) for line in lines) else []
+def _tables(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries, or none if one of them is not a table."""
+    tables = content.get("entry", [])
+    return tables if isinstance(tables, list) and all(isinstance(table, dict) for table in tables) else []
 
 
-def _entry(line: dict[str, Any], timezone: str) -> Entry:
+def _entry(table: dict[str, Any], timezone: str) -> Entry:
     try:
-        entry = Entry.model_validate({"timezone": timezone, **line})
+        entry = Entry.model_validate({"timezone": timezone, **table})
     except ValidationError as error:
         raise ValueError(describe(error, Entry)) from error
     try:
         entry.message  # noqa: B018  validates the payload
     except ValidationError as error:
-        raise ValueError(f"its payload is refused by {entry.job}: {describe(error, schema_of(entry.job))}") from error
+        raise ValueError(f"payload for {entry.job}: {describe(error, schema_of(entry.job))}") from error
     return entry
-
-
-def _repeated(names: list[str]) -> list[str]:
-    return [
-        f'entry "{name}" is there {names.count(name)} times' for name in sorted(set(names)) if names.count(name) > 1
-    ]

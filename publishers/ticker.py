@@ -1,8 +1,7 @@
-"""The ticker: at its due moment each entry's fire is recorded once, together with the message that goes out.
+"""Record each fire of the schedule once, together with its outbox row.
 
-Any number of tickers may run: the row of a fire is unique, and whoever inserts it first has also inserted the message.
-They all go by the database's clock. What nobody recorded while no ticker ran is found again from the last record of
-each entry.
+Any number of tickers may run, all by the database's clock: the row of a fire is unique, and the transaction that
+inserts it also inserts the message. Fires missed while no ticker ran are found from the last record of each entry.
 """
 
 import asyncio
@@ -13,96 +12,83 @@ from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import fires, pauses
-from pocketwatch.storage.database import Database, is_outage
+from pocketwatch.storage.database import Database, clock_time, is_outage
 from pocketwatch.storage.fires import Fire
 from publishers.cron import Occurrence, due, next_fire
 from publishers.schedule import Entry, Schedule
 from schemas.envelope import Envelope
 
-LONGEST_SLEEP = timedelta(seconds=10)  # an entry that was resumed, or a clock that was set, is noticed within this
-PAUSE = 1.0  # seconds between attempts while the database is away
+MAX_SLEEP = timedelta(seconds=10)  # within this a resumed entry or an adjusted clock is noticed
+RETRY_DELAY = 1.0  # seconds
 
-FIRED, MISSED, INTRODUCED = "fired", "FIRE MISSED", "entry introduced"
-OUTAGE, BUG = "ticker waits for the database", "ticker failed, going on"
+FIRED, MISSED, REGISTERED = "schedule.fired", "schedule.fire_missed", "schedule.entry_registered"
+DATABASE_UNAVAILABLE, TICKER_FAILED = "schedule.database_unavailable", "schedule.ticker_failed"
 
 
 class Ticker:
-    """Records the fires of a schedule until it is cancelled."""
-
     def __init__(self, database: Database, schedule: Schedule) -> None:
         self._database, self._entries = database, schedule.enabled
-        self._decided: dict[str, datetime] = {}  # up to which moment each entry is known to be decided
+        self._decided: dict[str, datetime] = {}  # the time up to which each entry's fires are recorded
 
     async def run(self) -> None:
-        """Tick, then sleep until the next moment of any entry."""
         while True:
             try:
                 if not self._decided:
                     await self.begin()
                 await asyncio.sleep(await self.tick())
-            except Exception as error:  # noqa: BLE001  a ticker that dies fires nothing; whatever it is, go on
-                known = is_outage(error)
-                logger.bind(error=str(error)[:200]).opt(exception=None if known else error).warning(
-                    OUTAGE if known else BUG
-                )
-                await asyncio.sleep(PAUSE)
+            except Exception as error:  # noqa: BLE001  without a ticker nothing fires
+                event, cause = (DATABASE_UNAVAILABLE, None) if is_outage(error) else (TICKER_FAILED, error)
+                logger.bind(error=str(error)[:200]).opt(exception=cause).warning(event)
+                await asyncio.sleep(RETRY_DELAY)
 
     async def begin(self) -> None:
-        """Find out where the last ticker stopped. An entry that is new, or has a new timetable, begins now."""
+        """Read where the last ticker stopped, and register entries that are new or have a new timetable."""
         async with self._database.begin() as connection:
-            await fires.alone(connection)  # or two tickers that start together introduce an entry twice
-            now = await fires.clock(connection)
-            known = await fires.last(connection, [entry.name for entry in self._entries])
+            await fires.serialize(connection)  # two tickers that start together would register an entry twice
+            now = await clock_time(connection)
+            known = await fires.latest(connection, [entry.name for entry in self._entries])
             new = [entry for entry in self._entries if known.get(entry.name, (None, None))[1] != entry.timetable]
-            ours = await fires.record(connection, [_introduced(entry, now) for entry in new])
+            registrations = [Fire(entry=entry.name, due_at=now, timetable=entry.timetable) for entry in new]
+            registered = await fires.record(connection, registrations)
         self._decided = {name: at for name, (at, _) in known.items()} | {entry.name: now for entry in new}
-        for fire in ours:
-            logger.bind(entry=fire.entry, timetable=fire.timetable).info(INTRODUCED)
+        for fire in registered:
+            logger.bind(entry=fire.entry, timetable=fire.timetable).info(REGISTERED)
 
     async def tick(self) -> float:
-        """Record what has become due.
-
-        Returns:
-            The seconds until something may be due again.
-        """
+        """Record what has become due; return the seconds until something may be due again."""
         async with self._database.begin() as connection:
-            now = await fires.clock(connection)
+            now = await clock_time(connection)
             paused = await pauses.in_force(connection)
-            # A paused entry is left as it is: when it is resumed, its `catch_up` decides.
+            # When a paused entry is resumed, its `catch_up` decides.
             active = [entry for entry in self._entries if entry.name not in paused]
             planned = [
-                _fire(entry, await self._explained(connection, entry, moment))
+                _fire(entry, await self._with_pause(connection, entry, occurrence))
                 for entry in active
-                for moment in due(entry, after=self._decided[entry.name], now=now)
+                for occurrence in due(entry, after=self._decided[entry.name], now=now)
             ]
-            ours = await fires.record(connection, planned)
+            recorded = await fires.record(connection, planned)
         self._decided |= {entry.name: now for entry in active}
-        for fire in ours:
-            _say(fire, now)
+        for fire in recorded:
+            _log(fire, now)
         return self._until_next(active, now)
 
-    async def _explained(self, connection: AsyncConnection, entry: Entry, moment: Occurrence) -> Occurrence:
-        """A moment that was missed because of a pause says so."""
-        if moment.missed is None:
-            return moment
-        reason = await pauses.during(connection, entry.name, moment.at)
-        return Occurrence(moment.at, reason or moment.missed)
+    async def _with_pause(self, connection: AsyncConnection, entry: Entry, occurrence: Occurrence) -> Occurrence:
+        if occurrence.missed is None:
+            return occurrence
+        reason = await pauses.during(connection, entry.name, occurrence.at)
+        return Occurrence(occurrence.at, reason or occurrence.missed)
 
     def _until_next(self, active: Sequence[Entry], now: datetime) -> float:
-        """What a paused entry has behind it is due, but not to be waited for."""
         following = [at for entry in active if (at := next_fire(entry, self._decided[entry.name])) is not None]
-        wait = min([*(at - now for at in following), LONGEST_SLEEP])
+        wait = min([*(at - now for at in following), MAX_SLEEP])
         return max(wait.total_seconds(), 0.0)
 
 
-def _introduced(entry: Entry, now: datetime) -> Fire:
-    return Fire(entry=entry.name, due_at=now, timetable=entry.timetable)
-
-
-def _fire(entry: Entry, moment: Occurrence) -> Fire:
-    if moment.missed is not None:
-        return Fire(entry=entry.name, due_at=moment.at, timetable=entry.timetable, reason=moment.missed)
-    message_id = f"{entry.name}@{moment.at:%Y%m%dT%H%M%SZ}"
+def _fire(entry: Entry, occurrence: Occurrence) -> Fire:
+    at = occurrence.at
+    if occurrence.missed is not None:
+        return Fire(entry=entry.name, due_at=at, timetable=entry.timetable, reason=occurrence.missed)
+    message_id = f"{entry.name}@{at:%Y%m%dT%H%M%SZ}"
     envelope = Envelope(
         message_id=message_id,
         correlation_id=message_id,
@@ -110,16 +96,16 @@ def _fire(entry: Entry, moment: Occurrence) -> Fire:
         routing_key=entry.job,
         trigger="schedule",
         entry=entry.name,
-        due_at=moment.at,
+        due_at=at,
     )
     payload = entry.message.payload()
-    return Fire(entry=entry.name, due_at=moment.at, timetable=entry.timetable, envelope=envelope, payload=payload)
+    return Fire(entry=entry.name, due_at=at, timetable=entry.timetable, envelope=envelope, payload=payload)
 
 
-def _say(fire: Fire, now: datetime) -> None:
-    line = logger.bind(entry=fire.entry, due_at=fire.due_at.isoformat())
+def _log(fire: Fire, now: datetime) -> None:
+    bound = logger.bind(entry=fire.entry, due_at=fire.due_at.isoformat())
     if fire.envelope is None:
-        line.bind(reason=fire.reason).warning(MISSED)
+        bound.bind(reason=fire.reason).warning(MISSED)
     else:
         late_ms = round((now - fire.due_at).total_seconds() * 1000)
-        line.bind(job=fire.envelope.routing_key, message_id=fire.envelope.message_id, late_ms=late_ms).info(FIRED)
+        bound.bind(job=fire.envelope.routing_key, message_id=fire.envelope.message_id, late_ms=late_ms).info(FIRED)

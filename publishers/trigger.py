@@ -1,4 +1,4 @@
-"""By hand: one message, now. The same that an operator may publish in the management UI."""
+"""Publish one message by hand, as an operator may in the management UI."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,10 +16,10 @@ from schemas.validation_errors import describe
 
 
 def message(routing_key: str, arguments: Mapping[str, Any]) -> Message:
-    """The message of a job, checked before it goes out.
+    """Build a job's message.
 
     Raises:
-        Malformed: for a job that does not exist, or arguments that it does not take.
+        InvalidMessage: if the job does not exist or does not accept these arguments.
     """
     try:
         schema = schema_of(routing_key)
@@ -28,20 +28,20 @@ def message(routing_key: str, arguments: Mapping[str, Any]) -> Message:
     try:
         return schema.model_validate_json(json.dumps(dict(arguments)))
     except ValidationError as error:
-        raise InvalidMessage(f"{routing_key} does not take this: {describe(error, schema)}") from error
+        raise InvalidMessage(f"arguments of {routing_key}: {describe(error, schema)}") from error
 
 
 def read_arguments(pairs: Iterable[str]) -> dict[str, Any]:
-    """Arguments written as `name=value`; a value is JSON where it can be read as such, else text.
+    """Parse `name=value` pairs; a value that is not JSON is text.
 
     Raises:
-        Malformed: for a pair without a name or an equals sign.
+        InvalidMessage: if a pair has no name or no equals sign.
     """
     arguments: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise InvalidMessage(f'"{pair}" is no argument; write it as name=value')
+            raise InvalidMessage(f'argument "{pair}": not a pair; write it as name=value')
         try:
             arguments[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -49,19 +49,21 @@ def read_arguments(pairs: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
-async def publish(publisher: Publisher, wish: Message) -> Envelope:
-    """Publish a job's message; return when the broker has confirmed it.
+async def publish(publisher: Publisher, job_message: Message) -> Envelope:
+    """Publish a message, and wait for the broker's confirm.
 
     Raises:
-        PublishFailed: when no queue is bound for it, or the broker does not confirm.
+        PublishFailed: if no queue is bound for it, or the broker does not confirm.
     """
     message_id = str(uuid4())
     envelope = Envelope(
         message_id=message_id,
         correlation_id=message_id,
-        exchange=wish.exchange,
-        routing_key=wish.routing_key,
+        exchange=job_message.exchange,
+        routing_key=job_message.routing_key,
         trigger="manual",
     )
-    await publisher.publish(message_of(envelope, wish.payload()), exchange=wish.exchange, routing_key=wish.routing_key)
+    await publisher.publish(
+        message_of(envelope, job_message.payload()), exchange=job_message.exchange, routing_key=job_message.routing_key
+    )
     return envelope

@@ -1,4 +1,4 @@
-"""A task as a Celery client sends it (message protocol 2, JSON); the bridge reads it, and nobody publishes it."""
+"""A task as Celery clients send it (message protocol 2, JSON)."""
 
 from typing import Any, ClassVar
 
@@ -8,10 +8,7 @@ from schemas.message import Message
 
 
 class CeleryTask(Message):
-    """A call of a task.
-
-    `eta` is when it is to run at the earliest, `expires` after when not at all; both null where nothing is said.
-    """
+    """A call of a task, to be run not before `eta` and not after `expires`."""
 
     exchange: ClassVar[str] = ""
     routing_key: ClassVar[str] = "celery"

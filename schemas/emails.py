@@ -1,25 +1,23 @@
-"""Letters: what the suite writes to people, each with the facts that its templates print.
+"""The emails that the suite sends, each with the facts that its templates show.
 
-    owners      ad_approved  ad_rejected  ad_needs_edit  ad_max_attempts  ad_status_changed
+    ad owners   ad_approved  ad_rejected  ad_needs_edit  ad_max_attempts  ad_status_changed
     managers    manager_review_required  manager_ad_flagged  manager_max_attempts  manager_ad_event  manager_digest
                 daily_report
-    anybody     plain
+    any user    plain
 
-Facts are typed and unformatted: dates, numbers and plurals take the reader's form in the templates.
+Facts are typed and unformatted; templates format dates, numbers and plurals for the recipient's locale.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-# Controls, line and paragraph separators, and marks that turn the direction of the text that follows them.
+# Control characters, line and paragraph separators, and marks that change the text direction.
 NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NOT_IN_A_LINK = re.compile(r"[\x00-\x20\x7f-\xa0\"<>\\^`{|}\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NOT_IN_A_PARAGRAPH = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -46,36 +44,24 @@ def _web_address(text: str) -> str:
     except ValueError:
         is_right = False
     if not is_right or NOT_IN_A_LINK.search(text):
-        raise ValueError(f'"{text}" must be an absolute address that begins with http:// or https://')
+        raise ValueError(f'"{text}" must be an absolute URL that begins with http:// or https://')
     return text
 
 
-def _png(text: str) -> str:
-    try:
-        is_png = base64.b64decode(text, validate=True).startswith(b"\x89PNG\r\n\x1a\n")
-    except binascii.Error:
-        is_png = False
-    if not is_png:
-        raise ValueError("must be a PNG image in base64")
-    return text
-
-
-# What people typed arrives as it is; in a letter it is one line, whatever they typed.
+# Text that users typed is cleaned: an email shows it as one line.
 Title = Annotated[str, Field(max_length=255), AfterValidator(_one_line)]
 Reason = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
 Word = Annotated[str, Field(max_length=100), AfterValidator(_one_line)]
-# What we are asked to send as it is, is refused instead.
+# Text that is to be sent as it is, is rejected instead.
 Subject = Annotated[str, Field(max_length=200), AfterValidator(_is_one_line)]
 Paragraph = Annotated[str, Field(max_length=10_000), AfterValidator(_paragraph)]
 Link = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 
-Png = Annotated[str, Field(max_length=60_000), AfterValidator(_png)]
-
 Status = Literal["active", "draft", "pending", "needs_review", "rejected", "blocked", "sold", "archived", "inactive"]
 OtherStatus = Literal["draft", "pending", "needs_review", "blocked", "sold", "archived", "inactive"]
-Noticed = Literal["manager_review_required", "manager_ad_flagged", "manager_max_attempts", "manager_ad_event"]
+DigestKind = Literal["manager_review_required", "manager_ad_flagged", "manager_max_attempts", "manager_ad_event"]
 
 
 class _Facts(BaseModel):
@@ -83,27 +69,27 @@ class _Facts(BaseModel):
 
 
 class AnyEmail(_Facts):
-    """What every letter has.
+    """Fields of every email.
 
-    `subscribed`: mail that one can unsubscribe from, by List-Unsubscribe.
-    `critical`: neither preferences nor a digest hold it back; a short list that grows only with a reason.
-    `keeps_for`: how long after `occurred_at`, or else after it was asked for, it is worth sending.
+    `subscribed`: recipients can unsubscribe from it, by List-Unsubscribe.
+    `critical`: it ignores preferences and is never held for a digest; add to this list only with a reason.
+    `lifetime`: how long after `occurred_at`, or else after the request, it is worth sending.
     """
 
     subscribed: ClassVar[bool] = False
     critical: ClassVar[bool] = False
-    keeps_for: ClassVar[timedelta] = timedelta(days=7)
+    lifetime: ClassVar[timedelta] = timedelta(days=7)
 
     occurred_at: AwareDatetime | None = None
     link: Link | None = None
 
     @property
-    def keeps_until(self) -> datetime | None:
-        """The moment after which it is not sent any more; None: that depends on when it was asked for."""
-        return None if self.occurred_at is None else self.occurred_at + self.keeps_for
+    def expires_at(self) -> datetime | None:
+        """When it is no longer sent; None: `lifetime` after the request."""
+        return None if self.occurred_at is None else self.occurred_at + self.lifetime
 
 
-class _AboutAnAd(AnyEmail):
+class _AdEmail(AnyEmail):
     occurred_at: AwareDatetime
     ad_id: Id
     ad_title: Title
@@ -111,28 +97,28 @@ class _AboutAnAd(AnyEmail):
     reasons: Annotated[list[Reason], Field(max_length=20)] = []
 
     @property
-    def why(self) -> list[str]:
-        """All reasons, each once: those of the rules, and what a person has added."""
+    def all_reasons(self) -> list[str]:
+        """Those of the rules, and that of a moderator; each once."""
         return list(dict.fromkeys(reason for reason in (*self.reasons, self.reason) if reason))
 
 
-class AdApproved(_AboutAnAd):
-    """The ad is on the site. Two days later its owner has seen that himself."""
+class AdApproved(_AdEmail):
+    """The ad is on the site. Two days later its owner has seen it there."""
 
-    keeps_for: ClassVar[timedelta] = timedelta(days=2)
+    lifetime: ClassVar[timedelta] = timedelta(days=2)
 
     name: Literal["ad_approved"] = "ad_approved"
 
 
-class AdRejected(_AboutAnAd):
-    """The ad is not shown; `attempts_left` is how often it may still be submitted (None: nothing is said)."""
+class AdRejected(_AdEmail):
+    """The ad is not shown; `attempts_left` is how often it may be submitted again (None: not mentioned)."""
 
     name: Literal["ad_rejected"] = "ad_rejected"
     attempts_left: Count | None = None
     max_attempts: Count = 3
 
 
-class AdNeedsEdit(_AboutAnAd):
+class AdNeedsEdit(_AdEmail):
     """The ad is not shown until its owner has changed it; `attempts_left` as in `AdRejected`."""
 
     name: Literal["ad_needs_edit"] = "ad_needs_edit"
@@ -140,8 +126,8 @@ class AdNeedsEdit(_AboutAnAd):
     max_attempts: Count = 3
 
 
-class AdMaxAttempts(_AboutAnAd):
-    """The ad is rejected after all attempts. Critical: the last word about it."""
+class AdMaxAttempts(_AdEmail):
+    """The ad is rejected after all attempts. Critical: the decision is final."""
 
     critical: ClassVar[bool] = True
 
@@ -149,35 +135,35 @@ class AdMaxAttempts(_AboutAnAd):
     max_attempts: Count = 3
 
 
-class AdStatusChanged(_AboutAnAd):
-    """The ad has a status that no other letter tells of."""
+class AdStatusChanged(_AdEmail):
+    """The ad has a status that no other email announces."""
 
     name: Literal["ad_status_changed"] = "ad_status_changed"
     status: OtherStatus
 
 
-class _ForManagers(_AboutAnAd):
-    """`user_id` is the ad's owner; `categories` are what the checks have put it under."""
+class _ManagerEmail(_AdEmail):
+    """`user_id` is the ad's owner, `categories` are those that the checks assigned."""
 
     user_id: Id | None = None
     categories: Annotated[list[Word], Field(max_length=20)] = []
 
 
-class ManagerReviewRequired(_ForManagers):
-    """A person must look at the ad."""
+class ManagerReviewRequired(_ManagerEmail):
+    """The ad needs a manual review."""
 
     name: Literal["manager_review_required"] = "manager_review_required"
 
 
-class ManagerAdFlagged(_ForManagers):
-    """The checks found something; `suggestions` are what its owner could change."""
+class ManagerAdFlagged(_ManagerEmail):
+    """The checks flagged the ad; `suggestions` are what its owner could change."""
 
     name: Literal["manager_ad_flagged"] = "manager_ad_flagged"
     suggestions: Annotated[list[Reason], Field(max_length=20)] = []
 
 
-class ManagerMaxAttempts(_ForManagers):
-    """An owner has used all attempts. Critical: the ad stays rejected until a manager acts."""
+class ManagerMaxAttempts(_ManagerEmail):
+    """The owner has used all attempts. Critical: the ad stays rejected until a manager acts."""
 
     critical: ClassVar[bool] = True
 
@@ -186,8 +172,8 @@ class ManagerMaxAttempts(_ForManagers):
     max_attempts: Count = 3
 
 
-class ManagerAdEvent(_ForManagers):
-    """Anything else that happened to an ad; an `action` without words of its own is printed as it is."""
+class ManagerAdEvent(_ManagerEmail):
+    """Any other event of an ad; an unknown `action` is shown as it is."""
 
     name: Literal["manager_ad_event"] = "manager_ad_event"
     action: Word
@@ -196,9 +182,9 @@ class ManagerAdEvent(_ForManagers):
 
 
 class DigestItem(_Facts):
-    """One notice that went into a digest instead of a letter of its own."""
+    """One email that a digest replaces."""
 
-    kind: Noticed
+    kind: DigestKind
     ad_id: Id
     title: Title
     at: AwareDatetime
@@ -206,10 +192,10 @@ class DigestItem(_Facts):
 
 
 class ManagerDigest(AnyEmail):
-    """Many notices in one letter; `left_out` counts those that it does not list. The next one comes soon enough."""
+    """Many notices in one email; `left_out` counts those that it does not list."""
 
     subscribed: ClassVar[bool] = True
-    keeps_for: ClassVar[timedelta] = timedelta(days=2)
+    lifetime: ClassVar[timedelta] = timedelta(days=2)
 
     name: Literal["manager_digest"] = "manager_digest"
     items: Annotated[list[DigestItem], Field(min_length=1, max_length=100)]
@@ -217,7 +203,6 @@ class ManagerDigest(AnyEmail):
 
     @property
     def total(self) -> int:
-        """How many notices it stands for."""
         return len(self.items) + self.left_out
 
 
@@ -237,7 +222,7 @@ Gap = Literal["day", "decisions", "letters", "comparison", "rates", "old_rates",
 
 
 class ReportFigure(_Facts):
-    """One count of a day; null where nobody knows. `weekday_mean`: of the same weekday in the four weeks before."""
+    """One count of a day; null if unknown. `weekday_mean`: of the same weekday in the four weeks before."""
 
     name: FigureName
     value: Id | None
@@ -289,22 +274,24 @@ class ReportGap(_Facts):
     since: date | None = None
 
 
-class ReportChart(_Facts):
-    """A picture that the HTML shows as `cid:<content_id>`; `alt` says its numbers in the reader's language."""
+class ReportDay(_Facts):
+    """A day of the charts; null: unknown."""
 
-    content_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-    alt: Annotated[str, Field(max_length=500), AfterValidator(_is_one_line)]
-    png: Png
+    day: date
+    views: Id | None = None
+    new_ads: Id | None = None
+    new_users: Id | None = None
 
 
 class DailyReport(AnyEmail):
-    """One day of the marketplace; the next report comes soon enough. Its charts are in the reader's language.
+    """One day of the marketplace, for managers.
 
-    `runs`: null where no log knows of them; those that failed come first.
+    `runs`: null if no log has any; failed ones come first. `history`: the days of the charts, the report's own last.
+    `charts`: images in messages of earlier versions, which are ignored.
     """
 
     subscribed: ClassVar[bool] = True
-    keeps_for: ClassVar[timedelta] = timedelta(days=2)
+    lifetime: ClassVar[timedelta] = timedelta(days=2)
 
     name: Literal["daily_report"] = "daily_report"
     day: date
@@ -312,7 +299,8 @@ class DailyReport(AnyEmail):
     rates: Annotated[list[ReportRate], Field(max_length=100)] = []
     runs: Annotated[list[ReportRun], Field(max_length=100)] | None = None
     missing: Annotated[list[ReportGap], Field(max_length=20)] = []
-    charts: Annotated[list[ReportChart], Field(max_length=4)] = []
+    history: Annotated[list[ReportDay], Field(max_length=31)] = []
+    charts: Annotated[list[Any], Field(max_length=4, exclude=True)] = []
 
     def count(self, name: FigureName) -> int | None:
         """One of the figures of the day."""
@@ -329,7 +317,7 @@ def _share(value: float | None, base: float | None) -> float | None:
 
 
 class Plain(AnyEmail):
-    """A letter in somebody's own words: one line of subject, and paragraphs that may hold line breaks."""
+    """Free text: a subject of one line, and paragraphs that may contain line breaks."""
 
     name: Literal["plain"] = "plain"
     subject: Subject
@@ -352,6 +340,6 @@ Email = Annotated[
     Field(discriminator="name"),
 ]
 
-LETTERS: Mapping[str, type[AnyEmail]] = {
+EMAILS: Mapping[str, type[AnyEmail]] = {
     model.model_fields["name"].default: model for model in get_args(get_args(Email)[0])
 }

@@ -1,14 +1,14 @@
-"""What travels beside the body: AMQP properties and headers, the same for every message.
+"""The metadata of every message: AMQP properties and headers.
 
-    message_id       stable over retries; a consumer handles each id once
-    correlation_id   the message that began the chain
-    x-trigger        schedule | manual | celery | event; manual where nothing is said
-    x-entry          the entry of the schedule that fired
-    x-due-at         the moment at which it was due, ISO 8601 with a zone
-    x-attempt        1, 2, …; counted by us, because brokers rewrite their own counters
-    x-attempts-before  those that it had before somebody requeued it from the dead letters
+    message_id         stable over retries; a consumer handles each id once
+    correlation_id     the id of the message that began the chain
+    x-trigger          schedule | manual | celery | event; manual by default
+    x-entry            the entry of the schedule that fired
+    x-due-at           when it was due, ISO 8601 with a time zone
+    x-attempt          1, 2, …; counted by the suite, because brokers rewrite their own counters
+    x-attempts-before  the attempts before it was requeued from the dead letters
 
-A message that failed carries also where it fell out and why (`x-origin-*`, `x-error-*`, `x-*-failed-at`).
+A message that has failed also carries its origin and its error (`x-origin-*`, `x-error-*`, `x-*-failed-at`).
 """
 
 import re
@@ -34,11 +34,11 @@ ERROR = "x-error"
 FIRST_FAILED_AT = "x-first-failed-at"
 LAST_FAILED_AT = "x-last-failed-at"
 REQUEUED = "x-requeued"
-# Headers that the broker itself writes; they must not be copied into a message that is published again.
+# Prefixes of headers that the broker writes; they must not be copied into a message that is republished.
 BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 
-LONGEST_ID = 255  # bytes; AMQP holds no longer one
-MOST = 2**30  # so that two of them still fit into the run log's column
+LONGEST_ID = 255  # bytes, as AMQP allows
+MAX_COUNT = 2**30  # so that the sum of two fits into the run log's column
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -55,10 +55,9 @@ class Envelope:
     due_at: datetime | None = None
     attempt: int = 1
     attempts_before: int = 0
-    has_message_id: bool = True  # False: it came without an id, so a repeat of it cannot be recognised
+    has_message_id: bool = True  # without an id, a duplicate cannot be recognised
 
     def headers(self) -> dict[str, Any]:
-        """The headers that carry this, for the next publish."""
         entry = {} if self.entry is None else {ENTRY: self.entry}
         due_at = {} if self.due_at is None else {DUE_AT: self.due_at.isoformat()}
         before = {ATTEMPTS_BEFORE: self.attempts_before} if self.attempts_before else {}
@@ -66,25 +65,25 @@ class Envelope:
 
     @property
     def attempts(self) -> int:
-        """How many attempts this is with those before it was requeued; its number in the run log."""
+        """The attempt's number in the run log: it counts those before the message was requeued."""
         return self.attempts_before + self.attempt
 
 
 def derive_id(message_id: str, suffix: str) -> str:
-    """The id of a message that follows from another: always the same, and never too long for the wire."""
-    whole = f"{message_id}.{suffix}"
-    if len(whole.encode()) <= LONGEST_ID:
-        return whole
+    """Return the id of a message that another one causes: always the same, and short enough for AMQP."""
+    derived = f"{message_id}.{suffix}"
+    if len(derived.encode()) <= LONGEST_ID:
+        return derived
     return f"{sha256(message_id.encode()).hexdigest()}.{suffix}"
 
 
 def read(
     *, message_id: str | None, correlation_id: str | None, exchange: str, routing_key: str, headers: Mapping[str, Any]
 ) -> Envelope:
-    """Read the metadata of a delivery; a message that came back from a wait has its first routing key again.
+    """Read the metadata of a delivery; one that returns from a delay queue has its original routing key.
 
     Raises:
-        ValueError: naming the property or header, its value and what would be right.
+        ValueError: naming the property or header, its value and what would be accepted.
     """
     known_id = _text("message_id", message_id)
     own_id = known_id or _new_id()
@@ -117,14 +116,14 @@ def _new_id() -> str:
 def _text(name: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and not UNPRINTABLE.search(value)):
         return value
-    raise ValueError(f"{name} is {value!r}; it must be printable text")
+    raise ValueError(f"{name} is {value!r}: must be printable text")
 
 
 def _trigger(value: Any) -> Trigger:
     for known in get_args(Trigger):
         if value == known:
             return known  # type: ignore[no-any-return]
-    raise ValueError(f"{TRIGGER} is {value!r}; it must be one of {', '.join(get_args(Trigger))}")
+    raise ValueError(f"{TRIGGER} is {value!r}: must be one of {', '.join(get_args(Trigger))}")
 
 
 def _moment(value: Any) -> datetime | None:
@@ -135,11 +134,11 @@ def _moment(value: Any) -> datetime | None:
     except (TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise ValueError(f"{DUE_AT} is {value!r}; it must be a moment with a zone, such as 2026-01-31T02:00:00+00:00")
+        raise ValueError(f"{DUE_AT} is {value!r}: must be a time with a time zone, such as 2026-01-31T02:00:00+00:00")
     return moment
 
 
 def _count(name: str, value: Any, *, least: int) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value < MOST:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < MAX_COUNT:
         return value
-    raise ValueError(f"{name} is {value!r}; it must be a whole number from {least}")
+    raise ValueError(f"{name} is {value!r}: must be a whole number from {least}")

@@ -1,4 +1,4 @@
-"""Facts: what has happened, in the past tense, for anyone who listens."""
+"""Facts: what has happened, for any consumer."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from schemas.message import Fact
 
 
 class RunFailed(Fact):
-    """A message was given up and lies in a dead-letter queue; nobody tries it again by itself."""
+    """A message has become a dead letter."""
 
     routing_key: ClassVar[str] = "run.failed"
 
@@ -22,7 +22,7 @@ class RunFailed(Fact):
 
 
 class AdModerated(Fact):
-    """An ad was decided upon: `decision`, and the status that it has since. `rules` is the version of the rule set."""
+    """An ad was moderated. `rules` is the version of the rule set."""
 
     routing_key: ClassVar[str] = "ad.moderated"
 
@@ -36,7 +36,7 @@ class AdModerated(Fact):
 
 
 class Rate(BaseModel):
-    """A rate that is in force: `rate` UAH for one unit of `currency` on `rate_date` (ISO), as a decimal string."""
+    """`rate` is UAH for one unit of `currency` on `rate_date` (ISO 8601), as a decimal string."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +46,7 @@ class Rate(BaseModel):
 
 
 class RatesUpdated(Fact):
-    """Rates of this source have been stored; `fallback_for` names the source that had failed."""
+    """Rates of this source were stored; `fallback_for` names the source that had failed."""
 
     routing_key: ClassVar[str] = "rates.updated"
 
@@ -56,9 +56,9 @@ class RatesUpdated(Fact):
 
 
 class ReportReady(Fact):
-    """A result of the analytics jobs is stored, as the row `snapshot_id` of `analytics_snapshots`.
+    """A result of an analytics job was stored as the row `snapshot_id` of `analytics_snapshots`.
 
-    `period` is the moment or the day that it is of (ISO 8601); no `locale`: it is not for readers of one language.
+    `period` is the moment or day that it describes (ISO 8601); `locale` is null when it is the same for all languages.
     """
 
     routing_key: ClassVar[str] = "report.ready"

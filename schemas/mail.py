@@ -1,10 +1,10 @@
-"""Letters that are asked for, and people who want no more of them."""
+"""Requests for emails, and clicks on unsubscribe links."""
 
 from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
 
 from schemas.emails import Email
 from schemas.locale import Locale
@@ -15,23 +15,32 @@ LONGEST_ADDRESS = 254
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 
-@lru_cache(maxsize=10_000)  # the check takes longer than all the rest of a letter's, and managers get many
+@lru_cache(maxsize=10_000)  # validation takes longer than the rest of the message, and managers get many
 def _address(text: str) -> str:
     try:
         return validate_email(text, check_deliverability=False, allow_smtputf8=False).normalized
     except EmailNotValidError as error:
-        raise ValueError(f"must be an e-mail address: {error}") from error
+        raise ValueError(f"must be an email address: {error}") from error
 
 
 Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(_address)]
+ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+
+
+def parse_address(text: str) -> str | None:
+    """Return the normalised email address, or None when no email can be sent to it."""
+    try:
+        return ADDRESS.validate_python(text.strip())
+    except ValidationError:
+        return None
 
 
 class MailRequested(Message):
-    """One letter to one reader.
+    """Send one email to one recipient.
 
-    `key` is what makes it the same letter, however often it is asked for (null: this message's id and the address).
-    `user_id` is whose preferences count when it is sent, `expires_at` when it is not worth sending any more (null:
-    what is usual for this letter), `notification_id` the row of the info table that it belongs to.
+    `key` is the idempotency key: requests with the same key are one email (null: this message's id and the address).
+    `user_id` says whose preferences apply when it is sent, `expires_at` when it is no longer worth sending (null: by
+    the kind of email), `notification_id` which row of the info table it belongs to.
     """
 
     exchange: ClassVar[str] = "mail"
@@ -47,7 +56,7 @@ class MailRequested(Message):
 
 
 class MailUnsubscribed(Message):
-    """A reader wants no more digests and reports; `token` is the one from his letter's List-Unsubscribe address."""
+    """The recipient wants no more digests and reports; `token` is from the List-Unsubscribe URL of an email."""
 
     exchange: ClassVar[str] = "mail"
     routing_key: ClassVar[str] = "mail.unsubscribed"
@@ -56,6 +65,6 @@ class MailUnsubscribed(Message):
 
 
 class SendDigests(Tick):
-    """Letters to managers that were held back, because there were too many, go out as one letter a reader."""
+    """Send the emails that were held for each manager, because there were too many, as one digest."""
 
     routing_key: ClassVar[str] = "mail.digest"

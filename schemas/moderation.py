@@ -1,7 +1,7 @@
-"""Moderation: ads to look at, and what owners and managers are to be told about them.
+"""Moderation: submitted ads, and notices to owners and managers.
 
-Notices have the form in which the platform publishes them today (`data` with the ad, the action and the new status), so
-that it need not change a line. Fields that it adds are ignored.
+Notices have the form in which the platform publishes them (`data` with the ad, the action and the new status); unknown
+fields are ignored.
 """
 
 import math
@@ -42,15 +42,15 @@ def _no_nul(text: str) -> str:
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """The platform's moments are naive, and mean UTC."""
+    """Return the time in UTC, which the naive times of the platform are in."""
     try:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:
-        raise ValueError("must be a moment that is within the years 1 to 9999 in UTC, too") from None
+        raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
 def _storable(details: dict[str, Any]) -> dict[str, Any]:
-    """What the database can hold, and not so much of it that a row for each manager is a burden."""
+    """Refuse what the database cannot store, and sizes that would be a burden with a row for each manager."""
     left, room = [*details.keys(), *details.values()], LARGEST_DETAILS
     while left:
         value = left.pop()
@@ -69,12 +69,12 @@ def _storable(details: dict[str, Any]) -> dict[str, Any]:
 
 
 Text = Annotated[str, AfterValidator(_no_nul), Field(max_length=10_000)]
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
 Details = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
 class AdSubmitted(Message):
-    """An ad was created or edited, and waits to be moderated. `locale` is that of the texts for its owner."""
+    """An ad was created or edited, and awaits moderation. `locale` is the language of the texts for its owner."""
 
     exchange: ClassVar[str] = "moderation"
     routing_key: ClassVar[str] = "ad.submitted"
@@ -84,11 +84,11 @@ class AdSubmitted(Message):
 
 
 class NoticeData(BaseModel):
-    """What happened to an ad: `action`, and the `status` that it has since `timestamp` (UTC where no zone is said).
+    """What happened to an ad: `action`, and its `status` since `timestamp` (UTC unless it has a zone).
 
-    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason`, `reasons`, for a change of many ads
-    at once `affected_ads`, and `awaits_moderator` where the owner has nothing to do. `attempts_count` of `max_attempts`
-    edits are used up.
+    `details` may hold `locale` (uk, en, ru), `categories`, `suggestions`, `reason`, `reasons`, `affected_ads` of a bulk
+    change, and `awaits_moderator` where the owner has nothing to do. `attempts_count` of `max_attempts` edits are used
+    up.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -102,11 +102,11 @@ class NoticeData(BaseModel):
     attempts_count: Annotated[int, Field(ge=0, le=1_000)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=1_000)] | None = 3
     details: Details | None = None
-    timestamp: Moment | None = None  # null: when it is handled
+    timestamp: Timestamp | None = None  # null: when the message is handled
 
 
-class Notice(Message):
-    """What someone is to be told about an ad; as the platform publishes it."""
+class NoticeMessage(Message):
+    """A notice about an ad, as the platform publishes it."""
 
     model_config = ConfigDict(extra="ignore")
     exchange: ClassVar[str] = "moderation"
@@ -114,8 +114,8 @@ class Notice(Message):
     data: NoticeData
 
 
-class UserNotice(Notice):
-    """The owner of an ad is to be told."""
+class UserNotice(NoticeMessage):
+    """A notice to the owner of an ad."""
 
     routing_key: ClassVar[str] = "user.ad.unknown"
 
@@ -123,34 +123,34 @@ class UserNotice(Notice):
 
 
 class UserAdApproved(UserNotice):
-    """The ad is on the site."""
+    """The ad is published."""
 
     routing_key: ClassVar[str] = "user.ad.approved"
 
 
 class UserAdRejected(UserNotice):
-    """The ad is refused."""
+    """The ad is rejected."""
 
     routing_key: ClassVar[str] = "user.ad.rejected"
 
 
 class UserAdNeedsEdit(UserNotice):
-    """The ad must be changed, or waits for a person to look at it."""
+    """The ad must be changed, or awaits a manual review."""
 
     routing_key: ClassVar[str] = "user.ad.needs_edit"
 
 
 class UserAdMaxAttempts(UserNotice):
-    """The ad is refused, because it was changed too often in vain."""
+    """The ad is rejected, because its attempts are used up."""
 
     routing_key: ClassVar[str] = "user.ad.max_attempts"
 
 
-class ManagerNotice(Notice):
-    """Managers are to be told; all whose settings want it, or the one that is named.
+class ManagerNotice(NoticeMessage):
+    """A notice to all managers that are subscribed to the action, or to one of them.
 
-    `manager_id` or `settings_id` name one; `channels` are the only ones wanted; `title` and `message` are the words of
-    the caller, in place of ours in the info table. `priority` is 1 to 10.
+    `manager_id` or `settings_id` name one manager; `channels` are the only ones to use; `title` and `message` replace
+    the usual texts in the info table. `priority` is 1 to 10.
     """
 
     routing_key: ClassVar[str] = "manager.ad.unknown"
@@ -165,18 +165,18 @@ class ManagerNotice(Notice):
 
 
 class ManagerAdReviewRequired(ManagerNotice):
-    """A person must look at the ad."""
+    """The ad needs a manual review."""
 
     routing_key: ClassVar[str] = "manager.ad.review_required"
 
 
 class ManagerAdFlagged(ManagerNotice):
-    """Something about the ad was noticed."""
+    """The ad was flagged by a rule."""
 
     routing_key: ClassVar[str] = "manager.ad.flagged"
 
 
 class ManagerAdMaxAttempts(ManagerNotice):
-    """The ad was refused, because it was changed too often in vain."""
+    """The ad was rejected, because its attempts are used up."""
 
     routing_key: ClassVar[str] = "manager.ad.max_attempts"

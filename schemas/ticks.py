@@ -1,4 +1,4 @@
-"""Timed events: each asks for one job, named by its routing key. Every field has a default, so `{}` is enough."""
+"""Ticks: each asks for the job that its routing key names. Every field has a default, so `{}` is a valid body."""
 
 from datetime import date
 from typing import Annotated, ClassVar, Literal
@@ -14,10 +14,9 @@ Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
 class CleanTokens(Tick):
-    """Expired JWT refresh tokens may go, `retention_days` days after the `exp` in their payload.
+    """Delete JWT refresh tokens that expired more than `retention_days` days ago, by the `exp` in their payload.
 
-    `max_deleted` bounds what one run may destroy, in tokens; the rest stays for the next run.
-    `after_id` is where a run goes on that an earlier one had no time to finish.
+    `max_deleted` limits the tokens that one run deletes. A run whose time budget ends is continued after `after_id`.
     """
 
     routing_key: ClassVar[str] = "cleanup.tokens"
@@ -29,9 +28,9 @@ class CleanTokens(Tick):
 
 
 class CleanMedia(Tick):
-    """Files below the media root may go when they were last modified more than `retention_days` days ago.
+    """Delete files below the media root that were last modified more than `retention_days` days ago.
 
-    A run that would delete more than `max_share` (0..1) of more than a thousand files stops before the first one.
+    When there are more than 1,000 files, a run that would delete more than `max_share` (0..1) of them deletes none.
     """
 
     routing_key: ClassVar[str] = "cleanup.media"
@@ -42,9 +41,9 @@ class CleanMedia(Tick):
 
 
 class CleanStaticFiles(Tick):
-    """Hashed files below the static root may go that the manifest no longer names, `retention_days` after their mtime.
+    """Delete hashed static files that the manifest does not name and whose mtime is over `retention_days` days ago.
 
-    A run that would delete more than `max_share` (0..1) of more than a thousand files stops before the first one.
+    When there are more than 1,000 files, a run that would delete more than `max_share` (0..1) of them deletes none.
     """
 
     routing_key: ClassVar[str] = "cleanup.static_files"
@@ -55,9 +54,9 @@ class CleanStaticFiles(Tick):
 
 
 class CleanLogFiles(Tick):
-    """Rotated logs below the log root may go, `retention_days` days after they were last written.
+    """Delete rotated logs below the log root that were last written more than `retention_days` days ago.
 
-    A run that would delete more than `max_share` (0..1) of more than a thousand files stops before the first one.
+    When there are more than 1,000 files, a run that would delete more than `max_share` (0..1) of them deletes none.
     """
 
     routing_key: ClassVar[str] = "cleanup.log_files"
@@ -68,7 +67,7 @@ class CleanLogFiles(Tick):
 
 
 class CleanSessions(Tick):
-    """Session keys in Redis may go that expired, by what their value says, more than `retention_days` days ago."""
+    """Delete session keys in Redis that expired, by their value, more than `retention_days` days ago."""
 
     routing_key: ClassVar[str] = "cleanup.sessions"
 
@@ -77,9 +76,9 @@ class CleanSessions(Tick):
 
 
 class UpdateRates(Tick):
-    """The rates of these currencies (null: those of the settings) are to be fetched from this bank and stored.
+    """Fetch and store the rates of these currencies (null: those of the settings) from this bank.
 
-    `accept_moves` lets through what moved by more than a fifth, and is held back otherwise.
+    A rate that has moved by more than a fifth is stored only with `accept_moves`.
     """
 
     routing_key: ClassVar[str] = "rates.update"
@@ -90,7 +89,7 @@ class UpdateRates(Tick):
 
 
 class CleanRates(Tick):
-    """Rates and lines of their update log may go after `retention_days` days; the newest of each kind stays."""
+    """Delete rates and rows of their update log after `retention_days` days; the newest of each kind stays."""
 
     routing_key: ClassVar[str] = "rates.cleanup"
 
@@ -99,9 +98,9 @@ class CleanRates(Tick):
 
 
 class PurgeLogs(Tick):
-    """Rows of the suite's own tables may go when nobody needs them any more: the run log's after `retention_days`.
+    """Delete rows of the suite's tables that are not needed any more: those of the run log after `retention_days` days.
 
-    `from_table` and `after` are where a run goes on that an earlier one had no time to finish.
+    A run whose time budget ends is continued in `from_table`, after the id `after`.
     """
 
     routing_key: ClassVar[str] = "maintenance.purge_logs"
@@ -113,10 +112,9 @@ class PurgeLogs(Tick):
 
 
 class ArchiveAds(Tick):
-    """Ads that are sold or rejected, or active without a change for `inactive_days` days, become archived.
+    """Archive ads that are sold or rejected, or active without a change for `inactive_days` days.
 
-    `max_archived` bounds what one run may change, in ads; the rest stays for the next run.
-    `after_id` is where a run goes on that an earlier one had no time to finish.
+    `max_archived` limits the ads that one run archives. A run whose time budget ends is continued after `after_id`.
     """
 
     routing_key: ClassVar[str] = "maintenance.archive_ads"
@@ -128,13 +126,13 @@ class ArchiveAds(Tick):
 
 
 class QuickStats(Tick):
-    """The figures of the front page are to be counted."""
+    """Count the figures of the front page."""
 
     routing_key: ClassVar[str] = "analytics.quick_stats"
 
 
 class PlatformAnalytics(Tick):
-    """The overview of the whole marketplace is to be made, for readers of these languages."""
+    """Make the overview of the marketplace in these languages."""
 
     routing_key: ClassVar[str] = "analytics.platform"
 
@@ -142,9 +140,9 @@ class PlatformAnalytics(Tick):
 
 
 class DailyReport(Tick):
-    """The report of one day of the business time zone is to be made and mailed.
+    """Make and email the report of one day of the business time zone.
 
-    `day` is the day that is meant; null: the last one that was over at the due time.
+    `day` is null for the last day that had ended at the due time.
     """
 
     routing_key: ClassVar[str] = "analytics.daily_report"
@@ -153,7 +151,7 @@ class DailyReport(Tick):
 
 
 class CleanAnalytics(Tick):
-    """Expired snapshots and cache keys may go; what is current stays."""
+    """Delete expired snapshots and cache keys."""
 
     routing_key: ClassVar[str] = "analytics.cleanup"
 
@@ -161,7 +159,7 @@ class CleanAnalytics(Tick):
 
 
 class Vacuum(Tick):
-    """Tables that the suite churns (null: those that need it) are to be vacuumed and analysed."""
+    """Vacuum and analyse these tables (null: those that need it)."""
 
     routing_key: ClassVar[str] = "maintenance.vacuum"
 

@@ -1,4 +1,4 @@
-"""What is wrong with a message, in words: each field by name, with its value and what would be right."""
+"""Describe what is wrong with a message: each field with its value and what would be accepted."""
 
 import difflib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ MOST_PROBLEMS = 5
 
 
 def describe(error: ValidationError, schema: type[BaseModel]) -> str:
-    """All that is wrong, on one line, such as `retention_days is 9999: must be less than or equal to 3650`."""
+    """Return one line such as `retention_days is 9999: must be less than or equal to 3650`."""
     problems = list(_problems(error, schema))
     more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
     return "; ".join(problems[:MOST_PROBLEMS]) + more
@@ -24,11 +24,11 @@ def _problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
         if problem["type"] == "extra_forbidden":
             yield f'unknown field "{name}"{_hint(name, schema)}'
         elif problem["type"] == "json_invalid":
-            yield f"the body is no JSON: {problem['ctx']['error']}"
+            yield f"the body is not valid JSON: {problem['ctx']['error']}"
         elif problem["type"] == "missing":
             yield f'field "{name}" is missing'
         else:
-            yield f"{name or 'the body'} is {_shown(problem)}: {_words(problem['msg'])}"
+            yield f"{name or 'the body'} is {_shown(problem)}: {_reason(problem['msg'])}"
 
 
 def _hint(name: str, schema: type[BaseModel]) -> str:
@@ -44,5 +44,5 @@ def _shown(problem: ErrorDetails) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _words(message: str) -> str:
+def _reason(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Input should be", "must be")

@@ -1,4 +1,4 @@
-"""Facts in the reader's form: filters for templates, made for one language and one time zone."""
+"""Template filters that format facts for one locale and time zone."""
 
 import functools
 import unicodedata
@@ -12,71 +12,70 @@ from babel import Locale
 from babel.dates import format_date, format_time, format_timedelta
 from babel.numbers import format_decimal, format_percent
 
-LONGEST_SUBJECT = 60  # characters; telephones show about forty of them
-WORD_WITHIN = 12  # a cut moves back to the end of a word if one is as near as this
-LOOSE = " ,.:;\u2013-"  # not left in front of an ellipsis; with the long dash
-JOINERS = "\u200d\ufe0e\ufe0f"  # between and behind the parts of an emoji
+MAX_SUBJECT_LENGTH = 60  # characters; phones show about forty
+MAX_WORD_CUT = 12  # characters: a cut moves back to the end of a word if one is that near
+TRAILING = " ,.:;\u2013-"  # removed before an ellipsis
+JOINERS = "\u200d\ufe0e\ufe0f"  # in emoji sequences
 
 Filter = Callable[..., str]
 
 
 def filters(locale: str, timezone: str) -> dict[str, Filter]:
-    """`datetime`, `date`, `number`, `rate`, `change`, `span` and `with_title`, for templates."""
-    spoken, zone = Locale.parse(locale), ZoneInfo(timezone)
+    """Return the filters `datetime`, `date`, `number`, `rate`, `change`, `span` and `with_title`."""
+    language, zone = Locale.parse(locale), ZoneInfo(timezone)
 
-    # Babel takes 30 µs for one of these; there are few days and 1 440 minutes.
+    # Babel takes 30 µs per call; there are few days, and 1440 minutes.
     @functools.lru_cache(maxsize=512)
     def day(value: date) -> str:
-        return format_date(value, "long", spoken)
+        return format_date(value, "long", language)
 
     @functools.lru_cache(maxsize=1440)
     def minute(hour: int, minutes: int) -> str:
-        return format_time(time(hour, minutes), "short", locale=spoken)
+        return format_time(time(hour, minutes), "short", locale=language)
 
     @functools.lru_cache(maxsize=512)
     def number(value: float) -> str:
-        return format_decimal(value, locale=spoken)
+        return format_decimal(value, locale=language)
 
     def moment(value: datetime) -> str:
         local = value.astimezone(zone)
         return f"{day(local.date())}, {minute(local.hour, local.minute)}"
 
     def span(seconds: float) -> str:
-        return format_timedelta(timedelta(seconds=round(seconds)), format="short", locale=spoken)
+        return format_timedelta(timedelta(seconds=round(seconds)), format="short", locale=language)
 
     return {
         "datetime": moment,
         "date": day,
         "number": number,
-        "rate": functools.partial(rate, locale=spoken),
-        "change": functools.partial(change, locale=spoken),
+        "rate": functools.partial(rate, locale=language),
+        "change": functools.partial(change, locale=language),
         "span": span,
         "with_title": with_title,
     }
 
 
 def rate(value: Decimal, *, locale: Locale | str) -> str:
-    """An exchange rate, as banks write it."""
     return format_decimal(value, "#,##0.0000", locale=locale)
 
 
 def change(share: float, *, locale: Locale | str) -> str:
-    """By how much something is more, or less, in tenths of a percent."""
-    tenths = round(share, 3) or 0.0  # without the sign of a nothing
+    """Format a relative change in percent, with sign and one decimal."""
+    tenths = round(share, 3) or 0.0  # never -0.0
     return format_percent(tenths, "+#,##0.0%;\u2212#,##0.0%" if tenths else "0.0%", locale=locale)
 
 
 def with_title(news: Any, title: str) -> str:
-    """A subject: the news whole, then as much of the title as there is room for."""
-    return cut(f"{news}: {title}", LONGEST_SUBJECT) if title else f"{news}"
+    """Append as much of the title to a subject as fits."""
+    return truncate(f"{news}: {title}", MAX_SUBJECT_LENGTH) if title else f"{news}"
 
 
-def cut(text: str, longest: int) -> str:
-    """At most `longest` characters, with an ellipsis where some are missing; no character is cut in two."""
-    if len(text) <= longest:
+def truncate(text: str, length: int) -> str:
+    """Cut a text to at most `length` characters, after a whole word where possible, and never inside a character."""
+    if len(text) <= length:
         return text
-    end = longest - 1
+    end = length - 1
     while end and (unicodedata.combining(text[end]) or text[end] in JOINERS or text[end - 1] in JOINERS):
         end -= 1
-    space = text.rfind(" ", end - WORD_WITHIN, end + 1)
-    return text[: space if space > 0 else end].rstrip(LOOSE) + "…"
+    space = text.rfind(" ", end - MAX_WORD_CUT, end + 1)
+    return text[: space if space > 0 else end].rstrip(TRAILING) + "…"

@@ -10,7 +10,7 @@ pytest_plugins = [
     "tests.fixtures.people",
     "tests.fixtures.smtp",
     "tests.fixtures.celery",
-    "tests.fixtures.letters",
+    "tests.fixtures.emails",
     "tests.fixtures.moderation",
     "tests.fixtures.mail",
     "tests.fixtures.activity",

@@ -54,7 +54,7 @@ def main() -> None:
         return
     publish(work.WARM_UP, threads=options.threads)
     with reporting():
-        publish(options.count, threads=asked.threads)
+        publish(options.count, threads=options.threads)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The figures of the front page as the old task asked for them: python -m bench.peers.counts ZONE
+"""The figures of the front page by the old task's counts, corrected: python -m bench.peers.counts ZONE
 
-One statement each, one after the other, with what was wrong about them put right. Reads DATABASE_URL.
+One statement each, one after the other. Reads DATABASE_URL.
 """
 
 import json

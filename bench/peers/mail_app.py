@@ -22,7 +22,7 @@ from celery import Celery
 
 from bench import mail
 from consumers.mail.compose.headers import message_id
-from consumers.mail.compose.rendering import Emails, Rendered, Site
+from consumers.mail.compose.rendering import EmailRenderer, RenderedEmail, Site
 from pocketwatch.clock import utc_now
 from schemas.mail import MailRequested
 
@@ -52,8 +52,8 @@ app.conf.update(
 
 
 @cache
-def letters() -> Emails:
-    return Emails(Site("AutoMarket", "http://localhost:3000", SENDER), "Europe/Kyiv")
+def renderer() -> EmailRenderer:
+    return EmailRenderer(Site("AutoMarket", "http://localhost:3000", SENDER), "Europe/Kyiv")
 
 
 @cache
@@ -64,12 +64,12 @@ def database() -> psycopg.Connection:
 @app.task(name="bench.send")
 def send(name: str, body: dict[str, Any]) -> None:
     """One letter."""
-    wish = MailRequested.model_validate(body, strict=False)
-    key = f"{name}:{wish.to}:email"
+    request = MailRequested.model_validate(body, strict=False)
+    key = f"{name}:{request.to}:email"
     external_id = message_id(key, "bench.example")
     with database().transaction():
-        database().execute(INSERT, [wish.to, external_id, key, wish.letter.name, wish.locale])
-        built = build(letters().render(wish.letter, wish.locale), wish.to, external_id)
+        database().execute(INSERT, [request.to, external_id, key, request.letter.name, request.locale])
+        built = build(renderer().render(request.letter, request.locale), request.to, external_id)
         server = urlsplit(os.environ["SMTP_URL"])
         with smtplib.SMTP(server.hostname or "", server.port or 25, local_hostname="bench") as client:
             client.send_message(built)
@@ -78,7 +78,7 @@ def send(name: str, body: dict[str, Any]) -> None:
             database().execute(LOG, [name, name])
 
 
-def build(rendered: Rendered, to: str, external_id: str) -> EmailMessage:
+def build(rendered: RenderedEmail, to: str, external_id: str) -> EmailMessage:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = SENDER, to, rendered.subject
     message["Date"], message["Message-ID"] = format_datetime(utc_now()), external_id

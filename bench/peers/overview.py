@@ -1,7 +1,6 @@
 """The overview of the marketplace by plain queries: python -m bench.peers.overview ZONE
 
-One statement for each figure, one after the other, as one writes them who keeps nothing but the rows. Reads
-DATABASE_URL.
+One statement per figure, one after the other, from the rows alone. Reads DATABASE_URL.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`dead`: messages that nobody tries again by himself."""
+"""`dead`: show, requeue and drop dead letters."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -12,78 +12,78 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.command import read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.terminal import (
-    AsJson,
-    console,
-    print_json,
-    print_table,
-)
+from pocketwatch.terminal import AsJson, console, print_json, print_table
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Messages that nobody tries again by himself.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Messages that are not retried any more.")
 
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
-From = Annotated[str | None, typer.Option("--queue", help="Only what fell out of this queue, such as cleanup.tokens.")]
+FromQueue = Annotated[
+    str | None, typer.Option("--queue", help="Only those that came from this queue, such as cleanup.tokens.")
+]
 Ids = Annotated[list[str] | None, typer.Argument(help="Message ids.")]
 All = Annotated[bool, typer.Option("--all", help="All of them, of the queue or of every queue.")]
-Act = Callable[[Publisher, Queue, Wanted], Awaitable[list[DeadLetter]]]
+Action = Callable[[Publisher, Queue], Awaitable[list[DeadLetter]]]
 
 
 @app.command("list")
-def fetch(
-    queue: From = None,
+def list_dead_letters(
+    queue: FromQueue = None,
     limit: Annotated[int, typer.Option(min=1, max=dead_letters.MAX_UNACKNOWLEDGED, help="How many per queue.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Show dead letters, oldest first, queue by queue. They stay where they are.
+    """Show dead letters, oldest first, queue by queue, without removing them.
 
     Example: pocketwatch dead list --queue cleanup.tokens
     """
-    found = run(_look(read_settings(), queue, limit))
+    found = _fetch(queue, limit=limit)
     if as_json:
-        print_json([letter.as_dict() for letter in found])
+        print_json([each.as_dict() for each in found])
     else:
-        print_table("dead letters", COLUMNS, [[getattr(letter, column) for column in COLUMNS] for letter in found])
+        print_table("dead letters", COLUMNS, [[getattr(each, column) for column in COLUMNS] for each in found])
 
 
 @app.command("show")
 def show(
-    message_id: Annotated[str, typer.Argument(help="The message id.")], queue: From = None, as_json: AsJson = False
+    message_id: Annotated[str, typer.Argument(help="The message id.")],
+    queue: FromQueue = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show everything about one dead letter: its body, its headers, its end.
+    """Show one dead letter: its body, its headers and its error.
 
     Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
     """
-    found = run(_look(read_settings(), queue, dead_letters.MAX_UNACKNOWLEDGED))
-    letters = [letter for letter in found if letter.message_id == message_id]
-    if not letters:
-        raise PocketwatchError(f'there is no dead letter "{message_id}"; see: pocketwatch dead list')
+    found = [each for each in _fetch(queue, limit=dead_letters.MAX_UNACKNOWLEDGED) if each.message_id == message_id]
+    if not found:
+        raise PocketwatchError(f'dead letter "{message_id}" does not exist; see: pocketwatch dead list')
     if as_json:
-        print_json([letter.as_dict() for letter in letters])
+        print_json([each.as_dict() for each in found])
         return
-    for letter in letters:
-        fields = letter.as_dict()
+    for each in found:
+        fields = each.as_dict()
         headers = fields.pop("headers")
         print_table(message_id, ("field", "value"), [*fields.items(), *sorted(headers.items())])
 
 
 @app.command("requeue")
-def requeue(ids: Ids = None, queue: From = None, every: All = False, as_json: AsJson = False) -> None:
-    """Send dead letters back to the queues they fell out of, as first attempts under their old ids.
+def requeue(ids: Ids = None, queue: FromQueue = None, every: All = False, as_json: AsJson = False) -> None:
+    """Send dead letters back to their queues, as first attempts with their old ids.
 
     Takes up to 10,000 of each queue; repeat it for more.
 
     Example: pocketwatch dead requeue --queue cleanup.media --all
     """
-    done = run(_each(read_settings(), queue, _wanted(ids, every=every), dead_letters.requeue))
-    _finish(done, "requeued", as_json=as_json)
+    wanted = _wanted(ids, every=every)
+    _report(
+        _for_each(queue, lambda publisher, each: dead_letters.requeue(publisher, each, wanted)), "requeued", as_json
+    )
 
 
 @app.command("drop")
 def drop(
     ids: Ids = None,
-    queue: From = None,
+    queue: FromQueue = None,
     every: All = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters for good.
@@ -95,7 +95,29 @@ def drop(
     wanted = _wanted(ids, every=every)
     if not yes:
         typer.confirm("Delete these dead letters for good?", abort=True)
-    _finish(run(_each(read_settings(), queue, wanted, dead_letters.drop)), "dropped", as_json=as_json)
+    _report(_for_each(queue, lambda publisher, each: dead_letters.drop(publisher, each, wanted)), "dropped", as_json)
+
+
+def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
+    if bool(ids) == every:
+        raise PocketwatchError("no messages are named; name their ids, or use --all")
+    return lambda dead_letter: every or dead_letter.message_id in (ids or [])
+
+
+def _fetch(queue: str | None, *, limit: int) -> list[DeadLetter]:
+    return _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, limit=limit))
+
+
+def _for_each(queue: str | None, action: Action) -> list[DeadLetter]:
+    settings = read_settings()
+    queues = _queues(settings, queue)
+
+    async def act() -> list[DeadLetter]:
+        timeout = short_timeout(settings)
+        async with Publisher(settings.rabbitmq_urls, role="dead letters", startup_timeout=timeout) as publisher:
+            return [found for each in queues for found in await action(publisher, each)]
+
+    return run(act())
 
 
 def _queues(settings: Settings, name: str | None) -> list[Queue]:
@@ -103,40 +125,17 @@ def _queues(settings: Settings, name: str | None) -> list[Queue]:
     if name is None:
         return list(topology.queues)
     if (queue := topology.queue(name.removesuffix(".dead"))) is None:
-        raise PocketwatchError(f'there is no queue "{name}"; known are {", ".join(q.name for q in topology.queues)}')
+        known = ", ".join(queue.name for queue in topology.queues)
+        raise PocketwatchError(f'queue "{name}" does not exist; use one of {known}')
     return [queue]
 
 
-def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
-    if bool(ids) == every:
-        raise PocketwatchError("say which: message ids, or --all")
-    return lambda letter: every or letter.message_id in (ids or [])
-
-
-async def _look(settings: Settings, queue: str | None, limit: int) -> list[DeadLetter]:
-    queues = _queues(settings, queue)
-    async with Publisher(
-        settings.rabbitmq_urls, role="dead letters", startup_timeout=short_timeout(settings)
-    ) as publisher:
-        found = [await dead_letters.fetch(publisher, each, limit=limit) for each in queues]
-    return [letter for letters in found for letter in letters]
-
-
-async def _each(settings: Settings, queue: str | None, wanted: Wanted, act: Act) -> list[DeadLetter]:
-    queues = _queues(settings, queue)
-    async with Publisher(
-        settings.rabbitmq_urls, role="dead letters", startup_timeout=short_timeout(settings)
-    ) as publisher:
-        found = [await act(publisher, each, wanted) for each in queues]
-    return [letter for letters in found for letter in letters]
-
-
-def _finish(done: list[DeadLetter], verb: str, *, as_json: bool) -> None:
+def _report(done: list[DeadLetter], verb: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
-        print_json([letter.as_dict() for letter in done])
+        print_json([each.as_dict() for each in done])
     else:
         console.print(f"{len(done)} {verb}")
-        for letter in done:
-            console.print(f"  {letter.queue}  {letter.message_id}")
+        for each in done:
+            console.print(f"  {each.queue}  {each.message_id}")
     if not done:
         raise typer.Exit(1)

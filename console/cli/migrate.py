@@ -1,4 +1,4 @@
-"""`migrate`: the suite's tables and the whole broker topology."""
+"""`migrate`: the suite's tables and the broker topology."""
 
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import with_celery
@@ -10,16 +10,16 @@ from pocketwatch.terminal import console
 
 
 def migrate() -> None:
-    """Make the suite's tables, and every exchange and queue. Safe to repeat.
+    """Create or upgrade the suite's tables, and declare every exchange and queue. Safe to repeat.
 
     Example: pocketwatch migrate
     """
     settings = read_settings()
-    run(migrate_both(settings))
+    run(_migrate(settings))
 
 
-async def migrate_both(settings: Settings) -> None:
-    """Database first: a consumer that finds its queue must find its tables too."""
+async def _migrate(settings: Settings) -> None:
+    # The database first: a consumer that finds its queue must find its tables.
     database = Database(settings.database_url, name="pocketwatch migrate")
     try:
         await database.ready(startup_timeout=settings.servers.startup_timeout)

@@ -1,4 +1,4 @@
-"""The processes: `publish`, `consume`, `run`. Each runs in the foreground until SIGTERM or Ctrl-C."""
+"""`publish`, `consume`, `run`: the processes, in the foreground until SIGTERM or Ctrl-C."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from publishers.app import PublisherApp
 
 
 def publish() -> None:
-    """Publish the ticks of the schedule, and what consumers ask for. Run as many as you like.
+    """Publish the ticks of the schedule and the messages of the outbox. Any number may run.
 
     Example: pocketwatch publish
     """
@@ -21,9 +21,7 @@ def publish() -> None:
 
 
 def consume(
-    groups: Annotated[
-        list[str] | None, typer.Argument(help=f"Any of: {', '.join(GROUPS)}; all when none is named.")
-    ] = None,
+    groups: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(GROUPS)}; all by default.")] = None,
 ) -> None:
     """Consume the queues of these groups.
 

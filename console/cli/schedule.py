@@ -1,4 +1,4 @@
-"""`schedule`: what fires when, whether each entry's way to its job is whole, and pausing an entry."""
+"""`schedule`: list the entries, check their routes, pause and resume them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,35 +6,24 @@ from typing import Annotated, Any
 import typer
 
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.clock import parse_duration, utc_now
-from pocketwatch.command import (
-    current_user,
-    database,
-    read_settings,
-    run,
-    short_timeout,
-)
+from pocketwatch.clock import utc_now
+from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import pauses
-from pocketwatch.terminal import (
-    AsJson,
-    console,
-    print_json,
-    print_table,
-)
+from pocketwatch.terminal import AsJson, console, print_json, print_table
 from publishers import route_check
 from publishers.cron import next_fire
 from publishers.schedule import Entry, Schedule, load
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="What fires when.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Entries and when they fire.")
 
-File = Annotated[Path | None, typer.Option("--file", help="Another schedule file than the one of the settings.")]
+File = Annotated[Path | None, typer.Option("--file", help="A schedule file other than that of the settings.")]
 
 
 @app.command("list")
 def list_entries(file: File = None, as_json: AsJson = False) -> None:
-    """Show every entry and when it fires next.
+    """Show every entry and its next fire.
 
     Example: pocketwatch schedule list
     """
@@ -68,26 +57,26 @@ def _row(entry: Entry, pause: str | None) -> dict[str, Any]:
 async def _paused(settings: Settings) -> dict[str, str]:
     async with database(settings, "schedule") as opened, opened.begin() as connection:
         found = await pauses.in_force(connection)
-    return {name: _words(row) for name, row in found.items()}
+    return {name: _describe(row) for name, row in found.items()}
 
 
-def _words(pause: Any) -> str:
+def _describe(pause: Any) -> str:
     until = f" until {pause.expires_at:%Y-%m-%d %H:%M} UTC" if pause.expires_at else ""
     return f"paused by {pause.author}{until}: {pause.reason}"
 
 
 @app.command("check")
 def check(file: File = None, as_json: AsJson = False) -> None:
-    """Prove each entry: its job exists, takes the payload, has a queue bound for it, and somebody consumes it.
+    """Check that each entry has a job that accepts the payload, a bound queue and a consumer.
 
-    Ends with 1 when an entry could not fire; a missing consumer is only a warning, for it may start later.
+    The exit code is 1 when an entry cannot fire; a missing consumer is a warning, because it may start later.
 
     Example: pocketwatch schedule check --file /etc/pocketwatch/schedule.toml
     """
     settings = read_settings()
     schedule = load(file or settings.running.schedule)
     found = run(_routes(settings, schedule))
-    rows = [_proof(route) for route in found]
+    rows = [_result(route) for route in found]
     if as_json:
         print_json(rows)
     else:
@@ -98,10 +87,10 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 
 async def _routes(settings: Settings, schedule: Schedule) -> list[route_check.Route]:
     async with Publisher(settings.rabbitmq_urls, role="check", startup_timeout=short_timeout(settings)) as publisher:
-        return await route_check.look(publisher.connection, schedule.enabled)
+        return await route_check.check_routes(publisher.connection, schedule.enabled)
 
 
-def _proof(route: route_check.Route) -> dict[str, Any]:
+def _result(route: route_check.Route) -> dict[str, Any]:
     result = "problem" if route.consumers is None else "ok" if route.consumers else "warning"
     return {
         "name": route.entry.name,
@@ -116,24 +105,21 @@ def _proof(route: route_check.Route) -> dict[str, Any]:
 @app.command("pause")
 def pause(
     entry: Annotated[str, typer.Argument(help="The entry's name.")],
-    reason: Annotated[str, typer.Option(help="Why; shown to everybody.")],
+    reason: Annotated[str, typer.Option(help="Why; shown to everyone who lists the schedule.")],
     expires: Annotated[
-        str | None, typer.Option("--for", help="How long, such as 6h or 2d; without end by default.")
+        str | None, typer.Option("--for", help="How long, such as 6h or 2d; until it is resumed by default.")
     ] = None,
-    author: Annotated[str | None, typer.Option(help="Who says so; your user name by default.")] = None,
+    author: Annotated[str | None, typer.Option(help="Who pauses it; your user name by default.")] = None,
 ) -> None:
-    """Let an entry not fire for a while. What falls due meanwhile is decided by its catch_up when it is resumed.
+    """Stop an entry from firing for a while. When it is resumed, its catch_up decides about missed fires.
 
     Example: pocketwatch schedule pause clean-generated-media-weekly --for 2d --reason "disk is being moved"
     """
     settings = read_settings()
     load(settings.running.schedule).entry(entry)
     if not reason.strip():
-        raise PocketwatchError("--reason must say something")
-    try:
-        until = None if expires is None else utc_now() + parse_duration(expires)
-    except ValueError as error:
-        raise PocketwatchError(f"--for: {error}") from error
+        raise PocketwatchError("--reason is empty; give a reason")
+    until = None if expires is None else utc_now() + duration_option(expires, option="--for")
     who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
         raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
@@ -143,9 +129,9 @@ def pause(
 @app.command("resume")
 def resume(
     entry: Annotated[str, typer.Argument(help="The entry's name.")],
-    author: Annotated[str | None, typer.Option(help="Who says so; your user name by default.")] = None,
+    author: Annotated[str | None, typer.Option(help="Who resumes it; your user name by default.")] = None,
 ) -> None:
-    """Let a paused entry fire again.
+    """End the pause of an entry.
 
     Example: pocketwatch schedule resume clean-generated-media-weekly
     """
@@ -154,7 +140,7 @@ def resume(
     who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.resume(db, entry, author=who))):
         raise PocketwatchError(f'entry "{entry}" is not paused')
-    console.print(f"{entry} fires again")
+    console.print(f"{entry} is resumed")
 
 
 async def _change(settings: Settings, change: Any) -> bool:

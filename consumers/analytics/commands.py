@@ -1,4 +1,4 @@
-"""`analytics`: what the analytics jobs have found, and whether their roll-ups are true."""
+"""`analytics`: show results, verify and rebuild the roll-ups."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from consumers.analytics.quick_stats import Figures
 from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup import verify as verifying
 from consumers.analytics.rollup.verify import Verified
-from consumers.analytics.transactions import polite
+from consumers.analytics.transactions import retry_when_busy
 from pocketwatch.command import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
@@ -38,7 +38,7 @@ NEWEST = sa.text("""
 
 @app.callback()
 def analytics() -> None:
-    """What the analytics jobs have found, and whether their roll-ups are true."""
+    """Show results of the analytics jobs, and verify or rebuild their roll-ups."""
 
 
 @app.command("show")
@@ -52,12 +52,12 @@ def show(
     Example: pocketwatch analytics show platform --locale en
     """
     if kind not in KINDS:
-        raise PocketwatchError(f'there is no kind "{kind}"; known are {", ".join(KINDS)}')
+        raise PocketwatchError(f'kind "{kind}": unknown; use {", ".join(KINDS)}')
     if locale not in LOCALES:
-        raise PocketwatchError(f'there is no language "{locale}"; known are {", ".join(LOCALES)}')
+        raise PocketwatchError(f'locale "{locale}": unknown; use {", ".join(LOCALES)}')
     snapshots = run(_newest(read_settings(), kind, locale))
     if not snapshots:
-        raise PocketwatchError(f"there is no snapshot yet; run: pocketwatch trigger analytics.{kind} --wait")
+        raise PocketwatchError(f"snapshot {kind}: not made yet; run: pocketwatch trigger analytics.{kind} --wait")
     snapshot, history = snapshots[0], [past["payload"] for past in reversed(snapshots)]
     if as_json:
         print_json(snapshot)
@@ -66,7 +66,7 @@ def show(
         tables = list(_tables(kind, snapshot["payload"], history))
     except (AttributeError, KeyError, TypeError) as error:
         raise PocketwatchError(
-            f"the snapshot of {snapshot['period']} has another form than this version shows; read it with --json"
+            f"snapshot {kind} of {snapshot['period']}: made by another version; use --json"
         ) from error
     console.print(f"[bold]{kind}[/] of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
     for title, columns, rows in tables:
@@ -74,7 +74,6 @@ def show(
 
 
 async def _newest(settings: Settings, kind: str, locale: str) -> list[dict[str, Any]]:
-    """Newest first."""
     async with database(settings, "analytics") as opened, opened.begin() as connection:
         found = await connection.execute(NEWEST, {"kind": kind, "locale": locale})
         return [dict(row) for row in found.mappings()]
@@ -82,8 +81,8 @@ async def _newest(settings: Settings, kind: str, locale: str) -> list[dict[str, 
 
 @app.command("verify")
 def verify(
-    sample: Annotated[int, typer.Option(min=1, max=100_000, help="How many segments, and how many days.")] = 50,
-    every: Annotated[bool, typer.Option("--all", help="Everything, not a sample.")] = False,
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="How many id ranges, and how many days.")] = 50,
+    every: Annotated[bool, typer.Option("--all", help="Compare everything.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the roll-ups with the rows that they were counted from; exit code 1 when they differ.
@@ -94,23 +93,25 @@ def verify(
     if as_json:
         print_json(asdict(found))
     else:
-        console.print(f"{found.segments} segments and {found.days} days compared, {len(found.differences)} differences")
+        console.print(
+            f"{found.id_ranges} id ranges and {found.days} days compared, {len(found.differences)} differences"
+        )
         if found.differences:
             rows = [[each.what, each.where, each.rolled_up, each.there] for each in found.differences]
-            print_table("differences", ("figure", "where", "rolled up", "there"), rows)
+            print_table("differences", ("figure", "where", "rolled up", "in rows"), rows)
     if found.differences:
         raise typer.Exit(1)
 
 
 async def _verify(settings: Settings, sample: int | None) -> Verified:
     async with database(settings, "analytics") as opened:
-        with polite():
+        with retry_when_busy():
             return await verifying.verify(opened, settings, sample=sample)
 
 
 @app.command("rebuild")
 def rebuild() -> None:
-    """Forget the roll-ups and count everything anew; the jobs may go on meanwhile.
+    """Count all roll-ups again; jobs may run meanwhile.
 
     Example: pocketwatch analytics rebuild
     """
@@ -123,10 +124,10 @@ async def _rebuild(settings: Settings) -> dict[str, int]:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("counting", total=1.0)
 
-            async def show_progress(share: float) -> None:
+            async def show_progress(share: float, **_: int) -> None:
                 bar.update(task, completed=share)
 
-            with polite():
+            with retry_when_busy():
                 return await rollup.rebuild(opened, settings, progress=show_progress)
 
 
@@ -137,7 +138,7 @@ def _tables(kind: str, payload: Mapping[str, Any], history: Sequence[Mapping[str
     if kind == "quick_stats":
         yield (
             "figures",
-            ("figure", "now", "lately"),
+            ("figure", "now", "trend"),
             [[name, payload[name], sparkline([past.get(name) for past in history])] for name in FIGURES],
         )
     elif kind == "platform":
@@ -177,11 +178,11 @@ def _platform(payload: Mapping[str, Any]) -> Tables:
 
 
 def _report(payload: Mapping[str, Any]) -> Tables:
-    """What nobody knows is a question mark."""
+    """Yield the tables; unknown figures are question marks."""
     lately = {name: [day[name] for day in payload["lately"]] for name in (row["name"] for row in payload["figures"])}
     yield (
         f"figures of {payload['day']}",
-        ("figure", "the day", "the day before", "", "same weekday, mean of 4", "", "28 days"),
+        ("figure", "the day", "the day before", "", "mean of 4 same weekdays", "", "28 days"),
         [
             [row["label"], *(_known(row["texts"][name]) for name in COLUMNS), sparkline(lately[row["name"]])]
             for row in payload["figures"]
@@ -196,8 +197,8 @@ def _report(payload: Mapping[str, Any]) -> Tables:
         ],
     )
     yield (
-        "the night's runs",
-        ("job", "runs", "partial", "failed", "given up", "seconds"),
+        "runs of the night",
+        ("job", "runs", "partial", "failed", "dead", "seconds"),
         [
             [row[name] for name in ("job", "runs", "partial", "failed", "dead", "seconds")]
             for row in payload["runs"] or ()
@@ -205,7 +206,7 @@ def _report(payload: Mapping[str, Any]) -> Tables:
     )
     yield (
         "missing",
-        ("what", "which", "known since"),
+        ("what", "names", "known since"),
         [[gap["label"], ", ".join(gap["names"]), gap["since"] or ""] for gap in payload["missing"]],
     )
 
@@ -218,7 +219,7 @@ def _known(text: str | None) -> str:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """The course of some numbers as small bars; where one is missing, a blank."""
+    """Draw numbers as small bars; a missing one is a blank."""
     known = [value for value in values if value is not None]
     if not known:
         return ""

@@ -1,6 +1,6 @@
-"""Snapshots: what the analytics jobs have found, kept in a table, and in Redis for the web tier.
+"""Snapshots: the results of the analytics jobs, in a table, and in Redis for the web tier.
 
-A key of Redis holds the newest period of its kind and locale, and goes by itself when no run has renewed it:
+A Redis key holds the newest period of its kind and locale, and expires if no run renews it:
 
     pocketwatch:analytics:<kind>[:<locale>]    {"kind", "locale", "period", "generated_at", "payload"}
 """
@@ -26,15 +26,15 @@ from schemas.locale import Locale
 Kind = Literal["quick_stats", "platform", "daily_report"]
 
 PREFIX = "pocketwatch:analytics:"
-# Several times the distance between two runs: one that fails is bridged, several are not passed off as the present.
+# Several times the interval of the job: one failed run is bridged, several are not.
 CACHED_FOR: Mapping[Kind, timedelta] = {
     "quick_stats": timedelta(hours=1),
     "platform": timedelta(hours=4),
     "daily_report": timedelta(hours=49),
 }
-NOT_CACHED = "snapshot not cached"
+CACHE_FAILED = "analytics.cache_failed"
 
-# The report of a day long past must not take the place of yesterday's.
+# The report of an earlier day must not replace yesterday's.
 SET_IF_NEWEST = """
 local found = redis.pcall('GET', KEYS[1])
 if type(found) == 'string' then
@@ -50,34 +50,31 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a snapshot is: its row, and whether Redis has it as well."""
-
     id: int
     generated_at: datetime
     cached: bool
 
 
 def key_of(kind: Kind, locale: Locale | None) -> str:
-    """The key of Redis under which the web tier finds the newest snapshot."""
     return f"{PREFIX}{kind}" if locale is None else f"{PREFIX}{kind}:{locale}"
 
 
 def moment(when: datetime) -> str:
-    """A period that is a moment: ISO 8601 in UTC, so that later ones are also greater as text."""
+    """Return a period that is a moment: ISO 8601 in UTC, which sorts as text."""
     return when.astimezone(UTC).isoformat(timespec="seconds")
 
 
 async def store(
     job: JobContext, *, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
 ) -> Stored:
-    """Keep this result in place of an earlier one of the same period, and tell `report.ready` with the commit.
+    """Store a result, replacing one of the same period, and publish `report.ready`.
 
-    Redis is a copy: that it is away, or not there at all, is recorded (`cached`) and is no failure.
+    Redis holds a copy; whether it could be written is recorded as `cached`.
 
     Args:
-        period: the moment (see `moment`) or the day that the result is of, ISO 8601.
-        payload: what JSON can hold.
-        keep: how long the row stays at least.
+        period: the moment (see `moment`) or the day of the result, ISO 8601.
+        payload: JSON values.
+        keep: the least time until the row may be deleted.
     """
     row = await _upsert(job, kind, locale, period, payload, keep)
     url = None if row.is_superseded else job.settings.servers.redis_url
@@ -90,7 +87,7 @@ async def store(
 async def _upsert(
     job: JobContext, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
 ) -> sa.Row[tuple[int, datetime, bool]]:
-    """The row, and whether there is one of a later period; one that clocks gone wrong have made does not count."""
+    """Return the row, and whether a later period exists; future snapshots of a wrong clock do not count."""
     now: Any = sa.func.statement_timestamp()
     table, other = analytics_snapshots.c, analytics_snapshots.alias().c
     later = sa.exists().where(
@@ -124,6 +121,6 @@ async def _cache(
         async with connected(url) as client:
             await client.eval(SET_IF_NEWEST, 1, key_of(kind, locale), period, text, lasting)
     except (ServerUnreachable, RedisError) as error:
-        logger.bind(kind=kind, locale=locale, error=str(error)[:200]).warning(NOT_CACHED)
+        logger.bind(kind=kind, locale=locale, error=str(error)[:200]).warning(CACHE_FAILED)
         return False
     return True

@@ -1,7 +1,4 @@
-"""The wire: tasks as Celery's client sends them, in its message protocol 2, as JSON. Nothing else is ever parsed.
-
-Headers name the task, its id, `eta` and `expires`; the body is `[args, kwargs, what is to follow]`.
-"""
+"""Celery message protocol 2, JSON only: task, id, `eta`, `expires` are headers; the body is [args, kwargs, embed]."""
 
 import json
 import math
@@ -18,21 +15,21 @@ from aio_pika import IncomingMessage
 from faststream.rabbit import RabbitMessage
 
 from pocketwatch.errors import InvalidMessage
-from schemas import envelope as wire
+from schemas import envelope
 from schemas.celery import CeleryTask
 from schemas.envelope import Envelope
 
 JSON = "application/json"
 ENCODINGS = ("utf-8", "us-ascii")
 GZIP = "application/x-gzip"  # what Celery calls zlib's format
-LARGEST = 16 * 2**20  # bytes of a body when it is unpacked
-DEEPEST = 40  # lists and objects within one another
-LONGEST_ID = 200  # bytes; AMQP has room for 255, and ids of several events grow by a few
-LONGEST_NAME = 200
-# What must happen after a task, or when it fails. We would lose it without a word.
-FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
-# How kombu writes what JSON has no form for: {"__type__": "datetime", "__value__": "2026-01-31T02:00:00"}.
-TYPED = {"__type__", "__value__"}
+MAX_BODY = 16 * 2**20  # bytes, decompressed
+MAX_DEPTH = 40  # nested lists and objects
+MAX_ID = 200  # bytes; AMQP allows 255, and ids derived from it grow by a few
+MAX_NAME = 200
+# Follow-up tasks; the bridge would lose them silently.
+FOLLOW_UPS = ("callbacks", "errbacks", "chain", "chord")
+# kombu's encoding of types that JSON lacks: {"__type__": "datetime", "__value__": "2026-01-31T02:00:00"}.
+TYPED_KEYS = {"__type__", "__value__"}
 TYPES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
         "datetime": datetime.fromisoformat,
@@ -46,79 +43,84 @@ TYPES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class CeleryReader:
-    """Reads what Celery's clients publish; a message that waited for another attempt carries our headers, too."""
+class CeleryDecoder:
+    """Decodes what Celery's clients publish; a retried message carries the suite's own headers, too."""
 
     def envelope(self, raw: IncomingMessage) -> Envelope:
-        """The metadata of a delivery; its id is the task's, so that a redelivery is no second run."""
+        """Return the metadata of a delivery, under the task's id, so that a redelivery is recognised."""
         headers = dict(raw.headers or {})
-        task_id = _short("task's id", headers.get("id") or raw.message_id)
-        return wire.read(
+        task_id = _checked_id("task id", headers.get("id") or raw.message_id)
+        return envelope.read(
             message_id=task_id,
-            correlation_id=_short("root_id", headers.get("root_id")) or task_id,
+            correlation_id=_checked_id("root_id", headers.get("root_id")) or task_id,
             exchange=raw.exchange or "",
             routing_key=raw.routing_key or "",
-            headers=headers | {wire.TRIGGER: "celery"},
+            headers=headers | {envelope.TRIGGER: "celery"},
         )
 
     def message(self, raw: RabbitMessage) -> CeleryTask:
-        """The call of a task; whether there is such a task is not asked here."""
         headers = dict(raw.headers or {})
         try:
             return read(
                 headers, raw.body, content_type=raw.content_type, encoding=raw.raw_message.content_encoding or "utf-8"
             )
         except RecursionError:
-            raise InvalidMessage(f"{_of(headers)}the body is nested too deeply") from None
+            raise InvalidMessage(
+                f"{_label(headers)}the body is nested too deeply; at most {MAX_DEPTH} levels"
+            ) from None
         except ValueError as error:
-            raise InvalidMessage(f"{_of(headers)}{error}") from error
+            raise InvalidMessage(f"{_label(headers)}{error}") from error
 
 
 def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, encoding: str) -> CeleryTask:
-    """The call of a task.
+    """Decode the call of a task, known or not.
 
     Raises:
-        ValueError: saying what is wrong with it, and what would be right.
+        ValueError: naming what is wrong and what is accepted.
     """
     if content_type != JSON:
-        raise ValueError(f'is sent as "{content_type}", which is never read; set task_serializer = "json" (Celery)')
+        raise ValueError(f'content type "{content_type}" is not accepted; set task_serializer = "json" in Celery')
     if encoding.lower() not in ENCODINGS:
-        raise ValueError(f'has the content encoding "{encoding}"; it must be one of {", ".join(ENCODINGS)}')
-    content = _parse(_unpacked(body, headers.get("compression")))
+        raise ValueError(f'content encoding "{encoding}" is not accepted; use one of {", ".join(ENCODINGS)}')
+    content = _parse(_decompressed(body, headers.get("compression")))
     name = headers.get("task")
     if name is None and isinstance(content, dict) and "task" in content:
-        raise ValueError(f'is sent in message protocol 1 ("{content["task"]!s:.200}"); set task_protocol = 2 (Celery)')
-    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-        raise ValueError(f'is no call of a task: the header "task" is {name!r:.200}; it must be the name of one')
+        raise ValueError(
+            f'message protocol 1 ("{content["task"]!s:.200}") is not accepted; set task_protocol = 2 in Celery'
+        )
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+        raise ValueError(
+            f'header "task" is {name!r:.200}: not the name of a task; send 1 to {MAX_NAME} printable characters'
+        )
     args, kwargs = _arguments(content)
     return CeleryTask(
-        task=name, args=args, kwargs=kwargs, eta=_moment("eta", headers), expires=_moment("expires", headers)
+        task=name, args=args, kwargs=kwargs, eta=_timestamp("eta", headers), expires=_timestamp("expires", headers)
     )
 
 
-def _of(headers: Mapping[str, Any]) -> str:
+def _label(headers: Mapping[str, Any]) -> str:
     name = headers.get("task")
-    return f'task "{name!s:.200}": ' if name is not None else "the message "
+    return f'task "{name!s:.200}": ' if name is not None else "message: "
 
 
-def _short(what: str, value: Any) -> Any:
-    if isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST_ID:
-        raise ValueError(f'the {what} is "{value[:60]}…"; it must not be longer than {LONGEST_ID} bytes')
+def _checked_id(what: str, value: Any) -> Any:
+    if isinstance(value, str) and len(value.encode(errors="replace")) > MAX_ID:
+        raise ValueError(f'{what} "{value[:60]}…": too long; use at most {MAX_ID} bytes')
     return value
 
 
-def _unpacked(body: bytes, compression: Any) -> bytes:
+def _decompressed(body: bytes, compression: Any) -> bytes:
     if compression is None:
         return body
     if compression != GZIP:
-        raise ValueError(f'is compressed as "{compression!s:.60}"; only zlib is read: set task_compression = "zlib"')
-    unpacking = zlib.decompressobj()
+        raise ValueError(f'compression "{compression!s:.60}" is not accepted; set task_compression = "zlib" in Celery')
+    decompressor = zlib.decompressobj()
     try:
-        content = unpacking.decompress(body, LARGEST)
+        content = decompressor.decompress(body, MAX_BODY)
     except zlib.error as error:
-        raise ValueError(f"cannot be unpacked: {error}") from error
-    if unpacking.unconsumed_tail:
-        raise ValueError(f"is larger than {LARGEST} bytes when it is unpacked")
+        raise ValueError(f"the body cannot be decompressed: {error}") from error
+    if decompressor.unconsumed_tail:
+        raise ValueError(f"the body is larger than {MAX_BODY} bytes when decompressed")
     return content
 
 
@@ -126,32 +128,31 @@ def _parse(body: bytes) -> Any:
     try:
         content = json.loads(body.decode(), object_hook=_typed)
     except json.JSONDecodeError as error:
-        raise ValueError(f"the body is no JSON: {error}") from error
-    _check(content, DEEPEST)
+        raise ValueError(f"the body is not JSON: {error}") from error
+    _check(content, MAX_DEPTH)
     return content
 
 
 def _typed(found: dict[str, Any]) -> Any:
-    """The value that an object stands for; most stand for themselves."""
-    if found.keys() != TYPED:
+    if found.keys() != TYPED_KEYS:
         return found
     kind, value = found["__type__"], found["__value__"]
     if not isinstance(kind, str) or kind not in TYPES:
-        raise ValueError(f"has a value of the type {kind!r:.60}; known are {', '.join(TYPES)}")
+        raise ValueError(f"value of type {kind!r:.60}: unknown type; use one of {', '.join(TYPES)}")
     try:
         return TYPES[kind](value)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"has {value!r:.60} where a value of the type {kind} should be") from error
+        raise ValueError(f"value {value!r:.60}: not a {kind}") from error
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse what the database cannot store as JSON."""
+    """Refuse values that PostgreSQL cannot store as JSON."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"has the number {value}, which is none in JSON")
+        raise ValueError(f"number {value}: not a JSON number")
     if isinstance(value, str) and ("\x00" in value or not _is_unicode(value)):
-        raise ValueError("has a text with NUL or half a surrogate pair, which the database cannot store")
+        raise ValueError("a text contains NUL or an unpaired surrogate, which the database cannot store")
     if not depth:
-        raise ValueError(f"is nested too deeply: more than {DEEPEST} levels")
+        raise ValueError(f"the body is nested too deeply; at most {MAX_DEPTH} levels")
     if isinstance(value, dict | list):
         for part in (*value, *value.values()) if isinstance(value, dict) else value:
             _check(part, depth - 1)
@@ -163,17 +164,17 @@ def _is_unicode(text: str) -> bool:
 
 def _arguments(content: Any) -> tuple[list[Any], dict[str, Any]]:
     match content:
-        case [list() as args, dict() as kwargs, dict() as following]:
+        case [list() as args, dict() as kwargs, dict() as embed]:
             pass
         case _:
-            raise ValueError(f"the body is {content!r:.60}; it must be [args, kwargs, embed] (message protocol 2)")
-    if lost := [name for name in FOLLOWING if following.get(name)]:
-        raise ValueError(f"cannot be followed by others ({', '.join(lost)}); call each task by itself")
+            raise ValueError(f"the body is {content!r:.60}; send [args, kwargs, embed] (message protocol 2)")
+    if follow_ups := [name for name in FOLLOW_UPS if embed.get(name)]:
+        raise ValueError(f"follow-up tasks ({', '.join(follow_ups)}) are not supported; call each task separately")
     return args, kwargs
 
 
-def _moment(name: str, headers: Mapping[str, Any]) -> datetime | None:
-    """Naive moments mean UTC."""
+def _timestamp(name: str, headers: Mapping[str, Any]) -> datetime | None:
+    """Read a header as a time; a naive one means UTC."""
     value = headers.get(name)
     if value is None:
         return None
@@ -181,4 +182,6 @@ def _moment(name: str, headers: Mapping[str, Any]) -> datetime | None:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{name} is {value!r:.60}; it must be a moment such as 2026-01-31T02:00:00+00:00") from error
+        raise ValueError(
+            f"{name} is {value!r:.60}: not a timestamp; write one such as 2026-01-31T02:00:00+00:00"
+        ) from error

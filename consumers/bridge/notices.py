@@ -1,5 +1,6 @@
-"""Notices: what owners and managers are told, each under the routing key that its action has on the platform."""
+"""Notices for owners and managers, each under the routing key that the platform gives its action."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -7,6 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from pocketwatch.worker.context import BatchQuery, EventContext
 from schemas.moderation import (
     AdStatus,
     ManagerAdFlagged,
@@ -39,47 +41,61 @@ MANAGER_NOTICES: Mapping[str, type[ManagerNotice]] = MappingProxyType(
         "max_attempts_reached": ManagerAdMaxAttempts,
     }
 )
-# The platform's info table has names of its own for some actions; the others are called alike.
-ACTIONS: Mapping[str, str] = MappingProxyType(
+# The platform's info table has its own names for these actions.
+ACTION_ALIASES: Mapping[str, str] = MappingProxyType(
     {"ad_needs_review": "needs_review", "ad_max_attempts": "max_attempts_reached", "ad_flagged": "flagged"}
+)
+OWNER = BatchQuery(
+    "SELECT car_ads.id, add_accounts.user_id FROM car_ads JOIN add_accounts ON add_accounts.id = car_ads.account_id "
+    "WHERE car_ads.id = ANY(:keys)"
 )
 
 
 @dataclass(frozen=True)
-class ForOwners:
-    """Something about many ads that their owners are to be told: one notice for each, made once they are known.
+class NoticePerOwner:
+    """One notice for each owner of these ads; the owners are looked up when the task is handled.
 
     Args:
-        notice: takes an owner and his ads among these.
+        build: takes an owner's id and the ids of their ads among these.
     """
 
     ad_ids: tuple[int, ...]
-    notice: Callable[[int, list[int]], UserNotice]
+    build: Callable[[int, list[int]], UserNotice]
+
+    async def load(self, event: EventContext) -> tuple[UserNotice, ...]:
+        """Return the notices, owners in the order in which their ads were named; unknown ads are recorded."""
+        rows = await asyncio.gather(*(event.load(OWNER, ad_id) for ad_id in self.ad_ids))
+        ads_by_owner: dict[int, list[int]] = {}
+        for row in rows:
+            if row is not None:
+                ads_by_owner.setdefault(row.user_id, []).append(row.id)
+        if missing := rows.count(None):
+            event.record(unknown_ads=missing)
+        return tuple(self.build(owner, ad_ids) for owner, ad_ids in ads_by_owner.items())
 
 
-def to_owner(**about: Any) -> UserNotice:
-    """The owner's notice about this (the fields of `NoticeData`)."""
-    data = _data(about)
-    return USER_NOTICES.get(data.action, UserNotice)(data=data)
+def owner_notice(**data: Any) -> UserNotice:
+    notice_data = _notice_data(data)
+    return USER_NOTICES.get(notice_data.action, UserNotice)(data=notice_data)
 
 
-def to_managers(about: Mapping[str, Any], **restricted: Any) -> ManagerNotice:
-    """The managers' notice about this, for those that the fields of `ManagerNotice` leave."""
-    data = _data(about)
-    return MANAGER_NOTICES.get(data.action, ManagerNotice)(data=data, **restricted)
+def manager_notice(data: Mapping[str, Any], **restrictions: Any) -> ManagerNotice:
+    """Build the managers' notice; `restrictions` are the fields of `ManagerNotice` that narrow its recipients."""
+    notice_data = _notice_data(data)
+    return MANAGER_NOTICES.get(notice_data.action, ManagerNotice)(data=notice_data, **restrictions)
 
 
-def of_change(user_id: int, ad_ids: list[int], *, new_status: AdStatus, reason: str | None) -> UserNotice:
-    """The owner's notice that these ads of his have a new status; one, however many they are."""
+def status_change_notice(user_id: int, ad_ids: list[int], *, new_status: AdStatus, reason: str | None) -> UserNotice:
+    """Build one notice to the owner of these ads, however many they are."""
     if len(ad_ids) == 1:
-        which: dict[str, Any] = {"action": "manual_status_change"}
+        change: dict[str, Any] = {"action": "manual_status_change"}
     else:
-        which = {"action": "bulk_status_change", "details": {"affected_ads": ad_ids}}
-    return to_owner(ad_id=ad_ids[0], user_id=user_id, status=new_status, reason=reason, **which)
+        change = {"action": "bulk_status_change", "details": {"affected_ads": ad_ids}}
+    return owner_notice(ad_id=ad_ids[0], user_id=user_id, status=new_status, reason=reason, **change)
 
 
-def _data(about: Mapping[str, Any]) -> NoticeData:
-    """As JSON, where a moment may be text. An empty reason is none."""
-    action = about.get("action")
-    known = ACTIONS.get(action, action) if isinstance(action, str) else action
-    return NoticeData.model_validate_json(to_json({**about, "action": known, "reason": about.get("reason") or None}))
+def _notice_data(data: Mapping[str, Any]) -> NoticeData:
+    """Validate as JSON, where a timestamp may be text; an empty reason becomes null."""
+    action = data.get("action")
+    known = ACTION_ALIASES.get(action, action) if isinstance(action, str) else action
+    return NoticeData.model_validate_json(to_json({**data, "action": known, "reason": data.get("reason") or None}))

@@ -1,4 +1,4 @@
-"""Calling: which task is meant, and whether it can be called with these arguments."""
+"""The tasks that the bridge knows, and the check of a call's arguments."""
 
 import difflib
 import inspect
@@ -12,9 +12,11 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from consumers.bridge import tasks
-from consumers.bridge.tasks import Made
+from consumers.bridge.notices import NoticePerOwner
+from consumers.bridge.tasks import Messages
 from pocketwatch.errors import InvalidMessage
 from schemas.celery import CeleryTask
+from schemas.message import Message
 from schemas.validation_errors import describe
 
 NOW = "now"
@@ -22,38 +24,35 @@ NOW = "now"
 
 @dataclass(frozen=True)
 class Task:
-    """A task that can be called, by its bare name or as a part of one of these modules.
+    """A task, known by its bare name and as a member of each of these modules.
 
     Args:
-        make: named like the task, with its arguments.
-        also: other names for its arguments.
+        function: has the task's name and arguments.
+        aliases: other names that callers use for its arguments.
     """
 
-    make: Callable[..., Made]
+    function: Callable[..., Messages]
     modules: tuple[str, ...]
-    also: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The bare name."""
-        return self.make.__name__
+        return self.function.__name__
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """Names and defaults of its caller's arguments; without the types, which tell a reader of errors nothing."""
-        given = inspect.signature(self.make)
-        named = [each.replace(annotation=each.empty) for name, each in given.parameters.items() if name != NOW]
-        return given.replace(parameters=named, return_annotation=given.empty)
+        """Names and defaults of the caller's arguments, as errors show them: without types and without `now`."""
+        full = inspect.signature(self.function)
+        parameters = [each.replace(annotation=each.empty) for name, each in full.parameters.items() if name != NOW]
+        return full.replace(parameters=parameters, return_annotation=full.empty)
 
     @cached_property
     def takes_now(self) -> bool:
-        """Its event says since when it counts."""
-        return NOW in inspect.signature(self.make).parameters
+        return NOW in inspect.signature(self.function).parameters
 
     @cached_property
-    def checked(self) -> Callable[..., Made]:
-        """The function, strict about the types of its arguments."""
-        return validate_call(config=ConfigDict(strict=True))(self.make)
+    def validated(self) -> Callable[..., Messages]:
+        return validate_call(config=ConfigDict(strict=True))(self.function)
 
 
 TOKENS = ("core.tasks", "core.tasks.token_cleanup")
@@ -67,12 +66,12 @@ TABLE = (
     Task(
         tasks.clean_blacklisted_tokens,
         TOKENS,
-        also={"days": "safety_margin_days", "retention_days": "safety_margin_days"},
+        aliases={"days": "safety_margin_days", "retention_days": "safety_margin_days"},
     ),
-    Task(tasks.clean_generated_media, MEDIA, also={"retention_days": "days"}),
+    Task(tasks.clean_generated_media, MEDIA, aliases={"retention_days": "days"}),
     Task(tasks.update_currency_rates_daily, RATES),
     Task(tasks.update_currency_rates_manual, RATES),
-    Task(tasks.cleanup_old_currency_rates, RATES, also={"days": "days_to_keep", "retention_days": "days_to_keep"}),
+    Task(tasks.cleanup_old_currency_rates, RATES, aliases={"days": "days_to_keep", "retention_days": "days_to_keep"}),
     Task(tasks.generate_platform_analytics, ANALYTICS),
     Task(tasks.generate_analytics_for_all_locales, ANALYTICS),
     Task(tasks.generate_quick_stats, ANALYTICS),
@@ -93,46 +92,47 @@ TABLE = (
 TASKS: Mapping[str, Task] = MappingProxyType(
     {name: task for task in TABLE for name in (task.name, *(f"{module}.{task.name}" for module in task.modules))}
 )
-# Entries of the old schedule that no code ever stood behind.
-NEVER_WERE = ("clean_temp_files", "cleanup_chat_temp_files")
+# Entries of the platform's old schedule for which no task was ever written.
+REMOVED_TASKS = ("clean_temp_files", "cleanup_chat_temp_files")
 
 
-def call(called: CeleryTask, *, now: datetime) -> Made:
-    """What is to be sent in place of this task, `now` or at a later moment that is meant by it.
+def to_messages(task: CeleryTask, *, now: datetime) -> tuple[Message, ...] | NoticePerOwner:
+    """Return the messages that replace this task.
+
+    Args:
+        now: the time from which the messages count; the task's `eta` for a delayed task.
 
     Raises:
-        Malformed: naming the task and the argument that are wrong, and what would be right.
+        InvalidMessage: naming the task or argument that is wrong, and what is accepted.
     """
-    task = _find(called.task)
-    named = f'task "{called.task}"'
+    known = _find(task.task)
+    label = f'task "{task.task}"'
     try:
-        given = task.signature.bind(*called.args, **_renamed(task, called.kwargs)).arguments
+        arguments = known.signature.bind(*task.args, **_without_aliases(known, task.kwargs)).arguments
     except TypeError as error:
-        raise InvalidMessage(
-            f"{named} cannot be called like this: {error}; it is {task.name}{task.signature}"
-        ) from error
+        raise InvalidMessage(f"{label}: {error}; its signature is {known.name}{known.signature}") from error
     try:
-        return task.checked(**given, **({NOW: now} if task.takes_now else {}))
+        messages = known.validated(**arguments, **({NOW: now} if known.takes_now else {}))
     except ValidationError as error:
-        raise InvalidMessage(f"{named}: {describe(error, CeleryTask)}") from error
+        raise InvalidMessage(f"{label}: {describe(error, CeleryTask)}") from error
+    return (messages,) if isinstance(messages, Message) else messages
 
 
 def _find(name: str) -> Task:
     if (task := TASKS.get(name)) is not None:
         return task
     bare = name.rpartition(".")[2]
-    if bare in NEVER_WERE:
-        raise InvalidMessage(f'task "{name}" never existed, though the old schedule named it; call it no more')
+    if bare in REMOVED_TASKS:
+        raise InvalidMessage(f'task "{name}": was scheduled but never written; remove the call')
     near = difflib.get_close_matches(bare, [task.name for task in TABLE], n=1, cutoff=0)[0]
-    raise InvalidMessage(f'task "{name}" is not known; the nearest known one is "{near}"')
+    raise InvalidMessage(f'task "{name}": unknown; did you mean "{near}"?')
 
 
-def _renamed(task: Task, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments under the names that the task has for them."""
-    named: dict[str, Any] = {}
-    for name, value in kwargs.items():
-        own = task.also.get(name, name)
-        if own in named:
-            raise TypeError(f"multiple values for argument {own!r}, which is also called {name!r}")
-        named[own] = value
-    return named
+def _without_aliases(task: Task, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
+    for alias, value in kwargs.items():
+        name = task.aliases.get(alias, alias)
+        if name in renamed:
+            raise TypeError(f"multiple values for argument {name!r}, which is also called {alias!r}")
+        renamed[name] = value
+    return renamed

@@ -1,7 +1,6 @@
-"""The tasks of the platform: each a function with the name and the arguments of the task, which makes our event of it.
+"""The platform's tasks: each function has a task's name, arguments and defaults, and returns the messages to publish.
 
-What the task itself did is done by the event's consumer. Defaults stay as callers know them. A `now` is not the
-caller's: it is the moment from which the event counts.
+`now` is not the caller's: it is the time from which the event counts. What the task did is done by its consumer.
 """
 
 from datetime import datetime
@@ -10,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from consumers.bridge.html_text import of_html, of_text
-from consumers.bridge.notices import ForOwners, of_change, to_managers, to_owner
+from consumers.bridge.html_text import html_paragraphs, text_paragraphs
+from consumers.bridge.notices import NoticePerOwner, manager_notice, owner_notice, status_change_notice
 from schemas.emails import Plain
 from schemas.locale import Locale
 from schemas.mail import Address, MailRequested
@@ -32,7 +31,7 @@ from schemas.ticks import (
 
 AdIds = Annotated[list[Id], Field(max_length=10_000)]
 Details = dict[str, Any]
-Made = Message | tuple[Message, ...] | ForOwners
+Messages = Message | tuple[Message, ...] | NoticePerOwner
 
 
 def _upper(value: Any) -> Any:
@@ -42,47 +41,47 @@ def _upper(value: Any) -> Any:
 Source = Annotated[Literal["NBU", "PRIVATBANK"], BeforeValidator(_upper)]
 
 
-def clean_blacklisted_tokens(safety_margin_days: RetentionDays = 7) -> Made:
+def clean_blacklisted_tokens(safety_margin_days: RetentionDays = 7) -> Message:
     return CleanTokens(retention_days=safety_margin_days)
 
 
-def clean_generated_media(days: RetentionDays = 7) -> Made:
+def clean_generated_media(days: RetentionDays = 7) -> Message:
     return CleanMedia(retention_days=days)
 
 
-def update_currency_rates_daily(source: Source = "NBU") -> Made:
+def update_currency_rates_daily(source: Source = "NBU") -> Message:
     return UpdateRates(source=source)
 
 
-def update_currency_rates_manual(source: Source = "NBU", currencies: list[Currency] | None = None) -> Made:
+def update_currency_rates_manual(source: Source = "NBU", currencies: list[Currency] | None = None) -> Message:
     return UpdateRates(source=source, currencies=currencies or None)  # an empty list meant all of them
 
 
-def cleanup_old_currency_rates(days_to_keep: RetentionDays = 30) -> Made:
+def cleanup_old_currency_rates(days_to_keep: RetentionDays = 30) -> Message:
     return CleanRates(retention_days=days_to_keep)
 
 
-def generate_platform_analytics(locale: Locale = "uk") -> Made:
+def generate_platform_analytics(locale: Locale = "uk") -> Message:
     return PlatformAnalytics(locales=(locale,))
 
 
-def generate_analytics_for_all_locales() -> Made:
+def generate_analytics_for_all_locales() -> Message:
     return PlatformAnalytics()
 
 
-def generate_quick_stats() -> Made:
+def generate_quick_stats() -> Message:
     return QuickStats()
 
 
-def cleanup_old_analytics_cache() -> Made:
+def cleanup_old_analytics_cache() -> Message:
     return CleanAnalytics()
 
 
-def generate_daily_report() -> Made:
+def generate_daily_report() -> Message:
     return DailyReport()
 
 
-def moderate_ad_async(ad_id: Id) -> Made:
+def moderate_ad_async(ad_id: Id) -> Message:
     return AdSubmitted(ad_id=ad_id)
 
 
@@ -94,16 +93,9 @@ def send_user_moderation_notification(
     reason: str | None = None,
     attempts_count: int | None = None,
     details: Details | None = None,
-) -> Made:
-    return to_owner(
-        ad_id=ad_id,
-        action=action,
-        status=status,
-        user_id=user_id,
-        reason=reason,
-        attempts_count=attempts_count,
-        details=details,
-    )
+) -> Message:
+    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id}
+    return owner_notice(**data, reason=reason, attempts_count=attempts_count, details=details)
 
 
 def send_manager_moderation_notification(
@@ -114,33 +106,33 @@ def send_manager_moderation_notification(
     reason: str | None = None,
     attempts_count: int | None = None,
     details: Details | None = None,
-) -> Made:
-    about = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id}
-    return to_managers(about | {"reason": reason, "attempts_count": attempts_count, "details": details})
+) -> Message:
+    data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id}
+    return manager_notice(data | {"reason": reason, "attempts_count": attempts_count, "details": details})
 
 
-def notify_ad_approved(ad_id: Id, user_id: Id, action: str = "auto_approved") -> Made:
-    return to_owner(ad_id=ad_id, user_id=user_id, action=action, status="active")
+def notify_ad_approved(ad_id: Id, user_id: Id, action: str = "auto_approved") -> Message:
+    return owner_notice(ad_id=ad_id, user_id=user_id, action=action, status="active")
 
 
-def notify_ad_needs_edit(ad_id: Id, user_id: Id, reason: str | None, attempts_count: int) -> Made:
-    about = {"ad_id": ad_id, "user_id": user_id, "reason": reason, "attempts_count": attempts_count}
-    return to_owner(action="flagged", status="needs_review", **about)
+def notify_ad_needs_edit(ad_id: Id, user_id: Id, reason: str | None, attempts_count: int) -> Message:
+    data = {"ad_id": ad_id, "user_id": user_id, "reason": reason, "attempts_count": attempts_count}
+    return owner_notice(action="flagged", status="needs_review", **data)
 
 
-def notify_ad_max_attempts_reached(ad_id: Id, user_id: Id, attempts_count: int) -> Made:
-    """Both are told."""
-    about: Details = {"ad_id": ad_id, "user_id": user_id, "attempts_count": attempts_count}
-    about |= {"action": "max_attempts_reached", "status": "rejected"}
-    return to_owner(**about), to_managers(about)
+def notify_ad_max_attempts_reached(ad_id: Id, user_id: Id, attempts_count: int) -> tuple[Message, ...]:
+    data: Details = {"ad_id": ad_id, "user_id": user_id, "attempts_count": attempts_count}
+    data |= {"action": "max_attempts_reached", "status": "rejected"}
+    return owner_notice(**data), manager_notice(data)
 
 
-def notify_ad_status_changed(ad_id: Id, user_id: Id, new_status: AdStatus, reason: str | None = "") -> Made:
-    return of_change(user_id, [ad_id], new_status=new_status, reason=reason)
+def notify_ad_status_changed(ad_id: Id, user_id: Id, new_status: AdStatus, reason: str | None = "") -> Message:
+    return status_change_notice(user_id, [ad_id], new_status=new_status, reason=reason)
 
 
-def notify_bulk_status_changed(ad_ids: AdIds, new_status: AdStatus, reason: str | None = "") -> Made:
-    return ForOwners(tuple(dict.fromkeys(ad_ids)), partial(of_change, new_status=new_status, reason=reason))
+def notify_bulk_status_changed(ad_ids: AdIds, new_status: AdStatus, reason: str | None = "") -> NoticePerOwner:
+    build = partial(status_change_notice, new_status=new_status, reason=reason)
+    return NoticePerOwner(tuple(dict.fromkeys(ad_ids)), build)
 
 
 def send_moderation_email_task(
@@ -149,17 +141,17 @@ def send_moderation_email_task(
     html_content: str,
     text_content: str | None = None,
     notification_id: Id | None = None,
-    priority: int = 5,  # noqa: ARG001  letters have none
+    priority: int = 5,  # noqa: ARG001  emails have no priority
     *,
     now: datetime,
-) -> Made:
-    """Our letters escape everything: of HTML, the words are kept."""
-    words = of_text(text_content or "") or of_html(html_content)
-    letter = Plain(subject=" ".join(subject.split()), paragraphs=words, occurred_at=now)
-    return MailRequested(to=to_email, letter=letter, notification_id=notification_id)
+) -> Message:
+    """Send as text what the caller wrote as HTML: emails escape everything."""
+    paragraphs = text_paragraphs(text_content or "") or html_paragraphs(html_content)
+    email = Plain(subject=" ".join(subject.split()), paragraphs=paragraphs, occurred_at=now)
+    return MailRequested(to=to_email, letter=email, notification_id=notification_id)
 
 
-def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  those of the task
+def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  the task's own arguments
     manager_id: Id,
     action: str,
     title: str,
@@ -168,9 +160,9 @@ def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  those of the
     user_id: Id | None = None,
     data: Details | None = None,
     priority: int = 5,
-) -> Made:
-    """In the info table only, with the caller's words."""
-    return to_managers(
+) -> Message:
+    """Write to the info table only, with the caller's title and message."""
+    return manager_notice(
         {"action": action, "ad_id": ad_id, "user_id": user_id, "details": data},
         manager_id=manager_id,
         title=title,
@@ -180,8 +172,8 @@ def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  those of the
     )
 
 
-def process_moderation_notification_task(manager_settings_id: Id, notification_data: Details) -> Made:
-    """`notification_data` is the `data` of a notice, or the whole of it."""
+def process_moderation_notification_task(manager_settings_id: Id, notification_data: Details) -> Message:
+    """Accept as `notification_data` a whole notice or its `data`."""
     inner = notification_data.get("data")
-    about = inner if isinstance(inner, dict) else notification_data
-    return to_managers(about, settings_id=manager_settings_id, priority=notification_data.get("priority", 5))
+    data = inner if isinstance(inner, dict) else notification_data
+    return manager_notice(data, settings_id=manager_settings_id, priority=notification_data.get("priority", 5))

@@ -1,45 +1,117 @@
-"""`mail`: letters, as people see them."""
+"""`notices` and `mail`: the delivery log, suppressed addresses, and previews."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from consumers.mail.preview import preview
-from consumers.mail.suppressions_command import forget, suppressed
-from pocketwatch import settings
+from consumers.mail import queries, suppressions
+from consumers.mail.compose.preview import write_preview
+from pocketwatch.command import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
-from pocketwatch.terminal import (
-    AsJson,
-    console,
-    print_json,
-    print_table,
-    printable,
-)
+from pocketwatch.terminal import AsJson, console, print_json, print_table, printable
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+STATUSES = ("pending", "sending", "sent", "failed", "unknown", "suppressed", "expired")
+NOTICE_COLUMNS = ("id", "sent_at", "recipient", "method", "letter", "locale", "status", "attempts", "why")
+CAUGHT_COLUMNS = ("number", "caught_at", "to", "subject")
+SUPPRESSED_COLUMNS = ("suppressed_at", "address", "scope", "reason")
 
-app.command("preview")(preview)
-
-COLUMNS = ("number", "caught_at", "to", "subject")
-
-app.command("suppressed")(suppressed)
-app.command("forget")(forget)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Emails: caught, previewed, suppressed.")
 
 
-@app.callback()
-def mail() -> None:
-    """Letters, as people see them."""
+def notices(
+    status: Annotated[str | None, typer.Option(help=f"Only with this status: {', '.join(STATUSES)}.")] = None,
+    recipient: Annotated[str | None, typer.Option(help="Only to this recipient, an email address.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the latest notices and emails with their status, newest first.
+
+    Example: pocketwatch notices --status failed
+    """
+    if status is not None and status not in STATUSES:
+        raise PocketwatchError(f'there is no status "{status}"; known are {", ".join(STATUSES)}')
+    found = run(_newest_notices(read_settings(), status=status, recipient=recipient, limit=limit))
+    if as_json:
+        print_json(found)
+    else:
+        print_table("notices", NOTICE_COLUMNS, [[_cell(row, column) for column in NOTICE_COLUMNS] for row in found])
+
+
+async def _newest_notices(settings: Settings, **criteria: Any) -> list[dict[str, Any]]:
+    async with database(settings, "notices") as opened, opened.begin() as connection:
+        return await queries.newest(connection, **criteria)
+
+
+def _cell(row: dict[str, Any], column: str) -> object:
+    if column != "why":
+        return row[column]
+    return row["error_message"] or row["reply"] or ("held for a digest" if row["held"] is not None else "")
+
+
+@app.command("preview")
+def preview(
+    folder: Annotated[Path, typer.Argument(help="The folder to write to; created if missing.")] = Path(
+        "emails-preview"
+    ),
+) -> None:
+    """Write every email in every language to files: text, HTML, and the message as it would be sent.
+
+    Example: pocketwatch mail preview /tmp/emails
+    """
+    try:
+        count = write_preview(folder)
+    except OSError as error:
+        raise PocketwatchError(f"emails cannot be written to {folder}: {error}") from error
+    console.print(f"{count} emails; begin with {folder / 'index.html'}", soft_wrap=True, markup=False)
+
+
+@app.command("suppressed")
+def suppressed(as_json: AsJson = False) -> None:
+    """Show the addresses that get no emails (all), or none that one can unsubscribe from (subscribed), newest first.
+
+    Example: pocketwatch mail suppressed
+    """
+    found = run(_suppressed(read_settings()))
+    if as_json:
+        print_json(found)
+    else:
+        print_table(
+            "suppressed addresses", SUPPRESSED_COLUMNS, [[row[name] for name in SUPPRESSED_COLUMNS] for row in found]
+        )
+
+
+async def _suppressed(settings: Settings) -> list[dict[str, Any]]:
+    async with database(settings, "mail") as opened, opened.begin() as connection:
+        return await suppressions.newest(connection)
+
+
+@app.command("forget")
+def forget(address: Annotated[str, typer.Argument(help="The address, in any case.")]) -> None:
+    """Let an address get all emails again, such as a bad one that works now.
+
+    Example: pocketwatch mail forget reader@example.com
+    """
+    scopes = run(_forget(read_settings(), address))
+    if not scopes:
+        raise PocketwatchError(f'"{address}" is not suppressed; see: pocketwatch mail suppressed')
+    console.print(f"{address} gets emails again; removed: {', '.join(sorted(scopes))}", markup=False)
+
+
+async def _forget(settings: Settings, address: str) -> list[str]:
+    async with database(settings, "mail") as opened, opened.begin() as connection:
+        return await suppressions.remove(connection, address)
 
 
 @app.command("caught")
 def caught(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
     show: Annotated[int | None, typer.Option(metavar="N", help="Print the text of email number N.")] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="The stack's folder.")] = settings.LOCAL_STACK.parent,
+    folder: Annotated[Path, typer.Option("--folder", help="The stack's folder.")] = LOCAL_STACK.parent,
     as_json: AsJson = False,
 ) -> None:
     """Show the emails that the mail catcher of `stack up` stored instead of delivering them, newest first.
@@ -56,7 +128,8 @@ def caught(
     if as_json:
         print_json([asdict(email) for email in found])
     else:
-        print_table("emails", COLUMNS, [_cells(email) for email in found])
+        rows = [[email.number, email.caught_at, _recipients(email), _one_line(email.subject)] for email in found]
+        print_table("emails", CAUGHT_COLUMNS, rows)
 
 
 def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
@@ -65,15 +138,14 @@ def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(email))
         return
-    head = {"From": email.sender, "To": email.to or ", ".join(email.recipients), "Subject": email.subject}
-    lines = [*(f"{name}: {_on_one_line(value)}" for name, value in head.items()), "", email.text or email.html]
+    headers = {"From": email.sender, "To": _recipients(email), "Subject": email.subject}
+    lines = [*(f"{name}: {_one_line(value)}" for name, value in headers.items()), "", email.text or email.html]
     console.print(printable("\n".join(lines)), markup=False, soft_wrap=True)
 
 
-def _cells(email: CaughtEmail) -> list[object]:
-    to = email.to or ", ".join(email.recipients)
-    return [email.number, email.caught_at, _on_one_line(to), _on_one_line(email.subject)]
+def _recipients(email: CaughtEmail) -> str:
+    return _one_line(email.to or ", ".join(email.recipients))
 
 
-def _on_one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     return printable(" ".join(text.split()))

@@ -1,10 +1,10 @@
-"""Letters: what is asked for is sent once, and the notification log says what became of it.
+"""Send requested emails once, and log what became of each.
 
-    asked ─► taken, with all that are taken at the same time ─► rendered, sent ─► logged ─► claimed
+    request ─► claimed, in a batch ─► rendered, sent ─► logged ─► acknowledged
 
-The letter cannot be rolled back, so its row of the log is its claim (`ledger`), not the inbox. A letter that the server
-puts off comes back through the broker's waits for three days, or as long as it is worth sending; it is never a dead
-letter. Preferences, suppressions and quiet hours are looked at here, and not when it was asked for.
+Sending cannot be rolled back, so the row in the delivery log is the claim, not the inbox. An email that the server
+defers comes back through the broker's delay queues for three days, or as long as it is worth sending; it is never a
+dead letter. Preferences, suppressions and quiet hours apply when it is sent, not when it is requested.
 """
 
 import re
@@ -12,144 +12,130 @@ from datetime import timedelta
 
 from loguru import logger
 
-from consumers.mail.delivery_log import (
-    DIGESTED,
-    DOUBTS,
-    Claim,
-    Outcome,
-    Settled,
-    Verdict,
-)
-from consumers.mail.sender import Desk, open_desk
+from consumers.mail.decisions import DIGEST_KINDS, MAX_UNCONFIRMED, Claim, Decision
+from consumers.mail.delivery_log import Result, Status
+from consumers.mail.sender import EmailSender, open_sender
 from pocketwatch.broker.topology import MAIL_DELIVERY
 from pocketwatch.errors import RetryLater
-from pocketwatch.smtp.replies import Fate
+from pocketwatch.smtp.replies import DeliveryResult
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
 from schemas.emails import ManagerDigest
 from schemas.mail import MailRequested
 
-OUR_FAULT = "MAIL SERVER REFUSES US"
+CONFIG_ERROR = "smtp.config_error"
 # After the first attempt, the second, the third and all later ones.
-WAITS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
-WAIT_FOR_US = timedelta(minutes=30)  # until somebody has put our settings right
-WAIT_IN_DOUBT = timedelta(minutes=5)
-KEPT = {"letter", "user_id", "expires_at"}  # of a wish that is held; the rest is in its row
+RETRY_DELAYS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
+CONFIG_ERROR_DELAY = timedelta(minutes=30)
+UNCONFIRMED_DELAY = timedelta(minutes=5)
+HELD_FIELDS = {"letter", "user_id", "expires_at"}  # of a held request; the others have columns
 LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
-
-
-@consumer(MAIL_DELIVERY, lifespan=open_desk)
-async def deliver_letter(wish: MailRequested, context: SideEffectContext) -> None:
-    """Send the letter, unless its reader does not want it, it is late, or it goes into a digest."""
-    desk: Desk = context.resource
-    claim = claim_of(wish, context.message_id, desk)
-    async with desk.room:
-        verdict, fate, doubts = await desk.finish(take_and_send(wish, claim, desk, context))
-    context.record(letter=claim.letter, log=verdict.log_id, letter_status=verdict.status)
-    if verdict.act == "wait":
-        raise RetryLater(verdict.reason, after=verdict.after)
-    if fate is None:
-        return context.mark_skipped(verdict.reason)
-    context.record(letter_status=STATUSES[fate.outcome])
-    return conclude(fate, context, attempt=verdict.attempt, doubts=doubts)
-
-
-def claim_of(wish: MailRequested, message_id: str, desk: Desk) -> Claim:
-    """What the log has to know of a letter."""
-    letter, key = wish.letter, wish.key or f"{message_id}:{wish.to}:email"
-    return Claim(
-        key=key,
-        recipient=wish.to,
-        letter=letter.name,
-        locale=wish.locale,
-        external_id=desk.message_id(key),
-        user_id=wish.user_id,
-        notification_id=wish.notification_id,
-        expires_at=wish.expires_at or letter.keeps_until,
-        keeps_for=letter.keeps_for,
-        subscribed=letter.subscribed,
-        critical=letter.critical,
-        is_digest=isinstance(letter, ManagerDigest),
-        held=wish.model_dump_json(include=KEPT) if letter.name in DIGESTED else None,
-    )
-
-
-async def take_and_send(
-    wish: MailRequested, claim: Claim, desk: Desk, context: SideEffectContext
-) -> tuple[Verdict, Fate | None, int]:
-    """What was decided about the letter; and of one that is sent, what `send_and_log` says."""
-    verdict = await context.run_batched(desk.ledger.take, claim)
-    if verdict.act != "send":
-        return verdict, None, 0
-    return verdict, *await send_and_log(wish, claim, desk, context)
-
-
-async def send_and_log(wish: MailRequested, claim: Claim, desk: Desk, context: SideEffectContext) -> tuple[Fate, int]:
-    """What became of the letter, and how many attempts may have sent it without anybody knowing.
-
-    A letter that could not be written is as if never taken. One that was sent, but whose fate cannot be logged, stays
-    `sending`: a doubt, never unsaid.
-    """
-    desk.in_hand.add(claim.key)
-    try:
-        fate = await sent_or_put_back(wish, claim, desk, context)
-        return fate, await context.run_batched(desk.ledger.settle, settled(fate, claim))
-    finally:
-        desk.in_hand.discard(claim.key)
-
-
-async def sent_or_put_back(wish: MailRequested, claim: Claim, desk: Desk, context: SideEffectContext) -> Fate:
-    """What became of the letter; what is wrong with the templates is raised, and noted in its row."""
-    try:
-        return await desk.send(wish, claim.external_id)
-    except Exception as error:
-        unsent = Settled(claim.key, "pending", "", f"{type(error).__name__}: {error}"[:500])
-        await context.run_batched(desk.ledger.settle, unsent)
-        raise
-
-
-STATUSES: dict[str, Outcome] = {
+STATUSES: dict[str, Status] = {
     "sent": "sent",
     "later": "pending",
-    "ours": "pending",
+    "config_error": "pending",
     "refused": "failed",
     "bad_address": "failed",
     "unknown": "unknown",
 }
 
 
-def settled(fate: Fate, claim: Claim) -> Settled:
-    """What the log says of this fate."""
-    return Settled(
+@consumer(MAIL_DELIVERY, lifespan=open_sender)
+async def deliver_email(request: MailRequested, context: SideEffectContext) -> None:
+    """Send the email, unless it is unwanted, expired, already sent, or held for a digest."""
+    sender: EmailSender = context.resource
+    claim = claim_for(request, context.message_id, sender)
+    async with sender.slots:
+        decision, result, unconfirmed = await sender.run_to_completion(claim_and_send(request, claim, sender, context))
+    context.record(letter=claim.email, log=decision.log_id, letter_status=decision.status)
+    if decision.action == "wait":
+        raise RetryLater(decision.reason, after=decision.after)
+    if result is None:
+        return context.mark_skipped(decision.reason)
+    context.record(letter_status=STATUSES[result.outcome])
+    return conclude(result, context, attempt=decision.attempt, unconfirmed=unconfirmed)
+
+
+def claim_for(request: MailRequested, message_id: str, sender: EmailSender) -> Claim:
+    email, key = request.letter, request.key or f"{message_id}:{request.to}:email"
+    return Claim(
+        key=key,
+        recipient=request.to,
+        email=email.name,
+        locale=request.locale,
+        external_id=sender.message_id(key),
+        user_id=request.user_id,
+        notification_id=request.notification_id,
+        expires_at=request.expires_at or email.expires_at,
+        lifetime=email.lifetime,
+        subscribed=email.subscribed,
+        critical=email.critical,
+        is_digest=isinstance(email, ManagerDigest),
+        held=request.model_dump_json(include=HELD_FIELDS) if email.name in DIGEST_KINDS else None,
+    )
+
+
+async def claim_and_send(
+    request: MailRequested, claim: Claim, sender: EmailSender, context: SideEffectContext
+) -> tuple[Decision, DeliveryResult | None, int]:
+    """Return the decision and, if the email was to be sent, the result and the number of unconfirmed attempts.
+
+    If the result cannot be logged, the row stays `sending`, which counts as an unconfirmed attempt.
+    """
+    decision = await context.run_batched(sender.log.claim, claim)
+    if decision.action != "send":
+        return decision, None, 0
+    sender.in_flight.add(claim.key)
+    try:
+        result = await send_or_release(request, claim, sender, context)
+        return decision, result, await context.run_batched(sender.log.record_result, logged_result(result, claim))
+    finally:
+        sender.in_flight.discard(claim.key)
+
+
+async def send_or_release(
+    request: MailRequested, claim: Claim, sender: EmailSender, context: SideEffectContext
+) -> DeliveryResult:
+    """Send the email; if it cannot be rendered, release its row and raise."""
+    try:
+        return await sender.send(request, claim.external_id)
+    except Exception as error:
+        unsent = Result(claim.key, "pending", "", f"{type(error).__name__}: {error}"[:500])
+        await context.run_batched(sender.log.record_result, unsent)
+        raise
+
+
+def logged_result(result: DeliveryResult, claim: Claim) -> Result:
+    return Result(
         claim.key,
-        STATUSES[fate.outcome],
-        fate.reply,
-        error="" if fate.outcome == "sent" else fate.reply,
-        is_doubt=fate.outcome == "unknown",
-        bad_address=claim.recipient if fate.outcome == "bad_address" else None,
+        STATUSES[result.outcome],
+        result.reply,
+        error="" if result.outcome == "sent" else result.reply,
+        is_unconfirmed=result.outcome == "unknown",
+        bad_address=claim.recipient if result.outcome == "bad_address" else None,
         is_digest=claim.is_digest,
     )
 
 
-def conclude(fate: Fate, context: SideEffectContext, *, attempt: int, doubts: int) -> None:
-    """What becomes of the message.
+def conclude(result: DeliveryResult, context: SideEffectContext, *, attempt: int, unconfirmed: int) -> None:
+    """Set the outcome of the message.
 
     Raises:
-        TryLater: when the letter is to be sent again.
+        RetryLater: when the email is to be sent again.
     """
-    said = without_names(fate.reply)
-    match fate.outcome:
+    reply = without_local_parts(result.reply)
+    match result.outcome:
         case "later":
-            raise RetryLater(said, after=WAITS[min(attempt, len(WAITS)) - 1])
-        case "ours":
-            logger.bind(reply=said).error(OUR_FAULT)
-            raise RetryLater(said, after=WAIT_FOR_US)
-        case "unknown" if doubts < DOUBTS:
-            raise RetryLater(f"nobody knows whether it was sent: {said}", after=WAIT_IN_DOUBT)
+            raise RetryLater(reply, after=RETRY_DELAYS[min(attempt, len(RETRY_DELAYS)) - 1])
+        case "config_error":
+            logger.bind(reply=reply).error(CONFIG_ERROR)
+            raise RetryLater(reply, after=CONFIG_ERROR_DELAY)
+        case "unknown" if unconfirmed < MAX_UNCONFIRMED:
+            raise RetryLater(f"delivery unconfirmed: {reply}", after=UNCONFIRMED_DELAY)
         case "unknown" | "refused" | "bad_address":
-            context.mark_partial(said)
+            context.mark_partial(reply)
 
 
-def without_names(reply: str) -> str:
-    """A server's reply fit for logs that many read: without the part of addresses that names a person."""
+def without_local_parts(reply: str) -> str:
+    """Mask the local part of email addresses, which names a person, for logs that many people read."""
     return LOCAL_PART.sub("…", reply)

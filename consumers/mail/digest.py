@@ -1,8 +1,8 @@
-"""Digests: letters that were held back from a manager go out as one, when the oldest has waited for the whole window.
+"""Send held emails to managers as digests, when the oldest has been held for the whole window.
 
-    held by `delivery` ─► one letter a reader, asked for like any other ─► its fate is theirs, too
+    held by `delivery` ─► one digest per recipient, requested like any other email ─► its result is copied to them
 
-What is released and what is asked for commit together, so nothing is lost or doubled however a run ends.
+Releasing the emails and requesting the digest commit together.
 """
 
 from collections.abc import Sequence
@@ -16,29 +16,29 @@ from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.mail import MailRequested, SendDigests
 
-READERS = 1_000  # in one run; the next one is soon
-ITEMS = 100  # in one digest; what is more is counted
+MAX_RECIPIENTS = 1_000  # per run
+MAX_ITEMS = 100  # per digest; the rest is counted
 
 
 @consumer
-async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG001  it has nothing to say
-    """Nothing is held for longer than the window and a few minutes, and each letter goes out in one digest only."""
-    readers = await queries.ripe(job.session, window=job.settings.mail.digest_window, limit=READERS)
-    letters = 0
-    for reader in readers:
-        held = await queries.held(job.session, reader)
+async def send_digests(tick: SendDigests, job: JobContext) -> None:  # noqa: ARG001  it has no arguments
+    """Hold no email for longer than the window and a few minutes, and send each in one digest only."""
+    window = job.settings.mail.digest_window
+    recipients = await queries.due_recipients(job.session, window=window, limit=MAX_RECIPIENTS)
+    emails = 0
+    for recipient in recipients:
+        held = await queries.held_emails(job.session, recipient)
         if held:
-            wish = alone(held[0], reader) if len(held) == 1 else digest(held, reader, now=job.now)
-            job.publish_payload(MailRequested, wish)
-            await queries.release(job.session, [row["id"] for row in held], digest=wish["key"])
-            letters += len(held)
-    job.record(digests=len(readers), letters=letters)
+            request = single(held[0], recipient) if len(held) == 1 else digest(held, recipient, now=job.now)
+            job.publish_payload(MailRequested, request)
+            await queries.release(job.session, [row["id"] for row in held], digest=request["key"])
+            emails += len(held)
+    job.record(digests=len(recipients), letters=emails)
 
 
-def alone(row: sa.RowMapping, reader: str) -> dict[str, Any]:
-    """One letter that was held goes out as itself."""
+def single(row: sa.RowMapping, recipient: str) -> dict[str, Any]:
     return {
-        "to": reader,
+        "to": recipient,
         "key": row["key"],
         "locale": row["locale"],
         "notification_id": row["notification_id"],
@@ -46,29 +46,29 @@ def alone(row: sa.RowMapping, reader: str) -> dict[str, Any]:
     }
 
 
-def digest(rows: Sequence[sa.RowMapping], reader: str, *, now: datetime) -> dict[str, Any]:
-    """Several go out as one, in the language of the latest. It is news of `now`, however old they are."""
-    letters = [row["held"]["letter"] for row in rows]
+def digest(rows: Sequence[sa.RowMapping], recipient: str, *, now: datetime) -> dict[str, Any]:
+    """Request several as one, in the locale of the latest. It occurs now, however old they are."""
+    emails = [row["held"]["letter"] for row in rows]
     return {
-        "to": reader,
+        "to": recipient,
         "key": f"digest:{rows[0]['id']}",
         "locale": rows[-1]["locale"],
         "user_id": rows[-1]["held"]["user_id"],
         "letter": {
             "name": "manager_digest",
             "occurred_at": now.isoformat(),
-            "items": [item(letter) for letter in letters[:ITEMS]],
-            "left_out": max(len(letters) - ITEMS, 0),
+            "items": [item(email) for email in emails[:MAX_ITEMS]],
+            "left_out": max(len(emails) - MAX_ITEMS, 0),
         },
     }
 
 
-def item(letter: dict[str, Any]) -> dict[str, Any]:
-    """What the digest says of a letter; of one that an older version has held, as much as it knows."""
+def item(email: dict[str, Any]) -> dict[str, Any]:
+    """Return what the digest shows of an email; an older version may have held it with fewer fields."""
     return {
-        "kind": letter["name"],
-        "ad_id": letter["ad_id"],
-        "title": letter["ad_title"],
-        "at": letter["occurred_at"],
-        "url": letter.get("link"),
+        "kind": email["name"],
+        "ad_id": email["ad_id"],
+        "title": email["ad_title"],
+        "at": email["occurred_at"],
+        "url": email.get("link"),
     }

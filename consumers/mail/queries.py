@@ -1,82 +1,83 @@
-"""The SQL of letters: their log, who wants none, and who wants them when."""
+"""SQL of the delivery log and of digests."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from pocketwatch.storage.tables.suite import mail_suppressions, notification_logs
+from consumers.mail.decisions import Claim, LogRow, RecentVolume
+from pocketwatch.storage.tables.suite import notification_logs
 
-LONGEST_MESSAGE_ID = 100  # the platform's column
+MAX_EXTERNAL_ID = 100  # the platform's column
 
-# A plan that was made while the log was small reads it from end to end, and is kept until somebody analyses the table:
-# thousands of letters later half the speed is gone.
-PLAN_ANEW = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
-# Sorted by key, so that two replicas that hold the same letters wait for each other instead of deadlocking.
-ADD = sa.text("""
+# A cached plan, made while the log was small, is a sequential scan, kept until the table is analysed: it halves the
+# throughput after some thousand emails.
+REPLAN = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
+# Sorted by key, so that replicas with the same emails wait for each other instead of deadlocking.
+INSERT_ROWS = sa.text("""
     INSERT INTO moderation_notification_logs AS log (
         method, recipient, status, error_message, sent_at, external_id, notification_id, key, letter, locale, updated_at
     )
-    SELECT 'email', asked.recipient, 'pending', '', now(), '', notification.id, asked.key, asked.letter, asked.locale,
+    SELECT 'email', claim.recipient, 'pending', '', now(), '', notification.id, claim.key, claim.letter, claim.locale,
         now()
     FROM unnest(
         CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:letters AS text[]), CAST(:locales AS text[]),
         CAST(:notifications AS bigint[])
-    ) AS asked (key, recipient, letter, locale, notification_id)
-    LEFT JOIN moderation_notifications notification ON notification.id = asked.notification_id
-    ORDER BY asked.key
+    ) AS claim (key, recipient, letter, locale, notification_id)
+    LEFT JOIN moderation_notifications notification ON notification.id = claim.notification_id
+    ORDER BY claim.key
     ON CONFLICT (key) DO NOTHING
 """)
-LOCK = sa.text("""
-    SELECT log.key, log.id, log.status, log.attempts, log.doubts, log.sent_at AS asked_at, log.updated_at,
+LOCK_ROWS = sa.text("""
+    SELECT log.key, log.id, log.status, log.attempts, log.doubts, log.sent_at AS requested_at, log.updated_at,
         log.held IS NOT NULL AS is_held, log.digest, clock_timestamp() AS now,
-        ARRAY(SELECT scope FROM mail_suppressions WHERE address = lower(asked.recipient)) AS suppressed,
-        coalesce(wishes.channels ? 'email', true) AS wants_email, wishes.quiet_from, wishes.quiet_until, wishes.timezone
+        ARRAY(SELECT scope FROM mail_suppressions WHERE address = lower(claim.recipient)) AS suppressed,
+        coalesce(preference.channels ? 'email', true) AS wants_email,
+        preference.quiet_from, preference.quiet_until, preference.timezone
     FROM unnest(CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:users AS bigint[]))
-        AS asked (key, recipient, user_id)
-    JOIN moderation_notification_logs log ON log.key = asked.key
-    LEFT JOIN notification_preferences wishes ON wishes.user_id = asked.user_id
+        AS claim (key, recipient, user_id)
+    JOIN moderation_notification_logs log ON log.key = claim.key
+    LEFT JOIN notification_preferences preference ON preference.user_id = claim.user_id
     ORDER BY log.key
     FOR UPDATE OF log
 """)
-# What a manager got lately, and whether something is held back for him already. What came in a digest does not count.
-CROWDS = sa.text("""
+# Emails that came in a digest do not count.
+RECENT_VOLUME = sa.text("""
     SELECT recipient,
         count(*) FILTER (WHERE held IS NULL AND digest IS NULL AND status IN ('sent', 'sending')) AS sent,
         bool_or(held IS NOT NULL) AS is_holding
     FROM moderation_notification_logs
     WHERE recipient = ANY(:recipients)
         AND (sent_at > now() - CAST(:window AS interval) OR held IS NOT NULL)
-        AND method = 'email' AND letter = ANY(:letters)
+        AND method = 'email' AND letter = ANY(:kinds)
     GROUP BY recipient
 """)
-MARK = sa.text("""
+UPDATE_ROWS = sa.text("""
     UPDATE moderation_notification_logs log
-    SET status = marked.status, attempts = marked.attempts, doubts = marked.doubts, error_message = marked.reason,
-        external_id = marked.external_id, held = CAST(marked.held AS jsonb), updated_at = clock_timestamp()
+    SET status = decided.status, attempts = decided.attempts, doubts = decided.doubts, error_message = decided.reason,
+        external_id = decided.external_id, held = CAST(decided.held AS jsonb), updated_at = clock_timestamp()
     FROM unnest(
         CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:attempts AS int[]), CAST(:doubts AS int[]),
         CAST(:reasons AS text[]), CAST(:external_ids AS text[]), CAST(:held AS text[])
-    ) AS marked (id, status, attempts, doubts, reason, external_id, held)
-    WHERE log.id = marked.id
+    ) AS decided (id, status, attempts, doubts, reason, external_id, held)
+    WHERE log.id = decided.id
 """)
-# What was sent is not unsaid by another who thought that the sender had died.
-SETTLE = sa.text("""
+# A process that took a sender for dead does not overwrite `sent`.
+RECORD_RESULTS = sa.text("""
     UPDATE moderation_notification_logs log
-    SET status = settled.status, reply = settled.reply, error_message = settled.error,
-        doubts = log.doubts + settled.doubt, updated_at = clock_timestamp(),
-        sent_at = CASE settled.status WHEN 'sent' THEN clock_timestamp() ELSE log.sent_at END
+    SET status = result.status, reply = result.reply, error_message = result.error,
+        doubts = log.doubts + result.unconfirmed, updated_at = clock_timestamp(),
+        sent_at = CASE result.status WHEN 'sent' THEN clock_timestamp() ELSE log.sent_at END
     FROM unnest(
         CAST(:keys AS text[]), CAST(:statuses AS text[]), CAST(:replies AS text[]), CAST(:errors AS text[]),
-        CAST(:doubts AS int[])
-    ) AS settled (key, status, reply, error, doubt)
-    WHERE log.key = settled.key AND log.status <> 'sent'
+        CAST(:unconfirmed AS int[])
+    ) AS result (key, status, reply, error, unconfirmed)
+    WHERE log.key = result.key AND log.status <> 'sent'
     RETURNING log.key, log.doubts
 """)
-FOLLOW = sa.text("""
+COPY_DIGEST_RESULTS = sa.text("""
     UPDATE moderation_notification_logs log
     SET status = digest.status, reply = digest.reply, error_message = digest.error_message,
         sent_at = CASE digest.status WHEN 'sent' THEN digest.sent_at ELSE log.sent_at END,
@@ -84,26 +85,18 @@ FOLLOW = sa.text("""
     FROM moderation_notification_logs digest
     WHERE digest.key = ANY(:keys) AND log.digest = digest.key AND log.key <> digest.key
 """)
-BEAT = sa.text("""
+RENEW_LEASES = sa.text("""
     UPDATE moderation_notification_logs SET updated_at = clock_timestamp() WHERE id IN (
         SELECT id FROM moderation_notification_logs WHERE key = ANY(:keys) AND status = 'sending'
         FOR UPDATE SKIP LOCKED
     )
 """)
-SUPPRESS = sa.text("""
-    INSERT INTO mail_suppressions (address, scope, reason)
-    SELECT DISTINCT ON (lower(address)) lower(address), :scope, reason
-    FROM unnest(CAST(:addresses AS text[]), CAST(:reasons AS text[])) AS refused (address, reason)
-    ORDER BY lower(address)
-    ON CONFLICT DO NOTHING
-""")
-
-RIPE = sa.text("""
+DUE_RECIPIENTS = sa.text("""
     SELECT recipient FROM moderation_notification_logs WHERE held IS NOT NULL
     GROUP BY recipient HAVING min(updated_at) <= now() - CAST(:window AS interval)
     ORDER BY min(updated_at), recipient LIMIT :limit
 """)
-HELD = sa.text("""
+HELD_EMAILS = sa.text("""
     SELECT id, key, locale, held, notification_id FROM moderation_notification_logs
     WHERE recipient = :recipient AND held IS NOT NULL ORDER BY id FOR UPDATE
 """)
@@ -113,146 +106,95 @@ RELEASE = sa.text("""
 """)
 
 
-@dataclass(slots=True)
-class Row:
-    """A letter's row of the log, locked, with what its reader wishes; it changes as it is decided upon."""
-
-    key: str
-    id: int
-    status: str
-    attempts: int
-    doubts: int  # attempts that may have sent it, or not
-    asked_at: datetime  # once it is sent: when it was
-    updated_at: datetime | None
-    is_held: bool
-    digest: str | None
-    now: datetime
-    suppressed: Sequence[str]  # scopes
-    wants_email: bool
-    quiet_from: time | None
-    quiet_until: time | None
-    timezone: str | None
-
-
-@dataclass(slots=True)
-class Crowd:
-    """How many letters a reader got within the window, and whether more are held back for him."""
-
-    sent: int = 0
-    is_holding: bool = False
-
-
-async def lock(connection: AsyncConnection, asked: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
-    """The rows of these letters, by key, locked; made where they are missing. Each key once."""
-    await connection.execute(PLAN_ANEW)
-    columns = {name: [each[name] for each in asked] for name in ("key", "recipient", "letter", "locale")}
-    shared = {"keys": columns["key"], "recipients": columns["recipient"]}
+async def lock_rows(connection: AsyncConnection, claims: Sequence[Claim]) -> dict[str, LogRow]:
+    """Lock and return the rows of these claims by key, inserting the missing ones. Keys must be unique."""
+    await connection.execute(REPLAN)
+    shared = {"keys": [claim.key for claim in claims], "recipients": [claim.recipient for claim in claims]}
     await connection.execute(
-        ADD,
+        INSERT_ROWS,
         {
             **shared,
-            "letters": columns["letter"],
-            "locales": columns["locale"],
-            "notifications": [each["notification_id"] for each in asked],
+            "letters": [claim.email for claim in claims],
+            "locales": [claim.locale for claim in claims],
+            "notifications": [claim.notification_id for claim in claims],
         },
     )
-    found = await connection.execute(LOCK, {**shared, "users": [each["user_id"] for each in asked]})
-    return {row[0]: Row(*row) for row in found}
+    found = await connection.execute(LOCK_ROWS, {**shared, "users": [claim.user_id for claim in claims]})
+    return {row[0]: LogRow(*row) for row in found}
 
 
-async def crowds(
-    connection: AsyncConnection, recipients: Collection[str], *, letters: Sequence[str], window: timedelta
-) -> dict[str, Crowd]:
-    """What these readers got of these letters lately."""
+async def recent_volume(
+    connection: AsyncConnection, recipients: Collection[str], *, kinds: Sequence[str], window: timedelta
+) -> dict[str, RecentVolume]:
+    """Return the volume of these kinds of email by recipient; recipients without any are missing."""
     if not recipients:
         return {}
-    values = {"recipients": list(recipients), "letters": list(letters), "window": window}
-    return {row[0]: Crowd(row[1], row[2]) for row in await connection.execute(CROWDS, values)}
+    values = {"recipients": list(recipients), "kinds": list(kinds), "window": window}
+    return {row[0]: RecentVolume(row[1], row[2]) for row in await connection.execute(RECENT_VOLUME, values)}
 
 
-async def mark(connection: AsyncConnection, marks: Sequence[tuple[Row, str, str, str | None]]) -> None:
-    """Write what was decided: each row, with the reason, the Message-ID and what is held."""
-    if marks:
-        rows = [row for row, *_ in marks]
+async def update_rows(connection: AsyncConnection, updates: Sequence[tuple[LogRow, str, str, str | None]]) -> None:
+    """Write decisions: each row, with the reason, the Message-ID and the held request."""
+    if updates:
+        rows = [row for row, *_ in updates]
         values = {
             "ids": [row.id for row in rows],
             "statuses": [row.status for row in rows],
             "attempts": [row.attempts for row in rows],
-            "doubts": [row.doubts for row in rows],
-            "reasons": [reason for _, reason, _, _ in marks],
-            "external_ids": [external_id[:LONGEST_MESSAGE_ID] for _, _, external_id, _ in marks],
-            "held": [held for *_, held in marks],
+            "doubts": [row.unconfirmed for row in rows],
+            "reasons": [reason for _, reason, _, _ in updates],
+            "external_ids": [external_id[:MAX_EXTERNAL_ID] for _, _, external_id, _ in updates],
+            "held": [held for *_, held in updates],
         }
-        await connection.execute(MARK, values)
+        await connection.execute(UPDATE_ROWS, values)
 
 
-async def settle(connection: AsyncConnection, settled: Mapping[str, tuple[str, str, str, int]]) -> dict[str, int]:
-    """Write what became of letters: by key the status, the reply, the error and 1 where that is in doubt.
+async def record_results(
+    connection: AsyncConnection, results: Mapping[str, tuple[str, str, str, int]]
+) -> dict[str, int]:
+    """Write results: by key the status, the reply, the error, and 1 for an unconfirmed attempt.
 
     Returns:
-        The doubts of each since; what was sent already is missing.
+        The number of unconfirmed attempts by key, without emails that were already `sent`.
     """
-    await connection.execute(PLAN_ANEW)
-    columns = [list(column) for column in zip(*settled.values(), strict=True)]
-    values = dict(zip(("statuses", "replies", "errors", "doubts"), columns, strict=True))
-    found = await connection.execute(SETTLE, {"keys": list(settled), **values})
+    await connection.execute(REPLAN)
+    columns = [list(column) for column in zip(*results.values(), strict=True)]
+    values = dict(zip(("statuses", "replies", "errors", "unconfirmed"), columns, strict=True))
+    found = await connection.execute(RECORD_RESULTS, {"keys": list(results), **values})
     return {row[0]: row[1] for row in found}
 
 
-async def follow(connection: AsyncConnection, digests: Collection[str]) -> None:
-    """The letters of these digests share their fate."""
+async def copy_digest_results(connection: AsyncConnection, digests: Collection[str]) -> None:
+    """Copy the status of digests to the emails in them."""
     if digests:
-        await connection.execute(FOLLOW, {"keys": list(digests)})
+        await connection.execute(COPY_DIGEST_RESULTS, {"keys": list(digests)})
 
 
-async def beat(connection: AsyncConnection, keys: Collection[str]) -> None:
-    """Say that somebody is sending these."""
-    await connection.execute(BEAT, {"keys": list(keys)})
+async def renew_leases(connection: AsyncConnection, keys: Collection[str]) -> None:
+    await connection.execute(RENEW_LEASES, {"keys": list(keys)})
 
 
-async def suppress(connection: AsyncConnection, reasons: Mapping[str, str], *, scope: str) -> None:
-    """No more letters to these addresses, each for its reason."""
-    if reasons:
-        values = {"addresses": list(reasons), "reasons": list(reasons.values()), "scope": scope}
-        await connection.execute(SUPPRESS, values)
+async def due_recipients(session: AsyncSession, *, window: timedelta, limit: int) -> list[str]:
+    """Return the recipients with an email held for at least the window, longest first."""
+    return list((await session.execute(DUE_RECIPIENTS, {"window": window, "limit": limit})).scalars())
 
 
-async def ripe(session: AsyncSession, *, window: timedelta, limit: int) -> list[str]:
-    """The readers for whom something has been held for as long as the window, longest first."""
-    return list((await session.execute(RIPE, {"window": window, "limit": limit})).scalars())
-
-
-async def held(session: AsyncSession, recipient: str) -> Sequence[sa.RowMapping]:
-    """What is held for a reader, oldest first, locked."""
-    return (await session.execute(HELD, {"recipient": recipient})).mappings().all()
+async def held_emails(session: AsyncSession, recipient: str) -> Sequence[sa.RowMapping]:
+    """Lock and return what is held for a recipient, oldest first."""
+    return (await session.execute(HELD_EMAILS, {"recipient": recipient})).mappings().all()
 
 
 async def release(session: AsyncSession, ids: Sequence[int], *, digest: str) -> None:
-    """These are held no more: they go out in the letter with this key, which may be their own."""
+    """Release held emails: they are sent in the email with this key, which may be their own."""
     await session.execute(RELEASE, {"ids": list(ids), "digest": digest})
 
 
 async def newest(
     connection: AsyncConnection, *, status: str | None, recipient: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The latest rows of the notification log, newest first, with the names of its columns."""
     query = sa.select(notification_logs).order_by(notification_logs.c.id.desc()).limit(limit)
     if status is not None:
         query = query.where(notification_logs.c.status == status)
     if recipient is not None:
         query = query.where(sa.func.lower(notification_logs.c.recipient) == recipient.lower())
     return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-
-async def suppressed(connection: AsyncConnection) -> list[dict[str, Any]]:
-    """Every address that gets no letters, or not all, newest first."""
-    query = sa.select(mail_suppressions).order_by(
-        mail_suppressions.c.suppressed_at.desc(), mail_suppressions.c.address, mail_suppressions.c.scope
-    )
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-
-async def forget(connection: AsyncConnection, address: str) -> list[str]:
-    """Let this address have letters again; returns the scopes that were suppressed."""
-    forgotten = sa.delete(mail_suppressions).where(mail_suppressions.c.address == address.lower())
-    return list((await connection.execute(forgotten.returning(mail_suppressions.c.scope))).scalars())

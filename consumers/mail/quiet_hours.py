@@ -1,27 +1,27 @@
-"""Quiet hours: when a reader wants no letters, by the clock on his wall. Pure."""
+"""Quiet hours: when a recipient wants no emails, in local time. Pure."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
-def quiet_until(now: datetime, *, begin: time, end: time, zone: ZoneInfo) -> datetime | None:
-    """When the quiet hours end that go on now; None when none do.
+def quiet_hours_end(now: datetime, *, start: time, end: time, zone: ZoneInfo) -> datetime | None:
+    """Return when the current quiet hours end, in UTC; None outside of them.
 
-    They begin the evening before when `begin` is later than `end`. Equal ones are no hours at all.
+    They include midnight when `start` is later than `end`. Equal times mean no quiet hours.
     """
     local = now.astimezone(zone)
     clock = local.time()
-    over_midnight = begin > end
-    is_quiet = (clock >= begin or clock < end) if over_midnight else begin <= clock < end
+    spans_midnight = start > end
+    is_quiet = (clock >= start or clock < end) if spans_midnight else start <= clock < end
     if not is_quiet:
         return None
-    day = local.date() + timedelta(days=1) if over_midnight and clock >= begin else local.date()
-    # An hour that this night has twice is the one that goes on; a time that it does not have becomes one.
+    day = local.date() + timedelta(days=1) if spans_midnight and clock >= start else local.date()
+    # When the clocks go back, a repeated hour keeps the fold of now; a skipped time maps to one that exists.
     return datetime.combine(day, end, zone).replace(fold=local.fold).astimezone(UTC)
 
 
-def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
-    """A reader's time zone; the default when he has none, or one that nobody knows."""
+def recipient_timezone(name: str | None, default: ZoneInfo) -> ZoneInfo:
+    """Return the zone of this name; the default where it is missing or unknown."""
     try:
         return ZoneInfo(name) if name else default
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""The desk: what sending letters needs for as long as a process lives, and a sign of life for those in hand."""
+"""The sender of a process: renders emails, sends them through the pool, and renews the leases of those in flight."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -10,99 +10,102 @@ from loguru import logger
 
 from consumers.mail import queries, unsubscribe
 from consumers.mail.compose import headers, images, mime
-from consumers.mail.compose.rendering import Emails, Site
-from consumers.mail.delivery_log import LEASE, Ledger
+from consumers.mail.compose.rendering import EmailRenderer, Site
+from consumers.mail.decisions import LEASE
+from consumers.mail.delivery_log import DeliveryLog
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Mail, Settings, require
-from pocketwatch.smtp.pool import Transport
-from pocketwatch.smtp.rate_limit import Pace
-from pocketwatch.smtp.replies import Fate, unfit
+from pocketwatch.smtp.pool import SmtpPool
+from pocketwatch.smtp.rate_limit import RateLimits
+from pocketwatch.smtp.replies import DeliveryResult, rejected_locally
 from pocketwatch.storage.database import Database
 from schemas.mail import MailRequested
 
-# Letters in hand for each connection: enough that none has to wait for a letter. Few, because a process that dies
-# leaves a doubt about each of them.
-IN_HAND = 4
-LAST_LETTERS = 5.0  # seconds for letters under way when the process ends
-SIGN_OF_LIFE = "no sign of life could be given for the letters in hand"
+# Enough that no connection waits for an email; few, because each is an unconfirmed attempt if the process dies.
+IN_FLIGHT_PER_CONNECTION = 4
+DRAIN_TIMEOUT = 5.0  # seconds
+LEASE_RENEWAL_FAILED = "mail.lease_renewal_failed"
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
-class Desk:
-    """Letters are made ready here and handed to the transport, a few at a time."""
+class EmailSender:
+    """Holds the renderer, the pool and the log of a process.
 
-    def __init__(self, settings: Settings, transport: Transport) -> None:
-        self.ledger = Ledger(settings)
-        self.room = asyncio.Semaphore(settings.mail.connections * IN_HAND)
-        self.in_hand: set[str] = set()  # keys of letters that are being sent
-        self._settings, self._transport = settings, transport
+    Attributes:
+        slots: bounds the emails in flight.
+        in_flight: keys of the emails that are being sent.
+    """
+
+    def __init__(self, settings: Settings, pool: SmtpPool) -> None:
+        self.log = DeliveryLog(settings)
+        self.slots = asyncio.Semaphore(settings.mail.connections * IN_FLIGHT_PER_CONNECTION)
+        self.in_flight: set[str] = set()
+        self._settings, self._pool = settings, pool
         site = Site(settings.site.name, settings.site.url, settings.mail.sender)
-        self._letters = Emails(site, settings.site.timezone)
-        self._address = _sender(settings.mail)
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._renderer = EmailRenderer(site, settings.site.timezone)
+        self._address = _envelope_sender(settings.mail)
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def message_id(self, key: str) -> str:
-        """The Message-ID of the letter with this key, the same whenever it is sent."""
         return headers.message_id(key, self._address.rpartition("@")[2])
 
-    async def send(self, wish: MailRequested, message_id: str) -> Fate:
-        """Write the letter and send it. What is wrong with the templates is raised."""
-        mail = self._settings.mail
-        unsubscribe_url = unsubscribe.url_for(wish.to, mail) if wish.letter.subscribed else None
-        rendered = self._letters.render(wish.letter, wish.locale, unsubscribe_url=unsubscribe_url)
+    async def send(self, request: MailRequested, message_id: str) -> DeliveryResult:
+        """Render and send an email. Errors in templates are raised."""
+        mail, email = self._settings.mail, request.letter
+        unsubscribe_url = unsubscribe.url_for(request.to, mail) if email.subscribed else None
+        rendered = self._renderer.render(email, request.locale, unsubscribe_url=unsubscribe_url)
         try:
-            recipient = headers.address(wish.to)
-            letter = mime.build(
+            recipient = headers.address(request.to)
+            message = mime.build(
                 rendered,
                 sender=mail.sender,
-                to=wish.to,
+                to=request.to,
                 message_id=message_id,
                 date=utc_now(),
                 unsubscribe_url=unsubscribe_url,
-                attachments=images.of(wish.letter),
+                attachments=await images.load(email, rendered.locale),
             )
-        except ValueError as error:  # what no header can hold
-            return unfit("refused", "mail", str(error))
-        return await self._transport.send(sender=self._address, recipient=recipient, letter=letter)
+        except ValueError as error:
+            return rejected_locally("refused", "mail", str(error))
+        return await self._pool.send(sender=self._address, recipient=recipient, message=message)
 
-    async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do this to its end, even when nobody waits for it any more.
+    async def run_to_completion(self, work: Coroutine[Any, Any, T]) -> T:
+        """Finish the work even if the caller is cancelled.
 
-        When the broker is gone the handler is cancelled; a letter is not cut off half-way, and its fate is logged.
+        Handlers are cancelled when the broker is lost; an email is not cut off then, and its result is logged.
         """
         task = asyncio.create_task(work)
-        self._under_way.add(task)
+        self._tasks.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
+        self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # told to whom waits; if nobody does, the row keeps its state
+            task.exception()  # retrieved by the caller, if there still is one
 
-    async def last_letters(self) -> None:
-        """Wait a little for those under way."""
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=LAST_LETTERS)
+    async def drain(self) -> None:
+        """Give emails in flight a few seconds, then cancel them."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=DRAIN_TIMEOUT)
             for task in late:
                 task.cancel()
 
-    async def live(self, database: Database) -> None:
-        """Say again and again which letters are in hand, so that nobody thinks that their sender has died."""
+    async def heartbeat_loop(self, database: Database) -> None:
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 4)
             try:
-                if self.in_hand:
+                if self.in_flight:
                     async with database.begin() as connection:
-                        await queries.beat(connection, self.in_hand)
+                        await queries.renew_leases(connection, self.in_flight)
             except Exception as error:  # noqa: BLE001  the next one may succeed
-                logger.bind(error=str(error)[:200]).warning(SIGN_OF_LIFE)
+                logger.bind(error=str(error)[:200]).warning(LEASE_RENEWAL_FAILED)
 
 
-def _sender(mail: Mail) -> str:
-    """The envelope's sender. What is wrong with these settings would be every letter's fault."""
+def _envelope_sender(mail: Mail) -> str:
+    """Return the envelope sender; refuse settings that would make every email fail."""
     try:
         headers.sender_line(mail.sender)
         address = headers.address(parseaddr(mail.sender)[1])
@@ -117,24 +120,24 @@ def _sender(mail: Mail) -> str:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings, database: Database) -> AsyncIterator[Desk]:
-    """The desk of this process.
+async def open_sender(settings: Settings, database: Database) -> AsyncIterator[EmailSender]:
+    """Open the sender of this process.
 
     Raises:
-        SettingsError: when the mail server is not named, or cannot be used as it is named.
+        SettingsError: when the mail server is missing or its URL cannot be used.
     """
     mail = settings.mail
-    transport = Transport(
+    pool = SmtpPool(
         require(settings.servers.smtp_url, "SMTP_URL"),
         connections=mail.connections,
-        pace=Pace(per_second=mail.per_second, per_minute_each=mail.per_connection),
+        limits=RateLimits(per_second=mail.per_second, per_minute_each=mail.per_connection),
         timeout=mail.timeout,
     )
-    desk = Desk(settings, transport)
-    living = asyncio.create_task(desk.live(database))
+    sender = EmailSender(settings, pool)
+    heartbeat = asyncio.create_task(sender.heartbeat_loop(database))
     try:
-        async with transport:
-            yield desk
+        async with pool:
+            yield sender
     finally:
-        await desk.last_letters()
-        living.cancel()
+        await sender.drain()
+        heartbeat.cancel()

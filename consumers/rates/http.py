@@ -1,4 +1,4 @@
-"""Asking a bank: one GET, bounded in time, size and tries, and never led to another host."""
+"""Fetch a bank's answer: one GET, bounded in time, size and attempts, never redirected to another host."""
 
 import asyncio
 import ipaddress
@@ -10,13 +10,13 @@ from importlib.metadata import version
 
 import httpx
 
-from consumers.rates.banks import BankFailed
+from pocketwatch.errors import PocketwatchError
 
-CONNECT_WITHIN, READ_WITHIN = 5.0, 10.0  # seconds; the second is the longest silence
-ANSWER_WITHIN = 20.0  # seconds for all of one answer, however it drips
-PAUSES = (0.5, 2.0)  # seconds before the second and the third try, each lengthened or shortened by up to a half
-LARGEST = 1024 * 1024  # bytes, unpacked; NBU's answer has about 10,000
-REDIRECTS = 3
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # seconds; the second limits each silence
+TOTAL_TIMEOUT = 20.0  # seconds for one attempt, however slowly the bytes arrive
+RETRY_DELAYS = (0.5, 2.0)  # seconds, each with a jitter of a half
+MAX_SIZE = 1024 * 1024  # bytes, decompressed; the NBU sends about 10,000
+MAX_REDIRECTS = 3
 
 HEADERS = {
     "User-Agent": f"pocketwatch/{version('pocketwatch')}",
@@ -26,90 +26,94 @@ HEADERS = {
 SERVER_ERRORS = 500
 
 
-class Unanswered(BankFailed):
-    """No answer this time; the next moment may bring one."""
+class BankFailed(PocketwatchError):
+    """A bank does not answer, or sends nothing usable; the run is retried."""
 
 
-async def ask(url: str) -> bytes:
-    """The body of the bank's answer.
+class TemporaryFailure(BankFailed):
+    """This attempt failed; another one may succeed at once."""
+
+
+async def get(url: str) -> bytes:
+    """Return the body of the bank's answer.
 
     Raises:
-        BankFailed: when it has none after a few tries, or one that trying again does not better.
+        BankFailed: after three temporary failures, or at once if another attempt cannot help.
     """
-    for pause in PAUSES:
+    for delay in RETRY_DELAYS:
         try:
-            return await _once(url)
-        except Unanswered:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  so that replicas spread, no secret
-    return await _once(url)
+            return await _attempt(url)
+        except TemporaryFailure:
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not a secret
+    return await _attempt(url)
 
 
-async def _once(url: str) -> bytes:
-    timeout = httpx.Timeout(READ_WITHIN, connect=CONNECT_WITHIN)
-    # Proxies of the environment are used; but one cannot reach a bank on this very machine.
-    client = httpx.AsyncClient(headers=HEADERS, timeout=timeout, trust_env=not _is_here(httpx.URL(url).host))
-    with _told():
-        async with asyncio.timeout(ANSWER_WITHIN), client:
+async def _attempt(url: str) -> bytes:
+    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    # Proxies of the environment apply, but none can reach a bank on this machine.
+    client = httpx.AsyncClient(headers=HEADERS, timeout=timeout, trust_env=not _is_loopback(httpx.URL(url).host))
+    with _temporary_failures():
+        async with asyncio.timeout(TOTAL_TIMEOUT), client:
             return await _get(client, httpx.URL(url))
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Foreign errors in our words. None may look like an outage of the database, which is waited for in silence."""
+def _temporary_failures() -> Iterator[None]:
+    """Translate network errors, which must not pass for an outage of the database."""
     try:
         yield
     except TimeoutError as error:
-        raise Unanswered(f"no complete answer within {ANSWER_WITHIN:g} s") from error
+        raise TemporaryFailure(f"no complete answer within {TOTAL_TIMEOUT:g} s") from error
     except httpx.TimeoutException as error:
-        raise Unanswered(f"does not answer in time ({type(error).__name__})") from error
+        raise TemporaryFailure(f"timed out ({type(error).__name__})") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise Unanswered(f"does not answer ({type(error).__name__}: {error})") from error
+        raise TemporaryFailure(f"connection failed ({type(error).__name__}: {error})") from error
 
 
 async def _get(client: httpx.AsyncClient, url: httpx.URL) -> bytes:
-    for _ in range(REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         async with client.stream("GET", url) as response:
             if response.next_request is None:
                 _check_status(response)
                 return await _body(response)
-            url = _checked(response.next_request.url, came_from=url)
-    raise BankFailed(f"redirects more than {REDIRECTS} times")
+            url = _checked_redirect(url, response.next_request.url)
+    raise BankFailed(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _checked(url: httpx.URL, *, came_from: httpx.URL) -> httpx.URL:
-    same_host = (url.host, url.port) == (came_from.host, came_from.port)
-    if not same_host or (came_from.scheme == "https" and url.scheme != "https"):
-        raise BankFailed(f"redirects to {url.scheme}://{url.netloc.decode(errors='replace')}, which is not followed")
-    return url
+def _checked_redirect(source: httpx.URL, target: httpx.URL) -> httpx.URL:
+    same_host = (target.host, target.port) == (source.host, source.port)
+    if not same_host or (source.scheme == "https" and target.scheme != "https"):
+        raise BankFailed(f"redirect to {target.scheme}://{target.netloc.decode(errors='replace')} refused")
+    return target
 
 
 def _check_status(response: httpx.Response) -> None:
     if response.status_code >= SERVER_ERRORS:
-        raise Unanswered(f"answers with HTTP status {response.status_code}")
+        raise TemporaryFailure(f"HTTP status {response.status_code}")
     if response.status_code != httpx.codes.OK:
-        raise BankFailed(f"answers with HTTP status {response.status_code}")
+        raise BankFailed(f"HTTP status {response.status_code}")
 
 
 async def _body(response: httpx.Response) -> bytes:
-    """What is received, unpacked bit by bit, so that neither a giant nor a bomb is ever held."""
+    """Decompress chunk by chunk, so that a decompression bomb never fills the memory."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
-        raise BankFailed(f'answers in the encoding "{encoding}", which was not asked for')
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        raise BankFailed(f'content encoding "{encoding}" was not requested')
+    decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
     body = bytearray()
     async for chunk in response.aiter_raw():
         try:
-            body += chunk if unpacker is None else unpacker.decompress(chunk, LARGEST + 1 - len(body))
+            body += chunk if decompressor is None else decompressor.decompress(chunk, MAX_SIZE + 1 - len(body))
         except zlib.error as error:
-            raise BankFailed("answers with what it calls gzip, and is not") from error
-        if len(body) > LARGEST:
-            raise BankFailed(f"answers with more than {LARGEST} bytes")
-    if unpacker is not None and not unpacker.eof:
-        raise Unanswered("its answer ends before its end")
+            raise BankFailed("answer is not valid gzip") from error
+        if len(body) > MAX_SIZE:
+            raise BankFailed(f"answer is larger than {MAX_SIZE} bytes")
+    if decompressor is not None and not decompressor.eof:
+        raise TemporaryFailure("truncated response")
     return bytes(body)
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

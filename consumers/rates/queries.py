@@ -1,8 +1,8 @@
-"""The SQL of the rates."""
+"""SQL of currency rates and their update log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from consumers.rates.banks import BASE, KYIV, Quote, Source
 from pocketwatch.storage.tables.suite import currency_rates, currency_update_logs
+from pocketwatch.worker.paged_job import PagedDelete
 
 Connection = AsyncConnection | AsyncSession
 
-# Django's rows have no day; the one on which they were fetched comes nearest.
+# Rows written by Django have no date; the date of the fetch comes closest.
 DAY = "coalesce(rate_date, (fetched_at AT TIME ZONE 'UTC')::date)"
 
 LAST = sa.text(f"""
@@ -32,8 +33,8 @@ NEWEST = sa.text(f"""
 """)
 KEY = ("base_currency", "target_currency", "source", "rate_date")
 
-# The greatest of an array needs no sort of the whole table, as DISTINCT ON does: half the time for a million rows.
-# An inactive rate, which an operator has taken out, never stands in for an active one.
+# The maximum of an array avoids the sort of DISTINCT ON: half the time for a million rows.
+# An inactive rate, which an operator disabled, never replaces an active one.
 NEWEST_OF_EACH = sa.text(f"""
     WITH newest AS (
         SELECT base_currency, target_currency, source, is_active, max(ARRAY[
@@ -56,43 +57,49 @@ FAILURE_LOGGED = sa.text("""
             AND (error_details ->> 'attempt')::int = :attempt
     )
 """)
-# Whoever writes a line for this attempt waits for the other, and then finds it.
-ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'), hashtext(:message_id))")
+# A concurrent transaction that logs the same attempt waits, and then finds the row.
+LOCK_ATTEMPT = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'), hashtext(:message_id))")
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
-    """The last rate that is stored for a currency: of this source, or, where it has none, of any."""
+class LastRate:
+    """The last stored rate of a currency: of this source or, without one, of any."""
 
     rate: Decimal
     source: str
     day: date
 
 
-async def last_rates(connection: Connection, source: Source, currencies: Sequence[str]) -> dict[str, Last]:
-    """What new rates are compared with, by currency."""
+async def last_rates(connection: Connection, source: Source, currencies: Sequence[str]) -> dict[str, LastRate]:
     rows = await connection.execute(LAST, {"base": BASE, "currencies": list(currencies), "source": source})
-    return {row.target_currency: Last(row.rate, row.source, row.day) for row in rows}
+    return {row.target_currency: LastRate(row.rate, row.source, row.day) for row in rows}
 
 
-async def newest_moments(connection: Connection, currencies: Sequence[str]) -> dict[str, tuple[date | None, datetime]]:
-    """The newest rate of each currency, of any source: the day that it is for, and when it was fetched."""
+async def staleness(connection: Connection, currencies: Sequence[str], *, now: datetime) -> dict[str, timedelta]:
+    """Return how long ago each currency's newest active rate, of any source, ended; omit currencies without one.
+
+    A rate ends with its day in Kyiv; one written by Django, which has no date, when it was fetched.
+    """
     rows = await connection.execute(NEWEST, {"base": BASE, "currencies": list(currencies)})
-    return {row.target_currency: (row.rate_date, row.fetched_at) for row in rows}
+    return {row.target_currency: max(now - _end(row.rate_date, row.fetched_at), timedelta(0)) for row in rows}
+
+
+def _end(day: date | None, fetched_at: datetime) -> datetime:
+    return fetched_at if day is None else datetime.combine(day + timedelta(days=1), time(), tzinfo=KYIV)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a quote, and the rate that it replaced."""
+    """What storing a quote did, and the rate that it replaced."""
 
     action: Literal["created", "updated", "unchanged"]
     former: str | None = None
 
 
 async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime) -> dict[str, Stored]:
-    """Insert the rates, or correct those of the same day that differ; what is the same already is left alone.
+    """Insert the rates, or correct those of the same day that differ.
 
-    A corrected row keeps the rate before it in `raw_data`; earlier ones are in the update log.
+    A corrected row keeps the previous rate in `raw_data`; earlier ones are in the update log.
     """
     rows = [_row(source, quote, now) for quote in sorted(quotes, key=lambda quote: quote.currency)]
     statement = insert(currency_rates).values(rows)
@@ -100,20 +107,18 @@ async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], 
     former = sa.func.jsonb_build_object(
         "former", sa.func.jsonb_build_object("rate", sa.cast(old.rate, sa.Text), "fetched_at", old.fetched_at)
     )
-    done = await session.execute(
+    changes = {
+        "rate": new.rate,
+        "raw_data": new.raw_data.concat(former),
+        "fetched_at": new.fetched_at,
+        "updated_at": new.updated_at,
+    }
+    result = await session.execute(
         statement.on_conflict_do_update(
-            index_elements=KEY,
-            index_where=old.rate_date.is_not(None),
-            set_={
-                "rate": new.rate,
-                "raw_data": new.raw_data.concat(former),
-                "fetched_at": new.fetched_at,
-                "updated_at": new.updated_at,
-            },
-            where=old.rate != new.rate,
+            index_elements=KEY, index_where=old.rate_date.is_not(None), set_=changes, where=old.rate != new.rate
         ).returning(old.target_currency, old.raw_data["former"]["rate"].astext.label("former"))
     )
-    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in done}
+    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in result}
     return {quote.currency: written.get(quote.currency, Stored("unchanged")) for quote in quotes}
 
 
@@ -125,7 +130,7 @@ def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
         "source": source,
         "fetched_at": now,
         "is_active": True,
-        # A bank's member of this name must not be taken for ours.
+        # A bank's field of this name must not pass for the previous rate.
         "raw_data": {name: value for name, value in quote.raw.items() if name != "former"},
         "created_at": now,
         "updated_at": now,
@@ -134,80 +139,57 @@ def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
 
 
 async def log_failures(
-    connection: AsyncConnection, lines: Sequence[dict[str, Any]], *, message_id: str, attempt: int
+    connection: AsyncConnection, rows: Sequence[dict[str, Any]], *, message_id: str, attempt: int
 ) -> None:
-    """Write the lines of an attempt that fails, once, however often that attempt is delivered."""
-    await connection.execute(ONE_AT_A_TIME, {"message_id": message_id})
-    for line in lines:
-        key = {"source": line["source"], "message_id": message_id, "attempt": attempt}
+    """Insert a failed attempt's rows of the update log, once per attempt however often it is delivered."""
+    await connection.execute(LOCK_ATTEMPT, {"message_id": message_id})
+    for row in rows:
+        key = {"source": row["source"], "message_id": message_id, "attempt": attempt}
         if not (await connection.execute(FAILURE_LOGGED, key)).scalar_one():
-            await connection.execute(sa.insert(currency_update_logs).values(line))
+            await connection.execute(sa.insert(currency_update_logs).values(row))
 
 
-async def newest_of_each(connection: AsyncConnection) -> list[int]:
-    """The ids of the rates that stay however old: the newest of each (base, target, source)."""
+async def newest_rate_ids(connection: AsyncConnection) -> list[int]:
+    """Return the newest rate of each base, target and source, which is kept however old it is."""
     return list((await connection.execute(NEWEST_OF_EACH)).scalars())
 
 
-async def last_id(connection: AsyncConnection, table: sa.Table) -> int:
-    """The newest row's id; 0 when there is none."""
-    return int((await connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)))).scalar_one())
+def old_rates(cutoff: datetime, *, keep: Sequence[int]) -> PagedDelete:
+    day = cutoff.astimezone(KYIV).date()
+    return _by_id(
+        currency_rates,
+        OLD_RATE,
+        keep="id = ANY(:keep)",
+        kept="rates_kept_as_newest",
+        parameters={"before": cutoff, "before_day": day, "keep": list(keep)},
+    )
 
 
-@dataclass(frozen=True)
-class Cleaning:
-    """What is to be deleted from a table, and how that is asked: a look at a page, and the delete in its range."""
-
-    table: sa.Table
-    look: sa.TextClause
-    delete: sa.TextClause
-    limits: dict[str, Any]
+def old_update_logs(cutoff: datetime) -> PagedDelete:
+    return _by_id(currency_update_logs, "started_at < :before", parameters={"before": cutoff})
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What became of some rows, in the order of their ids."""
-
-    last_id: int | None  # None: there were none
-    scanned: int
-    kept: int  # though old
-    deleted: int
-
-
-async def clean_page(
-    connection: AsyncConnection, cleaning: Cleaning, *, dry_run: bool, after: int, until: int, size: int
-) -> Page:
-    """Look through the next rows by id, and delete those that are old and not to be kept; a dry run counts them.
-
-    What is old is asked of a row again as it is deleted: somebody may have renewed it meanwhile.
-    """
-    limits = {**cleaning.limits, "after": after, "until": until, "size": size}
-    found = (await connection.execute(cleaning.look, limits)).one()
-    if dry_run or not found.doomed:
-        return Page(found.last_id, found.scanned, found.kept, found.doomed)
-    gone = await connection.execute(cleaning.delete, {**cleaning.limits, "after": after, "until": found.last_id})
-    return Page(found.last_id, found.scanned, found.kept, gone.rowcount)
-
-
-def _cleaning(table: sa.Table, old: str, kept: str, **limits: Any) -> Cleaning:
-    look = f"""
-        SELECT max(id) AS last_id, count(*) AS scanned, count(*) FILTER (WHERE is_old AND is_kept) AS kept,
-            count(*) FILTER (WHERE is_old AND NOT is_kept) AS doomed
-        FROM (
-            SELECT id, {old} AS is_old, {kept} AS is_kept
-            FROM {table.name} WHERE id > :after AND id <= :until ORDER BY id LIMIT :size
-        ) page
-    """
-    delete = f"DELETE FROM {table.name} WHERE id > :after AND id <= :until AND {old} AND NOT {kept}"
-    return Cleaning(table, sa.text(look), sa.text(delete), limits)
-
-
-def old_rates(before: datetime, *, kept: Sequence[int]) -> Cleaning:
-    """Rates that were fetched, and are for a day, before this moment."""
-    day = before.astimezone(KYIV).date()
-    return _cleaning(currency_rates, OLD_RATE, "id = ANY(:ids)", before=before, before_day=day, ids=list(kept))
-
-
-def old_lines(before: datetime) -> Cleaning:
-    """Lines of the update log whose run began before this moment."""
-    return _cleaning(currency_update_logs, "started_at < :before", "false", before=before)
+def _by_id(
+    table: sa.Table, old: str, *, keep: str = "false", kept: str | None = None, parameters: Mapping[str, Any]
+) -> PagedDelete:
+    page = f"""
+        WITH page AS (
+            SELECT id, {old} AS old, {keep} AS keep FROM {table.name} WHERE id > :after ORDER BY id LIMIT :size
+        )"""
+    # The condition is repeated: a row may have been renewed since the page was read.
+    deleted = f"""{page}, deleted AS (
+            DELETE FROM {table.name} WHERE id > :after AND id <= (SELECT max(id) FROM page) AND {old} AND NOT {keep}
+            RETURNING id
+        )"""
+    result = f"""
+        SELECT CASE WHEN count(*) = :size THEN max(id) END AS next,
+            max(id)::float8 / (SELECT max(id) FROM {table.name}) AS share, count(*) AS scanned,
+            {f"count(*) FILTER (WHERE old AND keep) AS {kept}," if kept else ""}
+            {{deleted}} AS deleted
+        FROM page"""
+    return PagedDelete(
+        table=table.name,
+        count=sa.text(page + result.format(deleted="count(*) FILTER (WHERE old AND NOT keep)")),
+        delete=sa.text(deleted + result.format(deleted="(SELECT count(*) FROM deleted)")),
+        parameters=parameters,
+    )

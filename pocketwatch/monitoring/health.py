@@ -1,4 +1,4 @@
-"""The heartbeat: a file that a process touches while everything in it works, for health checks that cost nothing."""
+"""The heartbeat: a file that a healthy process touches, so that a health check only has to read its age."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from loguru import logger
 
 from pocketwatch.errors import SettingsError
 
-BEAT_EVERY = 5.0  # seconds
-UNHEALTHY = "not healthy, heartbeat stops"
+INTERVAL = 5.0  # seconds
+UNHEALTHY = "health.unhealthy"
 
 
 async def beat(file: Path, is_healthy: Callable[[], bool]) -> None:
-    """Touch the file every few seconds while the process is healthy; until cancelled.
+    """Touch the file while the process is healthy, until cancelled.
 
     Raises:
-        SettingsError: when it cannot be touched; a process that looks dead is better seen to be.
+        SettingsError: when the file cannot be written; a health check would take this process for dead.
     """
     while True:
         if is_healthy():
             _touch(file)
         else:
             logger.bind(file=str(file)).warning(UNHEALTHY)
-        await asyncio.sleep(BEAT_EVERY)
+        await asyncio.sleep(INTERVAL)
 
 
 def _touch(file: Path) -> None:

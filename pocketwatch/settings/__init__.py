@@ -1,6 +1,6 @@
 """Settings: read once at the entry point, checked, and passed down. Nothing else reads the environment."""
 
-from pocketwatch.settings.groups import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site
+from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site
 from pocketwatch.settings.settings import LOCAL_STACK, PREFIX, Settings, load, names, require, unknown_names
 
 __all__ = [

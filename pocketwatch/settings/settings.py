@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pocketwatch import urls
 from pocketwatch.errors import SettingsError
-from pocketwatch.settings.groups import (
+from pocketwatch.settings.sections import (
     Bridge,
     Files,
     Logging,
@@ -69,10 +69,9 @@ class Settings(BaseSettings):
 
 
 class Source(PydanticBaseSettingsSource):
-    """The values by topic, each from the first place that has it.
+    """Finds each value in the process environment, `.env`, or the file of the local stack, in this order.
 
-    These are the process environment, `.env`, and the servers that `pocketwatch stack up` runs here; each may hold
-    `NAME`, or `NAME_FILE` with the path of a file that holds the value.
+    Each may hold `NAME`, or `NAME_FILE` with the path of a file that holds the value.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
@@ -80,7 +79,7 @@ class Source(PydanticBaseSettingsSource):
         self.places = (environment, dotenv_values(folder / ".env"), dotenv_values(folder / LOCAL_STACK))
 
     def __call__(self) -> dict[str, Any]:
-        return {topic: self._values(fields) for topic, fields in _names_by_topic()}
+        return {section: self._values(fields) for section, fields in _names_by_section()}
 
     def get_field_value(self, *_: Any) -> tuple[Any, str, bool]:
         raise NotImplementedError  # `__call__` finds all values
@@ -135,8 +134,7 @@ def require(value: str | None, name: str) -> str:
 
 
 def names() -> list[str]:
-    """Return every environment variable that is read."""
-    return [name for _, group in _names_by_topic() for name in group]
+    return [name for _, section in _names_by_section() for name in section]
 
 
 def unknown_names() -> dict[str, str | None]:
@@ -147,20 +145,21 @@ def unknown_names() -> dict[str, str | None]:
     return {name: next(iter(difflib.get_close_matches(name, names(), n=1)), None) for name in unknown}
 
 
-def _names_by_topic() -> Iterator[tuple[str, list[str]]]:
-    for topic, field in Settings.model_fields.items():
-        group = field.annotation
-        assert isinstance(group, type)  # noqa: S101  each field of Settings is a group
-        assert issubclass(group, BaseModel)  # noqa: S101
-        yield topic, [str(setting.alias) for setting in group.model_fields.values()]
+def _names_by_section() -> Iterator[tuple[str, list[str]]]:
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)  # noqa: S101  each field of Settings is a section
+        assert issubclass(model, BaseModel)  # noqa: S101
+        yield section, [str(setting.alias) for setting in model.model_fields.values()]
 
 
 def _problems(error: ValidationError, source: Source) -> Iterator[str]:
-    first = {str(problem["loc"][1]): problem for problem in reversed(error.errors())}
-    for name in sorted(first, key=names().index):  # of each setting the first, the others follow from it
+    # The first error of each setting: the others follow from it.
+    messages = {str(problem["loc"][1]): problem["msg"] for problem in reversed(error.errors())}
+    for name in sorted(messages, key=names().index):
         shown = f'"{urls.without_password(source.value(name) or "")}"'
         shown = "wrong (a secret, not shown)" if name.endswith(SECRET_SUFFIXES) else shown
-        yield f"{name} is {shown}: {_reason(first[name]['msg'])}"
+        yield f"{name} is {shown}: {_reason(messages[name])}"
 
 
 def _reason(message: str) -> str:

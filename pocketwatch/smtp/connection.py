@@ -1,281 +1,257 @@
-"""One conversation with the mail server, from the greeting to QUIT, which always knows how far it has come.
+"""One SMTP session, from the greeting to QUIT.
 
-    connect ─► tls ─► hello ─► login ─► [ mail ─► rcpt ─► data ─► dot ] …
+    connect ─► tls ─► ehlo ─► auth ─► [ mail ─► rcpt ─► data ─► end_of_data ] …
 
-aiosmtplib opens the connection. The steps of a letter are spoken here, because where a connection is lost decides what
-becomes of the letter; where the server allows it, mail, rcpt and data are said in one breath.
+aiosmtplib sends the commands. The phase is tracked here, because where a session fails decides what the result is.
 """
 
 import asyncio
 import re
 import ssl
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPResponse, SMTPResponseException
 
-from pocketwatch.smtp.protocol import Wire
 from pocketwatch.smtp.replies import (
-    OPENING,
-    Fate,
+    SESSION_PHASES,
+    DeliveryResult,
     Phase,
-    judge,
-    lost,
-    unfit,
+    classify_reply,
+    connection_lost,
+    rejected_locally,
 )
-from pocketwatch.smtp.url import Server
+from pocketwatch.smtp.url import SmtpUrl
 
-QUIT_WITHIN = 1.0  # seconds
-LOGIN_METHODS = ("plain", "login", "cram-md5")  # one is tried; a wrong password tried thrice may lock the account
-AT_ONCE = 64 * 1024  # bytes of a letter that leave in one write
+QUIT_TIMEOUT = 1.0  # seconds
+AUTH_METHODS = ("plain", "login", "cram-md5")  # only the first one offered: repeated failures may lock the account
+MAX_SINGLE_WRITE = 64 * 1024  # bytes of a message that are written together with its final dot
+POLL_INTERVAL = 0.01  # seconds between looks at how much of a longer message has left
 
-POSITIVE, GO_ON, REFUSED = 2, 3, (4, 5)  # first digits
+POSITIVE, CONTINUE, REJECTED = 2, 3, (4, 5)  # first digits
 CLOSING = 421
-Step = tuple[Phase, int, bytes]  # the first digit that goes on, and the command
 ADDRESS = re.compile(r"[^\s<>@\x00-\x1f\x7f]+@[^\s<>@\x00-\x1f\x7f]+")
 
 
-class NotOpened(Exception):
-    """The server does not let us in; `fate` is that of the letter in hand."""
+class SessionFailed(Exception):
+    """No session could be opened; `result` is that of the message it was opened for."""
 
-    def __init__(self, fate: Fate) -> None:
-        super().__init__(fate.reply)
-        self.fate = fate
+    def __init__(self, result: DeliveryResult) -> None:
+        super().__init__(result.reply)
+        self.result = result
 
 
 class Connection:
-    """Letters go through one after the other. To be closed with `quit` or `abort`.
+    """Sends messages one after another. Close it with `quit` or `abort`.
 
     Args:
-        hello: our own name, as EHLO tells it.
+        server: from `parse_smtp_url`.
+        local_hostname: for EHLO.
         timeout: seconds to connect, and to wait for a reply.
-        final: seconds to wait for the reply to a whole letter.
+        data_timeout: seconds to transfer a message, and to wait for the reply to it.
     """
 
-    def __init__(self, server: Server, *, hello: str, timeout: float, final: float) -> None:
-        self.letters = 0  # that were begun here
-        self.used_at = time.monotonic()
-        self._server, self._timeout, self._final = server, timeout, final
-        self._wire: Wire | None = None
+    def __init__(self, server: SmtpUrl, *, local_hostname: str, timeout: float, data_timeout: float) -> None:
+        self.message_count = 0
+        self.last_used = time.monotonic()
+        self._server, self._data_timeout = server, data_timeout
         self._phase: Phase = "connect"
-        self._is_clean = True
+        self._needs_reset = False
         self._smtp = SMTP(
             hostname=server.host,
             port=server.port,
-            local_hostname=hello,
+            local_hostname=local_hostname,
             timeout=timeout,
             use_tls=server.scheme == "smtps",
             start_tls=False,
-            tls_context=server.context,
+            tls_context=server.tls_context,
         )
 
     @property
     def is_open(self) -> bool:
-        """As far as is known: a server that has gone in silence is met only by speaking to it."""
-        return self._wire is not None and self._wire.is_open
+        """As far as known: that the server's host has vanished shows only when it is used."""
+        return self._smtp.is_connected
 
     async def open(self) -> None:
-        """Connect, and say who we are.
+        """Connect, start TLS and log in, as the URL says.
 
         Raises:
-            NotOpened: with what the server has said, or why there is no server.
+            SessionFailed: with what the server replied, or why there was no reply.
         """
         try:
-            await self._open()
-        except Exception as error:
-            self.abort()
-            if isinstance(error, SMTPException | OSError):
-                raise NotOpened(self._fate(error)) from error
-            raise
-        except BaseException:
-            self.abort()
-            raise
+            with self._abort_on_error():
+                await self._open()
+        except (SMTPException, OSError) as error:
+            raise SessionFailed(self._failure(error)) from error
 
     async def _open(self) -> None:
         self._phase = "connect"
         await self._smtp.connect()
         if self._server.scheme == "smtp+starttls":
-            await self._hello()
+            await self._ehlo()
             self._phase = "tls"
             await self._smtp.starttls()
-        await self._hello()
+        await self._ehlo()
         if self._server.user is not None:
-            self._phase = "login"
-            await self._login(self._server.user, self._server.password)
-        transport = cast("asyncio.Transport | None", self._smtp.transport)
-        if transport is None:
-            raise ConnectionError("connection lost")
-        self._wire = Wire(transport)
+            self._phase = "auth"
+            await self._authenticate(self._server.user, self._server.password)
 
-    async def _hello(self) -> None:
-        self._phase = "hello"
+    async def _ehlo(self) -> None:
+        self._phase = "ehlo"
         try:
             await self._smtp.ehlo()
         except SMTPHeloError:
             await self._smtp.helo()
 
-    async def _login(self, user: str, password: str) -> None:
+    async def _authenticate(self, user: str, password: str) -> None:
         offered = self._smtp.supported_auth_methods
-        method = next((method for method in LOGIN_METHODS if method in offered), None)
+        method = next((method for method in AUTH_METHODS if method in offered), None)
         if method is None:
-            raise SMTPException("the server offers no login that we know")
+            raise SMTPException("the server offers no supported authentication method")
         await getattr(self._smtp, f"auth_{method.replace('-', '')}")(user, password)
 
-    async def deliver(self, *, sender: str, recipient: str, letter: bytes) -> Fate:
-        """Hand over one letter. Afterwards the connection is as good as new, or closed."""
-        self._phase, self.used_at = "mail", time.monotonic()
+    async def send(self, *, sender: str, recipient: str, message: bytes) -> DeliveryResult:
+        """Send one message. Afterwards the connection is ready for the next one, or closed."""
+        self._phase, self.last_used = "mail", time.monotonic()
         try:
-            fate = self._objection(sender, recipient, letter) or await self._transaction(
-                self._opened(), sender, recipient, letter
-            )
+            with self._abort_on_error():
+                return self._rejection(sender, recipient, message) or await self._send(sender, recipient, message)
         except (SMTPException, OSError) as error:
-            self.abort()  # a reply that comes now would be taken for the next one's
-            return self._fate(error)
+            return self._failure(error)
+        finally:
+            self.last_used = time.monotonic()
+
+    @contextmanager
+    def _abort_on_error(self) -> Iterator[None]:
+        """Close the connection after an error: a late reply would be taken for that to the next command."""
+        try:
+            yield
         except BaseException:
             self.abort()
             raise
-        self.used_at = time.monotonic()
-        return fate
 
-    def _objection(self, sender: str, recipient: str, letter: bytes) -> Fate | None:
-        """What can be told without asking: what this server cannot carry."""
+    def _rejection(self, sender: str, recipient: str, message: bytes) -> DeliveryResult | None:
         if sender and not ADDRESS.fullmatch(sender):
-            return unfit("ours", "mail", f'the sender is "{sender}", which is no address')
+            return rejected_locally("config_error", "mail", f'sender "{sender}": not an address')
         if not ADDRESS.fullmatch(recipient):
-            return unfit("bad_address", "rcpt", f'the recipient is "{recipient}", which is no address')
+            return rejected_locally("bad_address", "rcpt", f'recipient "{recipient}": not an address')
         if not (sender + recipient).isascii() and not self._smtp.supports_extension("smtputf8"):
-            return unfit("refused", "rcpt", "the server takes no address with letters beyond ASCII (SMTPUTF8)")
-        if not letter.isascii() and not self._smtp.supports_extension("8bitmime"):
-            return unfit("refused", "mail", "the server takes no letter with bytes beyond ASCII (8BITMIME)")
-        most = self._smtp.esmtp_extensions.get("size", "")
-        if most.isdecimal() and 0 < int(most) < len(letter):
-            return unfit("refused", "mail", f"the letter has {len(letter)} bytes, the server takes {most}")
+            return rejected_locally("refused", "rcpt", "the server does not support non-ASCII addresses (SMTPUTF8)")
+        if not message.isascii() and not self._smtp.supports_extension("8bitmime"):
+            return rejected_locally("refused", "mail", "the server does not support 8-bit messages (8BITMIME)")
+        limit = self._smtp.esmtp_extensions.get("size", "")
+        if limit.isdecimal() and 0 < int(limit) < len(message):
+            return rejected_locally("refused", "mail", f"message of {len(message)} bytes: the server accepts {limit}")
         return None
 
-    def _opened(self) -> Wire:
-        if self._wire is None:
-            raise ConnectionError("not connected")
-        return self._wire
-
-    async def _transaction(self, wire: Wire, sender: str, recipient: str, letter: bytes) -> Fate:
-        self.letters += 1
-        content = _on_the_wire(letter)
-        options = self._options(sender + recipient, letter, len(content))
-        steps: list[Step] = [
-            ("mail", POSITIVE, b" ".join((f"MAIL FROM:<{sender}>".encode(), *options))),
-            ("rcpt", POSITIVE, f"RCPT TO:<{recipient}>".encode()),
-            ("data", GO_ON, b"DATA"),
+    async def _send(self, sender: str, recipient: str, message: bytes) -> DeliveryResult:
+        self.message_count += 1
+        content = _encode_content(message)
+        commands: list[tuple[Phase, int, tuple[bytes, ...]]] = [
+            ("mail", POSITIVE, (b"MAIL", f"FROM:<{sender}>".encode(), *self._options(sender + recipient, content))),
+            ("rcpt", POSITIVE, (b"RCPT", f"TO:<{recipient}>".encode())),
+            ("data", CONTINUE, (b"DATA",)),
         ]
-        if not self._is_clean:
-            steps.insert(0, ("mail", POSITIVE, b"RSET"))
-        self._is_clean = False
-        in_one_breath = self._smtp.supports_extension("pipelining")
-        for group in [steps] if in_one_breath else [[step] for step in steps]:
-            if (refusal := await self._ask(wire, group)) is not None:
-                return refusal
-        reply = await self._hand_over(wire, content)
-        self._is_clean = True
-        return self._judged(reply, (POSITIVE, *REFUSED))
-
-    async def _ask(self, wire: Wire, steps: Sequence[Step]) -> Fate | None:
-        """What the first refusal means; None when everything goes on."""
-        wire.write(b"".join(command + b"\r\n" for _, _, command in steps))
-        for number, (phase, wanted, _) in enumerate(steps, start=1):
+        if self._needs_reset:
+            commands.insert(0, ("mail", POSITIVE, (b"RSET",)))
+        self._needs_reset = True
+        for phase, expected, command in commands:
             self._phase = phase
-            reply = await wire.reply(self._timeout)
-            if reply.code // 100 != wanted:
-                fate = self._judged(reply, REFUSED)
-                await self._hear_out(wire, len(steps) - number)
-                return fate
-        return None
+            reply = await self._smtp.execute_command(*command)
+            if reply.code // 100 != expected:
+                return self._classify(reply, REJECTED)
+        reply = await self._send_content(content)
+        self._needs_reset = False
+        return self._classify(reply, (POSITIVE, *REJECTED))
 
-    async def _hear_out(self, wire: Wire, count: int) -> None:
-        """The replies to what was said after a refusal; a server that waits for a letter all the same is left."""
-        try:
-            replies = [await wire.reply(self._timeout) for _ in range(count)]
-        except (SMTPException, OSError):
-            return self.abort()
-        if any(reply.code // 100 == GO_ON for reply in replies):
-            self.abort()
-        return None
-
-    def _options(self, addresses: str, letter: bytes, size: int) -> list[bytes]:
+    def _options(self, addresses: str, content: bytes) -> list[bytes]:
         options = []
         if self._smtp.supports_extension("size"):
-            options.append(b"SIZE=%d" % size)
-        if not letter.isascii():
+            options.append(b"SIZE=%d" % len(content))
+        if not content.isascii():
             options.append(b"BODY=8BITMIME")
         if not addresses.isascii():
             options.append(b"SMTPUTF8")
         return options
 
-    async def _hand_over(self, wire: Wire, content: bytes) -> SMTPResponse:
-        """The letter and its dot. A short one leaves in one write: lost from then on, it may have arrived.
+    async def _send_content(self, content: bytes) -> SMTPResponse:
+        """Send the content and its final dot, and return the reply.
 
-        The dot of a long one waits until all before it has left; the server may refuse, or hang up, in the middle.
+        A short message leaves in one write: if the connection is lost from then on, it may have arrived. The dot of a
+        longer one waits until all before it has left this process; the server may reject it before that.
         """
-        if len(content) > AT_ONCE:
-            wire.write(content)
-            await wire.sent_or_answered(self._final)
-            if not wire.is_open:
-                reply = await wire.reply(self._timeout)
-                raise SMTPResponseException(reply.code, reply.message)
-            content = b""
-        self._phase = "dot"
-        wire.write(content + b".\r\n")
-        return await wire.reply(self._final)
+        protocol, transport = self._smtp.protocol, cast("asyncio.WriteTransport | None", self._smtp.transport)
+        if protocol is None or transport is None:
+            raise ConnectionError("connection lost")
+        if len(content) <= MAX_SINGLE_WRITE:
+            self._phase = "end_of_data"
+            protocol.write(content + b".\r\n")
+            return await protocol.read_response(self._data_timeout)
+        reply = asyncio.ensure_future(protocol.read_response())
+        try:
+            protocol.write(content)
+            async with asyncio.timeout(self._data_timeout):
+                while transport.get_write_buffer_size() and not reply.done():
+                    await asyncio.wait({reply}, timeout=POLL_INTERVAL)
+            if reply.done():
+                raise SMTPResponseException(*reply.result())
+            self._phase = "end_of_data"
+            protocol.write(b".\r\n")
+            async with asyncio.timeout(self._data_timeout):
+                return await reply
+        finally:
+            reply.cancel()
 
-    def _judged(self, reply: SMTPResponse, known: tuple[int, ...]) -> Fate:
-        """The fate by a reply that begins with a known digit; after any other, nobody knows what is spoken of."""
-        if reply.code // 100 not in known:
+    def _classify(self, reply: SMTPResponse, expected: tuple[int, ...]) -> DeliveryResult:
+        """Classify a reply by its first digit; after any other digit, the session is out of step."""
+        if reply.code // 100 not in expected:
             raise SMTPResponseException(reply.code, reply.message)
         if reply.code == CLOSING:
             self.abort()
-        return judge(self._phase, reply.code, reply.message, secrets=self._server.secrets)
+        return classify_reply(self._phase, reply.code, reply.message, secrets=self._server.secrets)
 
-    def _fate(self, error: Exception) -> Fate:
+    def _failure(self, error: Exception) -> DeliveryResult:
         secrets, phase = self._server.secrets, self._phase
         if isinstance(error, SMTPResponseException):
-            return judge(phase, error.code, error.message, secrets=secrets)
-        if phase in OPENING and (reason := _misfit(error)):
-            return unfit("ours", phase, reason, secrets=secrets)
-        return lost(phase, f"{str(error) or type(error).__name__} ({phase})", secrets=secrets)
+            return classify_reply(phase, error.code, error.message, secrets=secrets)
+        if phase in SESSION_PHASES and (reason := _incompatibility(error)):
+            return rejected_locally("config_error", phase, reason, secrets=secrets)
+        reason = "timed out" if type(error) is TimeoutError else str(error) or type(error).__name__
+        return connection_lost(phase, f"{reason} ({phase})", secrets=secrets)
 
     async def quit(self) -> None:
-        """Take leave, within a second."""
         try:
-            if self._wire is not None and self.is_open:
-                self._wire.write(b"QUIT\r\n")
+            if self.is_open:
                 with suppress(SMTPException, OSError):
-                    await self._wire.reply(QUIT_WITHIN)
+                    await self._smtp.execute_command(b"QUIT", timeout=QUIT_TIMEOUT)
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Close the socket now, with whatever has not left yet."""
+        """Close the socket now, with unsent data in it."""
         transport = cast("asyncio.WriteTransport | None", self._smtp.transport)
         self._smtp.close()
         if transport is not None:
             transport.abort()
 
 
-def _misfit(error: Exception) -> str | None:
-    """What keeps us and the server from ever agreeing; None for what may pass by itself."""
+def _incompatibility(error: Exception) -> str | None:
+    """Return why no session with this server will ever open; None for what may pass."""
     for each in (error, error.__cause__):
         if isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLEOFError):
-            return f"no TLS with the server: {each}"
-    return error.message if type(error) is SMTPException else None  # it does not offer what we insist on
+            return f"TLS with the server failed: {each}"
+    return error.message if type(error) is SMTPException else None  # the server lacks what the URL requires
 
 
-def _on_the_wire(letter: bytes) -> bytes:
-    """With CRLF at the end of each line, the last one too, and a dot before a dot that begins a line."""
-    breaks = letter.count(b"\r\n")
-    if letter.count(b"\n") != breaks or letter.count(b"\r") != breaks:
-        letter = letter.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-    if not letter.endswith(b"\r\n"):
-        letter += b"\r\n"
-    if letter.startswith(b"."):
-        letter = b"." + letter
-    return letter.replace(b"\r\n.", b"\r\n..")
+def _encode_content(message: bytes) -> bytes:
+    """Normalise line ends to CRLF, the last one included, and double a dot at the start of a line."""
+    breaks = message.count(b"\r\n")
+    if message.count(b"\n") != breaks or message.count(b"\r") != breaks:
+        message = message.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    if not message.endswith(b"\r\n"):
+        message += b"\r\n"
+    if message.startswith(b"."):
+        message = b"." + message
+    return message.replace(b"\r\n.", b"\r\n..")

@@ -1,9 +1,8 @@
-"""The way to the mail server: a few kept connections that all letters share.
+"""A pool of connections to one mail server, with rate limits and a circuit breaker.
 
-    letter ─► a free lane ─► its connection, opened when needed ─► its turn ─► the server ─► a fate
+    message ─► free slot ─► connection, opened if needed ─► rate limits ─► server ─► result
 
-A lane is the place of one connection, with its own limit; the connection in it may change. What servers and networks do
-comes back as a fate, never as an exception.
+What servers and networks do is returned as a result, never raised.
 """
 
 import asyncio
@@ -16,44 +15,43 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from pocketwatch.smtp.circuit_breaker import Breaker
-from pocketwatch.smtp.connection import Connection, NotOpened
-from pocketwatch.smtp.rate_limit import Line, Pace
-from pocketwatch.smtp.replies import Fate, lost
-from pocketwatch.smtp.url import server
+from pocketwatch.smtp.circuit_breaker import CircuitBreaker
+from pocketwatch.smtp.connection import Connection, SessionFailed
+from pocketwatch.smtp.rate_limit import MINUTE, SECOND, RateLimiter, RateLimits
+from pocketwatch.smtp.replies import DeliveryResult, connection_lost
+from pocketwatch.smtp.url import parse_smtp_url
 
-IDLE_FOR = timedelta(minutes=1)  # servers close idle connections after five minutes, some much earlier
-LETTERS_EACH = 100  # over one connection; some servers allow no more
-FINAL = 5  # times the timeout for the reply to a whole letter, which a server may scan first
+IDLE_TIMEOUT = timedelta(minutes=1)  # servers close idle connections after five minutes, some much earlier
+MAX_MESSAGES = 100  # over one connection; some servers accept no more
+DATA_TIMEOUT_FACTOR = 5  # times the timeout: a server may scan a message before it replies
 
 
 @dataclass(eq=False)
-class Lane:
-    """The place of a connection."""
+class Slot:
+    """The place of one connection, with its rate limit; connections in it are replaced."""
 
-    line: Line
+    limiter: RateLimiter
     connection: Connection | None = None
 
     @property
     def is_open(self) -> bool:
-        """It has a connection that seems to be good."""
         return self.connection is not None and self.connection.is_open
 
 
-class Transport:
-    """Sends letters; an async context manager.
+class SmtpPool:
+    """Sends messages; an async context manager.
 
     Args:
-        url: as `pocketwatch.smtp.url` says.
-        connections: at most so many at the same time.
-        pace: the limits, in all and of each connection.
-        timeout: to connect, and for each reply; the reply to a whole letter may take five times as long.
-        tls_context: instead of the one that trusts what this machine trusts.
-        idle: a connection that has carried nothing for so long is closed.
-        letters_each: a connection that has carried so many is closed.
+        url: see `pocketwatch.smtp.url`.
+        connections: at most as many at the same time.
+        limits: rate limits.
+        timeout: to connect, and for each reply; that to a whole message may take five times as long.
+        tls_context: replaces the default one, which trusts the machine's certificate authorities.
+        idle_timeout: after which an unused connection is closed.
+        max_messages: after which a connection is closed.
 
     Raises:
-        SettingsError: when the URL cannot be used.
+        SettingsError: for a URL that cannot be used.
     """
 
     def __init__(
@@ -61,130 +59,131 @@ class Transport:
         url: str,
         *,
         connections: int = 4,
-        pace: Pace,
+        limits: RateLimits,
         timeout: timedelta,
         tls_context: ssl.SSLContext | None = None,
-        idle: timedelta = IDLE_FOR,
-        letters_each: int = LETTERS_EACH,
+        idle_timeout: timedelta = IDLE_TIMEOUT,
+        max_messages: int = MAX_MESSAGES,
     ) -> None:
-        self._server = server(url, tls_context)
-        self._timeout, self._idle, self._letters_each = timeout.total_seconds(), idle.total_seconds(), letters_each
-        self._pace, self._breaker = pace, Breaker()
-        self._lanes = [Lane(pace.line()) for _ in range(connections)]
-        self._free = list(self._lanes)
-        self._room, self._connecting = asyncio.Semaphore(connections), asyncio.Lock()
-        self._hello: str | None = None
-        self._sweeping: asyncio.Task[None] | None = None
+        self._server = parse_smtp_url(url, tls_context)
+        self._timeout, self._idle_timeout = timeout.total_seconds(), idle_timeout.total_seconds()
+        self._max_messages = max_messages
+        self._limiter, self._breaker = RateLimiter(limits.per_second, per=SECOND), CircuitBreaker()
+        self._slots = [Slot(RateLimiter(limits.per_minute_each, per=MINUTE)) for _ in range(connections)]
+        self._free = list(self._slots)
+        self._available, self._connecting = asyncio.Semaphore(connections), asyncio.Lock()
+        self._local_hostname: str | None = None
+        self._closing_idle: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._closing_idle = asyncio.create_task(self._close_idle())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take leave of the server, within about a second. A letter that is still on its way is cut off."""
-        if (sweeping := self._sweeping) is not None:
-            self._sweeping = None
-            sweeping.cancel()
+        """Close all connections, within about a second. A message that is being sent is cut off."""
+        if (task := self._closing_idle) is not None:
+            self._closing_idle = None
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await sweeping
-        for lane in self._lanes:
-            if lane not in self._free and lane.connection is not None:
-                lane.connection.abort()
-        await asyncio.gather(*(self._leave(lane) for lane in self._free))
+                await task
+        for slot in self._slots:
+            if slot not in self._free and slot.connection is not None:
+                slot.connection.abort()
+        await asyncio.gather(*(self._quit(slot) for slot in self._free))
         await asyncio.sleep(0)  # the loop closes the sockets
 
-    async def send(self, *, sender: str, recipient: str, letter: bytes) -> Fate:
-        """Hand a letter to the server, as soon as the limits allow.
+    async def send(self, *, sender: str, recipient: str, message: bytes) -> DeliveryResult:
+        """Send a message as soon as the limits allow.
 
-        Cancelled, it closes the connection that it used; whether the letter has gone is unknown then.
+        When cancelled, it closes the connection in use; whether the message was sent is unknown then.
 
         Args:
-            sender: the envelope's; empty for a letter that nobody is to answer.
-            letter: headers and body, as bytes.
+            sender: of the envelope; empty for a message that must not be answered.
+            recipient: of the envelope.
+            message: headers and body.
         """
-        async with self._room:
-            lane = self._choose()
+        async with self._available:
+            slot = self._take_slot()
             try:
-                return await self._send(lane, sender, recipient, letter)
+                return await self._send(slot, sender, recipient, message)
             finally:
-                self._free.append(lane)
+                self._free.append(slot)
 
-    def _choose(self) -> Lane:
-        """The lane that may send first; of several, one with a connection, the one used last."""
-        lane = min(reversed(self._free), key=lambda lane: (lane.line.wait(), not lane.is_open))
-        self._free.remove(lane)
-        return lane
+    def _take_slot(self) -> Slot:
+        """Take the slot that may send first; among equals, an open one, the last used."""
+        slot = min(reversed(self._free), key=lambda slot: (slot.limiter.delay(), not slot.is_open))
+        self._free.remove(slot)
+        return slot
 
-    async def _send(self, lane: Lane, sender: str, recipient: str, letter: bytes) -> Fate:
-        if (fate := self._hopeless(lane)) is not None:
-            return fate
-        await lane.line.turn()
-        await self._pace.all.turn()
+    async def _send(self, slot: Slot, sender: str, recipient: str, message: bytes) -> DeliveryResult:
+        if (result := self._refusal(slot)) is not None:
+            return result
+        await slot.limiter.acquire()
+        await self._limiter.acquire()
         try:
-            connection = await self._opened(lane)
-            was_kept = connection.letters > 0
-            fate = await connection.deliver(sender=sender, recipient=recipient, letter=letter)
-            if (
-                was_kept and fate.phase == "mail" and not connection.is_open
-            ):  # it died of age; the letter is not at fault
-                connection = await self._opened(lane)
-                fate = await connection.deliver(sender=sender, recipient=recipient, letter=letter)
-        except NotOpened as refused:
-            return refused.fate
-        if connection.letters >= self._letters_each:
-            await self._leave(lane)
-        return fate
+            connection = await self._connection(slot)
+            was_reused = connection.message_count > 0
+            result = await connection.send(sender=sender, recipient=recipient, message=message)
+            if was_reused and result.phase == "mail" and not connection.is_open:  # the server had closed it
+                connection = await self._connection(slot)
+                result = await connection.send(sender=sender, recipient=recipient, message=message)
+        except SessionFailed as failed:
+            return failed.result
+        if connection.message_count >= self._max_messages:
+            await self._quit(slot)
+        return result
 
-    def _hopeless(self, lane: Lane) -> Fate | None:
-        """Why there is no use in trying, where that is known."""
-        if self._sweeping is None:
-            return lost("connect", "not tried, as the transport is closed")
-        refusal = None if lane.is_open else self._breaker.refusal()
-        return lost("connect", refusal) if refusal else None
+    def _refusal(self, slot: Slot) -> DeliveryResult | None:
+        """Return the result of a message that is not worth an attempt now."""
+        if self._closing_idle is None:
+            return connection_lost("connect", "not attempted: the pool is closed")
+        refusal = None if slot.is_open else self._breaker.refusal()
+        return connection_lost("connect", refusal) if refusal else None
 
-    async def _opened(self, lane: Lane) -> Connection:
-        """The lane's connection; a new one when it has none that is good."""
-        connection = lane.connection
-        if connection is not None and connection.is_open and not self._is_old(connection):
+    async def _connection(self, slot: Slot) -> Connection:
+        """Return the slot's connection, or a new one where it is closed or has been idle for too long."""
+        connection = slot.connection
+        if connection is not None and connection.is_open and not self._is_idle(connection):
             return connection
-        await self._leave(lane)
-        async with self._connecting:  # one at a time, so that a server that is down is asked by one letter
-            if (fate := self._hopeless(lane)) is not None:
-                raise NotOpened(fate)
-            return await self._connect(lane)
+        await self._quit(slot)
+        async with self._connecting:  # one at a time, so that only one message tries a server that is down
+            if (result := self._refusal(slot)) is not None:
+                raise SessionFailed(result)
+            return await self._connect(slot)
 
-    async def _connect(self, lane: Lane) -> Connection:
-        if self._hello is None:
-            self._hello = await asyncio.to_thread(socket.getfqdn)
-        lane.connection = Connection(
-            self._server, hello=self._hello, timeout=self._timeout, final=FINAL * self._timeout
+    async def _connect(self, slot: Slot) -> Connection:
+        if self._local_hostname is None:
+            self._local_hostname = await asyncio.to_thread(socket.getfqdn)
+        slot.connection = Connection(
+            self._server,
+            local_hostname=self._local_hostname,
+            timeout=self._timeout,
+            data_timeout=DATA_TIMEOUT_FACTOR * self._timeout,
         )
         try:
-            await lane.connection.open()
-        except NotOpened as refused:
-            self._breaker.failed(refused.fate.reply)
+            await slot.connection.open()
+        except SessionFailed as failed:
+            self._breaker.record_failure(failed.result.reply)
             raise
-        self._breaker.succeeded()
-        if (fate := self._hopeless(lane)) is not None:  # closed meanwhile
-            lane.connection.abort()
-            raise NotOpened(fate)
-        return lane.connection
+        self._breaker.record_success()
+        if (result := self._refusal(slot)) is not None:  # the pool was closed meanwhile
+            slot.connection.abort()
+            raise SessionFailed(result)
+        return slot.connection
 
-    def _is_old(self, connection: Connection) -> bool:
-        return time.monotonic() - connection.used_at >= self._idle
+    def _is_idle(self, connection: Connection) -> bool:
+        return time.monotonic() - connection.last_used >= self._idle_timeout
 
-    async def _leave(self, lane: Lane) -> None:
-        """Close the lane's connection, if it has one; meanwhile the lane is without."""
-        connection, lane.connection = lane.connection, None
+    async def _quit(self, slot: Slot) -> None:
+        connection, slot.connection = slot.connection, None
         if connection is not None:
             await connection.quit()
 
-    async def _sweep(self) -> None:
-        """Close what has been idle for too long."""
+    async def _close_idle(self) -> None:
         while True:
-            await asyncio.sleep(self._idle / 4)
-            for lane in list(self._free):
-                if lane.connection is not None and self._is_old(lane.connection):
-                    await self._leave(lane)
+            await asyncio.sleep(self._idle_timeout / 4)
+            for slot in list(self._free):
+                if slot.connection is not None and self._is_idle(slot.connection):
+                    await self._quit(slot)

@@ -1,84 +1,78 @@
-"""How fast letters may leave: so many a second in all, so many a minute over each connection.
+"""Rate limits: messages per second in all, and per minute over each connection.
 
-    asks for its turn ─► waits in line while the limit is used up ─► goes
-
-A limit holds for every stretch of its length, not only on average: the moment of each of the last letters is kept, and
-the next one goes when the oldest is out of sight. Nobody overtakes, and a whole line waits with one timer.
+A limit holds for every window of its length, not only on average: the times of the last messages are kept, and the next
+one is let through when the oldest leaves the window. Waiters are served in order, with one timer.
 """
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from datetime import timedelta
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
-class Line:
-    """At most `most` turns in any stretch of `per`, in the order in which they are asked for; None is no limit.
+class RateLimiter:
+    """At most `limit` acquisitions in any window of length `per`, first come, first served; None is no limit.
 
-    Times are the running loop's own, which is monotonic.
+    Times are those of the running loop, which is monotonic.
     """
 
-    def __init__(self, most: int | None, *, per: timedelta) -> None:
-        self._most, self._per = most, per.total_seconds()
-        self._taken: deque[float] = deque(maxlen=most)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, limit: int | None, *, per: timedelta) -> None:
+        self._limit, self._per = limit, per.total_seconds()
+        self._acquired: deque[float] = deque(maxlen=limit)
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def wait(self) -> float:
-        """Seconds until a turn is free, were nobody waiting."""
-        if self._most is None or len(self._taken) < self._most:
+    def delay(self) -> float:
+        """Return the seconds until the next acquisition is possible, waiters disregarded."""
+        if self._limit is None or len(self._acquired) < self._limit:
             return 0.0
-        return max(0.0, self._taken[0] + self._per - asyncio.get_running_loop().time())
+        return max(0.0, self._acquired[0] + self._per - asyncio.get_running_loop().time())
 
-    async def turn(self) -> None:
-        """Return when it is the caller's turn; one who is cancelled leaves his to the next."""
-        if self._most is None:
+    async def acquire(self) -> None:
+        """Wait for a place in the window; a cancelled waiter passes its place on."""
+        if self._limit is None:
             return
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(mine)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         if self._timer is None:
             self._serve()
         try:
-            await mine
+            await waiter
         except asyncio.CancelledError:
-            self._leave(mine)
+            self._cancel(waiter)
             raise
 
     def _serve(self) -> None:
-        """Let go who may; one timer wakes the line for the rest."""
         self._timer = None
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            if (seconds := self.wait()) > 0:
+        while self._waiters:
+            if (seconds := self.delay()) > 0:
                 self._timer = loop.call_later(seconds, self._serve)
                 return
-            if not (first := self._waiting.popleft()).cancelled():
+            if not (first := self._waiters.popleft()).cancelled():
                 first.set_result(None)
-                self._taken.append(loop.time())
+                self._acquired.append(loop.time())
 
-    def _leave(self, mine: asyncio.Future[None]) -> None:
-        if mine in self._waiting:
-            self._waiting.remove(mine)
-        elif not mine.cancelled():
-            self._taken.pop()  # it came and went unused
+    def _cancel(self, waiter: asyncio.Future[None]) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+        elif not waiter.cancelled():
+            self._acquired.pop()  # acquired, but not used
         if self._timer is not None:
             self._timer.cancel()
         self._serve()
 
 
-class Pace:
-    """The limits of one transport; None is no limit.
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The limits of a pool; None is no limit.
 
     Args:
-        per_second: letters a second, over all connections.
-        per_minute_each: letters a minute, over each of them.
+        per_second: messages per second, over all connections.
+        per_minute_each: messages per minute, over each connection.
     """
 
-    def __init__(self, *, per_second: int | None = None, per_minute_each: int | None = None) -> None:
-        self._per_minute_each = per_minute_each
-        self.all = Line(per_second, per=SECOND)
-
-    def line(self) -> Line:
-        """The limit of one more connection."""
-        return Line(self._per_minute_each, per=MINUTE)
+    per_second: int | None = None
+    per_minute_each: int | None = None

@@ -1,9 +1,7 @@
-"""What a server's reply means for a letter, or its silence. Pure.
+"""Classify SMTP replies, and connections lost without one.
 
-    reply, or loss ─► sent | later | refused | bad_address | ours | unknown
-
-The first digit of the reply decides between later and never (RFC 5321 §4.2.1), the enhanced code (RFC 3463) whose fault
-it is, and the phase what the server was talking of: only its word about the recipient may cost somebody his letters.
+The first digit of a reply separates temporary from permanent errors (RFC 5321 §4.2.1), the enhanced code (RFC 3463)
+says what is wrong, and the phase what the reply refers to: only one about the recipient can mark an address as bad.
 """
 
 import re
@@ -11,37 +9,39 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-LONGEST = 500  # characters of a reply that are kept
+from pocketwatch.text import shorten
+
+MAX_REPLY_LENGTH = 500  # characters that are kept
 
 Outcome = Literal[
-    "sent",  # the server has taken the letter, and answers for it
-    "later",  # not now: again after a while
-    "refused",  # never this letter
-    "bad_address",  # never any letter to this address
-    "ours",  # our fault: tell somebody, try again later; the address is as good as before
-    "unknown",  # the server may have taken the letter, or not
+    "sent",  # the server has accepted the message
+    "later",  # temporary error
+    "refused",  # permanent error for this message
+    "bad_address",  # permanent error for every message to this address
+    "config_error",  # our configuration or reputation; the address is good, retry when an operator has acted
+    "unknown",  # the server may or may not have accepted the message
 ]
-# How far the conversation had come; `dot` is the end of the letter, after which the server may have taken it.
-Phase = Literal["connect", "tls", "hello", "login", "mail", "rcpt", "data", "dot"]
+# How far the session had come. From `end_of_data` on, the server may have accepted the message.
+Phase = Literal["connect", "tls", "ehlo", "auth", "mail", "rcpt", "data", "end_of_data"]
 
-OPENING: frozenset[Phase] = frozenset({"connect", "tls", "hello", "login"})  # no letter has been spoken of yet
+SESSION_PHASES: frozenset[Phase] = frozenset({"connect", "tls", "ehlo", "auth"})  # before any message
 NO_MAILBOX = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.10", "5.2.1"})
 MAILBOX_FULL, TOO_LARGE = "5.2.2", frozenset({"5.2.3", "5.3.4"})
-BAD_SENDER = frozenset({"5.1.7", "5.1.8"})  # servers say so at RCPT, too
-LOGIN_CODES = frozenset({432, 530, 534, 535, 538})  # RFC 4954 §6
-OUT_OF_STORAGE = 552  # at RCPT: too many recipients, as old servers put it
+BAD_SENDER = frozenset({"5.1.7", "5.1.8"})  # servers also reply so to RCPT
+AUTH_CODES = frozenset({432, 530, 534, 535, 538})  # RFC 4954 §6
+OUT_OF_STORAGE = 552  # at RCPT: too many recipients, in old servers
 
-ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?=\s|$)")  # at the start of each line of a reply
+ENHANCED_CODE = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?=\s|$)")  # at the start of each line of a reply
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What has become of a letter.
+class DeliveryResult:
+    """The result of one attempt to send a message.
 
     Args:
-        reply: the server's own words, `550 5.1.1 no such user`, or ours where it said nothing; fit for a log.
-        phase: where the conversation ended.
-        code: the reply's; None where there was none.
+        reply: the server's reply, such as `550 5.1.1 no such user`, or our own description; printable, without secrets.
+        phase: where the session ended.
+        code: of the reply; None without one.
     """
 
     outcome: Outcome
@@ -50,40 +50,40 @@ class Fate:
     code: int | None = None
 
 
-def judge(phase: Phase, code: int, text: str, *, secrets: Iterable[str] = ()) -> Fate:
-    """The fate that a reply decides: one that ends the conversation, as a refusal or at its end."""
-    enhanced = match[1] if (match := ENHANCED.match(text)) else None
-    return Fate(_outcome(phase, code, enhanced), _said(code, enhanced, text, secrets), phase, code)
+def classify_reply(phase: Phase, code: int, text: str, *, secrets: Iterable[str] = ()) -> DeliveryResult:
+    """Return the result that a final reply means: a rejection, or the reply to a whole message."""
+    enhanced = match[1] if (match := ENHANCED_CODE.match(text)) else None
+    return DeliveryResult(_outcome(phase, code, enhanced), _reply_text(code, enhanced, text, secrets), phase, code)
 
 
-def lost(phase: Phase, reason: str, *, secrets: Iterable[str] = ()) -> Fate:
-    """The fate when no reply came: not connected, connection lost, or waited for in vain."""
-    return Fate("unknown" if phase == "dot" else "later", _clean(reason, secrets), phase)
+def connection_lost(phase: Phase, reason: str, *, secrets: Iterable[str] = ()) -> DeliveryResult:
+    """Return the result when no reply came: not connected, disconnected, or timed out."""
+    return DeliveryResult("unknown" if phase == "end_of_data" else "later", _clean(reason, secrets), phase)
 
 
-def unfit(outcome: Outcome, phase: Phase, reason: str, *, secrets: Iterable[str] = ()) -> Fate:
-    """A fate that we know ourselves, without asking, or because we break off."""
-    return Fate(outcome, _clean(reason, secrets), phase)
+def rejected_locally(outcome: Outcome, phase: Phase, reason: str, *, secrets: Iterable[str] = ()) -> DeliveryResult:
+    """Return a result that is known without a reply."""
+    return DeliveryResult(outcome, _clean(reason, secrets), phase)
 
 
 def _outcome(phase: Phase, code: int, enhanced: str | None) -> Outcome:
     match code // 100:
-        case 2 if phase == "dot":
+        case 2 if phase == "end_of_data":
             return "sent"
         case 4:
-            return "ours" if code in LOGIN_CODES else "later"
+            return "config_error" if code in AUTH_CODES else "later"
         case 5:
-            return _refusal(phase, code, enhanced)
-    return "unknown" if phase == "dot" else "later"  # no reply that SMTP knows
+            return _permanent_error(phase, code, enhanced)
+    return "unknown" if phase == "end_of_data" else "later"  # not a final reply of RFC 5321
 
 
-def _refusal(phase: Phase, code: int, enhanced: str | None) -> Outcome:
+def _permanent_error(phase: Phase, code: int, enhanced: str | None) -> Outcome:
     if enhanced and enhanced.startswith("4."):
         return "later"
-    if phase in OPENING or code in LOGIN_CODES or enhanced in BAD_SENDER or (enhanced or "").startswith("5.7."):
-        return "ours"
+    if phase in SESSION_PHASES or code in AUTH_CODES or enhanced in BAD_SENDER or (enhanced or "").startswith("5.7."):
+        return "config_error"
     if phase == "mail":
-        return "refused" if code == OUT_OF_STORAGE or enhanced in TOO_LARGE else "ours"
+        return "refused" if code == OUT_OF_STORAGE or enhanced in TOO_LARGE else "config_error"
     if enhanced in NO_MAILBOX:
         return "bad_address"
     if enhanced == MAILBOX_FULL or (phase == "rcpt" and code == OUT_OF_STORAGE and enhanced not in TOO_LARGE):
@@ -91,14 +91,13 @@ def _refusal(phase: Phase, code: int, enhanced: str | None) -> Outcome:
     return "refused"
 
 
-def _said(code: int, enhanced: str | None, text: str, secrets: Iterable[str]) -> str:
-    """Each line of a long reply begins with the enhanced code; said once, it is enough."""
-    lines = [ENHANCED.sub("", line, count=1) if enhanced else line for line in text.splitlines()]
+def _reply_text(code: int, enhanced: str | None, text: str, secrets: Iterable[str]) -> str:
+    lines = [ENHANCED_CODE.sub("", line, count=1) if enhanced else line for line in text.splitlines()]
     return _clean(" ".join([str(code), *([enhanced] if enhanced else []), *lines]), secrets)
 
 
 def _clean(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    words = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…"
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return shorten(" ".join(printable.split()), MAX_REPLY_LENGTH)

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Sorted, so that two replicas that hold the same messages wait for each other instead of deadlocking.
+# Sorted, so that two replicas with the same messages wait for each other instead of deadlocking.
 CLAIM = sa.text(
     "INSERT INTO inbox (consumer, message_id) SELECT :consumer, id FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id "
     "ON CONFLICT DO NOTHING RETURNING message_id, now()"
@@ -16,22 +16,21 @@ HANDLED = sa.text("SELECT 1 FROM inbox WHERE consumer = :consumer AND message_id
 
 
 async def claim(connection: AsyncConnection, consumer: str, ids: Collection[str]) -> dict[str, datetime]:
-    """Claim these messages for this consumer.
+    """Claim messages for a consumer.
 
     Returns:
-        For each message that was free, the database's time; what is missing was handled before.
+        The database's time for each claimed message; the others were handled before.
     """
     claimed = await connection.execute(CLAIM, {"consumer": consumer, "ids": list(ids)})
     return {row[0]: row[1] for row in claimed}
 
 
 async def release(connection: AsyncConnection, consumer: str, ids: Collection[str]) -> None:
-    """Take the claims of this very transaction back, so that a retry can claim."""
+    """Undo claims of this transaction, so that a retry can claim."""
     if ids:
         await connection.execute(RELEASE, {"consumer": consumer, "ids": list(ids)})
 
 
 async def handled(connection: AsyncConnection, consumer: str, message_id: str) -> bool:
-    """Whether this consumer has handled this message before."""
     found = await connection.execute(HANDLED, {"consumer": consumer, "id": message_id})
     return found.first() is not None

@@ -26,11 +26,9 @@ async def set_timeouts(connection: AsyncConnection, *, statement: timedelta) -> 
 
 
 async def set_session_timeouts(connection: asyncpg.Connection, *, statement: timedelta) -> None:
-    """Limit the waits for locks and the time of each statement, for as long as a driver's own connection lasts."""
     for name, limit in (("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", statement)):
         await connection.execute("SELECT set_config($1, $2, false)", name, milliseconds(limit))
 
 
 def milliseconds(span: timedelta) -> str:
-    """Format a limit for PostgreSQL; at least 1, because 0 means no limit."""
-    return str(max(int(span.total_seconds() * 1000), 1))
+    return str(max(int(span.total_seconds() * 1000), 1))  # 0 means no limit

@@ -1,4 +1,4 @@
-"""The suite's tables in the database: made by migrations, checked for drift."""
+"""Create and upgrade the suite's tables with Alembic, and compare them with the code."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,59 +17,54 @@ from pocketwatch.storage.database import Database
 from pocketwatch.storage.locks import set_lock_timeout
 from pocketwatch.storage.tables import platform, suite
 
-VERSION_TABLE = "pocketwatch_version"  # a name of its own: the platform may use Alembic too
+VERSION_TABLE = "pocketwatch_version"  # the platform may use Alembic too
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Any number of processes may migrate at once; the others wait for the first and find nothing to do.
-ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch migrations'))")
+# Several processes may migrate at once: the others wait for the first and find nothing to do.
+SERIALIZE = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch migrations'))")
+OWN_TABLES = suite.metadata.tables
 
 
-OURS_BY_NAME = suite.metadata.tables
+def include_own_tables(name: str | None, kind: str, _parents: Any) -> bool:
+    """Alembic's `include_name`: skip the platform's tables in the same schema."""
+    return kind != "table" or name in OWN_TABLES
 
 
-def OURS(name: str | None, kind: str, _parents: Any) -> bool:  # noqa: N802  Alembic's filter, used as a constant
-    """Only our own tables are compared; the platform's live in the same schema and are none of our business."""
-    return kind != "table" or name in OURS_BY_NAME
-
-
-def skip_django_foreign_keys(thing: Any, _name: str | None, kind: str, reflected: bool, _other: Any) -> bool:  # noqa: FBT001
-    """Foreign keys to the platform's tables, which Django has made in tables that we adopted, are none of ours."""
-    return not (reflected and kind == "foreign_key_constraint" and thing.referred_table.name not in OURS_BY_NAME)
+def skip_django_foreign_keys(item: Any, _name: str | None, kind: str, reflected: bool, _other: Any) -> bool:  # noqa: FBT001
+    """Alembic's `include_object`: skip foreign keys to the platform's tables in tables that Django has created."""
+    return not (reflected and kind == "foreign_key_constraint" and item.referred_table.name not in OWN_TABLES)
 
 
 async def migrate(database: Database) -> list[str]:
-    """Bring the suite's tables up to date. Safe to repeat, and to run several times at once.
-
-    Returns:
-        The revisions that were applied, oldest first.
+    """Apply the missing migrations and return their revisions, oldest first. Safe to repeat and to run concurrently.
 
     Raises:
-        DBAPIError: when a table stays locked that has to be altered; nothing was changed then.
+        DBAPIError: when a table that has to be altered stays locked; nothing was changed then.
     """
     async with database.begin() as connection:
-        await connection.execute(ONE_AT_A_TIME)
-        # Everybody who comes after waits for whoever waits for a table: never let the platform stand still for us.
+        await connection.execute(SERIALIZE)
+        # Queries of the platform queue up behind a migration that waits for a lock.
         await set_lock_timeout(connection)
         return await connection.run_sync(_upgrade)
 
 
 async def drift(database: Database) -> list[str]:
-    """What a migration would still have to change, in words; empty when tables and migrations agree."""
+    """Return the differences between the tables and the code; empty when they agree."""
     async with database.begin() as connection:
         return await connection.run_sync(_differences)
 
 
 async def is_current(database: Database) -> bool:
-    """Whether every migration of this version has been applied; a newer version's, which we do not know, are fine."""
+    """Whether every migration of this version has been applied, or a newer version has migrated."""
     async with database.begin() as connection:
         revision = await connection.run_sync(_revision)
     return revision == _scripts().get_current_head() or _is_newer(revision)
 
 
 async def ready(database: Database, *, startup_timeout: timedelta) -> None:
-    """Wait until the tables are there that this version needs; somebody may be migrating just now.
+    """Wait until the tables that this version needs exist; another process may be migrating.
 
     Raises:
-        ServerUnreachable: when they are not.
+        ServerUnreachable: when they do not exist in time.
     """
 
     async def probe() -> None:
@@ -80,7 +75,7 @@ async def ready(database: Database, *, startup_timeout: timedelta) -> None:
 
 
 async def missing_platform_columns(database: Database) -> list[str]:
-    """Columns of the marketplace's tables that our jobs need and that are not there, as `table.column`."""
+    """Return the platform's columns that the jobs need and the database lacks, as `table.column`."""
     async with database.begin() as connection:
         return await connection.run_sync(_missing_columns)
 
@@ -101,7 +96,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _is_newer(revision: str | None) -> bool:
-    """A later version has migrated, and we are an older one that was put back; its tables suffice for us."""
+    """Whether a newer version has migrated: its tables still suit this version, so that it can be rolled back."""
     return revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}
 
 
@@ -117,7 +112,7 @@ def _upgrade(connection: Connection) -> list[str]:
 def _differences(connection: Connection) -> list[str]:
     options: dict[str, Any] = {
         "version_table": VERSION_TABLE,
-        "include_name": OURS,
+        "include_name": include_own_tables,
         "include_object": skip_django_foreign_keys,
         "compare_server_default": True,
     }
@@ -129,7 +124,7 @@ def _missing_columns(connection: Connection) -> list[str]:
     inspector = sa.inspect(connection)
     missing: list[str] = []
     for table in platform.metadata.sorted_tables:
-        there = inspector.get_columns(table.name) if inspector.has_table(table.name) else []
-        present = {column["name"] for column in there}
+        columns = inspector.get_columns(table.name) if inspector.has_table(table.name) else []
+        present = {column["name"] for column in columns}
         missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in present]
     return missing

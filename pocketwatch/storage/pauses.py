@@ -1,4 +1,4 @@
-"""Pauses of entries: each has an author and a reason, may expire, and stays on record when it is over."""
+"""Pauses of entries: each has an author and a reason, may expire, and stays on record."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ IN_FORCE = sa.text(
     "SELECT entry, author, reason, paused_at, expires_at FROM schedule_pauses "
     "WHERE resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY entry"
 )
-# An expired pause is over: it is closed here, so that the entry can be paused anew.
+# A pause that has expired still counts as open, and an entry has one open pause at most.
 CLOSE_EXPIRED = sa.text(
     "UPDATE schedule_pauses SET resumed_at = expires_at, resumed_by = 'expired' "
     "WHERE entry = :entry AND resumed_at IS NULL AND expires_at <= now()"
@@ -27,14 +27,13 @@ DURING = sa.text(
 
 
 async def in_force(connection: AsyncConnection) -> dict[str, sa.Row[str, str, str, datetime, datetime | None]]:
-    """The pauses that hold now, by entry."""
     return {row[0]: row for row in await connection.execute(IN_FORCE)}
 
 
 async def pause(
     connection: AsyncConnection, entry: str, *, author: str, reason: str, expires_at: datetime | None
 ) -> bool:
-    """Pause an entry; False when it is paused already."""
+    """Return False when the entry is paused already."""
     await connection.execute(CLOSE_EXPIRED, {"entry": entry})
     if entry in await in_force(connection):
         return False
@@ -44,11 +43,11 @@ async def pause(
 
 
 async def resume(connection: AsyncConnection, entry: str, *, author: str) -> bool:
-    """End the pause of an entry; False when it is not paused."""
+    """Return False when the entry is not paused."""
     return (await connection.execute(RESUME, {"entry": entry, "author": author})).first() is not None
 
 
 async def during(connection: AsyncConnection, entry: str, moment: datetime) -> str | None:
-    """Who had paused the entry at this moment and why, in words."""
+    """Describe the pause that an entry had at this moment; None when it had none."""
     row = (await connection.execute(DURING, {"entry": entry, "moment": moment})).first()
     return None if row is None else f"paused by {row.author}: {row.reason}"

@@ -5,7 +5,7 @@
     SideEffectExecutor   many messages at the same time without a transaction, claimed together afterwards
 
 Group commit: delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each acknowledged.
-A handler tells its context what to write; it executes nothing. A batch can therefore be run again in halves until the
+A handler adds to its context what to write; it executes nothing. A batch can therefore be run again in halves until the
 message that the database refuses is alone. Why, and what was measured: docs/decisions/0001-group-commit.md.
 """
 
@@ -70,7 +70,13 @@ class JobExecutor:
         if now is None:
             return "duplicate"
         job = JobContext(
-            run, now, database=self.database, settings=self.settings, stopping=self.stopping, resource=self.resource
+            run,
+            now,
+            database=self.database,
+            settings=self.settings,
+            stopping=self.stopping,
+            resource=self.resource,
+            message=message,
         )
         async with job.session:
             await self.handler(message, job)
@@ -81,7 +87,7 @@ class JobExecutor:
         async with self.database.begin() as connection:
             if await inbox.handled(connection, self.consumer, run.envelope.message_id):
                 return None
-            await run_log.start(connection, run, alone=self.single_active)
+            await run_log.start(connection, run, single_active=self.single_active)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
             return now
 
@@ -90,7 +96,7 @@ class JobExecutor:
         if not await inbox.claim(connection, self.consumer, [job.message_id]):
             await job.session.rollback()  # a concurrent delivery committed first
             async with self.database.begin() as connection:
-                await run_log.overtaken(connection, run)
+                await run_log.superseded(connection, run)
             return "duplicate"
         await _write(connection, job.rows)
         await run_log.finish(connection, [_log_row(run, job)])

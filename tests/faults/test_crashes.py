@@ -35,7 +35,7 @@ why = "a fault test"
 
 @contextmanager
 def held(database_url: str, table: str) -> Iterator[None]:
-    """Nobody can write to a table; reading goes on."""
+    """Block writes to a table; reads continue."""
     with psycopg.connect(database_url) as connection:
         connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
         yield
@@ -108,12 +108,12 @@ async def test_ticker_killed_before_its_commit_fires_each_occurrence_once(
     schedule = pocketwatch.folder / "schedule.toml"
     schedule.write_text(EVERY_SECOND)
     first = pocketwatch.start("publish", POCKETWATCH_SCHEDULE=str(schedule))
-    first.until("fired")
+    first.until("schedule.fired")
     with held(database_url, "outbox"):  # the fire's row is written, its message is not
         await asyncio.sleep(2.5)
         first.kill()
     second = pocketwatch.start("publish", POCKETWATCH_SCHEDULE=str(schedule))
-    second.until("fired", count=4)
+    second.until("schedule.fired", count=4)
     second.stop()
 
     check_fires(database_url)

@@ -170,7 +170,7 @@ async def test_late_servers_are_waited_for(
     kill(servers, "rabbitmq")
     kill(servers, "postgres")
     process = pocketwatch.start("run", POCKETWATCH_PATIENCE="60s")
-    process.until("waiting for server")
+    process.until("server.waiting")
 
     await asyncio.to_thread(servers.stack.up)
 
@@ -181,6 +181,6 @@ async def test_process_waiting_for_a_server_can_be_stopped(
     servers: Servers, pocketwatch: Program, publisher: Publisher
 ):
     process = pocketwatch.start("consume", DATABASE_URL="postgresql://127.0.0.1:1/x", POCKETWATCH_PATIENCE="60s")
-    process.until("waiting for server")
+    process.until("server.waiting")
 
     assert process.stop(within=20) == 0

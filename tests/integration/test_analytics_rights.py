@@ -1,4 +1,4 @@
-"""The rights that the docs name are all that the analytics need."""
+"""The privileges listed in the docs are sufficient for analytics."""
 
 import re
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "analytics.md"
 
 @pytest.fixture
 async def limited(database_url: str, activity: Activity) -> AsyncIterator[Database]:
-    """The database, for a user with these rights and no others."""
+    """Connect as a user with exactly these privileges."""
     role = f"suite_{uuid4().hex[:8]}"
     grants = re.findall(r"^GRANT .+ TO pw_run;$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     with psycopg.connect(database_url) as connection:
@@ -39,7 +39,9 @@ async def limited(database_url: str, activity: Activity) -> AsyncIterator[Databa
         connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
-async def test_every_job_and_command_does_with_them(limited: Database, settings: Settings, activity: Activity):
+async def test_listed_privileges_suffice_for_every_job_and_command(
+    limited: Database, settings: Settings, activity: Activity
+):
     yesterday = datetime.now(UTC) - timedelta(days=1)
     activity.views(yesterday, count=50_000)
     (reader,) = activity.users(yesterday)
@@ -57,7 +59,7 @@ async def test_every_job_and_command_does_with_them(limited: Database, settings:
 
     for handler, tick in (
         (quick_stats.quick_stats, QuickStats()),
-        (overview.survey_platform, PlatformAnalytics()),
+        (overview.build_overview, PlatformAnalytics()),
         (daily_report.report_day, DailyReport()),
         (cleanup.clean_analytics, CleanAnalytics()),
     ):
@@ -68,10 +70,10 @@ async def test_every_job_and_command_does_with_them(limited: Database, settings:
     await rollup.rebuild(limited, settings, progress=ignored)
     found = await verify(limited, settings)
 
-    assert (found.segments, found.differences) == (2, [])
+    assert (found.id_ranges, found.differences) == (2, [])
     assert activity.rows("SELECT 1 FROM analytics_snapshots WHERE period = '2026-01-01'") == []
     assert len(activity.rows("SELECT 1 FROM moderation_notification_logs WHERE letter = 'daily_report'")) == 1
 
 
 async def ignored(_: float) -> None:
-    """Nobody looks."""
+    """Show no progress."""

@@ -1,4 +1,4 @@
-"""The bridge: tasks that Celery's own client calls, on a real broker and a real database."""
+"""The bridge: tasks called by Celery's own client, on a real broker and a real database."""
 
 import json
 import os
@@ -41,16 +41,16 @@ async def bridge(consume: Consume, relay: None, settings: Settings) -> AsyncIter
 
 @pytest.fixture
 def dead(publisher: Publisher) -> Dead:
-    async def letters() -> list[DeadLetter]:
+    async def listed() -> list[DeadLetter]:
         return await dead_letters.fetch(publisher, celery_queue("celery"), limit=100)
 
-    return letters
+    return listed
 
 
 def put(path: Path, *, days_old: float) -> None:
     path.write_bytes(b"x")
-    moment = time.time() - days_old * 86400
-    os.utime(path, (moment, moment))
+    modified_at = time.time() - days_old * 86400
+    os.utime(path, (modified_at, modified_at))
 
 
 def left(root: Path) -> set[str]:
@@ -58,7 +58,7 @@ def left(root: Path) -> set[str]:
 
 
 async def ran(runs: Runs, task_id: str, job: str) -> Row:
-    """The row of this job, which the task became."""
+    """Wait for the run of this job that the task caused."""
 
     async def row() -> Row | None:
         rows = [row for row in await runs.of(task_id) if row["job"] == job and row["status"] != "running"]
@@ -68,7 +68,7 @@ async def ran(runs: Runs, task_id: str, job: str) -> Row:
 
 
 async def sent(database: Database) -> list[Row]:
-    """What was asked to be published, apart from facts."""
+    """Return the outbox without facts."""
     async with database.begin() as connection:
         rows = await connection.execute(sa.select(outbox).where(outbox.c.exchange != "facts").order_by(outbox.c.id))
         return [dict(row) for row in rows.mappings()]
@@ -86,9 +86,7 @@ async def by_hand(publisher: Publisher, body: bytes, *, message_id: str | None =
     await publisher.publish(message, exchange="", routing_key="celery")
 
 
-async def test_a_task_that_is_delayed_runs_and_both_rows_of_the_run_log_have_its_id(
-    platform: Platform, bridge: None, runs: Runs, media: Path
-):
+async def test_delayed_task_runs_under_its_own_id(platform: Platform, bridge: None, runs: Runs, media: Path):
     put(media / "old", days_old=8)
     put(media / "new", days_old=6)
 
@@ -102,7 +100,7 @@ async def test_a_task_that_is_delayed_runs_and_both_rows_of_the_run_log_have_its
 
 
 @pytest.mark.parametrize("given", [{"args": [3]}, {"kwargs": {"days": 3}}, {"kwargs": {"retention_days": 3}}])
-async def test_arguments_arrive_by_place_and_by_name(
+async def test_positional_and_keyword_arguments_arrive(
     platform: Platform, bridge: None, runs: Runs, media: Path, given: dict[str, Any]
 ):
     put(media / "old", days_old=4)
@@ -114,7 +112,7 @@ async def test_arguments_arrive_by_place_and_by_name(
     assert left(media) == {"new"}
 
 
-async def test_the_command_of_the_old_docs_works(platform: Platform, bridge: None, runs: Runs, media: Path):
+async def test_celery_call_command_works(platform: Platform, bridge: None, runs: Runs, media: Path):
     put(media / "old", days_old=8)
     put(media / "newer", days_old=4)
     put(media / "newest", days_old=2)
@@ -127,7 +125,7 @@ async def test_the_command_of_the_old_docs_works(platform: Platform, bridge: Non
     assert left(media) == {"newest"}
 
 
-async def test_the_command_of_the_old_docs_works_with_a_countdown(
+async def test_celery_call_command_works_with_a_countdown(
     platform: Platform, bridge: None, runs: Runs, database: Database
 ):
     task_id = platform.command("call", MEDIA, '--kwargs={"days": 3}', "--countdown", "2")
@@ -140,7 +138,7 @@ async def test_the_command_of_the_old_docs_works_with_a_countdown(
 
 
 @pytest.mark.parametrize("delay", [{"countdown": 600}, {"eta": "later"}])
-async def test_a_task_for_later_leaves_at_its_eta_and_nobody_waits_for_it(
+async def test_task_with_eta_is_published_at_its_eta_without_blocking(
     platform: Platform, bridge: None, runs: Runs, database: Database, delay: dict[str, Any]
 ):
     before = datetime.now(UTC)
@@ -154,7 +152,7 @@ async def test_a_task_for_later_leaves_at_its_eta_and_nobody_waits_for_it(
     assert timedelta(0) <= asked["available_at"] - before - LONG < timedelta(minutes=1)
 
 
-async def test_an_eta_after_the_end_is_skipped_with_its_reason(
+async def test_eta_after_expiry_is_skipped_with_its_reason(
     platform: Platform, bridge: None, runs: Runs, database: Database
 ):
     now = datetime.now(UTC)
@@ -163,21 +161,21 @@ async def test_an_eta_after_the_end_is_skipped_with_its_reason(
     task_id = platform("apply_async", MEDIA, eta=eta, expires=expires)
 
     row = await ran(runs, task_id, "celery")
-    assert (row["status"], row["error"]) == ("skipped", f"it expired at {expires}, before its eta, {eta}")
+    assert (row["status"], row["error"]) == ("skipped", f"expired at {expires}, before its eta, {eta}")
     assert await sent(database) == []
 
 
-async def test_a_task_that_comes_after_its_end_is_skipped_with_its_reason(
+async def test_expired_task_is_skipped_with_its_reason(
     publisher: Publisher, bridge: None, runs: Runs, database: Database
 ):
     await by_hand(publisher, b"[[], {}, {}]", task=MEDIA, id="too-late", expires="2026-01-31T02:00:00")
 
     row = await ran(runs, "too-late", "celery")
-    assert (row["status"], row["error"]) == ("skipped", "it expired at 2026-01-31T02:00:00+00:00, before now")
+    assert (row["status"], row["error"]) == ("skipped", "expired at 2026-01-31T02:00:00+00:00, before now")
     assert await sent(database) == []
 
 
-async def test_the_same_task_twice_runs_once(platform: Platform, bridge: None, runs: Runs, database: Database):
+async def test_same_task_id_runs_once(platform: Platform, bridge: None, runs: Runs, database: Database):
     for _ in range(2):
         platform("apply_async", MEDIA, task_id="the-same")
     last = platform("delay", MEDIA)
@@ -188,44 +186,44 @@ async def test_the_same_task_twice_runs_once(platform: Platform, bridge: None, r
 
 
 @pytest.mark.parametrize(
-    ("task", "words"),
+    ("task", "expected"),
     [
         (
             "core.tasks.clean_generated_medias",
-            'task "core.tasks.clean_generated_medias" is not known; the nearest known one is "clean_generated_media"',
+            'task "core.tasks.clean_generated_medias": unknown; did you mean "clean_generated_media"?',
         ),
         (
             "clean_temp_files",
-            'task "clean_temp_files" never existed, though the old schedule named it; call it no more',
+            'task "clean_temp_files": was scheduled but never written; remove the call',
         ),
     ],
 )
-async def test_an_unknown_task_is_a_dead_letter_that_says_why_and_names_the_nearest(
-    platform: Platform, bridge: None, runs: Runs, dead: Dead, task: str, words: str
+async def test_unknown_task_is_rejected_with_the_nearest_name(
+    platform: Platform, bridge: None, runs: Runs, dead: Dead, task: str, expected: str
 ):
     task_id = platform("send_task", task)
 
     row = await ran(runs, task_id, "celery")
-    assert (row["status"], row["error"], row["trigger"]) == ("rejected", words, "celery")
-    (letter,) = await eventually(dead)
-    assert (letter.queue, letter.message_id, letter.error) == ("celery", task_id, words)
+    assert (row["status"], row["error"], row["trigger"]) == ("rejected", expected, "celery")
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.queue, dead_letter.message_id, dead_letter.error) == ("celery", task_id, expected)
 
 
-async def test_a_pickle_is_never_read(platform: Platform, bridge: None, runs: Runs, dead: Dead, tmp_path: Path):
+async def test_pickle_is_never_loaded(platform: Platform, bridge: None, runs: Runs, dead: Dead, tmp_path: Path):
     task_id = platform("pickle", MEDIA, args=[str(tmp_path / "trapped")])
 
     row = await ran(runs, task_id, "celery")
 
     assert row["error"] == (
-        f'task "{MEDIA}": is sent as "application/x-python-serialize", which is never read; '
-        'set task_serializer = "json" (Celery)'
+        f'task "{MEDIA}": content type "application/x-python-serialize" is not accepted; '
+        'set task_serializer = "json" in Celery'
     )
-    assert [letter.message_id for letter in await eventually(dead)] == [task_id]
+    assert [dead_letter.message_id for dead_letter in await eventually(dead)] == [task_id]
     assert not (tmp_path / "trapped").exists()
 
 
-async def test_the_trap_in_the_pickle_works(platform: Platform, publisher: Publisher, tmp_path: Path):
-    import pickle  # noqa: PLC0415  only here: to show that the test above would see it
+async def test_pickle_trap_works_when_loaded(platform: Platform, publisher: Publisher, tmp_path: Path):
+    import pickle  # noqa: PLC0415  proves that the test above would notice
 
     platform("pickle", MEDIA, args=[str(tmp_path / "trapped")])
 
@@ -237,9 +235,7 @@ async def test_the_trap_in_the_pickle_works(platform: Platform, publisher: Publi
 
 
 @pytest.mark.parametrize("given", [{"compression": "zlib"}, {"compression": "gzip"}, {"priority": 3}])
-async def test_what_celery_may_add_to_a_task_does_not_matter(
-    platform: Platform, bridge: None, runs: Runs, given: dict[str, Any]
-):
+async def test_other_celery_options_are_ignored(platform: Platform, bridge: None, runs: Runs, given: dict[str, Any]):
     options = {"shadow": "another", "time_limit": 5, "ignore_result": True, "headers": {"tenant": "a"}}
 
     task_id = platform("apply_async", MEDIA, **options, **given)
@@ -247,30 +243,28 @@ async def test_what_celery_may_add_to_a_task_does_not_matter(
     assert (await ran(runs, task_id, "cleanup.media"))["status"] == "succeeded"
 
 
-async def test_a_chain_is_refused_because_its_second_task_would_be_lost(
-    platform: Platform, bridge: None, runs: Runs, database: Database
-):
+async def test_chain_is_refused(platform: Platform, bridge: None, runs: Runs, database: Database):
     task_id = platform("chain", MEDIA)
 
     row = await ran(runs, task_id, "celery")
     assert (row["status"], row["error"]) == (
         "rejected",
-        f'task "{MEDIA}": cannot be followed by others (chain); call each task by itself',
+        f'task "{MEDIA}": follow-up tasks (chain) are not supported; call each task separately',
     )
     assert await sent(database) == []
 
 
-async def test_protocol_1_is_refused_with_what_to_set(platform: Platform, bridge: None, dead: Dead):
+async def test_protocol_1_is_rejected_with_the_remedy(platform: Platform, bridge: None, dead: Dead):
     platform("delay", MEDIA, settings={"task_protocol": 1})
 
-    (letter,) = await eventually(dead)
+    (dead_letter,) = await eventually(dead)
 
-    assert letter.error == (
-        'the message is sent in message protocol 1 ("clean_generated_media"); set task_protocol = 2 (Celery)'
+    assert dead_letter.error == (
+        'message: message protocol 1 ("clean_generated_media") is not accepted; set task_protocol = 2 in Celery'
     )
 
 
-async def test_each_owner_is_told_once_of_a_change_of_many_ads(
+async def test_bulk_change_notifies_each_owner_once(
     platform: Platform, bridge: None, runs: Runs, database: Database, ads: Ads
 ):
     first, second, others = ads.add(count=3)
@@ -290,27 +284,27 @@ async def test_each_owner_is_told_once_of_a_change_of_many_ads(
 
     row = await ran(runs, task_id, "celery")
     assert row["statistics"] == {"task": BULK, "becomes": ["user.ad.unknown"], "unknown_ads": 1}
-    mine, his = await sent(database)
-    assert [mine["message_id"], his["message_id"]] == [f"{task_id}.1", f"{task_id}.2"]
-    assert {(message["headers"]["x-trigger"], message["correlation_id"]) for message in (mine, his)} == {
-        ("celery", task_id)
-    }
+    first_notice, second_notice = await sent(database)
+    assert [first_notice["message_id"], second_notice["message_id"]] == [f"{task_id}.1", f"{task_id}.2"]
+    assert {
+        (message["headers"]["x-trigger"], message["correlation_id"]) for message in (first_notice, second_notice)
+    } == {("celery", task_id)}
     about = {"user_id": owner["id"], "status": "rejected", "reason": "продано", "action": "bulk_status_change"}
-    assert mine["payload"]["data"].items() >= about.items()
-    assert mine["payload"]["data"]["details"] == {"affected_ads": [second, first]}
+    assert first_notice["payload"]["data"].items() >= about.items()
+    assert first_notice["payload"]["data"]["details"] == {"affected_ads": [second, first]}
     about = {"user_id": other["user_id"], "ad_id": others, "action": "manual_status_change", "details": None}
-    assert his["payload"]["data"].items() >= about.items()
+    assert second_notice["payload"]["data"].items() >= about.items()
 
 
-async def test_a_change_of_ads_that_do_not_exist_is_skipped(platform: Platform, bridge: None, runs: Runs):
+async def test_bulk_change_of_unknown_ads_is_skipped(platform: Platform, bridge: None, runs: Runs):
     task_id = platform("delay", BULK, args=[[4711], "rejected"])
 
     row = await ran(runs, task_id, "celery")
 
-    assert (row["status"], row["error"]) == ("skipped", "none of these ads exists, so nobody is to be told")
+    assert (row["status"], row["error"]) == ("skipped", "none of these ads exists, so there is no owner to notify")
 
 
-async def test_a_task_that_failed_waits_and_comes_back_as_the_same_task(
+async def test_failed_task_is_retried_as_the_same_task(
     publisher: Publisher, bridge: None, runs: Runs, database: Database, ads: Ads
 ):
     (ad_id,) = ads.add()
@@ -331,12 +325,12 @@ async def test_a_task_that_failed_waits_and_comes_back_as_the_same_task(
     assert (await sent(database))[0]["headers"]["x-attempt"] == 1
 
 
-async def test_a_dead_letter_can_be_sent_back_and_is_refused_again_while_its_argument_is_wrong(
+async def test_requeued_task_is_rejected_again_while_invalid(
     platform: Platform, bridge: None, runs: Runs, dead: Dead, pocketwatch: Program
 ):
     task_id = platform("delay", MEDIA, kwargs={"days": "seven"})
-    words = f'task "{MEDIA}": days is "seven": must be a valid integer'
-    assert [letter.error for letter in await eventually(dead)] == [words]
+    expected = f'task "{MEDIA}": days is "seven": must be a valid integer'
+    assert [dead_letter.error for dead_letter in await eventually(dead)] == [expected]
 
     done = pocketwatch("dead", "requeue", "--queue", "celery", task_id)
 
@@ -346,11 +340,11 @@ async def test_a_dead_letter_can_be_sent_back_and_is_refused_again_while_its_arg
         return [row["attempt"] for row in await runs.of(task_id) if row["status"] == "rejected"] == [1, 2]
 
     await eventually(again)
-    (letter,) = await eventually(dead)
-    assert (letter.message_id, letter.error, letter.headers["x-requeued"]) == (task_id, words, 1)
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.message_id, dead_letter.error, dead_letter.headers["x-requeued"]) == (task_id, expected, 1)
 
 
-async def test_a_dead_letter_whose_cause_is_gone_runs_when_it_is_sent_back(
+async def test_requeued_task_runs_when_its_cause_is_gone(
     publisher: Publisher,
     bridge: None,
     runs: Runs,
@@ -363,7 +357,7 @@ async def test_a_dead_letter_whose_cause_is_gone_runs_when_it_is_sent_back(
     await rename(database, "car_ads", "moved")
     body = json.dumps([[[ad_id], "rejected"], {}, {}]).encode()
     await by_hand(publisher, body, task=BULK, id="unlucky", **{"x-attempt": 6})
-    assert [letter.message_id for letter in await eventually(dead)] == ["unlucky"]
+    assert [dead_letter.message_id for dead_letter in await eventually(dead)] == ["unlucky"]
     await rename(database, "moved", "car_ads")
 
     done = pocketwatch("dead", "requeue", "--queue", "celery", "--all")
@@ -377,21 +371,21 @@ async def test_a_dead_letter_whose_cause_is_gone_runs_when_it_is_sent_back(
     assert await dead() == []
 
 
-async def test_a_task_without_an_id_has_that_of_its_message(publisher: Publisher, bridge: None, runs: Runs):
+async def test_task_without_id_uses_the_message_id(publisher: Publisher, bridge: None, runs: Runs):
     await by_hand(publisher, b"[[], {}, {}]", message_id="of-the-message", task=MEDIA)
 
     assert (await ran(runs, "of-the-message", "cleanup.media"))["status"] == "succeeded"
 
 
-async def test_a_task_whose_id_cannot_be_used_is_a_dead_letter(publisher: Publisher, bridge: None, dead: Dead):
+async def test_task_with_too_long_id_is_rejected(publisher: Publisher, bridge: None, dead: Dead):
     await by_hand(publisher, b"[[], {}, {}]", task=MEDIA, id="x" * 201)
 
-    (letter,) = await eventually(dead)
+    (dead_letter,) = await eventually(dead)
 
-    assert letter.error == f'the task\'s id is "{"x" * 60}…"; it must not be longer than 200 bytes'
+    assert dead_letter.error == f'task id "{"x" * 60}…": too long; use at most 200 bytes'
 
 
-async def test_hundreds_of_tasks_become_as_many_events(publisher: Publisher, consume: Consume, database: Database):
+async def test_hundreds_of_tasks_become_as_many_messages(publisher: Publisher, consume: Consume, database: Database):
     async with consume():
         for number in range(300):
             await by_hand(publisher, b"[[1], {}, {}]", task="moderate_ad_async", id=f"task-{number}")

@@ -1,4 +1,4 @@
-"""Whose queue it is: Celery's and the suite's declarations of it never meet in a refusal."""
+"""The bridge consumes Celery's queue, whichever side declared it first."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ PRIORITIES = {"task_queue_max_priority": 10}
 
 @pytest.fixture
 def vhost(vhosts: Vhosts) -> Iterator[str]:
-    """One in which no queue is declared yet."""
+    """A vhost without any queue."""
     name = vhosts.take(declared=False)
     yield name
     vhosts.give_back(name)
@@ -43,8 +43,8 @@ async def over(runs: Runs, task_id: str) -> Row:
     return await eventually(cleaned)
 
 
-@pytest.mark.parametrize("changes", [{}, PRIORITIES], ids=["as Celery makes it", "with priorities"])
-async def test_a_queue_that_celery_made_before_us_is_consumed(
+@pytest.mark.parametrize("changes", [{}, PRIORITIES], ids=["default", "with priorities"])
+async def test_queue_declared_by_celery_first_is_consumed(
     platform: Platform, consume: Consume, relay: None, runs: Runs, queue: str, changes: dict[str, int]
 ):
     conf = {"task_default_queue": queue, **changes}
@@ -56,7 +56,7 @@ async def test_a_queue_that_celery_made_before_us_is_consumed(
         assert (await over(runs, after))["trigger"] == "celery"
 
 
-async def test_a_queue_that_we_made_before_celery_is_as_celery_wants_it(
+async def test_queue_declared_by_the_suite_first_is_accepted_by_celery(
     platform: Platform, consume: Consume, relay: None, runs: Runs, queue: str
 ):
     async with consume():
@@ -67,7 +67,7 @@ async def test_a_queue_that_we_made_before_celery_is_as_celery_wants_it(
     assert (row["status"], row["trigger"]) == ("succeeded", "celery")
 
 
-async def test_the_whole_suite_starts_as_programs_and_dead_letters_are_listed(
+async def test_bridge_works_as_separate_processes(
     platform: Platform, pocketwatch: Program, publisher: Publisher, runs: Runs, queue: str
 ):
     assert pocketwatch("migrate").returncode == 0
@@ -83,22 +83,22 @@ async def test_the_whole_suite_starts_as_programs_and_dead_letters_are_listed(
         return await queue_info(publisher.connection, f"{queue}.dead") == (1, 0)
 
     await eventually(dead)
-    (letter,) = pocketwatch.json("dead", "list", "--queue", queue)
-    assert (letter["message_id"], letter["queue"]) == (bad, queue)
-    assert 'the nearest known one is "clean_generated_media"' in letter["error"]
+    (dead_letter,) = pocketwatch.json("dead", "list", "--queue", queue)
+    assert (dead_letter["message_id"], dead_letter["queue"]) == (bad, queue)
+    assert 'did you mean "clean_generated_media"?' in dead_letter["error"]
     assert [consumers.stop(), publishers.stop()] == [0, 0]
 
 
-async def test_a_name_that_is_ours_is_refused(pocketwatch: Program, queue: str):
+async def test_queue_name_of_the_suite_is_refused(pocketwatch: Program, queue: str):
     done = pocketwatch("consume", "bridge", POCKETWATCH_CELERY_QUEUE="cleanup.media.dead")
 
     assert done.returncode == 1
     assert done.stderr == (
-        'pocketwatch: POCKETWATCH_CELERY_QUEUE is "cleanup.media.dead", which is ours; it must be one of Celery\n'
+        'pocketwatch: POCKETWATCH_CELERY_QUEUE is "cleanup.media.dead": a queue of Pocketwatch; name one of Celery\n'
     )
 
 
-async def test_a_queue_with_arguments_keeps_them(publisher: Publisher, consume: Consume, queue: str):
+async def test_queue_arguments_are_kept(publisher: Publisher, consume: Consume, queue: str):
     arguments = {"x-max-priority": 10, "x-message-ttl": 3_600_000}
     async with publisher.connection.channel() as channel:
         await channel.declare_queue(queue, durable=True, arguments=arguments)

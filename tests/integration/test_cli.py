@@ -1,4 +1,4 @@
-"""The command line as people use it: each command a program of its own, on real servers."""
+"""The command line: each command runs as a process, on real servers."""
 
 import json
 import re
@@ -67,8 +67,8 @@ def running(pocketwatch: Program) -> Process:
     return process
 
 
-def through_the_management_ui(servers: Servers, vhost: str, key: str, payload: str) -> bool:
-    """What the form "Publish message" sends."""
+def publish_in_management_ui(servers: Servers, vhost: str, key: str, payload: str) -> bool:
+    """Send what the form "Publish message" sends."""
     form = {"properties": {}, "routing_key": key, "payload": payload, "payload_encoding": "string"}
     with servers.management as api:
         answer: httpx.Response = api.post(f"/exchanges/{vhost}/ticks/publish", json=form)
@@ -83,7 +83,7 @@ def test_every_command_has_help_with_an_example(pocketwatch: Program, command: s
     assert re.search(rf"Example: .*pocketwatch {command}", " ".join(done.stdout.split())), done.stdout
 
 
-def test_a_triggered_job_is_followed_to_its_end(pocketwatch: Program, running: Process, media: Path):
+def test_trigger_follows_the_run(pocketwatch: Program, running: Process, media: Path):
     (media / "new.jpg").write_text("x")
 
     done = pocketwatch("trigger", "cleanup.media", "--wait")
@@ -104,9 +104,7 @@ def test_a_triggered_job_is_followed_to_its_end(pocketwatch: Program, running: P
     )
 
 
-def test_arguments_come_by_name_or_as_json_and_a_dry_run_changes_nothing(
-    pocketwatch: Program, running: Process, tokens: Tokens
-):
+def test_trigger_takes_arguments_by_name_or_as_json(pocketwatch: Program, running: Process, tokens: Tokens):
     tokens.issue({"count": 3, "issued_days_ago": 70})
 
     by_name = pocketwatch("trigger", "cleanup.tokens", "--set", "retention_days=3", "--dry-run", "--wait")
@@ -118,19 +116,17 @@ def test_arguments_come_by_name_or_as_json_and_a_dry_run_changes_nothing(
     assert [row["dry_run"] for row in pocketwatch.json("runs")] == [True, True]
 
 
-def test_a_failed_job_is_the_exit_code_and_says_when_it_is_tried_again(
-    pocketwatch: Program, running: Process, media: Path
-):
+def test_failed_run_is_the_exit_code_and_shows_the_retry(pocketwatch: Program, running: Process, media: Path):
     media.rmdir()
 
     done = pocketwatch("trigger", "cleanup.media", "--wait")
 
     assert done.returncode == 1
-    assert f'the root "{media}" is missing; is its disk mounted?' in done.stdout
-    assert "tried again in 10s (attempt 2 of 6)" in done.stdout
+    assert f'root "{media}": missing; is its disk mounted?' in done.stdout
+    assert "retried in 10s (attempt 2 of 6)" in done.stdout
 
 
-def test_a_partial_job_has_an_exit_code_of_its_own(pocketwatch: Program, running: Process, tokens: Tokens):
+def test_partial_run_has_its_own_exit_code(pocketwatch: Program, running: Process, tokens: Tokens):
     tokens.issue({"count": 3, "issued_days_ago": 70})
 
     assert pocketwatch("trigger", "cleanup.tokens", "--set", "max_deleted=1", "--wait").returncode == 3
@@ -140,16 +136,19 @@ def test_a_partial_job_has_an_exit_code_of_its_own(pocketwatch: Program, running
     ("arguments", "words"),
     [
         (["cleanup.tokns"], 'there is no job "cleanup.tokns"; did you mean "cleanup.tokens"?'),
-        (["cleanup.tokens", "--set", "days=3"], 'cleanup.tokens does not take this: unknown field "days"'),
+        (["cleanup.tokens", "--set", "days=3"], 'arguments of cleanup.tokens: unknown field "days"'),
         (["cleanup.tokens", "--set", "retention_days=-3"], "retention_days is -3: must be greater than or equal to 0"),
         (["cleanup.tokens", "--set", "retention_days=soon"], 'retention_days is "soon": must be a valid integer'),
-        (["cleanup.tokens", "--set", "retention_days"], '"retention_days" is no argument; write it as name=value'),
+        (
+            ["cleanup.tokens", "--set", "retention_days"],
+            'argument "retention_days": not a pair; write it as name=value',
+        ),
         (["cleanup.tokens", "--json", "[1]"], "--json must be an object"),
-        (["cleanup.tokens", "--json", "{"], "--json is no JSON"),
-        (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is no duration'),
+        (["cleanup.tokens", "--json", "{"], "--json is not valid JSON"),
+        (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is not a duration'),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_sent(pocketwatch: Program, arguments: list[str], words: str):
+def test_wrong_arguments_are_refused_in_one_line(pocketwatch: Program, arguments: list[str], words: str):
     done = pocketwatch("trigger", *arguments)
 
     assert done.returncode == 1
@@ -160,36 +159,34 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_sent(pocketwatch: Program,
 
 
 @pytest.mark.parametrize("payload", ["", "{}", '{"retention_days": 7}'])
-def test_a_job_is_triggered_from_the_management_ui(
+def test_job_is_triggered_in_the_management_ui(
     pocketwatch: Program, running: Process, servers: Servers, vhost: str, payload: str
 ):
-    assert through_the_management_ui(servers, vhost, "cleanup.media", payload)
+    assert publish_in_management_ui(servers, vhost, "cleanup.media", payload)
 
     running.until("message.handled")
     (row,) = pocketwatch.json("runs")
     assert (row["job"], row["trigger"], row["status"], row["entry"]) == ("cleanup.media", "manual", "succeeded", None)
 
 
-def test_what_is_wrong_from_the_management_ui_is_a_dead_letter_that_can_be_put_right(
+def test_invalid_message_from_the_management_ui_becomes_a_dead_letter(
     pocketwatch: Program, running: Process, servers: Servers, vhost: str
 ):
-    through_the_management_ui(servers, vhost, "cleanup.media", '{"retention_day": 7}')
+    publish_in_management_ui(servers, vhost, "cleanup.media", '{"retention_day": 7}')
     running.until("message.dead_lettered")
 
     (row,) = pocketwatch.json("runs")
     assert row["status"] == "rejected"
-    (letter,) = pocketwatch.json("dead", "list")
-    assert letter["error"] == 'unknown field "retention_day"; did you mean "retention_days"?'
-    assert letter["headers"]["x-error-type"] == "InvalidMessage"
-    shown = pocketwatch("dead", "show", letter["message_id"])
+    (dead,) = pocketwatch.json("dead", "list")
+    assert dead["error"] == 'unknown field "retention_day"; did you mean "retention_days"?'
+    assert dead["headers"]["x-error-type"] == "InvalidMessage"
+    shown = pocketwatch("dead", "show", dead["message_id"])
     assert "retention_day" in shown.stdout
-    assert pocketwatch("dead", "drop", letter["message_id"], "--yes").returncode == 0
+    assert pocketwatch("dead", "drop", dead["message_id"], "--yes").returncode == 0
     assert pocketwatch.json("dead", "list") == []
 
 
-def test_a_dead_letter_is_sent_back_when_its_cause_is_gone(
-    pocketwatch: Program, environment: dict[str, str], media: Path
-):
+def test_requeued_dead_letter_succeeds(pocketwatch: Program, environment: dict[str, str], media: Path):
     pocketwatch("migrate")
     without = {name: value for name, value in pocketwatch.environment.items() if name != "POCKETWATCH_MEDIA_ROOT"}
     broken = Program(without, pocketwatch.folder)
@@ -198,21 +195,21 @@ def test_a_dead_letter_is_sent_back_when_its_cause_is_gone(
     sent = pocketwatch("trigger", "cleanup.media", "--wait")
     process.kill()
     assert sent.returncode == 1
-    (letter,) = pocketwatch.json("dead", "list", "--queue", "cleanup.media")
+    (dead,) = pocketwatch.json("dead", "list", "--queue", "cleanup.media")
 
     pocketwatch.start("consume").until("consumers.started")
-    assert pocketwatch("dead", "requeue", letter["message_id"]).returncode == 0
+    assert pocketwatch("dead", "requeue", dead["message_id"]).returncode == 0
 
     for _ in range(100):
         rows = pocketwatch.json("runs")
         if rows[0]["status"] == "succeeded":
             break
-    assert {row["message_id"] for row in rows} == {letter["message_id"]}
+    assert {row["message_id"] for row in rows} == {dead["message_id"]}
     assert [(row["status"], row["attempt"]) for row in rows] == [("succeeded", 2), ("dead", 1)]
     assert pocketwatch.json("dead", "list") == []
 
 
-async def test_a_run_that_was_handed_on_is_shown_in_all_its_parts_and_ends_with_the_worst(
+async def test_trigger_follows_continuations_and_returns_the_worst_outcome(
     settings: Settings, database: Database, capsys: pytest.CaptureFixture[str]
 ):
     def part(message_id: str, status: str, statistics: dict[str, str]) -> run_log.Row:
@@ -232,36 +229,34 @@ async def test_a_run_that_was_handed_on_is_shown_in_all_its_parts_and_ends_with_
     assert "scanned=all" in shown
 
 
-def test_a_user_of_the_broker_without_rights_is_told_which_one_is_missing(
-    pocketwatch: Program, servers: Servers, vhost: str
-):
+def test_missing_broker_right_is_named(pocketwatch: Program, servers: Servers, vhost: str):
     with servers.management as api:
-        api.put("/users/guest-of-ours", json={"password": "secret", "tags": ""}).raise_for_status()
+        api.put("/users/weak-user", json={"password": "secret", "tags": ""}).raise_for_status()
         nothing = {"configure": "", "write": ".*", "read": ".*"}
-        api.put(f"/permissions/{vhost}/guest-of-ours", json=nothing).raise_for_status()
+        api.put(f"/permissions/{vhost}/weak-user", json=nothing).raise_for_status()
     url = urlsplit(pocketwatch.environment["RABBITMQ_URL"])
-    weak = url._replace(netloc=f"guest-of-ours:secret@{url.hostname}:{url.port}").geturl()
+    weak = url._replace(netloc=f"weak-user:secret@{url.hostname}:{url.port}").geturl()
 
     done = pocketwatch("migrate", RABBITMQ_URL=weak)
 
     with servers.management as api:
-        api.delete("/users/guest-of-ours")
+        api.delete("/users/weak-user")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
-    assert "docs/operations.md" in done.stderr
+    assert "docs/configuration.md" in done.stderr
 
 
-def test_dead_letters_that_are_not_there_are_told(pocketwatch: Program):
+def test_missing_dead_letters_are_reported(pocketwatch: Program):
     pocketwatch("migrate")
 
-    assert "there is no dead letter" in pocketwatch("dead", "show", "nothing").stderr
-    assert "say which: message ids, or --all" in pocketwatch("dead", "requeue").stderr
-    assert "there is no queue" in pocketwatch("dead", "list", "--queue", "nothing").stderr
+    assert "does not exist; see: pocketwatch dead list" in pocketwatch("dead", "show", "nothing").stderr
+    assert "no messages are named; name their ids, or use --all" in pocketwatch("dead", "requeue").stderr
+    assert 'queue "nothing" does not exist' in pocketwatch("dead", "list", "--queue", "nothing").stderr
     assert pocketwatch("dead", "requeue", "--all").returncode == 1
 
 
-def test_the_schedule_is_listed_without_any_server(pocketwatch: Program):
+def test_schedule_list_needs_no_server(pocketwatch: Program):
     offline = Program(
         {"PATH": pocketwatch.environment["PATH"], "PYTHONPATH": pocketwatch.environment["PYTHONPATH"]},
         pocketwatch.folder,
@@ -273,7 +268,7 @@ def test_the_schedule_is_listed_without_any_server(pocketwatch: Program):
     assert all(entry["next"] > "2026" and entry["state"] == "on" for entry in entries)
 
 
-def test_the_schedule_is_proved_to_its_consumers(pocketwatch: Program):
+def test_schedule_check_reaches_the_consumers(pocketwatch: Program):
     before = pocketwatch("schedule", "check", "--json")
     assert before.returncode == 1
     assert {row["problem"] for row in json.loads(before.stdout)} == {
@@ -288,7 +283,7 @@ def test_the_schedule_is_proved_to_its_consumers(pocketwatch: Program):
     assert {row["result"] for row in pocketwatch.json("schedule", "check")} == {"ok"}
 
 
-def test_a_wrong_schedule_refuses_to_start(pocketwatch: Program):
+def test_wrong_schedule_stops_the_start(pocketwatch: Program):
     wrong = pocketwatch.folder / "wrong.toml"
     wrong.write_text('[[entry]]\nname = "nightly"\ncron = "0 2 * * *"\njob = "cleanup.tokns"\nwhy = "x"\n')
     pocketwatch("migrate")
@@ -302,7 +297,7 @@ def test_a_wrong_schedule_refuses_to_start(pocketwatch: Program):
         assert 'did you mean "cleanup.tokens"?' in last
 
 
-def test_an_entry_is_paused_and_resumed_with_a_reason(pocketwatch: Program):
+def test_entry_is_paused_and_resumed(pocketwatch: Program):
     pocketwatch("migrate")
     name = "clean-generated-media-weekly"
 
@@ -318,13 +313,13 @@ def test_an_entry_is_paused_and_resumed_with_a_reason(pocketwatch: Program):
     assert "is paused already" in pocketwatch("schedule", "pause", name, "--reason", "again").stderr
     assert pocketwatch("schedule", "resume", name).returncode == 0
     assert "is not paused" in pocketwatch("schedule", "resume", name).stderr
-    assert "there is no entry" in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr
+    assert 'entry "nothing": unknown; use one of' in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr
 
 
-def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program, rates: StoredRates):
-    sick = pocketwatch("doctor", "--json")
-    assert sick.returncode == 1
-    found = {finding["subject"]: finding for finding in json.loads(sick.stdout)}
+def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates: StoredRates):
+    before = pocketwatch("doctor", "--json")
+    assert before.returncode == 1
+    found = {finding["subject"]: finding for finding in json.loads(before.stdout)}
     assert found["cleanup.tokens"]["detail"] == "the queue does not exist; run: pocketwatch migrate"
     assert found["platform tables"]["result"] == "ok"
 
@@ -332,14 +327,12 @@ def test_the_doctor_finds_what_is_missing_and_then_nothing(pocketwatch: Program,
     for currency in Rates().currencies:
         rates.add(currency)
     pocketwatch.start("consume").until("consumers.started")
-    well = pocketwatch("doctor", "--json")
-    assert well.returncode == 0, well.stdout
-    assert {finding["result"] for finding in json.loads(well.stdout)} == {"ok"}
+    after = pocketwatch("doctor", "--json")
+    assert after.returncode == 0, after.stdout
+    assert {finding["result"] for finding in json.loads(after.stdout)} == {"ok"}
 
 
-def test_the_doctor_tells_what_cannot_be_published_and_goes_on_where_a_right_is_missing(
-    pocketwatch: Program, rates: StoredRates
-):
+def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, rates: StoredRates):
     pocketwatch("migrate")
     with psycopg.connect(rates.database_url) as connection:
         connection.execute(
@@ -358,13 +351,13 @@ def test_the_doctor_tells_what_cannot_be_published_and_goes_on_where_a_right_is_
 
     found = {finding["subject"]: finding for finding in json.loads(stuck.stdout)}
     assert found["outbox"]["result"] == "problem"
-    assert found["outbox"]["detail"] == "1 could not be published so far, such as: no queue is bound"
+    assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
-    assert "lacks a right (docs/operations.md): permission denied" in found["database"]["detail"]
+    assert "lacks a right (docs/configuration.md): permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
 
 
-def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_server(pocketwatch: Program):
+def test_doctor_reports_unknown_setting_missing_file_and_unreachable_server(pocketwatch: Program):
     done = pocketwatch(
         "doctor",
         "--json",
@@ -398,9 +391,7 @@ def test_the_doctor_names_a_misspelt_setting_a_missing_file_and_an_unreachable_s
     ],
 )
 @pytest.mark.parametrize("command", ["consume", "publish", "run"])
-def test_a_process_that_cannot_start_says_why_in_one_line(
-    pocketwatch: Program, command: str, changes: dict[str, str], words: str
-):
+def test_failed_start_is_explained_in_one_line(pocketwatch: Program, command: str, changes: dict[str, str], words: str):
     pocketwatch("migrate")
 
     done = pocketwatch(command, **{"POCKETWATCH_PATIENCE": "1s", **changes})
@@ -412,22 +403,22 @@ def test_a_process_that_cannot_start_says_why_in_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_group_that_does_not_exist_is_told(pocketwatch: Program):
+def test_unknown_group_is_refused(pocketwatch: Program):
     done = pocketwatch("consume", "cleanups")
 
     assert done.returncode == 1
     assert done.stderr == f'pocketwatch: there is no group "cleanups"; known are {", ".join(GROUPS)}\n'
 
 
-def test_tables_that_are_not_there_are_told(pocketwatch: Program, servers: Servers):
+def test_missing_tables_are_reported(pocketwatch: Program, servers: Servers):
     done = pocketwatch("runs", DATABASE_URL=servers.postgresql("postgres"))
 
     assert done.stderr == (
-        'pocketwatch: relation "update_logs" does not exist; the suite\'s tables are made by: pocketwatch migrate\n'
+        'pocketwatch: relation "update_logs" does not exist; to create the suite\'s tables, run: pocketwatch migrate\n'
     )
 
 
-def test_a_process_touches_its_heartbeat_while_it_works(pocketwatch: Program):
+def test_running_process_touches_its_heartbeat(pocketwatch: Program):
     pocketwatch("migrate")
     heartbeat = pocketwatch.folder / "alive/heartbeat"
     heartbeat.parent.mkdir()
@@ -443,7 +434,7 @@ def test_a_process_touches_its_heartbeat_while_it_works(pocketwatch: Program):
     assert process.stop() == 0
 
 
-def test_a_heartbeat_that_cannot_be_written_ends_the_process_and_says_so(pocketwatch: Program):
+def test_unwritable_heartbeat_ends_the_process(pocketwatch: Program):
     pocketwatch("migrate")
 
     done = pocketwatch("publish", POCKETWATCH_HEARTBEAT_FILE="/proc/no/heartbeat")
@@ -453,7 +444,7 @@ def test_a_heartbeat_that_cannot_be_written_ends_the_process_and_says_so(pocketw
     assert last.startswith('pocketwatch: POCKETWATCH_HEARTBEAT_FILE is "/proc/no/heartbeat", which cannot be written')
 
 
-def test_logs_go_to_a_file_too_when_one_is_set(pocketwatch: Program):
+def test_log_file_is_written(pocketwatch: Program):
     pocketwatch("migrate")
     file = pocketwatch.folder / "suite.log"
 
@@ -466,4 +457,4 @@ def test_logs_go_to_a_file_too_when_one_is_set(pocketwatch: Program):
 
     events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
     assert events == ["consumers.started", "service.stopping", "service.stopped"]
-    assert "consuming              queues=" in process.log.read_text()
+    assert "consumers.started      queues=" in process.log.read_text()

@@ -1,4 +1,4 @@
-"""`pocketwatch analytics`: whether the roll-ups are true, and counting them anew."""
+"""`pocketwatch analytics`: show, verify and rebuild."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ VALUES (%(kind)s, '2026-03-29', %(payload)s, now())
 A_WEEK_AGO = datetime.now(UTC) - timedelta(days=7)
 
 
-async def test_what_is_true_is_said_to_be_and_what_was_tampered_with_is_shown_and_mended(
+async def test_verify_shows_differences_and_rebuild_corrects_them(
     activity: Activity, deliver: Deliver, pocketwatch: Program
 ):
     activity.ads(A_WEEK_AGO, A_WEEK_AGO)
@@ -27,22 +27,22 @@ async def test_what_is_true_is_said_to_be_and_what_was_tampered_with_is_shown_an
 
     wrong = pocketwatch("analytics", "verify", "--all")
     read = pocketwatch("analytics", "verify", "--all", "--json")
-    mended = pocketwatch("analytics", "rebuild")
+    rebuilt = pocketwatch("analytics", "rebuild")
     again = pocketwatch("analytics", "verify", "--all")
 
-    assert (true.returncode, true.stdout) == (0, "0 segments and 7 days compared, 0 differences\n")
+    assert (true.returncode, true.stdout) == (0, "0 id ranges and 7 days compared, 0 differences\n")
     assert wrong.returncode == 1
     assert "new_ads" in wrong.stdout
     (difference,) = json.loads(read.stdout)["differences"]
     assert (difference["what"], difference["rolled_up"], difference["there"]) == ("new_ads", 5, 2)
-    assert mended.returncode == 0, mended.stderr
-    assert "days_corrected=" in mended.stdout
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "days_corrected=" in rebuilt.stdout
     assert again.returncode == 0, again.stdout
 
 
 @pytest.mark.parametrize("payload", ["{}", "[]", '{"overview": 1, "figures": "x", "total_ads": "many"}'])
 @pytest.mark.parametrize("kind", ["quick_stats", "platform", "daily_report"])
-def test_a_snapshot_of_another_form_is_said_to_be_one_and_can_be_read(
+def test_snapshot_of_another_version_is_refused_as_table_and_shown_as_json(
     activity: Activity, pocketwatch: Program, kind: str, payload: str
 ):
     activity.run(SNAPSHOT, kind=kind, payload=payload)
@@ -53,12 +53,10 @@ def test_a_snapshot_of_another_form_is_said_to_be_one_and_can_be_read(
     assert json.loads(read.stdout)["payload"] == json.loads(payload)
     if (kind, payload) != ("quick_stats", "{}"):
         assert (shown.returncode, shown.stdout) == (1, "")
-        assert shown.stderr == (
-            "pocketwatch: the snapshot of 2026-03-29 has another form than this version shows; read it with --json\n"
-        )
+        assert shown.stderr == (f"pocketwatch: snapshot {kind} of 2026-03-29: made by another version; use --json\n")
 
 
-async def test_a_rebuild_that_meets_a_lock_says_so(activity: Activity, deliver: Deliver, pocketwatch: Program):
+async def test_rebuild_reports_a_locked_table(activity: Activity, deliver: Deliver, pocketwatch: Program):
     await deliver(QuickStats())
 
     with psycopg.connect(activity.database_url) as migration:
@@ -67,5 +65,5 @@ async def test_a_rebuild_that_meets_a_lock_says_so(activity: Activity, deliver: 
 
     assert locked.returncode == 1
     assert locked.stderr.splitlines()[-1] == (
-        "pocketwatch: a table is locked by somebody else, or another roll-up takes long"
+        "pocketwatch: a table is locked by another session, or another roll-up takes long"
     )

@@ -12,7 +12,7 @@ from tests.fixtures.moderation import CLEAN, PHONE, RUDE, Review, Submitted, rul
 from tests.fixtures.suite import Program
 
 
-async def test_a_replay_shows_what_other_rules_would_decide_and_changes_nothing(
+async def test_replay_shows_changed_verdicts_and_is_read_only(
     pocketwatch: Program, review: Review, submitted: Submitted
 ):
     winter, phone, plain = submitted.add(f"{CLEAN} Winter гума."), submitted.add(PHONE), submitted.add(CLEAN)
@@ -38,7 +38,7 @@ async def test_a_replay_shows_what_other_rules_would_decide_and_changes_nothing(
         {"rule": "test.winter", "shadow": False, "ads": 3},
         {"rule": "test.alloy", "shadow": True, "ads": 1},
     ]
-    assert [(one["ad_id"], one["before"], one["now"], one["reasons"]) for one in found["samples"]] == [
+    assert [(each["ad_id"], each["before"], each["now"], each["reasons"]) for each in found["samples"]] == [
         (never, None, "review", ["The word winter."]),
         (phone, "needs_edit", "approve", []),
         (winter, "approve", "review", ["The word winter."]),
@@ -47,25 +47,21 @@ async def test_a_replay_shows_what_other_rules_would_decide_and_changes_nothing(
     assert after == before
 
 
-async def test_a_replay_of_the_rules_in_force_changes_nothing_about_what_they_decided(
-    pocketwatch: Program, review: Review, submitted: Submitted
-):
+async def test_replay_of_current_rules_shows_no_changes(pocketwatch: Program, review: Review, submitted: Submitted):
     for text in (CLEAN, PHONE, RUDE):
         await review(submitted.add(text))
 
     done = pocketwatch("moderation", "replay")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"rules {rules_of(None).version}: 0 of 3 ads would fare otherwise" in done.stdout
+    assert f"rules {rules_of(None).version}: 0 of 3 verdicts would change" in done.stdout
     assert "contact.phone" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("options", "ads"), [([], 2), (["--since", "10d"], 2), (["--since", "100d"], 3), (["--limit", "1"], 1)]
 )
-async def test_a_replay_goes_back_as_far_as_it_is_told(
-    pocketwatch: Program, submitted: Submitted, options: list[str], ads: int
-):
+async def test_replay_honours_since_and_limit(pocketwatch: Program, submitted: Submitted, options: list[str], ads: int):
     old = submitted.add()
     submitted.execute("UPDATE car_ads SET updated_at = now() - interval '99 days' WHERE id = %(ad)s", ad=old)
     submitted.add()
@@ -75,11 +71,11 @@ async def test_a_replay_goes_back_as_far_as_it_is_told(
 
 
 @pytest.mark.parametrize("limit", [None, 7])
-async def test_a_replay_goes_through_all_pages(
+async def test_replay_reads_all_pages(
     database: Database, submitted: Submitted, monkeypatch: pytest.MonkeyPatch, limit: int | None
 ):
-    monkeypatch.setattr(replay, "PAGE", 3)
-    monkeypatch.setattr(replay, "SAMPLES", 4)
+    monkeypatch.setattr(replay, "PAGE_SIZE", 3)
+    monkeypatch.setattr(replay, "MAX_SAMPLES", 4)
     owner = submitted.user()
     ids = [submitted.add(PHONE, owner=owner) for _ in range(9)]
 
@@ -89,14 +85,14 @@ async def test_a_replay_goes_through_all_pages(
     assert [sample.ad_id for sample in found.samples] == ids[:-5:-1]
 
 
-def test_a_wrong_duration_is_told(pocketwatch: Program):
+def test_invalid_duration_is_reported(pocketwatch: Program):
     done = pocketwatch("moderation", "replay", "--since", "a month")
 
     assert done.returncode == 1
-    assert done.stderr.startswith('pocketwatch: --since: "a month" is no duration')
+    assert done.stderr.startswith('pocketwatch: --since: "a month" is not a duration')
 
 
-def test_a_sound_rule_file_is_summed_up(pocketwatch: Program, tmp_path: Path):
+def test_valid_rule_file_is_summarized(pocketwatch: Program, tmp_path: Path):
     rules = rule_file(tmp_path / "rules.toml", "winter", "summer", shadow="alloy")
 
     done = pocketwatch("moderation", "check", str(rules))
@@ -104,11 +100,11 @@ def test_a_sound_rule_file_is_summed_up(pocketwatch: Program, tmp_path: Path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "rules of a test: 3 rules, 1 of them in shadow\n", "")
 
 
-def test_the_rules_in_force_are_sound(pocketwatch: Program):
+def test_current_rules_are_valid(pocketwatch: Program):
     assert pocketwatch("moderation", "check").returncode == 0
 
 
-def test_what_is_wrong_with_a_rule_file_is_told(pocketwatch: Program, tmp_path: Path):
+def test_invalid_rule_file_is_reported(pocketwatch: Program, tmp_path: Path):
     rules = rule_file(tmp_path / "rules.toml", "winter")
     rules.write_text(rules.read_text(encoding="utf-8").replace('"flag"', '"reject"'), encoding="utf-8")
 
@@ -118,7 +114,7 @@ def test_what_is_wrong_with_a_rule_file_is_told(pocketwatch: Program, tmp_path: 
     assert "a word list alone never rejects" in done.stderr
 
 
-async def test_the_history_of_an_ad_is_shown(pocketwatch: Program, review: Review, submitted: Submitted):
+async def test_decisions_about_an_ad_are_shown(pocketwatch: Program, review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
     await review(ad)
     submitted.edit(ad, CLEAN)

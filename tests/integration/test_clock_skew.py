@@ -1,4 +1,4 @@
-"""Two clocks that disagree: what is old by one may be young by the other, so nothing is deleted."""
+"""Destructive jobs refuse to run when the database and host clocks disagree."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -36,7 +36,7 @@ Clean = Callable[[Any, Any], Awaitable[None]]
 async def test_cleanup_refuses_to_start_when_clocks_disagree(
     database: Database, settings: Settings, clean: Clean, tick: Message, ahead: timedelta
 ):
-    work = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)
+    job = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
-        await clean(tick, work)
+        await clean(tick, job)

@@ -1,7 +1,7 @@
-"""analytics.daily_report: every figure against a plain count, and one letter a reader and day."""
+"""analytics.daily_report: each figure equals a plain count, and each reader gets one email per day."""
 
 import asyncio
-import base64
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 from uuid import uuid4
@@ -37,7 +37,7 @@ DECISION = """
 INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
 SELECT 1, %(action)s, 'pending', 'active', '', 'rules', moment FROM unnest(%(moments)s::timestamptz[]) AS moment
 """
-LETTER = """
+LOGGED_EMAIL = """
 INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id)
 SELECT 'email', 'a@example.com', %(status)s, '', moment, '' FROM unnest(%(moments)s::timestamptz[]) AS moment
 """
@@ -101,8 +101,7 @@ def figures(payload: dict[str, Any], column: str = "value") -> dict[FigureName, 
     return {figure["name"]: figure[column] for figure in payload["figures"]}
 
 
-def wishes(activity: Activity) -> list[dict[str, Any]]:
-    """The letters that are asked for."""
+def requested_emails(activity: Activity) -> list[dict[str, Any]]:
     rows = activity.rows("SELECT payload FROM outbox WHERE routing_key = 'mail.requested' ORDER BY id")
     return [row["payload"] for row in rows]
 
@@ -121,7 +120,7 @@ def manager(
     active: bool = True,
     staff: bool = True,
 ) -> int:
-    """A manager with these wishes."""
+    """Add a manager with these settings."""
     (number,) = activity.users(None)
     activity.run("UPDATE auth_user SET is_staff = %(staff)s WHERE id = %(id)s", staff=staff, id=number)
     activity.run(MANAGER, id=number, email=email, address=address, actions=actions, active=active)
@@ -141,9 +140,9 @@ def everything(activity: Activity, day: date) -> None:
         activity.users(*[moment] * (count + 1))
         for extra, action in enumerate((*get_args(Action), "archived")):
             activity.run(DECISION, action=action, moments=[moment] * (count + extra))
-        activity.run(LETTER, status="sent", moments=[moment] * (count + 2))
-        activity.run(LETTER, status="failed", moments=[moment] * count)
-        activity.run(LETTER, status="suppressed", moments=[moment])
+        activity.run(LOGGED_EMAIL, status="sent", moments=[moment] * (count + 2))
+        activity.run(LOGGED_EMAIL, status="failed", moments=[moment] * count)
+        activity.run(LOGGED_EMAIL, status="suppressed", moments=[moment])
         run(activity, "cleanup.tokens", moment)
 
 
@@ -154,7 +153,7 @@ def rates(activity: Activity, day: date) -> None:
         activity.run(RATE, currency=currency, rate="44.44", source="NBU", day=day)
 
 
-async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: Activity):
+async def test_each_figure_equals_a_plain_count(deliver: Deliver, activity: Activity):
     day = yesterday()
     everything(activity, day)
     rates(activity, day)
@@ -175,7 +174,7 @@ async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: 
     assert row["statistics"]["missing"] == []
 
 
-def test_every_decision_of_the_moderation_has_its_figure():
+def test_every_moderation_decision_has_a_figure():
     actions = set(get_args(Action))
 
     assert set(daily_activity.DECISIONS) == set(report.ACTIONS.values()) == actions
@@ -184,7 +183,7 @@ def test_every_decision_of_the_moderation_has_its_figure():
 @pytest.mark.parametrize(
     ("day", "hours"), [(date(2025, 3, 30), 23), (date(2025, 10, 26), 25), (date(2025, 7, 1), 24)], ids=str
 )
-async def test_a_day_has_the_hours_that_a_clock_in_kyiv_shows(
+async def test_day_with_23_or_25_hours_holds_all_its_rows(
     activity: Activity, database: Database, settings: Settings, day: date, hours: int
 ):
     start = datetime(day.year, day.month, day.day, tzinfo=KYIV).astimezone(UTC)
@@ -209,45 +208,35 @@ async def run_at(moment: datetime, tick: DailyReport, database: Database, settin
     return work.statistics | {"status": work.status, "reason": work.reason}
 
 
-async def test_a_day_that_is_not_over_is_refused_with_the_moment_at_which_it_will_be(
-    deliver: Deliver, activity: Activity
-):
+async def test_day_that_is_not_over_is_refused_with_its_closing_time(deliver: Deliver, activity: Activity):
     today = yesterday() + DAY
     closing = datetime.combine(today + DAY, datetime.min.time(), tzinfo=KYIV)
 
     row = await deliver(DailyReport(day=today))
 
     assert row["status"] == "dead"
-    assert row["error"] == (
-        f"{today} is not over: it closes at {closing.isoformat()} (Europe/Kyiv); ask for its report then"
-    )
+    assert row["error"] == (f"day {today}: not over; request its report after {closing.isoformat()} (Europe/Kyiv)")
     assert activity.rows("SELECT 1 FROM analytics_snapshots") == []
 
 
 @pytest.mark.parametrize("day", [date.min, date(1969, 12, 31), date.max])
-async def test_a_day_that_never_was_one_of_the_marketplace_is_refused(
-    activity: Activity, database: Database, settings: Settings, day: date
-):
-    with pytest.raises(Reject, match="no day that a report could be of"):
+async def test_day_out_of_range_is_refused(activity: Activity, database: Database, settings: Settings, day: date):
+    with pytest.raises(Reject, match="out of range"):
         await run_at(datetime.now(UTC), DailyReport(day=day), database, settings)
 
 
-async def test_the_day_is_over_a_second_after_midnight_in_kyiv(
-    activity: Activity, database: Database, settings: Settings
-):
+async def test_day_closes_at_midnight_in_kyiv(activity: Activity, database: Database, settings: Settings):
     activity.views(noon(date(2025, 7, 1)))
     midnight = datetime(2025, 7, 2, tzinfo=KYIV)
 
-    with pytest.raises(Reject, match="it closes at 2025-07-02T00:00:00"):
+    with pytest.raises(Reject, match="not over; request its report after 2025-07-02T00:00:00"):
         await run_at(midnight - timedelta(seconds=1), DailyReport(day=date(2025, 7, 1)), database, settings)
     await run_at(midnight + timedelta(seconds=1), DailyReport(day=date(2025, 7, 1)), database, settings)
 
     assert figures(stored(activity))["views"] == 1
 
 
-async def test_a_day_long_past_has_what_is_known_and_says_what_no_log_tells_any_more(
-    deliver: Deliver, activity: Activity
-):
+async def test_report_of_an_old_day_lists_what_was_purged(deliver: Deliver, activity: Activity):
     day = yesterday() - 200 * DAY
     activity.views(noon(day), count=7)
     activity.ads(noon(day - DAY))
@@ -269,7 +258,7 @@ async def test_a_day_long_past_has_what_is_known_and_says_what_no_log_tells_any_
     assert missing["rates"]["names"] == ["USD", "EUR", "PLN", "GBP"]
 
 
-async def test_a_day_before_anything_is_known_is_reported_as_such(deliver: Deliver, activity: Activity):
+async def test_day_before_all_data_is_reported_as_unknown(deliver: Deliver, activity: Activity):
     manager(activity, locale="en")
     activity.views(noon(yesterday()))
 
@@ -278,11 +267,11 @@ async def test_a_day_before_anything_is_known_is_reported_as_such(deliver: Deliv
     payload = stored(activity)
     assert {value for column in COLUMNS for value in figures(payload, column).values()} == {None}
     assert "day" in [gap["what"] for gap in payload["missing"]]
-    (wish,) = wishes(activity)
-    assert wish["letter"]["charts"] == []
+    (request,) = requested_emails(activity)
+    assert {day["views"] for day in request["letter"]["history"]} == {None}
 
 
-async def test_an_empty_platform_has_a_report_too(deliver: Deliver, activity: Activity):
+async def test_empty_platform_has_a_report(deliver: Deliver, activity: Activity):
     row = await deliver(DailyReport())
 
     assert row["status"] == "partial"
@@ -290,7 +279,7 @@ async def test_an_empty_platform_has_a_report_too(deliver: Deliver, activity: Ac
     assert figures(stored(activity))["views"] == 0
 
 
-async def test_none_is_none_since_the_logs_began_and_unknown_before(deliver: Deliver, activity: Activity):
+async def test_counts_before_the_logs_began_are_unknown(deliver: Deliver, activity: Activity):
     day = yesterday()
     activity.views(noon(day - 5 * DAY))
     run(activity, "cleanup.tokens", noon(day - DAY))
@@ -303,7 +292,7 @@ async def test_none_is_none_since_the_logs_began_and_unknown_before(deliver: Del
     assert figures(payload, "weekday_mean")["letters_sent"] is None
 
 
-async def test_rates_are_those_in_force_on_the_day_each_with_its_source_and_date(deliver: Deliver, activity: Activity):
+async def test_rates_are_those_in_force_on_the_day(deliver: Deliver, activity: Activity):
     day = yesterday()
     activity.views(noon(day))
     for currency, rate, source, back in (
@@ -332,7 +321,7 @@ async def test_rates_are_those_in_force_on_the_day_each_with_its_source_and_date
     assert (row["status"], row["error"]) == ("partial", f"missing in the report of {day}: rates, old_rates")
 
 
-async def test_the_night_is_told_by_job_what_failed_first(deliver: Deliver, activity: Activity):
+async def test_runs_of_the_night_list_failed_jobs_first(deliver: Deliver, activity: Activity):
     day = yesterday() - 10 * DAY
     evening = datetime.combine(day, datetime.min.time(), tzinfo=KYIV) + timedelta(hours=18)
     activity.views(noon(day))
@@ -352,7 +341,7 @@ async def test_the_night_is_told_by_job_what_failed_first(deliver: Deliver, acti
     ]
 
 
-async def test_it_goes_to_the_managers_who_want_it_in_their_language(deliver: Deliver, activity: Activity):
+async def test_report_is_sent_to_subscribed_managers_in_their_language(deliver: Deliver, activity: Activity):
     day = yesterday()
     everything(activity, day)
     manager(activity, locale="en", address="en@example.com")
@@ -367,9 +356,9 @@ async def test_it_goes_to_the_managers_who_want_it_in_their_language(deliver: De
 
     await deliver(DailyReport())
 
-    asked = {wish["to"]: wish for wish in wishes(activity)}
+    asked = {request["to"]: request for request in requested_emails(activity)}
     (address,) = [row["email"] for row in activity.rows("SELECT email FROM auth_user WHERE id = %(id)s", id=own)]
-    assert {to: wish["locale"] for to, wish in asked.items()} == {
+    assert {to: request["locale"] for to, request in asked.items()} == {
         "en@example.com": "en",
         "ru@example.com": "ru",
         "uk@example.com": "uk",
@@ -377,29 +366,32 @@ async def test_it_goes_to_the_managers_who_want_it_in_their_language(deliver: De
     }
     assert asked["en@example.com"]["key"] == f"daily_report:{day}:en@example.com"
     assert asked[address]["user_id"] == own
-    letter = asked["ru@example.com"]["letter"]
-    assert [chart["content_id"] for chart in letter["charts"]] == ["views", "people", "decisions"]
-    assert letter["charts"][0]["alt"].startswith("Просмотры: 50")
-    assert all(len(base64.b64decode(chart["png"])) < 25_000 for chart in letter["charts"])
+    history = asked["ru@example.com"]["letter"]["history"]
+    assert [history[0]["day"], history[-1]["day"]] == [str(day - 27 * DAY), str(day)]
+    assert history[-1] == {"day": str(day), "views": 50, "new_ads": 5, "new_users": 6}
+    assert len(json.dumps(asked["ru@example.com"])) < 5000
     log = activity.rows("SELECT * FROM moderation_notification_logs WHERE letter = 'daily_report' ORDER BY recipient")
     assert {row["recipient"] for row in log} == set(asked)
     assert {(row["method"], row["status"]) for row in log} == {("email", "pending")}
 
 
-async def test_an_address_that_is_none_is_told_and_costs_the_others_nothing(deliver: Deliver, activity: Activity):
+async def test_invalid_address_is_recorded_and_skipped(deliver: Deliver, activity: Activity):
     activity.views(noon(yesterday()))
-    lost = manager(activity, address="nobody at home")
+    lost = manager(activity, address="no address at all")
     manager(activity, address="sound@example.com")
 
     row = await deliver(DailyReport())
 
-    assert [wish["to"] for wish in wishes(activity)] == ["sound@example.com"]
+    assert [request["to"] for request in requested_emails(activity)] == ["sound@example.com"]
     assert row["statistics"]["readers_without_address"] == [lost]
     (line,) = activity.rows("SELECT * FROM moderation_notification_logs WHERE status = 'failed'")
-    assert (line["recipient"], line["error_message"]) == ("nobody at home", '"nobody at home" is no e-mail address')
+    assert (line["recipient"], line["error_message"]) == (
+        "no address at all",
+        'address "no address at all": not an email address',
+    )
 
 
-async def test_asked_for_twice_it_is_made_again_and_sent_once_a_reader(deliver: Deliver, activity: Activity):
+async def test_report_requested_twice_is_sent_once_per_reader(deliver: Deliver, activity: Activity):
     day = yesterday()
     activity.views(noon(day))
     manager(activity, address="first@example.com")
@@ -410,7 +402,7 @@ async def test_asked_for_twice_it_is_made_again_and_sent_once_a_reader(deliver: 
     await deliver(DailyReport(day=day - DAY))
 
     assert again["statistics"]["letters"] == 1
-    assert [(wish["to"], wish["letter"]["day"]) for wish in wishes(activity)] == [
+    assert [(request["to"], request["letter"]["day"]) for request in requested_emails(activity)] == [
         ("first@example.com", str(day)),
         ("second@example.com", str(day)),
         ("first@example.com", str(day - DAY)),
@@ -420,23 +412,25 @@ async def test_asked_for_twice_it_is_made_again_and_sent_once_a_reader(deliver: 
     assert len(kept) == 6
 
 
-async def test_two_runs_at_once_send_one_letter(activity: Activity, database: Database, settings: Settings):
+async def test_concurrent_runs_send_one_email_per_reader(activity: Activity, database: Database, settings: Settings):
     activity.views(noon(yesterday()))
     for number in range(5):
         manager(activity, address=f"reader{number}@example.com")
 
     await asyncio.gather(*(run_through(database, settings) for _ in range(4)))
 
-    assert sorted(wish["to"] for wish in wishes(activity)) == [f"reader{number}@example.com" for number in range(5)]
+    assert sorted(request["to"] for request in requested_emails(activity)) == [
+        f"reader{number}@example.com" for number in range(5)
+    ]
 
 
 async def run_through(database: Database, settings: Settings) -> None:
-    """One message, from its claim to its commit, with nobody who would let only one run at a time."""
+    """Handle one message without the queue, which would let one run at a time."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=JOB)
     await JobExecutor(JOB, job.report_day, database, settings, single_active=False).handle(envelope, DailyReport())
 
 
-async def test_the_same_message_twice_is_one_report(
+async def test_same_message_twice_is_one_report(
     activity: Activity, publisher: Publisher, consume: Consume, runs: Runs, database: Database, settings: Settings
 ):
     activity.views(noon(yesterday()))
@@ -450,10 +444,10 @@ async def test_the_same_message_twice_is_one_report(
     )
 
     assert again == "repeated"
-    assert len(wishes(activity)) == 1
+    assert len(requested_emails(activity)) == 1
 
 
-async def test_a_run_that_dies_before_its_end_leaves_nothing_and_the_next_one_sends(
+async def test_crashed_run_leaves_nothing_and_is_repeated(
     activity: Activity, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     activity.views(noon(yesterday()))
@@ -463,7 +457,7 @@ async def test_a_run_that_dies_before_its_end_leaves_nothing_and_the_next_one_se
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as broken:
-        broken.setattr(job, "letter_of", dying)
+        broken.setattr(job, "email_of", dying)
         with pytest.raises(RuntimeError, match="out of memory"):
             await run_through(database, settings)
     assert activity.rows("SELECT 1 FROM moderation_notification_logs") == []
@@ -471,10 +465,10 @@ async def test_a_run_that_dies_before_its_end_leaves_nothing_and_the_next_one_se
 
     await run_through(database, settings)
 
-    assert len(wishes(activity)) == 1
+    assert len(requested_emails(activity)) == 1
 
 
-async def test_it_comes_to_each_reader_once_with_its_charts(
+async def test_each_reader_receives_one_email_with_charts(
     activity: Activity, database: Database, settings: Settings, serving: Serving, smtp: SmtpServer, relay: None
 ):
     everything(activity, yesterday())
@@ -487,11 +481,11 @@ async def test_it_comes_to_each_reader_once_with_its_charts(
             await run_through(database, settings)
         await eventually(lambda: all_sent(activity, len(readers)))
 
-    assert len(wishes(activity)) == len(readers)
-    assert sorted(letter.recipients for letter in smtp.letters) == [(address,) for address in readers]
-    for letter in smtp.letters:
-        images = {part["Content-ID"] for part in letter.message.walk() if part.get_content_type() == "image/png"}
-        html = letter.message.get_body(("html",))
+    assert len(requested_emails(activity)) == len(readers)
+    assert sorted(email.recipients for email in smtp.emails) == [(address,) for address in readers]
+    for email in smtp.emails:
+        images = {part["Content-ID"] for part in email.message.walk() if part.get_content_type() == "image/png"}
+        html = email.message.get_body(("html",))
         assert html is not None
         assert images == {"<views>", "<people>", "<decisions>"}
         assert all(f"cid:{image.strip('<>')}" in html.get_content() for image in images)
@@ -502,7 +496,7 @@ async def all_sent(activity: Activity, count: int) -> bool:
     return [row["status"] for row in rows] == ["sent"] * count
 
 
-async def test_people_can_look_at_it(deliver: Deliver, activity: Activity, pocketwatch: Any):
+async def test_report_is_shown_as_tables_and_as_json(deliver: Deliver, activity: Activity, pocketwatch: Any):
     everything(activity, yesterday())
     await deliver(DailyReport())
 

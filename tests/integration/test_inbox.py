@@ -1,4 +1,4 @@
-"""Claims: each message once for each consumer, on a real database."""
+"""Claims of messages."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ WAITING = sa.text(
 )
 
 
-async def test_each_consumer_handles_a_message_for_itself(database: Database):
+async def test_each_consumer_claims_a_message(database: Database):
     async with database.begin() as connection:
         await inbox.claim(connection, "one", ["a-message"])
 
@@ -22,7 +22,7 @@ async def test_each_consumer_handles_a_message_for_itself(database: Database):
         assert set(await inbox.claim(connection, "another", ["a-message"])) == {"a-message"}
 
 
-async def test_who_takes_his_claim_back_leaves_those_of_others(database: Database):
+async def test_released_claim_leaves_other_claims(database: Database):
     async with database.begin() as connection:
         for consumer in ("one", "another"):
             await inbox.claim(connection, consumer, ["a-message", "b-message"])
@@ -34,21 +34,21 @@ async def test_who_takes_his_claim_back_leaves_those_of_others(database: Databas
         assert await inbox.handled(connection, "another", "a-message")
 
 
-async def test_claims_are_made_in_one_order_so_that_no_two_wait_for_each_other(database: Database):
+async def test_claims_are_made_in_order_to_avoid_deadlocks(database: Database):
     async def claim(*ids: str) -> set[str]:
         async with database.begin() as connection:
             return set(await inbox.claim(connection, "one", ids))
 
-    async def somebody_waits() -> bool:
+    async def is_blocked() -> bool:
         async with database.begin() as connection:
             return bool((await connection.execute(WAITING)).scalar_one())
 
     async with database.begin() as holding:
         await inbox.claim(holding, "one", ["b"])
         waiting = asyncio.create_task(claim("c", "b", "a"))
-        await eventually(somebody_waits)
+        await eventually(is_blocked)
 
         async with asyncio.timeout(5):
-            assert await claim("c") == {"c"}  # whoever waits for "b" has not come to it yet
+            assert await claim("c") == {"c"}  # the blocked transaction has not claimed "c" yet
 
     assert await waiting == {"a"}

@@ -1,4 +1,4 @@
-"""Notices to managers: who hears of what, where, and that nobody hears of it twice."""
+"""Notices to managers: who is notified of what, on which channels, and only once."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +9,6 @@ from consumers.moderation.notices import managers
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
-from pocketwatch.settings import Settings
 from tests.fixtures.people import Market, People, Row
 from tests.fixtures.suite import Consume, Runs
 from tests.support.waiting import eventually
@@ -19,27 +18,27 @@ KEYS = {"needs_review": "review_required", "flagged": "flagged", "max_attempts_r
 
 
 @pytest.fixture
-async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
+async def consuming(consume: Consume, people: People) -> AsyncIterator[None]:
     async with consume(managers.notify_managers):
         yield
 
 
 @pytest.fixture
-def tell(market: Market, consuming: None, runs: Runs):
-    async def told(data: Row = FLAGGED, **restricted: Any) -> Row:
-        """Publish a notice, and return its row of the run log."""
+def notify(market: Market, consuming: None, runs: Runs):
+    async def notified(data: Row = FLAGGED, **restricted: Any) -> Row:
+        """Publish a notice and return its row of the run log."""
         name = f"notice-{len(await runs.newest(limit=100))}"
         await market.managers(KEYS.get(data["action"], "unknown"), message_id=name, data=data, **restricted)
         return await runs.over(name)
 
-    return told
+    return notified
 
 
-async def test_a_manager_is_told_on_the_site_and_by_letter(tell, people: People):
+async def test_manager_is_notified_in_info_table_and_by_email(notify, people: People):
     owner, manager = people.user(locale="ru"), people.manager("boss@example.com")
     ad = people.ad(owner, "Таврія, 1994")
 
-    run = await tell(
+    run = await notify(
         {
             **FLAGGED,
             "ad_id": ad,
@@ -62,59 +61,59 @@ async def test_a_manager_is_told_on_the_site_and_by_letter(tell, people: People)
     assert (notice["manager_id"], notice["audience"], notice["status"]) == (manager, "manager", "pending")
     assert (notice["ad_id"], notice["user_id"], notice["action"]) == (ad, owner, "ad_flagged")
     assert (notice["priority"], notice["data"]["attempts_count"]) == (8, 2)
-    (letter,) = people.letters()
-    assert (letter["to"], letter["locale"], letter["user_id"]) == ("boss@example.com", "uk", manager)
-    assert (letter["letter"]["name"], letter["letter"]["ad_title"]) == ("manager_ad_flagged", "Таврія, 1994")
-    assert letter["letter"]["reasons"] == ["Схоже на шахрайство"]
-    assert (letter["letter"]["categories"], letter["letter"]["user_id"]) == (["scam"], owner)
-    assert letter["letter"]["link"] == f"http://localhost:3000/admin/ads/carad/{ad}/change/"
+    (request,) = people.emails()
+    assert (request["to"], request["locale"], request["user_id"]) == ("boss@example.com", "uk", manager)
+    assert (request["letter"]["name"], request["letter"]["ad_title"]) == ("manager_ad_flagged", "Таврія, 1994")
+    assert request["letter"]["reasons"] == ["Схоже на шахрайство"]
+    assert (request["letter"]["categories"], request["letter"]["user_id"]) == (["scam"], owner)
+    assert request["letter"]["link"] == f"http://localhost:3000/admin/ads/carad/{ad}/change/"
     (shown,), (mailed,) = people.log("info_table"), people.log("email")
     assert (shown["status"], mailed["status"]) == ("sent", "pending")
-    assert shown["notification_id"] == mailed["notification_id"] == letter["notification_id"] == notice["id"]
-    assert mailed["key"] == letter["key"] == f"{run['message_id']}:boss@example.com:email"
+    assert shown["notification_id"] == mailed["notification_id"] == request["notification_id"] == notice["id"]
+    assert mailed["key"] == request["key"] == f"{run['message_id']}:boss@example.com:email"
 
 
-async def test_two_managers_with_different_settings_hear_each_what_he_wants(tell, people: People):
+async def test_each_manager_is_notified_by_their_settings(notify, people: People):
     day = people.manager("day@example.com")
     night = people.manager(
         "night@example.com", wants=["ad_max_attempts"], table=False, override="shift@example.com", locale="en"
     )
     ad = people.ad(people.user(), "Lanos")
 
-    await tell({"action": "max_attempts_reached", "status": "rejected", "ad_id": ad})
-    await tell({"action": "needs_review", "status": "needs_review", "ad_id": ad})
+    await notify({"action": "max_attempts_reached", "status": "rejected", "ad_id": ad})
+    await notify({"action": "needs_review", "status": "needs_review", "ad_id": ad})
 
     assert [(notice["manager_id"], notice["title"]) for notice in people.notices()] == [
         (day, f"🚨 Потрібна ручна перевірка оголошення #{ad} «Lanos»"),
         (day, f"📋 Оголошення #{ad} «Lanos» потребує перевірки"),
     ]
-    letters = [(one["to"], one["locale"], one["letter"]["name"], one["user_id"]) for one in people.letters()]
-    assert letters == [
+    emails = [(one["to"], one["locale"], one["letter"]["name"], one["user_id"]) for one in people.emails()]
+    assert emails == [
         ("day@example.com", "uk", "manager_max_attempts", day),
         ("day@example.com", "uk", "manager_review_required", day),
         ("shift@example.com", "en", "manager_max_attempts", night),
     ]
-    assert people.letters()[-1]["notification_id"] is None
+    assert people.emails()[-1]["notification_id"] is None
 
 
-async def test_only_active_staff_with_active_settings_is_told_and_only_where_it_wants(tell, people: People):
+async def test_only_active_staff_with_active_settings_is_notified(notify, people: People):
     people.manager(active=False)
     people.manager(staff=False)
     people.manager(settings_active=False)
     people.manager(email=False, table=False)
     people.user(staff=True)  # without settings
-    people.manager("letters@example.com", table=False)
+    people.manager("emails@example.com", table=False)
     table = people.manager("table@example.com", email=False)
     people.manager("preferring@example.com", channels=["email"])
 
-    run = await tell({**FLAGGED, "ad_id": people.ad(people.user())})
+    run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert run["statistics"] == {"managers": 3, "notifications": 1, "letters": 2}
     assert [notice["manager_id"] for notice in people.notices()] == [table]
-    assert [letter["to"] for letter in people.letters()] == ["letters@example.com", "preferring@example.com"]
+    assert [request["to"] for request in people.emails()] == ["emails@example.com", "preferring@example.com"]
 
 
-async def test_settings_may_spell_an_action_in_any_way(tell, people: People):
+async def test_settings_accept_any_spelling_of_an_action(notify, people: People):
     for number, wants in enumerate(
         (["flagged"], ["AD_FLAGGED"], ["ad-flagged"], ["manager.ad.flagged"], [" Flagged "], ["sold", "flagged"])
     ):
@@ -122,48 +121,48 @@ async def test_settings_may_spell_an_action_in_any_way(tell, people: People):
     people.manager("other@example.com", wants=["ad_needs_review", "max_attempts"])
     people.manager("nothing-known@example.com", wants=["bogus"])
 
-    await tell({**FLAGGED, "ad_id": people.ad(people.user())})
+    await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
-    assert [letter["to"] for letter in people.letters()] == [f"{number}@example.com" for number in range(6)]
+    assert [request["to"] for request in people.emails()] == [f"{number}@example.com" for number in range(6)]
 
 
-async def test_who_has_settings_that_nobody_can_read_is_told_everything_and_the_run_says_so(tell, people: People):
+async def test_malformed_settings_subscribe_to_all_actions(notify, people: People):
     manager = people.user("odd@example.com", staff=True)
-    settings = people.wishes(manager, wants={"actions": ["max_attempts"]})
-    numbers = people.wishes(people.user("numbers@example.com", staff=True), wants=[1, 2])
-    nothing = people.wishes(people.user("null@example.com", staff=True), wants=None)
+    settings = people.settings(manager, wants={"actions": ["max_attempts"]})
+    numbers = people.settings(people.user("numbers@example.com", staff=True), wants=[1, 2])
+    nothing = people.settings(people.user("null@example.com", staff=True), wants=None)
 
-    run = await tell({**FLAGGED, "ad_id": people.ad(people.user())})
+    run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert run["statistics"]["settings_without_list_of_actions"] == [settings, numbers, nothing]
-    assert [letter["to"] for letter in people.letters()] == [
+    assert [request["to"] for request in people.emails()] == [
         "null@example.com",
         "numbers@example.com",
         "odd@example.com",
     ]
 
 
-async def test_one_address_gets_one_letter_whoever_names_it(tell, people: People):
+async def test_shared_address_gets_one_email(notify, people: People):
     people.manager("a@example.com", override="Team@Example.com")
     people.manager("b@example.com", override=" team@example.com ")
     people.manager("team@example.com")
 
-    run = await tell({**FLAGGED, "ad_id": people.ad(people.user())})
+    run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert run["statistics"] == {"managers": 3, "notifications": 3, "letters": 1}
-    assert [letter["to"] for letter in people.letters()] == ["Team@example.com"]
+    assert [request["to"] for request in people.emails()] == ["Team@example.com"]
 
 
-async def test_two_settings_of_one_manager_make_one_row(tell, people: People):
+async def test_two_settings_of_one_manager_make_one_row(notify, people: People):
     people.execute(
         "ALTER TABLE moderation_manager_notification_settings "
         "DROP CONSTRAINT moderation_manager_notification_settings_manager_id_key"
     )
     manager = people.manager("a@example.com")
-    people.wishes(manager, override="not an address")
-    people.wishes(manager, override="neither is this")
+    people.settings(manager, override="not an address")
+    people.settings(manager, override="neither is this")
 
-    run = await tell({**FLAGGED, "ad_id": people.ad(people.user())})
+    run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert run["statistics"] == {"managers": 1, "notifications": 1, "letters": 1}
     assert [(row["recipient"], row["status"]) for row in people.log("email")] == [
@@ -173,58 +172,57 @@ async def test_two_settings_of_one_manager_make_one_row(tell, people: People):
     ]
 
 
-async def test_where_nobody_is_told_the_run_says_why(tell, people: People):
+async def test_run_without_readers_states_the_reason(notify, people: People):
     away = people.manager(active=False)
     choosy = people.manager(wants=["ad_max_attempts"])
     settings = people.rows("SELECT id, manager_id FROM moderation_manager_notification_settings ORDER BY id")
     ad = {"ad_id": people.ad(people.user())}
     cases: list[tuple[Row, Row, str, str]] = [
-        (FLAGGED, {}, "partial", "no manager has asked for this action: flagged"),
-        ({"action": "created"}, {}, "skipped", "no manager has asked for this action: created"),
+        (FLAGGED, {}, "partial", "action flagged: no manager is subscribed to it"),
+        ({"action": "created"}, {}, "skipped", "action created: no manager is subscribed to it"),
         (
             FLAGGED,
             {"manager_id": away},
             "skipped",
-            f"manager {away} is no active member of the staff with active settings",
+            f"manager {away}: not active staff with active notification settings",
         ),
         (
             FLAGGED,
             {"settings_id": settings[1]["id"]},
             "skipped",
-            f"the manager of settings {settings[1]['id']} does not want to hear of flagged through these channels",
+            f"settings {settings[1]['id']}: not subscribed to flagged on the requested channels",
         ),
         (
             {"action": "max_attempts_reached"},
             {"manager_id": choosy, "channels": []},
             "skipped",
-            f"manager {choosy} does not want to hear of max_attempts_reached through these channels",
+            f"manager {choosy}: not subscribed to max_attempts_reached on the requested channels",
         ),
     ]
 
-    ends = [await tell({**data, **ad}, **restricted) for data, restricted, _, _ in cases]
+    ends = [await notify({**data, **ad}, **restricted) for data, restricted, _, _ in cases]
 
     assert [(run["status"], run["error"]) for run in ends] == [(status, error) for _, _, status, error in cases]
-    assert people.notices() == people.letters() == []
+    assert people.notices() == people.emails() == []
 
 
-async def test_who_could_only_be_told_by_a_letter_and_has_no_address_makes_the_run_partial(tell, people: People):
+async def test_manager_without_any_working_channel_makes_run_partial(notify, people: People):
     people.manager("nonsense", table=False)
 
-    run = await tell({**FLAGGED, "ad_id": people.ad(people.user())})
+    run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert (run["status"], run["statistics"]["letters"]) == ("partial", 0)
     assert [(row["status"], row["error_message"]) for row in people.log()] == [
-        ("failed", '"nonsense" is no e-mail address')
+        ("failed", '"nonsense": not a valid email address')
     ]
 
 
-async def test_a_notice_may_be_for_one_manager_and_one_channel_in_its_callers_words(tell, people: People):
-    """As the platform's own tasks ask for it."""
+async def test_notice_may_name_manager_channel_and_texts(notify, people: People):
     people.manager("all@example.com")
     one = people.manager("one@example.com")
     ad = people.ad(people.user(), "Lanos")
 
-    await tell(
+    await notify(
         {**FLAGGED, "ad_id": ad},
         manager_id=one,
         channels=["info_table"],
@@ -234,19 +232,19 @@ async def test_a_notice_may_be_for_one_manager_and_one_channel_in_its_callers_wo
 
     (notice,) = people.notices()
     assert (notice["manager_id"], notice["title"], notice["message"]) == (one, "Слова платформи", "Та її\nтекст")
-    assert people.letters() == []
+    assert people.emails() == []
 
 
-async def test_what_is_about_no_ad_is_told_in_plain_words(tell, people: People):
+async def test_notice_without_ad_becomes_a_plain_email(notify, people: People):
     manager, banned = people.manager(locale="en"), people.user()
 
-    await tell({"action": "user_banned", "status": "blocked", "user_id": banned, "reason": "Spam"})
+    await notify({"action": "user_banned", "status": "blocked", "user_id": banned, "reason": "Spam"})
 
     (notice,) = people.notices()
     assert (notice["manager_id"], notice["title"]) == (manager, f"⛔ User #{banned} is blocked")
     assert (notice["ad_id"], notice["user_id"], notice["action"]) == (None, banned, "user_banned")
-    (letter,) = people.letters()
-    assert letter["letter"] == {
+    (request,) = people.emails()
+    assert request["letter"] == {
         "name": "plain",
         "subject": f"⛔ User #{banned} is blocked",
         "paragraphs": [f"Owner: #{banned}.", "Status: blocked.", "Reason: Spam"],
@@ -255,53 +253,53 @@ async def test_what_is_about_no_ad_is_told_in_plain_words(tell, people: People):
     }
 
 
-async def test_each_action_of_the_platform_has_its_letter_and_its_row(tell, people: People):
+async def test_each_action_has_its_email_and_row(notify, people: People):
     people.manager()
     ad = people.ad(people.user())
-    letters = {
+    emails = {
         "needs_review": ("manager_review_required", "ad_needs_review"),
         "flagged": ("manager_ad_flagged", "ad_flagged"),
         "max_attempts_reached": ("manager_max_attempts", "ad_max_attempts"),
     }
     others = ("created", "auto_approved", "auto_rejected", "manually_approved", "manually_rejected")
     more = ("manual_status_change", "bulk_status_change", "user_banned", "content_violation")
-    expected = letters | {action: ("manager_ad_event", action) for action in (*others, *more)}
+    expected = emails | {action: ("manager_ad_event", action) for action in (*others, *more)}
 
     for action in expected:
-        assert (await tell({"action": action, "status": "archived", "ad_id": ad}))["status"] == "succeeded"
+        assert (await notify({"action": action, "status": "archived", "ad_id": ad}))["status"] == "succeeded"
 
     found = [
-        (letter["letter"]["name"], notice["action"])
-        for letter, notice in zip(people.letters(), people.notices(), strict=True)
+        (request["letter"]["name"], notice["action"])
+        for request, notice in zip(people.emails(), people.notices(), strict=True)
     ]
     assert found == list(expected.values())
 
 
-async def test_the_same_message_twice_tells_once(tell, market: Market, people: People, runs: Runs):
+async def test_duplicate_notice_is_delivered_once(notify, market: Market, people: People, runs: Runs):
     people.manager()
     data = {**FLAGGED, "ad_id": people.ad(people.user())}
-    first = await tell(data)
+    first = await notify(data)
 
     await market.managers(message_id=first["message_id"], data=data)
     await market.managers(message_id="later", data=data)
     await runs.over("later")
 
-    assert len(people.notices()) == len(people.letters()) == len(people.log()) == 2  # the first, and the later one
+    assert len(people.notices()) == len(people.emails()) == len(people.log()) == 2  # the first, and the later one
 
 
-async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: Market, people: People):
+async def test_notice_without_message_id_is_delivered(consuming: None, market: Market, people: People):
     people.manager()
 
     await market.managers(data={**FLAGGED, "ad_id": people.ad(people.user())})
 
-    async def told() -> bool:
-        return len(people.letters()) == 1
+    async def delivered() -> bool:
+        return len(people.emails()) == 1
 
-    await eventually(told)
+    await eventually(delivered)
 
 
-async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
-    market: Market, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
+async def test_invalid_notice_is_dead_lettered_without_its_batch(
+    market: Market, consume: Consume, publisher: Publisher, people: People, runs: Runs
 ):
     people.manager()
     data = {**FLAGGED, "ad_id": people.ad(people.user())}
@@ -325,13 +323,11 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
 
     dead = await dead_letters.fetch(publisher, MODERATION_MANAGER_NOTICES, limit=100)
-    assert {letter.message_id for letter in dead} == set(poison)
-    assert len(people.notices()) == len(people.letters()) == len(poison)
+    assert {dead_letter.message_id for dead_letter in dead} == set(poison)
+    assert len(people.notices()) == len(people.emails()) == len(poison)
 
 
-async def test_hundreds_at_once_share_transactions(
-    market: Market, consume: Consume, settings: Settings, people: People
-):
+async def test_many_notices_share_transactions(market: Market, consume: Consume, people: People):
     for _ in range(3):
         people.manager()
     ads = [people.ad(people.user()) for _ in range(10)]
@@ -340,20 +336,18 @@ async def test_hundreds_at_once_share_transactions(
 
     async with consume(managers.notify_managers):
 
-        async def all_told() -> bool:
+        async def all_delivered() -> bool:
             return len(people.notices()) == 900
 
-        await eventually(all_told, within=30)
+        await eventually(all_delivered, within=30)
 
-    assert len(people.letters()) == 900
+    assert len(people.emails()) == 900
     assert len({row["key"] for row in people.rows("SELECT key FROM moderation_notification_logs")}) == 1800
     (transactions,) = people.rows("SELECT count(DISTINCT xmin::text) AS number FROM moderation_notifications")
     assert transactions["number"] <= 30
 
 
-async def test_few_notices_share_a_transaction_because_each_may_be_for_many_managers(
-    consume: Consume, market: Market, people: People, runs: Runs, settings: Settings
-):
+async def test_batches_of_manager_notices_are_small(consume: Consume, market: Market, people: People, runs: Runs):
     people.manager("boss@example.com", email=False)
     for number in range(60):
         await market.managers(message_id=f"notice-{number}", data=FLAGGED)
@@ -364,4 +358,4 @@ async def test_few_notices_share_a_transaction_because_each_may_be_for_many_mana
 
     groups = people.rows("SELECT count(*) AS notices FROM moderation_notifications GROUP BY xmin::text")
     assert sum(group["notices"] for group in groups) == 60
-    assert max(group["notices"] for group in groups) <= managers.GROUP
+    assert max(group["notices"] for group in groups) <= managers.MAX_BATCH_SIZE

@@ -1,4 +1,4 @@
-"""The suite's tables: made by migrations, equal to their description, and safe to make again."""
+"""Migrations of the suite's tables."""
 
 import asyncio
 from datetime import timedelta
@@ -24,7 +24,7 @@ async def empty(servers: Servers, database_url: str):
     servers.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def test_from_nothing_to_the_newest_and_again(empty: Database):
+async def test_migrates_an_empty_database_once(empty: Database):
     assert not await migrate.is_current(empty)
 
     assert await migrate.migrate(empty) == [
@@ -39,20 +39,20 @@ async def test_from_nothing_to_the_newest_and_again(empty: Database):
     assert await migrate.drift(empty) == []
 
 
-async def test_several_at_once_migrate_once(empty: Database):
+async def test_concurrent_migrations_apply_once(empty: Database):
     applied = await asyncio.gather(*(migrate.migrate(empty) for _ in range(4)))
 
     assert sorted(map(bool, applied)) == [False, False, False, True]
 
 
-async def test_what_is_described_is_what_the_migrations_make(database: Database):
+async def test_tables_match_their_metadata(database: Database):
     assert await migrate.drift(database) == []
     async with database.begin() as connection:
         tables = set((await connection.execute(sa.text("SELECT tablename FROM pg_tables"))).scalars())
     assert set(suite.metadata.tables) <= tables
 
 
-async def test_a_process_waits_for_its_tables_and_says_what_to_do(empty: Database):
+async def test_start_waits_for_the_tables(empty: Database):
     with pytest.raises(ServerUnreachable, match="its tables are not those of this version; run: pocketwatch migrate"):
         await migrate.ready(empty, startup_timeout=timedelta(0))
 
@@ -62,7 +62,7 @@ async def test_a_process_waits_for_its_tables_and_says_what_to_do(empty: Databas
     await waiting
 
 
-async def test_a_database_that_a_newer_version_has_migrated_is_fine(database: Database):
+async def test_newer_database_is_accepted(database: Database):
     async with database.begin() as connection:
         await connection.execute(sa.text("UPDATE pocketwatch_version SET version_num = '2099_01_01_newer'"))
 
@@ -70,7 +70,7 @@ async def test_a_database_that_a_newer_version_has_migrated_is_fine(database: Da
     assert await migrate.migrate(database) == []
 
 
-async def test_columns_that_jobs_need_are_found_missing(empty: Database, database: Database):
+async def test_missing_platform_columns_are_reported(empty: Database, database: Database):
     assert await migrate.missing_platform_columns(database) == []
     assert "token_blacklist_outstandingtoken.token" in await migrate.missing_platform_columns(empty)
 
@@ -89,6 +89,6 @@ async def test_columns_that_jobs_need_are_found_missing(empty: Database, databas
         "INSERT INTO schedule_pauses (entry, author, reason) VALUES ('e', '', 'r')",
     ],
 )
-def test_the_tables_refuse_what_cannot_be(database_url: str, statement: str):
+def test_constraints_refuse_impossible_rows(database_url: str, statement: str):
     with psycopg.connect(database_url) as connection, pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(statement.encode())

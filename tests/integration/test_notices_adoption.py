@@ -1,4 +1,4 @@
-"""The platform's four tables of notices: adopted where Django has made them, made where it never did."""
+"""The platform's four tables of notices: adopted if Django created them, created if not."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -11,7 +11,7 @@ from pocketwatch.storage.database import Database
 from tests.fixtures.people import People
 from tests.fixtures.servers import Servers
 
-# Exactly the columns of Django's models, and none of ours.
+# Exactly the columns of Django's models.
 DJANGO = {
     "moderation_manager_notification_settings": (
         "(email_enabled, info_table_enabled, email_address, notify_for_actions, is_active, created_at, updated_at, "
@@ -34,7 +34,7 @@ DJANGO = {
 
 @pytest.fixture
 async def without_django(servers: Servers) -> AsyncIterator[str]:
-    """A database that has nothing but what our migrations make."""
+    """A database with nothing but the tables of the migrations."""
     name = f"test_{uuid4().hex[:12]}"
     servers.sql(f"CREATE DATABASE {name}")
     database = Database(servers.postgresql(name), name="test")
@@ -45,7 +45,7 @@ async def without_django(servers: Servers) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("table", DJANGO)
-async def test_djangos_own_inserts_work_after_our_migration(people: People, table: str):
+async def test_django_inserts_work_after_migration(people: People, table: str):
     values = {"manager": people.user(staff=True)}
     people.execute(f"INSERT INTO moderation_notifications {DJANGO['moderation_notifications']}", **values)
 
@@ -54,7 +54,7 @@ async def test_djangos_own_inserts_work_after_our_migration(people: People, tabl
     assert people.rows(f"SELECT count(*) AS number FROM {table}")[0]["number"] >= 1
 
 
-async def test_what_django_inserts_is_a_managers_notice_without_a_key(people: People):
+async def test_row_inserted_by_django_is_for_managers_and_has_no_key(people: People):
     values = {"manager": people.user(staff=True)}
 
     for table in ("moderation_notifications", "moderation_notification_logs"):
@@ -65,7 +65,7 @@ async def test_what_django_inserts_is_a_managers_notice_without_a_key(people: Pe
     assert [row["key"] for row in people.log()] == [None, None]
 
 
-async def test_djangos_mark_as_read_and_its_foreign_keys_are_as_before(people: People):
+async def test_django_marks_as_read_and_keeps_foreign_keys(people: People):
     values = {"manager": people.user(staff=True)}
     people.execute(f"INSERT INTO moderation_notifications {DJANGO['moderation_notifications']}", **values)
 
@@ -79,7 +79,7 @@ async def test_djangos_mark_as_read_and_its_foreign_keys_are_as_before(people: P
         )
 
 
-async def test_a_marketplace_without_djangos_tables_gets_them_in_the_same_form(without_django: str, people: People):
+async def test_tables_created_without_django_are_identical(without_django: str, people: People):
     made = People(without_django)
     tables = ["moderation_manager_notification_settings", "moderation_notifications", "moderation_notification_logs"]
     columns = (

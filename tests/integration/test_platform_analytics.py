@@ -1,4 +1,4 @@
-"""analytics.platform: every figure against a plain count of the rows, and the same figures in three languages."""
+"""analytics.platform: each figure equals a plain count, in three languages."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ INSERT INTO ad_views (created_at, ip_address, ad_id) SELECT %(at)s::timestamptz,
 """
 DECISION = """
 INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
-VALUES (%(ad)s, %(action)s, %(before)s, %(after)s, '', 'somebody', %(at)s)
+VALUES (%(ad)s, %(action)s, %(before)s, %(after)s, '', 'a moderator', %(at)s)
 """
 QUARTILES = """
 SELECT mark_id, count(*) AS ads, percentile_cont(0.25) WITHIN GROUP (ORDER BY uah) AS lower,
@@ -99,7 +99,7 @@ async def overview_at(moment: datetime, database: Database, settings: Settings, 
     """The payload of a run at this moment."""
     work = transaction("analytics.platform", database, settings, now=moment)
     async with work.session:
-        await overview.survey_platform(PlatformAnalytics(locales=("en",)), work)
+        await overview.build_overview(PlatformAnalytics(locales=("en",)), work)
         await work.session.commit()
     (row,) = activity.rows("SELECT payload FROM analytics_snapshots ORDER BY id DESC LIMIT 1")
     return row["payload"]
@@ -129,7 +129,7 @@ def fill(market: Market) -> None:
         )
 
 
-async def test_every_figure_is_that_of_a_plain_count(market: Market, rates: StoredRates, deliver: Deliver):
+async def test_each_figure_equals_a_plain_count(market: Market, rates: StoredRates, deliver: Deliver):
     fill(market)
     rates.add("USD", "43", days_old=3)
     rates.add("USD", "44", days_old=1)
@@ -165,7 +165,7 @@ async def test_every_figure_is_that_of_a_plain_count(market: Market, rates: Stor
     }
 
 
-async def test_what_no_price_or_rate_can_be_is_left_out(market: Market, rates: StoredRates, deliver: Deliver):
+async def test_impossible_prices_and_rates_are_ignored(market: Market, rates: StoredRates, deliver: Deliver):
     for price in ("NaN", -5, 0, None, "9999999999999.99", 100, 100):
         market.ad(price=price, currency="USD")
     market.ad(price=1, currency="???")
@@ -180,7 +180,7 @@ async def test_what_no_price_or_rate_can_be_is_left_out(market: Market, rates: S
     assert (price["ads"], price["quartiles"][:2]) == (3, [4400, 4400])
 
 
-async def test_moments_that_are_none_of_these_days_are_in_the_totals_only(
+async def test_rows_without_a_usable_time_are_in_the_totals_only(
     market: Market, activity: Activity, database: Database, settings: Settings
 ):
     now = datetime.now(UTC)
@@ -197,7 +197,7 @@ async def test_moments_that_are_none_of_these_days_are_in_the_totals_only(
     assert lately["ads"]["value"] == ads_in(lately["by_day"]) == payload["funnel"]["submitted"]["value"] == 1
 
 
-async def test_what_comes_while_the_job_runs_is_in_every_figure(
+async def test_rows_inserted_during_the_run_are_in_every_figure(
     market: Market, activity: Activity, database: Database, settings: Settings
 ):
     began = datetime.now(UTC)
@@ -209,7 +209,7 @@ async def test_what_comes_while_the_job_runs_is_in_every_figure(
     assert payload["funnel"]["submitted"]["value"] == 1
 
 
-async def test_the_last_thirty_days_are_those_of_the_business(market: Market, deliver: Deliver):
+async def test_last_thirty_days_follow_the_business_time_zone(market: Market, deliver: Deliver):
     midnight = datetime.combine(datetime.now(KYIV).date() - timedelta(days=29), datetime.min.time(), tzinfo=KYIV)
     market.ad(created=midnight - timedelta(seconds=1))
     market.ad(created=midnight, status="sold", seller="dealer")
@@ -232,7 +232,7 @@ async def test_the_last_thirty_days_are_those_of_the_business(market: Market, de
     ],
 )
 @pytest.mark.parametrize("days_later", [0, 28])
-async def test_a_day_has_the_hours_that_a_clock_in_kyiv_shows(
+async def test_day_with_23_or_25_hours_holds_all_its_rows(
     database: Database, settings: Settings, activity: Activity, begins: str, ends: str, days_later: int
 ):
     """Whether it is the last closed one of the thirty days, or the first."""
@@ -252,7 +252,7 @@ async def test_a_day_has_the_hours_that_a_clock_in_kyiv_shows(
     assert lately["ads"]["value"] == ads_in(lately["by_day"]) == 5 - (days_later == 28)
 
 
-async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(market: Market, deliver: Deliver):
+async def test_funnel_counts_from_submitted_to_active_with_the_median_time(market: Market, deliver: Deliver):
     created = datetime.now(UTC) - timedelta(days=5)
     for minutes in (10, 20, 90):
         market.ad(created=created, moderated=created + timedelta(minutes=minutes))
@@ -269,7 +269,7 @@ async def test_the_funnel_goes_from_submitted_to_active_with_the_median_time(mar
     assert market.payload("uk")["funnel"]["median_time"]["text"] == "20 хвилин"
 
 
-async def test_what_the_archive_does_is_neither_a_decision_nor_a_way_to_be_active(market: Market, deliver: Deliver):
+async def test_archive_is_not_a_decision(market: Market, deliver: Deliver):
     created, hour, day = datetime.now(UTC) - timedelta(days=20), timedelta(hours=1), timedelta(days=1)
     by_the_platform = market.ad(created=created, status="archived", moderated=created + hour)
     market.decided(by_the_platform, "archived", "rejected", "archived", at=created + day)
@@ -287,7 +287,7 @@ async def test_what_the_archive_does_is_neither_a_decision_nor_a_way_to_be_activ
     assert funnel["median_time"]["value"] == 2 * 60 * 60
 
 
-async def test_what_is_shown_was_let_through_though_nobody_wrote_down_when(market: Market, deliver: Deliver):
+async def test_active_ads_without_a_decision_count_as_decided(market: Market, deliver: Deliver):
     created = datetime.now(UTC) - timedelta(days=5)
     for status in ("active", "sold", "archived", "pending", "rejected"):
         market.ad(created=created, status=status)
@@ -300,7 +300,7 @@ async def test_what_is_shown_was_let_through_though_nobody_wrote_down_when(marke
     assert funnel["median_time"]["value"] == 7 * 60
 
 
-async def test_each_language_has_its_numbers_and_names(market: Market, rates: StoredRates, deliver: Deliver):
+async def test_each_locale_has_its_numbers_and_names(market: Market, rates: StoredRates, deliver: Deliver):
     for _ in range(2):
         market.ad(region=3, price=1_234_567, currency="UAH")
     market.ad(region=4, price=1_234_567, currency="UAH")
@@ -349,7 +349,7 @@ def without_text(part: Any) -> Iterator[Any]:
             yield from without_text(each)
 
 
-async def test_one_language_that_fails_does_not_cost_the_others_theirs(
+async def test_failed_locale_leaves_the_others_stored(
     market: Market, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
     market.ad()
@@ -365,47 +365,48 @@ async def test_one_language_that_fails_does_not_cost_the_others_theirs(
     row = await deliver(PlatformAnalytics())
     none_left = await deliver(PlatformAnalytics(locales=("en",)))
 
-    assert (row["status"], row["error"]) == ("partial", "could not be presented in: en")
+    assert (row["status"], row["error"]) == ("partial", "locales that could not be presented: en")
     assert (row["statistics"]["locales"], row["statistics"]["locales_failed"]) == (2, 1)
     assert none_left["status"] == "failed"
-    assert none_left["error"] == "could not be presented in any language; the log says why: en"
+    assert none_left["error"] == "no locale could be presented: en; see analytics.localize_failed in the log"
     kept = market.rows("SELECT locale FROM analytics_snapshots ORDER BY locale")
     assert [row["locale"] for row in kept] == ["ru", "uk"]
 
 
-async def test_ads_that_go_take_their_views_out_of_every_figure(
+async def test_deleted_ads_leave_every_figure(
     market: Market, activity: Activity, database: Database, settings: Settings
 ):
     now = datetime.now(UTC)
-    doomed, staying = market.ad(make=2, region=2), market.ad()
-    activity.views(now - timedelta(days=1), count=id_ranges.SEGMENT, ad=doomed)
+    deleted, staying = market.ad(make=2, region=2), market.ad()
+    activity.views(now - timedelta(days=1), count=id_ranges.SIZE, ad=deleted)
     activity.views(now, count=5, ad=staying)
     before = await overview_at(now, database, settings, activity)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
     after = await overview_at(now + timedelta(minutes=1), database, settings, activity)
 
-    assert (shown(before)["total_views"], shown(after)["total_views"]) == (id_ranges.SEGMENT + 5, 5)
+    assert (shown(before)["total_views"], shown(after)["total_views"]) == (id_ranges.SIZE + 5, 5)
     assert shown(after) == activity.counts(now.astimezone(KYIV).date())
-    assert (before["lately"]["views"]["value"], after["lately"]["views"]["value"]) == (id_ranges.SEGMENT + 5, 5)
+    assert (before["lately"]["views"]["value"], after["lately"]["views"]["value"]) == (id_ranges.SIZE + 5, 5)
     assert after["views_per_ad"]["all_time"]["value"] == 5
     assert [[row["make"] for row in payload["top_makes"]] for payload in (before, after)] == [["ZAZ", "Škoda"], ["ZAZ"]]
     assert [row["region"] for row in after["regions"]] == ["Полтавська"]
     assert after["lately"]["ads"]["value"] == after["funnel"]["submitted"]["value"] == 1
 
 
-async def test_all_figures_are_of_one_moment_while_others_insert(
-    market: Market, activity: Activity, database: Database, settings: Settings
+async def test_all_figures_are_of_one_snapshot_during_inserts(
+    market: Market, activity: Activity, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     """Each writer commits an ad, a view and a user together: in any one snapshot there are as many of each."""
+    monkeypatch.setattr(id_ranges, "OPEN_FOR", timedelta(seconds=2))
     activity.run("DELETE FROM add_accounts WHERE id > 1; DELETE FROM auth_user WHERE id > 1")
     ad = market.ad(created=datetime.now(UTC))
     activity.views(datetime.now(UTC), ad=ad)
-    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {id_ranges.SEGMENT - 300})")
+    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {id_ranges.SIZE - 300})")
 
     found = []
     with inserting(activity.database_url, like=ad):
-        while len(found) < 10 or not activity.segments():
+        while len(found) < 10 or not activity.view_counts():
             found.append(await overview_at(datetime.now(UTC), database, settings, activity))
     at_rest = await overview_at(datetime.now(UTC), database, settings, activity)
 
@@ -420,7 +421,7 @@ async def test_all_figures_are_of_one_moment_while_others_insert(
     assert shown(at_rest) == activity.counts(datetime.now(KYIV).date())
 
 
-async def test_two_runs_at_once_find_the_same(
+async def test_concurrent_runs_find_the_same(
     market: Market, activity: Activity, database: Database, settings: Settings
 ):
     fill(market)
@@ -438,7 +439,7 @@ async def test_two_runs_at_once_find_the_same(
     assert ads_in(first["lately"]["views_by_day"], "views") == 30_000
 
 
-async def test_an_empty_platform_has_an_overview_too(market: Market, deliver: Deliver):
+async def test_empty_platform_has_an_overview(market: Market, deliver: Deliver):
     row = await deliver(PlatformAnalytics(locales=("uk",)))
 
     assert row["status"] == "succeeded"
@@ -448,7 +449,7 @@ async def test_an_empty_platform_has_an_overview_too(market: Market, deliver: De
     assert payload["funnel"]["median_time"] == {"value": None, "text": None}
 
 
-async def test_people_and_programs_can_look_at_it(market: Market, deliver: Deliver, pocketwatch: Program):
+async def test_overview_is_shown_as_tables_and_as_json(market: Market, deliver: Deliver, pocketwatch: Program):
     market.ad()
     missing = pocketwatch("analytics", "show", "platform")
     await deliver(PlatformAnalytics(locales=("en",)))
@@ -457,7 +458,7 @@ async def test_people_and_programs_can_look_at_it(market: Market, deliver: Deliv
     read = pocketwatch("analytics", "show", "platform", "--locale", "en", "--json")
 
     assert missing.stderr == (
-        "pocketwatch: there is no snapshot yet; run: pocketwatch trigger analytics.platform --wait\n"
+        "pocketwatch: snapshot platform: not made yet; run: pocketwatch trigger analytics.platform --wait\n"
     )
     assert shown.returncode == 0, shown.stderr
     assert "private seller" not in shown.stdout
@@ -465,5 +466,5 @@ async def test_people_and_programs_can_look_at_it(market: Market, deliver: Deliv
     assert "Poltava" in shown.stdout
     assert json.loads(read.stdout)["payload"]["overview"]["total_ads"] == {"value": 1, "text": "1"}
     assert pocketwatch("analytics", "show", "plattform").stderr == (
-        'pocketwatch: there is no kind "plattform"; known are quick_stats, platform, daily_report\n'
+        'pocketwatch: kind "plattform": unknown; use quick_stats, platform, daily_report\n'
     )

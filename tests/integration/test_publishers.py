@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import fires, outbox, pauses
-from pocketwatch.storage.database import Database
+from pocketwatch.storage.database import Database, clock_time
 from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from publishers import route_check
 from publishers.relay import BATCH, Relay
 from publishers.schedule import Entry, Schedule
-from publishers.ticker import LONGEST_SLEEP, Ticker
+from publishers.ticker import MAX_SLEEP, Ticker
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
 from tests.support.waiting import eventually
@@ -42,15 +42,15 @@ async def states(database: Database) -> list[str]:
     return [row["state"] for row in await rows(database, suite.fires)]
 
 
-async def was_last_decided(database: Database, one: Entry, ago: timedelta) -> datetime:
-    """As if the last ticker had stopped some time ago."""
+async def last_ticker_stopped(database: Database, one: Entry, ago: timedelta) -> datetime:
+    """Pretend that the last ticker stopped some time ago."""
     async with database.begin() as connection:
-        then = await fires.clock(connection) - ago
+        then = await clock_time(connection) - ago
         await fires.record(connection, [Fire(entry=one.name, due_at=then, timetable=one.timetable)])
     return then
 
 
-async def test_a_new_entry_begins_now_and_fires_at_its_next_moment(database: Database):
+async def test_new_entry_is_registered_and_fires_next_time(database: Database):
     ticker = Ticker(database, schedule())
 
     await ticker.begin()
@@ -58,14 +58,18 @@ async def test_a_new_entry_begins_now_and_fires_at_its_next_moment(database: Dat
     await asyncio.sleep(await ticker.tick() + 0.02)
     await ticker.tick()
 
-    introduced, fire = await rows(database, suite.fires)
+    registration, fire = await rows(database, suite.fires)
     assert fire["state"] == "published"
     assert fire["due_at"].microsecond == 0
-    assert introduced["due_at"] < fire["due_at"]
-    (asked,) = await rows(database, suite.outbox)
-    assert asked["message_id"] == fire["message_id"] == f"an-entry@{fire['due_at']:%Y%m%dT%H%M%SZ}"
-    assert (asked["exchange"], asked["routing_key"], asked["payload"]) == ("ticks", "cleanup.media", {"dry_run": True})
-    assert asked["headers"] == {
+    assert registration["due_at"] < fire["due_at"]
+    (message,) = await rows(database, suite.outbox)
+    assert message["message_id"] == fire["message_id"] == f"an-entry@{fire['due_at']:%Y%m%dT%H%M%SZ}"
+    assert (message["exchange"], message["routing_key"], message["payload"]) == (
+        "ticks",
+        "cleanup.media",
+        {"dry_run": True},
+    )
+    assert message["headers"] == {
         "x-trigger": "schedule",
         "x-entry": "an-entry",
         "x-due-at": fire["due_at"].isoformat(),
@@ -73,7 +77,7 @@ async def test_a_new_entry_begins_now_and_fires_at_its_next_moment(database: Dat
     }
 
 
-async def test_several_tickers_at_once_fire_each_moment_once(database: Database):
+async def test_concurrent_tickers_record_each_fire_once(database: Database):
     tickers = [Ticker(database, schedule(entry("one"), entry("two"))) for _ in range(4)]
 
     working = [asyncio.create_task(ticker.run()) for ticker in tickers]
@@ -84,13 +88,13 @@ async def test_several_tickers_at_once_fire_each_moment_once(database: Database)
 
     published = [row for row in await rows(database, suite.fires) if row["state"] == "published"]
     for name in ("one", "two"):
-        moments = [row["due_at"] for row in published if row["entry"] == name]
-        assert len(moments) >= 3
-        assert moments == [moments[0] + timedelta(seconds=n) for n in range(len(moments))]
+        times = [row["due_at"] for row in published if row["entry"] == name]
+        assert len(times) >= 3
+        assert times == [times[0] + timedelta(seconds=n) for n in range(len(times))]
     assert len(await rows(database, suite.outbox)) == len(published)
 
 
-async def test_a_moment_that_another_has_recorded_is_not_ours(database: Database):
+async def test_fire_recorded_by_another_is_not_recorded_again(database: Database):
     one, now = entry(), datetime.now(UTC).replace(microsecond=0)
     name = Envelope(message_id="once", correlation_id="once", exchange="ticks", routing_key=one.job)
     fire = Fire(entry=one.name, due_at=now, timetable=one.timetable, envelope=name)
@@ -103,11 +107,11 @@ async def test_a_moment_that_another_has_recorded_is_not_ours(database: Database
     assert [row["message_id"] for row in await rows(database, suite.outbox)] == ["once"]
 
 
-async def test_tickers_that_start_together_introduce_an_entry_once(database: Database):
+async def test_concurrent_tickers_register_an_entry_once(database: Database):
     tickers = [Ticker(database, schedule()) for _ in range(3)]
 
     async with database.begin() as connection:
-        await connection.execute(sa.text("LOCK TABLE fires IN SHARE MODE"))  # all can read it, and nobody write
+        await connection.execute(sa.text("LOCK TABLE fires IN SHARE MODE"))  # readers pass, writers wait
         beginning = [asyncio.create_task(ticker.begin()) for ticker in tickers]
         await eventually(lambda: blocked(database, count=len(tickers)))
     await asyncio.gather(*beginning)
@@ -116,15 +120,15 @@ async def test_tickers_that_start_together_introduce_an_entry_once(database: Dat
 
 
 async def blocked(database: Database, *, count: int) -> bool:
-    """So many stand in front of a lock."""
+    """Return whether so many connections wait for a lock."""
     sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with database.begin() as connection:
         return bool((await connection.execute(sa.text(sql))).scalar_one() == count)
 
 
-async def test_after_an_outage_the_next_ticker_finds_what_was_missed(database: Database):
+async def test_missed_fires_are_found_after_an_outage(database: Database):
     hourly = entry(cron="0 * * * *", catch_up="latest")
-    await was_last_decided(database, hourly, timedelta(hours=4))
+    await last_ticker_stopped(database, hourly, timedelta(hours=4))
 
     ticker = Ticker(database, schedule(hourly))
     await ticker.begin()
@@ -132,12 +136,12 @@ async def test_after_an_outage_the_next_ticker_finds_what_was_missed(database: D
 
     assert await states(database) == ["introduced", "missed", "missed", "missed", "published"]
     reasons = {row["reason"] for row in await rows(database, suite.fires) if row["state"] == "missed"}
-    assert reasons == {"no publisher ran; only the latest missed moment fires"}
+    assert reasons == {"no publisher was running; only the latest missed fire is published"}
     assert len(await rows(database, suite.outbox)) == 1
 
 
-async def test_an_entry_with_a_new_timetable_begins_anew(database: Database):
-    await was_last_decided(database, entry(cron="0 * * * *"), timedelta(hours=4))
+async def test_entry_with_a_new_timetable_is_registered_again(database: Database):
+    await last_ticker_stopped(database, entry(cron="0 * * * *"), timedelta(hours=4))
 
     ticker = Ticker(database, schedule(entry(cron="30 * * * *")))
     await ticker.begin()
@@ -146,9 +150,9 @@ async def test_an_entry_with_a_new_timetable_begins_anew(database: Database):
     assert await states(database) == ["introduced", "introduced"]
 
 
-async def test_a_paused_entry_does_not_fire_and_says_afterwards_who_wanted_that(database: Database):
+async def test_paused_entry_does_not_fire_and_gives_the_pause_as_reason(database: Database):
     hourly = entry(cron="0 * * * *", catch_up="skip")
-    then = await was_last_decided(database, hourly, timedelta(hours=3))
+    then = await last_ticker_stopped(database, hourly, timedelta(hours=3))
     async with database.begin() as connection:
         assert await pauses.pause(connection, "an-entry", author="olena", reason="disk is moved", expires_at=None)
         assert not await pauses.pause(connection, "an-entry", author="ivan", reason="again", expires_at=None)
@@ -167,20 +171,20 @@ async def test_a_paused_entry_does_not_fire_and_says_afterwards_who_wanted_that(
     assert len(missed) == 3
 
 
-async def test_a_ticker_sleeps_while_the_moments_of_a_paused_entry_pass(database: Database):
+async def test_ticker_does_not_wake_for_a_paused_entry(database: Database):
     hourly = entry(cron="0 * * * *")
-    await was_last_decided(database, hourly, timedelta(hours=3))
+    await last_ticker_stopped(database, hourly, timedelta(hours=3))
     async with database.begin() as connection:
         await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
     ticker = Ticker(database, schedule(hourly))
     await ticker.begin()
 
-    assert await ticker.tick() == LONGEST_SLEEP.total_seconds()
+    assert await ticker.tick() == MAX_SLEEP.total_seconds()
 
 
-async def test_a_resumed_entry_catches_up_as_it_says(database: Database):
+async def test_resumed_entry_catches_up(database: Database):
     hourly = entry(cron="0 * * * *", catch_up="latest")
-    await was_last_decided(database, hourly, timedelta(hours=3))
+    await last_ticker_stopped(database, hourly, timedelta(hours=3))
     async with database.begin() as connection:
         await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
     ticker = Ticker(database, schedule(hourly))
@@ -195,9 +199,9 @@ async def test_a_resumed_entry_catches_up_as_it_says(database: Database):
     assert (await states(database)).count("published") == 1
 
 
-async def test_a_pause_may_expire(database: Database):
+async def test_pause_expires(database: Database):
     async with database.begin() as connection:
-        soon = await fires.clock(connection) + timedelta(seconds=0.3)
+        soon = await clock_time(connection) + timedelta(seconds=0.3)
         await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=soon)
     async with database.begin() as connection:
         assert set(await pauses.in_force(connection)) == {"an-entry"}
@@ -209,7 +213,7 @@ async def test_a_pause_may_expire(database: Database):
         assert await pauses.pause(connection, "an-entry", author="ivan", reason="once more", expires_at=None)
 
 
-async def test_a_fire_arrives_within_moments_of_its_due_time(
+async def test_fire_is_consumed_within_a_second_of_its_due_time(
     database: Database, relay: None, consume: Consume, runs: Runs
 ):
     async with consume():
@@ -247,7 +251,7 @@ async def waiting(publisher: Publisher, queue: str = "cleanup.media") -> int:
     return found[0]
 
 
-async def test_the_relay_sends_what_was_committed_and_marks_it(database: Database, publisher: Publisher):
+async def test_relay_publishes_committed_rows_and_marks_them(database: Database, publisher: Publisher):
     await ask(database, 2 * BATCH + 5)
     relay = Relay(database, publisher)
 
@@ -257,7 +261,7 @@ async def test_the_relay_sends_what_was_committed_and_marks_it(database: Databas
     assert all(row["sent_at"] and row["attempts"] == 1 for row in await rows(database, suite.outbox))
 
 
-async def test_several_relays_send_each_row_once(database: Database, publisher: Publisher):
+async def test_concurrent_relays_publish_each_row_once(database: Database, publisher: Publisher):
     await ask(database, 500)
 
     await asyncio.gather(*(Relay(database, publisher).send_batch() for _ in range(5)))
@@ -265,7 +269,7 @@ async def test_several_relays_send_each_row_once(database: Database, publisher: 
     assert await waiting(publisher) == 500
 
 
-async def test_a_commit_wakes_the_relay_at_once(database: Database, relay: None, publisher: Publisher):
+async def test_commit_wakes_the_relay_at_once(database: Database, relay: None, publisher: Publisher):
     await ask(database, 1, routing_key="cleanup.tokens")  # by now it listens
     await eventually(lambda: sent(database, 1))
     began = time.monotonic()
@@ -273,14 +277,14 @@ async def test_a_commit_wakes_the_relay_at_once(database: Database, relay: None,
     await ask(database, 1)
 
     await eventually(lambda: sent(database, 2))
-    assert time.monotonic() - began < 4  # it looks by itself only every five seconds
+    assert time.monotonic() - began < 4  # it polls only every five seconds
 
 
 async def sent(database: Database, count: int) -> bool:
     return len([row for row in await rows(database, suite.outbox) if row["sent_at"]]) == count
 
 
-async def test_an_unroutable_row_stays_is_told_and_does_not_hold_the_others_up(
+async def test_unroutable_row_is_kept_and_does_not_block_others(
     database: Database, publisher: Publisher, log_lines: list[dict[str, Any]]
 ):
     await ask(database, 1, routing_key="no.such.job")
@@ -296,32 +300,32 @@ async def test_an_unroutable_row_stays_is_told_and_does_not_hold_the_others_up(
     assert stuck["last_error"] == 'no queue is bound for "no.such.job" on exchange "ticks"'
     assert timedelta(0) < stuck["available_at"] - stuck["created_at"] < timedelta(seconds=5)
     assert found["no_such_exchange-cleanup.media-0"]["sent_at"] is None
-    assert found["no_such_exchange-cleanup.media-0"]["last_error"] == 'there is no exchange "no_such_exchange"'
-    told = {line["message_id"] for line in log_lines if line["event"] == "MESSAGE NOT PUBLISHED"}
-    assert told == {"ticks-no.such.job-0", "no_such_exchange-cleanup.media-0"}
+    assert found["no_such_exchange-cleanup.media-0"]["last_error"] == 'exchange "no_such_exchange" does not exist'
+    logged = {line["message_id"] for line in log_lines if line["event"] == "outbox.publish_failed"}
+    assert logged == {"ticks-no.such.job-0", "no_such_exchange-cleanup.media-0"}
     assert await waiting(publisher) == 2
 
 
-async def test_a_row_that_is_refused_again_and_again_waits_longer_each_time_up_to_a_minute(database: Database):
+async def test_refused_row_is_retried_with_growing_delays_up_to_a_minute(database: Database):
     attempts = (0, 1, 2, 5, 10, 1_000_000)
     async with database.begin() as connection:
         for number in attempts:
             origin = Envelope(message_id=f"{number}", correlation_id="", exchange="ticks", routing_key="no.such.job")
             table, values = outbox.of(origin, {})
             await connection.execute(sa.insert(table).values(values | {"attempts": number}))
-        await outbox.put_off(
-            connection, {row.id: "no queue is bound\x00" for row in await outbox.take(connection, size=9)}
+        await outbox.retry_later(
+            connection, {row.id: "no queue is bound\x00" for row in await outbox.claim(connection, size=9)}
         )
 
-    put_off = await rows(database, suite.outbox)
-    waits = [row["available_at"] - put_off[0]["available_at"] for row in put_off]
+    delayed = await rows(database, suite.outbox)
+    waits = [row["available_at"] - delayed[0]["available_at"] for row in delayed]
     assert [round(wait.total_seconds(), 1) for wait in waits] == [0, 0.5, 1.5, 15.5, 59.5, 59.5]
-    assert [(row["attempts"], row["last_error"]) for row in put_off] == [
+    assert [(row["attempts"], row["last_error"]) for row in delayed] == [
         (number + 1, "no queue is bound") for number in attempts
     ]
 
 
-async def test_what_cannot_be_put_on_the_wire_does_not_hold_the_others_up(database: Database, publisher: Publisher):
+async def test_row_that_cannot_be_serialised_does_not_block_others(database: Database, publisher: Publisher):
     await ask(database, 1, routing_key="k" * 256)
     await ask(database, 2)
 
@@ -333,7 +337,7 @@ async def test_what_cannot_be_put_on_the_wire_does_not_hold_the_others_up(databa
     assert all(row["sent_at"] for row in others)
 
 
-async def test_a_fact_that_nobody_listens_to_is_sent_all_the_same(database: Database, publisher: Publisher):
+async def test_fact_without_subscriber_is_published(database: Database, publisher: Publisher):
     await ask(database, 1, exchange="facts", routing_key="rates.updated")
 
     await Relay(database, publisher).send_batch()
@@ -341,27 +345,27 @@ async def test_a_fact_that_nobody_listens_to_is_sent_all_the_same(database: Data
     assert await sent(database, 1)
 
 
-async def test_the_route_of_an_entry_is_followed_to_its_consumers(publisher: Publisher, consume: Consume):
+async def test_route_check_counts_consumers(publisher: Publisher, consume: Consume):
     entries = (entry(),)
 
-    (alone,) = await route_check.look(publisher.connection, entries)
+    (alone,) = await route_check.check_routes(publisher.connection, entries)
     async with consume():
-        (consumed,) = await route_check.look(publisher.connection, entries)
+        (consumed,) = await route_check.check_routes(publisher.connection, entries)
 
     assert (alone.queue, alone.consumers) == ("cleanup.media", 0)
-    assert alone.problem == 'nobody consumes "cleanup.media"; run: pocketwatch consume'
+    assert alone.problem == 'queue "cleanup.media" has no consumer; run: pocketwatch consume'
     assert (consumed.consumers, consumed.problem) == (1, None)
 
 
 @pytest.mark.parametrize("due", [datetime(2026, 1, 1, tzinfo=UTC)])
-async def test_a_fire_is_recorded_with_its_message_or_not_at_all(database: Database, due: datetime):
+async def test_fire_and_message_are_recorded_atomically(database: Database, due: datetime):
     envelope = Envelope(message_id="an-id", correlation_id="an-id", exchange="ticks", routing_key="cleanup.media")
     fire = Fire(entry="an-entry", due_at=due, timetable="x", envelope=envelope, payload={})
 
     with pytest.raises(RuntimeError):  # noqa: PT012 - the block is the transaction that dies
         async with database.begin() as connection:
             await fires.record(connection, [fire])
-            raise RuntimeError("it dies before the commit")
+            raise RuntimeError("crash before the commit")
     assert await rows(database, suite.fires) == []
     assert await rows(database, suite.outbox) == []
 

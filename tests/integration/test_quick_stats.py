@@ -1,16 +1,17 @@
-"""analytics.quick_stats: every figure against a plain count of the rows, all of one moment."""
+"""analytics.quick_stats: each figure equals a plain count, all as of one moment."""
 
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 
 from consumers.analytics import quick_stats as job
 from consumers.analytics import snapshots, transactions
-from consumers.analytics.quick_stats import Figures, day_of
+from consumers.analytics.quick_stats import Figures
 from consumers.analytics.rollup import id_ranges, rollup
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import RetryLater
@@ -42,10 +43,9 @@ CONTRACT = (
 
 
 @pytest.fixture(autouse=True)
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many segments of few rows, which is what a site has after years."""
-    monkeypatch.setattr(rollup, "COUNTED_AT_ONCE", 2)
-    monkeypatch.setattr(rollup, "COMPARED_AT_ONCE", 2)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roll up in several transactions, as on a site with years of views."""
+    monkeypatch.setattr(id_ranges, "AT_ONCE", 2)
 
 
 async def run_at(moment: datetime, database: Database, settings: Settings) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def figures(context: JobContext) -> dict[str, Any]:
 
 
 def today(moment: datetime | None = None) -> Any:
-    return day_of(moment or datetime.now(UTC), ZONE)
+    return (moment or datetime.now(UTC)).astimezone(ZoneInfo(ZONE)).date()
 
 
 def everything(activity: Activity, now: datetime) -> None:
@@ -77,11 +77,11 @@ def everything(activity: Activity, now: datetime) -> None:
     activity.views(now, now - day, now - 400 * day, None, count=7)
 
 
-def test_the_keys_are_those_that_readers_rely_on():
+def test_figures_have_the_names_of_the_contract():
     assert KEYS == CONTRACT
 
 
-async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: Activity):
+async def test_each_figure_equals_a_plain_count(deliver: Deliver, activity: Activity):
     everything(activity, datetime.now(UTC))
 
     row = await deliver(QuickStats())
@@ -93,7 +93,7 @@ async def test_each_figure_is_that_of_a_plain_count(deliver: Deliver, activity: 
     assert counted["premium_accounts"] == 2
 
 
-async def test_the_result_is_a_row_and_a_fact(deliver: Deliver, activity: Activity):
+async def test_result_is_stored_and_announced(deliver: Deliver, activity: Activity):
     everything(activity, datetime.now(UTC))
 
     row = await deliver(QuickStats())
@@ -113,7 +113,7 @@ async def test_the_result_is_a_row_and_a_fact(deliver: Deliver, activity: Activi
     assert row["statistics"]["cached"] is True
 
 
-async def test_the_web_tier_reads_the_same_from_redis_until_it_is_too_old(
+async def test_result_is_cached_in_redis_for_an_hour(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     everything(activity, datetime.now(UTC))
@@ -139,7 +139,7 @@ def settings_with(settings: Settings, *, redis_url: str | None) -> Settings:
 
 
 @pytest.mark.parametrize("redis_url", [None, "redis://127.0.0.1:1/0"])
-async def test_a_run_without_redis_succeeds_and_says_that_nothing_is_cached(
+async def test_run_without_redis_succeeds_uncached(
     database: Database, settings: Settings, activity: Activity, redis_url: str | None
 ):
     work = transaction(JOB, database, settings_with(settings, redis_url=redis_url))
@@ -163,7 +163,7 @@ async def keep_report(day: str, database: Database, settings: Settings) -> bool:
     return stored.cached
 
 
-async def test_a_snapshot_of_an_earlier_period_does_not_take_the_place_of_a_later_one_in_redis(
+async def test_earlier_period_does_not_replace_a_later_one_in_redis(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     with_redis = settings_with(settings, redis_url=sessions.url)
@@ -175,7 +175,7 @@ async def test_a_snapshot_of_an_earlier_period_does_not_take_the_place_of_a_late
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 3
 
 
-async def test_a_report_that_is_made_again_takes_the_place_of_the_one_before_in_redis(
+async def test_report_made_again_replaces_its_copy_in_redis(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     with_redis = settings_with(settings, redis_url=sessions.url)
@@ -188,7 +188,7 @@ async def test_a_report_that_is_made_again_takes_the_place_of_the_one_before_in_
     assert again["generated_at"] > first["generated_at"]
 
 
-async def test_redis_that_has_forgotten_the_newest_is_not_given_an_earlier_one_in_its_place(
+async def test_earlier_period_is_not_cached_after_redis_lost_the_newest(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     with_redis = settings_with(settings, redis_url=sessions.url)
@@ -200,7 +200,7 @@ async def test_redis_that_has_forgotten_the_newest_is_not_given_an_earlier_one_i
     assert sessions.redis.get("pocketwatch:analytics:daily_report:uk") is None
 
 
-async def test_a_period_that_a_wrong_clock_has_made_keeps_no_later_one_out_of_redis(
+async def test_snapshot_from_a_wrong_clock_does_not_block_the_cache(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     with_redis = settings_with(settings, redis_url=sessions.url)
@@ -210,7 +210,7 @@ async def test_a_period_that_a_wrong_clock_has_made_keeps_no_later_one_out_of_re
     assert await keep_report("2026-03-29", database, with_redis)
 
 
-async def test_the_same_period_asked_for_twice_is_one_row(database: Database, settings: Settings, activity: Activity):
+async def test_same_period_twice_is_one_row(database: Database, settings: Settings, activity: Activity):
     now = datetime.now(UTC)
     first = await run_at(now, database, settings)
     activity.views(now, count=3)
@@ -222,7 +222,7 @@ async def test_the_same_period_asked_for_twice_is_one_row(database: Database, se
     assert row["payload"] == second
 
 
-async def test_the_same_message_twice_counts_once(
+async def test_same_message_twice_counts_once(
     consume: Consume, publisher: Publisher, runs: Runs, activity: Activity, log_lines: list[dict[str, Any]]
 ):
     async with consume():
@@ -239,7 +239,7 @@ async def repeated(log_lines: list[dict[str, Any]]) -> bool:
     return any(line.get("outcome") == "repeated" for line in log_lines)
 
 
-async def test_an_empty_platform_has_figures_of_nothing(deliver: Deliver, activity: Activity):
+async def test_empty_platform_has_zeros(deliver: Deliver, activity: Activity):
     activity.run("DELETE FROM add_accounts; DELETE FROM auth_user")
 
     row = await deliver(QuickStats())
@@ -274,31 +274,31 @@ async def test_today_begins_and_ends_at_midnight_in_kyiv(
     assert [next_day[key] for key in ("today_ads", "today_views", "new_users_today")] == [1, 1, 1]
 
 
-async def test_the_figures_are_right_when_most_views_are_rolled_up(
+async def test_figures_are_exact_when_most_views_are_rolled_up(
     database: Database, settings: Settings, activity: Activity
 ):
     now = datetime.now(UTC)
-    activity.views(now, now - timedelta(days=1), None, count=10_000)
+    activity.views(now - timedelta(days=2), now - timedelta(days=1), None, count=10_000)
     everything(activity, now)
     first = await run_at(now, database, settings)
-    activity.views(now, now - timedelta(days=30), count=11_000)
+    activity.views(now - timedelta(hours=2), now - timedelta(days=30), count=11_000)
 
     second = await run_at(now, database, settings)
 
-    assert [segment for segment, _, _ in activity.segments()][-1] == 1
+    assert [number for number, _, _ in activity.view_counts()][-1] == 1
     assert first["total_views"] == 30_028
     assert second == activity.counts(today(now))
 
 
-async def test_views_that_went_with_their_ad_are_not_counted_any_more(
+async def test_deleted_views_of_the_last_hour_are_gone_at_once(
     database: Database, settings: Settings, activity: Activity
 ):
     now = datetime.now(UTC)
-    (doomed,) = activity.ads(now)
-    activity.views(now, now - timedelta(days=1), count=9_000, ad=doomed)
+    (deleted,) = activity.ads(now)
+    activity.views(now, now - timedelta(days=1), count=9_000, ad=deleted)
     activity.views(now, count=9_000)
     before = await run_at(now, database, settings)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
     after = await run_at(now, database, settings)
 
@@ -306,18 +306,19 @@ async def test_views_that_went_with_their_ad_are_not_counted_any_more(
     assert after == activity.counts(today(now))
 
 
-async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment(
-    database: Database, settings: Settings, activity: Activity
+async def test_run_during_inserts_counts_one_snapshot(
+    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
     """Each writer commits an ad, a view and a user together: in any one snapshot there are as many of each."""
+    monkeypatch.setattr(id_ranges, "OPEN_FOR", timedelta(seconds=2))
     activity.run("DELETE FROM add_accounts WHERE id > 1; DELETE FROM auth_user WHERE id > 1")
     (first_ad,) = activity.ads(datetime.now(UTC))
     activity.views(datetime.now(UTC), ad=first_ad)
-    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {id_ranges.SEGMENT - 300})")
+    activity.run(f"SELECT setval(pg_get_serial_sequence('ad_views', 'id'), {id_ranges.SIZE - 300})")
 
     found = []
     with inserting(activity.database_url, like=first_ad):
-        while len(found) < 12 or not activity.segments():
+        while len(found) < 12 or not activity.view_counts():
             found.append(await run_at(datetime.now(UTC), database, settings))
     at_rest = await run_at(datetime.now(UTC), database, settings)
 
@@ -328,7 +329,7 @@ async def test_a_run_while_others_insert_counts_what_was_committed_at_one_moment
     assert at_rest == activity.counts(today())
 
 
-async def test_two_runs_at_once_find_the_same(database: Database, settings: Settings, activity: Activity):
+async def test_concurrent_runs_find_the_same(database: Database, settings: Settings, activity: Activity):
     now = datetime.now(UTC)
     activity.views(now, None, count=25_000)
 
@@ -340,7 +341,7 @@ async def test_two_runs_at_once_find_the_same(database: Database, settings: Sett
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 2
 
 
-async def test_a_platform_that_was_never_counted_is_rolled_up_in_parts_and_shown_when_that_is_done(
+async def test_first_roll_up_is_continued_until_it_is_complete(
     consume: Consume,
     relay: None,
     publisher: Publisher,
@@ -349,7 +350,7 @@ async def test_a_platform_that_was_never_counted_is_rolled_up_in_parts_and_shown
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(rollup, "DAYS_AT_ONCE", 10_000)
-    activity.views(datetime.now(UTC), count=110_000)
+    activity.views(datetime.now(UTC) - timedelta(days=1), count=110_000)
 
     async with consume(time_budget=timedelta(0)):
         first = await trigger.publish(publisher, QuickStats())
@@ -369,20 +370,20 @@ async def test_a_platform_that_was_never_counted_is_rolled_up_in_parts_and_shown
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
 
 
-async def test_a_table_that_somebody_has_locked_is_asked_again_later(
+async def test_locked_table_is_retried_later(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(transactions, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with psycopg.connect(activity.database_url) as migration:
         migration.execute("LOCK TABLE ad_views IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(RetryLater, match="a table is locked by somebody else"):
+        with pytest.raises(RetryLater, match="a table is locked by another session"):
             await run_at(datetime.now(UTC), database, settings)
 
     assert activity.rows("SELECT * FROM analytics_snapshots") == []
 
 
-async def test_a_statement_that_takes_too_long_is_ended_and_asked_again_later(
+async def test_statement_over_its_time_limit_is_retried_later(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
     activity.views(datetime.now(UTC), count=90_000)
@@ -392,7 +393,7 @@ async def test_a_statement_that_takes_too_long_is_ended_and_asked_again_later(
         await run_at(datetime.now(UTC), database, settings)
 
 
-async def test_a_table_that_is_missing_is_told_in_a_sentence(deliver: Deliver, activity: Activity):
+async def test_missing_table_is_reported_in_one_sentence(deliver: Deliver, activity: Activity):
     activity.run("DROP TABLE ad_views")
 
     row = await deliver(QuickStats())
@@ -400,10 +401,10 @@ async def test_a_table_that_is_missing_is_told_in_a_sentence(deliver: Deliver, a
     assert (row["status"], row["error"]) == ("failed", 'UndefinedTableError: relation "ad_views" does not exist')
 
 
-async def test_a_consumer_killed_in_the_middle_is_taken_over(
+async def test_job_of_a_killed_consumer_is_taken_over(
     pocketwatch: Program, publisher: Publisher, runs: Runs, activity: Activity
 ):
-    activity.views(datetime.now(UTC), count=400_000)
+    activity.views(datetime.now(UTC) - timedelta(days=1), count=400_000)
     consumer = pocketwatch.start("consume", "analytics")
     await asyncio.to_thread(consumer.until, "consumers.started")
 
@@ -419,4 +420,4 @@ async def test_a_consumer_killed_in_the_middle_is_taken_over(
 
 
 async def begun(activity: Activity) -> bool:
-    return bool(activity.segments())
+    return bool(activity.view_counts())

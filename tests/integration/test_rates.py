@@ -1,4 +1,4 @@
-"""rates.update, through the broker, from banks that answer over real sockets."""
+"""The job rates.update, through the broker, with banks on real sockets."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ STATISTICS = {
 
 
 def details(log: dict[str, Any]) -> dict[str, str]:
-    """Errors of a line of the update log, by currency."""
+    """Return the errors of a row of the update log, by currency."""
     errors = log["error_details"]
     listed = errors["currencies"] if isinstance(errors, dict) else errors
     return {error["currency"]: error["error"] for error in listed}
@@ -47,7 +47,7 @@ def details(log: dict[str, Any]) -> dict[str, str]:
 # What is stored
 
 
-async def test_the_rates_of_the_nbu_are_stored_for_their_day(deliver: Deliver, banks: Banks, rates: StoredRates):
+async def test_nbu_rates_are_stored_for_their_date(deliver: Deliver, banks: Banks, rates: StoredRates):
     tomorrow = today() + timedelta(days=1)
     banks.nbu.says(nbu(day=tomorrow))
 
@@ -70,19 +70,19 @@ async def test_the_rates_of_the_nbu_are_stored_for_their_day(deliver: Deliver, b
     assert stored["raw_data"]["txt"] == "Долар США"
 
 
-async def test_the_rates_of_privatbank_are_mids_of_kyivs_day(deliver: Deliver, rates: StoredRates):
+async def test_privatbank_rates_are_stored_for_the_day_in_kyiv(deliver: Deliver, rates: StoredRates):
     row = await deliver(UpdateRates(source="PRIVATBANK"))
 
     assert row["status"] == "succeeded"
     assert row["statistics"]["currencies_updated"] == 2
-    assert row["statistics"]["without_rate"] == 2  # it has neither PLN nor GBP, which is normal
+    assert row["statistics"]["without_rate"] == 2  # it never has PLN and GBP
     assert rates.of("PRIVATBANK") == PRIVATBANK_RATES
     usd = rates.rows()[-1]
     assert usd["rate_date"] == today()
     assert (usd["raw_data"]["buy"], usd["raw_data"]["sale"]) == ("44.35000", "44.95000")
 
 
-async def test_a_run_leaves_a_line_as_the_platforms_own_task_did(deliver: Deliver, rates: StoredRates):
+async def test_run_is_logged_as_by_the_platform(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates())
 
     [log] = rates.logs()
@@ -100,7 +100,7 @@ async def test_a_run_leaves_a_line_as_the_platforms_own_task_did(deliver: Delive
     }
 
 
-async def test_the_fact_says_what_is_in_force(deliver: Deliver, rates: StoredRates):
+async def test_fact_contains_the_stored_rates(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates(source="PRIVATBANK"))
 
     assert rates.facts() == [
@@ -115,7 +115,7 @@ async def test_the_fact_says_what_is_in_force(deliver: Deliver, rates: StoredRat
     ]
 
 
-async def test_a_second_run_for_the_same_day_changes_nothing(deliver: Deliver, rates: StoredRates):
+async def test_second_run_for_the_same_day_changes_nothing(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates())
     before = rates.rows()
 
@@ -128,9 +128,7 @@ async def test_a_second_run_for_the_same_day_changes_nothing(deliver: Deliver, r
     assert len(rates.facts()) == 2
 
 
-async def test_a_corrected_rate_replaces_that_of_its_day_and_names_it(
-    deliver: Deliver, banks: Banks, rates: StoredRates
-):
+async def test_corrected_rate_replaces_the_former_and_keeps_it(deliver: Deliver, banks: Banks, rates: StoredRates):
     await deliver(UpdateRates())
     before = {row["target_currency"]: row for row in rates.rows()}
     banks.nbu.says(nbu(USD=44.7))
@@ -148,7 +146,7 @@ async def test_a_corrected_rate_replaces_that_of_its_day_and_names_it(
     assert (changed["currency"], changed["rate"], changed["former"]) == ("USD", "44.700000", "44.639500")
 
 
-async def test_another_day_is_another_row(deliver: Deliver, banks: Banks, rates: StoredRates):
+async def test_each_day_has_its_own_row(deliver: Deliver, banks: Banks, rates: StoredRates):
     await deliver(UpdateRates())
     banks.nbu.says(nbu(day=today() + timedelta(days=1)))
     await deliver(UpdateRates())
@@ -156,7 +154,7 @@ async def test_another_day_is_another_row(deliver: Deliver, banks: Banks, rates:
     assert len(rates.rows()) == 8
 
 
-async def test_both_banks_have_their_own_row_of_a_day(deliver: Deliver, rates: StoredRates):
+async def test_each_bank_has_its_own_row_of_a_day(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates())
     await deliver(UpdateRates(source="PRIVATBANK"))
 
@@ -164,7 +162,7 @@ async def test_both_banks_have_their_own_row_of_a_day(deliver: Deliver, rates: S
     assert rates.of("PRIVATBANK") == PRIVATBANK_RATES
 
 
-async def test_a_repeated_message_writes_nothing_twice(
+async def test_redelivered_message_writes_nothing_twice(
     consume: Consume, publisher: Publisher, runs: Runs, banks: Banks, rates: StoredRates
 ):
     async with consume():
@@ -173,7 +171,7 @@ async def test_a_repeated_message_writes_nothing_twice(
         again = message_of(sent, {})
         await publisher.publish(again, exchange=sent.exchange, routing_key=sent.routing_key)
         other = await trigger.publish(publisher, UpdateRates())
-        await runs.over(other.message_id)  # the queue is served in order: the repetition is over, too
+        await runs.over(other.message_id)  # the queue is served in order, so the redelivery is over, too
 
     assert len(await runs.of(sent.message_id)) == 1
     assert len(rates.logs()) == 2
@@ -181,7 +179,7 @@ async def test_a_repeated_message_writes_nothing_twice(
 
 
 @pytest.mark.parametrize("first", [nbu(), nbu(USD=44.7)])
-async def test_two_runs_at_once_for_the_same_day_have_one_effect(
+async def test_concurrent_runs_for_the_same_day_store_each_rate_once(
     database: Database, settings: Settings, banks: Banks, rates: StoredRates, first: Any
 ):
     banks.nbu.says(first, nbu())
@@ -196,7 +194,7 @@ async def test_two_runs_at_once_for_the_same_day_have_one_effect(
 
 
 @pytest.mark.parametrize("rate", [None, "44.6", 0, -44.6, True, float("nan"), 10**9, 0.0000001])
-async def test_a_rate_that_cannot_be_is_named_and_the_others_are_stored(
+async def test_invalid_rate_is_reported_and_the_others_are_stored(
     deliver: Deliver, banks: Banks, rates: StoredRates, rate: Any
 ):
     rates.add("USD", "44.1", days_old=1)
@@ -215,59 +213,59 @@ async def test_a_rate_that_cannot_be_is_named_and_the_others_are_stored(
     assert not banks.privatbank.requests
 
 
-async def test_what_contradicts_itself_is_not_stored(deliver: Deliver, banks: Banks, rates: StoredRates):
+async def test_contradicting_rows_are_not_stored(deliver: Deliver, banks: Banks, rates: StoredRates):
     banks.nbu.says([*nbu(), *nbu(USD=45)])
 
     row = await deliver(UpdateRates())
 
     assert row["status"] == "partial"
-    assert "USD: is given 2 times: 44.639500 for" in row["error"]
+    assert "USD: appears 2 times: 44.639500 for" in row["error"]
     assert set(rates.of("NBU")) == {"EUR", "GBP", "PLN"}
 
 
-async def test_a_missing_currency_is_named_where_the_bank_should_have_it(
+async def test_missing_currency_is_reported_where_the_bank_should_have_it(
     deliver: Deliver, banks: Banks, rates: StoredRates
 ):
     banks.nbu.says(nbu(PLN=...))
     banks.privatbank.says(privatbank(EUR=...))
 
-    nbus = await deliver(UpdateRates())
-    privatbanks = await deliver(UpdateRates(source="PRIVATBANK"))
+    nbu_run = await deliver(UpdateRates())
+    privatbank_run = await deliver(UpdateRates(source="PRIVATBANK"))
 
-    assert (nbus["status"], nbus["error"]) == ("partial", "NBU: PLN: NBU has no rate for it")
-    assert (privatbanks["status"], privatbanks["error"]) == (
+    assert (nbu_run["status"], nbu_run["error"]) == ("partial", "NBU: PLN: NBU has no rate for it")
+    assert (privatbank_run["status"], privatbank_run["error"]) == (
         "partial",
         "PRIVATBANK: EUR: PRIVATBANK has no rate for it",
     )
     assert [log["status"] for log in rates.logs()] == ["PARTIAL", "PARTIAL"]
 
 
-async def test_currencies_that_are_asked_for_are_the_only_ones(deliver: Deliver, rates: StoredRates):
+async def test_only_the_named_currencies_are_stored(deliver: Deliver, rates: StoredRates):
     row = await deliver(UpdateRates(currencies=["CZK", "USD", "CZK"]))
 
     assert row["status"] == "succeeded"
     assert rates.of("NBU") == {"CZK": "2.095400", "USD": "44.639500"}
 
 
-async def test_a_currency_that_no_bank_has_is_reported_and_the_others_stored(deliver: Deliver, rates: StoredRates):
+async def test_currency_the_bank_lacks_is_reported_and_the_others_are_stored(deliver: Deliver, rates: StoredRates):
     row = await deliver(UpdateRates(source="PRIVATBANK", currencies=["USD", "PLN"]))
 
     assert (row["status"], row["error"]) == ("partial", "PRIVATBANK: PLN: PRIVATBANK has no rate for it")
     assert rates.of("PRIVATBANK") == {"USD": "44.650000"}
 
 
-async def test_names_that_no_bank_knows_are_given_up_at_once(deliver: Deliver, rates: StoredRates):
+async def test_unknown_currencies_are_rejected_at_once(deliver: Deliver, rates: StoredRates):
     row = await deliver(UpdateRates(currencies=["ZZZ"]))
 
     assert row["status"] == "dead"
     assert row["error"] == (
-        "NBU: no rate can be used: ZZZ: NBU has no rate for it; "
-        "PRIVATBANK: no rate can be used: ZZZ: PRIVATBANK has no rate for it"
+        "NBU: no usable rate: ZZZ: NBU has no rate for it; "
+        "PRIVATBANK: no usable rate: ZZZ: PRIVATBANK has no rate for it"
     )
     assert [log["status"] for log in rates.logs()] == ["FAILED", "FAILED"]
 
 
-async def test_a_bank_that_has_none_of_the_wanted_is_not_asked(
+async def test_bank_without_wanted_currencies_is_not_fetched(
     database: Database, settings: Settings, runs: Runs, banks: Banks
 ):
     wanted = settings.rates.model_copy(update={"currencies": ("PLN", "GBP")})
@@ -284,7 +282,7 @@ async def test_a_bank_that_has_none_of_the_wanted_is_not_asked(
 
 
 @pytest.mark.parametrize(("last", "is_held"), [("446.395", True), ("37.1", True), ("37.3", False), ("55.7", False)])
-async def test_a_rate_that_jumps_is_held_back(deliver: Deliver, rates: StoredRates, last: str, is_held: Any):
+async def test_implausible_move_is_held_back(deliver: Deliver, rates: StoredRates, last: str, is_held: Any):
     rates.add("USD", last, days_old=3)
 
     row = await deliver(UpdateRates())
@@ -295,7 +293,7 @@ async def test_a_rate_that_jumps_is_held_back(deliver: Deliver, rates: StoredRat
     assert row["status"] == ("partial" if is_held else "succeeded")
 
 
-async def test_what_is_held_back_is_reported_and_can_be_accepted(deliver: Deliver, rates: StoredRates):
+async def test_held_back_rate_is_reported_and_can_be_accepted(deliver: Deliver, rates: StoredRates):
     rates.add("USD", "30", days_old=1)
 
     held = await deliver(UpdateRates())
@@ -303,7 +301,7 @@ async def test_what_is_held_back_is_reported_and_can_be_accepted(deliver: Delive
 
     assert held["error"].startswith("NBU: USD: moved from 30.000000 (NBU, ")
     assert held["error"].endswith(
-        " to 44.639500, by more than 20%, and is held back. If that is right: --set accept_moves=true"
+        " to 44.639500, by more than 20%, and is held back; to accept it, use --set accept_moves=true"
     )
     assert details(rates.logs()[0])["USD"] in held["error"]
     assert (held["statistics"]["currencies_failed"], held["statistics"]["held_back"]) == (1, 1)
@@ -311,7 +309,7 @@ async def test_what_is_held_back_is_reported_and_can_be_accepted(deliver: Delive
     assert [str(row["rate"]) for row in rates.rows() if row["target_currency"] == "USD"] == ["30.000000", "44.639500"]
 
 
-async def test_a_source_without_a_rate_is_compared_with_the_others(deliver: Deliver, rates: StoredRates):
+async def test_source_without_a_rate_is_compared_with_other_sources(deliver: Deliver, rates: StoredRates):
     rates.add("USD", "30", source="MANUAL", days_old=1, dated=False)
     rates.add("EUR", "30", source="MANUAL", days_old=1)
     rates.add("EUR", "51", source="PRIVATBANK", days_old=9)
@@ -323,7 +321,7 @@ async def test_a_source_without_a_rate_is_compared_with_the_others(deliver: Deli
     assert str(rates.rows("PRIVATBANK")[-1]["rate"]) == "51.600000"
 
 
-async def test_a_rate_that_was_taken_out_is_no_measure(deliver: Deliver, rates: StoredRates):
+async def test_inactive_rate_is_not_compared_with(deliver: Deliver, rates: StoredRates):
     rates.add("USD", "44", days_old=2)
     rates.add("USD", "4.4", days_old=1, is_active=False)
 
@@ -334,32 +332,29 @@ async def test_a_rate_that_was_taken_out_is_no_measure(deliver: Deliver, rates: 
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("answers", "expected"),
     [
-        ([Reply(status=503)], "answers with HTTP status 503"),
-        ([Reply(status=404)], "answers with HTTP status 404"),
-        ([recorded("nbu_empty_list.json")], "its answer is an empty list"),
-        ([recorded("nbu_502.html")], "its answer is not JSON"),
-        (
-            [recorded("nbu_error_wrong_parameters.json")],
-            'row 1: is no rate but a message: "WorkNotDone parameters format"',
-        ),
-        ([{"error": "maintenance"}], "its answer is no list of rates"),
-        ([b'<?xml version="1.0"?><exchangerates/>'], "its answer is not JSON"),
+        ([Reply(status=503)], "HTTP status 503"),
+        ([Reply(status=404)], "HTTP status 404"),
+        ([recorded("nbu_empty_list.json")], "answer is an empty list"),
+        ([recorded("nbu_502.html")], "answer is not JSON"),
+        ([recorded("nbu_error_wrong_parameters.json")], 'row 1: is an error message: "Wrong parameters format"'),
+        ([{"error": "maintenance"}], "answer is not a list"),
+        ([b'<?xml version="1.0"?><exchangerates/>'], "answer is not JSON"),
         ([recorded("nbu_2023-05-19_full.json")], "days from"),
-        ([nbu(USD=0, EUR=0, PLN=0, GBP=0)], 'rate is "0", which cannot be'),
+        ([nbu(USD=0, EUR=0, PLN=0, GBP=0)], 'rate is "0": must be positive and at most 10000'),
     ],
 )
-async def test_when_the_nbu_fails_privatbank_is_asked_at_once(
-    deliver: Deliver, banks: Banks, rates: StoredRates, answers: list[Any], words: str
+async def test_nbu_failure_falls_back_to_privatbank_at_once(
+    deliver: Deliver, banks: Banks, rates: StoredRates, answers: list[Any], expected: str
 ):
     banks.nbu.says(*answers)
 
     row = await deliver(UpdateRates())
 
     assert (row["status"], row["attempt"]) == ("partial", 1)
-    assert row["error"].startswith("NBU failed, PRIVATBANK was asked instead: ")
-    assert words in row["error"]
+    assert row["error"].startswith("NBU failed, fell back to PRIVATBANK: ")
+    assert expected in row["error"]
     assert row["statistics"] == {
         "currencies_updated": 2,
         "currencies_unchanged": 0,
@@ -372,14 +367,12 @@ async def test_when_the_nbu_fails_privatbank_is_asked_at_once(
     assert rates.of("PRIVATBANK") == PRIVATBANK_RATES
     assert not rates.rows("NBU")
     assert [(log["source"], log["status"]) for log in rates.logs()] == [("NBU", "FAILED"), ("PRIVATBANK", "SUCCESS")]
-    assert words in rates.logs()[0]["error_details"]["error"]
+    assert expected in rates.logs()[0]["error_details"]["error"]
     [fact] = rates.facts()
     assert (fact["source"], fact["fallback_for"]) == ("PRIVATBANK", "NBU")
 
 
-async def test_when_both_fail_the_run_fails_and_each_attempt_leaves_its_lines(
-    deliver: Deliver, banks: Banks, rates: StoredRates
-):
+async def test_run_fails_when_both_banks_fail_and_logs_each(deliver: Deliver, banks: Banks, rates: StoredRates):
     rates.add("USD", "44", days_old=1)
     banks.nbu.says(Reply(status=502))
     banks.privatbank.says([])
@@ -387,7 +380,7 @@ async def test_when_both_fail_the_run_fails_and_each_attempt_leaves_its_lines(
     row = await deliver(UpdateRates())
 
     assert (row["status"], row["attempt"]) == ("failed", 1)
-    assert row["error"] == "NBU: answers with HTTP status 502; PRIVATBANK: its answer is an empty list"
+    assert row["error"] == "NBU: HTTP status 502; PRIVATBANK: answer is an empty list"
     assert rates.of("NBU") == {"USD": "44.000000"}
     assert [(log["source"], log["status"], log["error_details"]["attempt"]) for log in rates.logs()] == [
         ("NBU", "FAILED", 1),
@@ -397,7 +390,7 @@ async def test_when_both_fail_the_run_fails_and_each_attempt_leaves_its_lines(
     assert rates.facts() == []
 
 
-async def test_an_attempt_that_is_delivered_again_leaves_no_second_line(
+async def test_redelivered_attempt_is_logged_once(
     database: Database, settings: Settings, banks: Banks, rates: StoredRates
 ):
     banks.privatbank.says(Reply(status=503))
@@ -413,18 +406,18 @@ async def test_an_attempt_that_is_delivered_again_leaves_no_second_line(
     assert [log["error_details"]["attempt"] for log in rates.logs()] == [1, 2, 3]
 
 
-async def test_an_attempt_that_two_workers_fail_at_once_leaves_no_second_line(database: Database, rates: StoredRates):
-    moments = dict.fromkeys(("started_at", "completed_at", "created_at"), datetime.now(UTC))
+async def test_attempt_failed_by_two_workers_is_logged_once(database: Database, rates: StoredRates):
+    times = dict.fromkeys(("started_at", "completed_at", "created_at"), datetime.now(UTC))
     figures = dict.fromkeys(("currencies_updated", "currencies_failed", "duration_seconds"), 0)
-    said = {"success_details": [], "error_details": {"message_id": "once", "attempt": 1}}
-    line = {"source": "NBU", "status": "FAILED", "triggered_by": "manual", **moments, **figures, **said}
+    details = {"success_details": [], "error_details": {"message_id": "once", "attempt": 1}}
+    row = {"source": "NBU", "status": "FAILED", "triggered_by": "manual", **times, **figures, **details}
 
     async def log() -> None:
         async with database.begin() as connection:
-            await queries.log_failures(connection, [line], message_id="once", attempt=1)
+            await queries.log_failures(connection, [row], message_id="once", attempt=1)
 
     async with database.begin() as connection:
-        await queries.log_failures(connection, [line], message_id="once", attempt=1)
+        await queries.log_failures(connection, [row], message_id="once", attempt=1)
         other = asyncio.create_task(log())
         await eventually(lambda: is_blocked(database))
     await other
@@ -433,25 +426,23 @@ async def test_an_attempt_that_two_workers_fail_at_once_leaves_no_second_line(da
 
 
 async def is_blocked(database: Database) -> bool:
-    """Somebody stands in front of a lock."""
+    """Return whether a connection waits for a lock."""
     sql = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with database.begin() as connection:
         return bool((await connection.execute(sa.text(sql))).scalar_one())
 
 
-async def test_a_failure_of_privatbank_asks_nobody_else(deliver: Deliver, banks: Banks, rates: StoredRates):
+async def test_privatbank_failure_has_no_fallback(deliver: Deliver, banks: Banks, rates: StoredRates):
     banks.privatbank.says(Reply(status=503))
 
     row = await deliver(UpdateRates(source="PRIVATBANK"))
 
-    assert (row["status"], row["error"]) == ("failed", "PRIVATBANK: answers with HTTP status 503")
+    assert (row["status"], row["error"]) == ("failed", "PRIVATBANK: HTTP status 503")
     assert not banks.nbu.requests
     assert [log["source"] for log in rates.logs()] == ["PRIVATBANK"]
 
 
-async def test_when_everything_is_held_back_nothing_is_written_and_the_way_on_is_told(
-    deliver: Deliver, rates: StoredRates
-):
+async def test_run_fails_with_the_remedy_when_every_rate_is_held_back(deliver: Deliver, rates: StoredRates):
     for currency in NBU_RATES:
         rates.add(currency, "1", days_old=1)
     before = rates.rows()
@@ -459,12 +450,12 @@ async def test_when_everything_is_held_back_nothing_is_written_and_the_way_on_is
     row = await deliver(UpdateRates())
 
     assert row["status"] == "failed"
-    assert "PRIVATBANK: no rate can be used: USD: moved from 1.000000 (NBU, " in row["error"]
+    assert "PRIVATBANK: no usable rate: USD: moved from 1.000000 (NBU, " in row["error"]
     assert "--set accept_moves=true" in row["error"]
     assert rates.rows() == before
 
 
-async def test_a_crash_after_the_rates_are_written_leaves_none_and_the_next_attempt_all(
+async def test_crash_rolls_back_and_the_next_attempt_stores_all(
     database: Database, settings: Settings, rates: StoredRates, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as broken:
@@ -479,7 +470,7 @@ async def test_a_crash_after_the_rates_are_written_leaves_none_and_the_next_atte
     assert len(rates.logs()) == 1
 
 
-async def test_the_age_of_the_oldest_is_told(deliver: Deliver, banks: Banks, rates: StoredRates):
+async def test_oldest_age_is_recorded(deliver: Deliver, banks: Banks, rates: StoredRates):
     rates.add("PLN", "12", days_old=5)
     banks.nbu.says(nbu(PLN=..., GBP=...))
 
@@ -489,7 +480,7 @@ async def test_the_age_of_the_oldest_is_told(deliver: Deliver, banks: Banks, rat
     assert row["statistics"]["without_rate"] == 1
 
 
-async def test_rates_are_exact_to_the_last_decimal(deliver: Deliver, banks: Banks, rates: StoredRates):
+async def test_rates_are_stored_exactly(deliver: Deliver, banks: Banks, rates: StoredRates):
     banks.nbu.says(b'[{"cc":"USD","rate":44.123456,"exchangedate":"%s"}]' % f"{today():%d.%m.%Y}".encode())
 
     await deliver(UpdateRates(currencies=["USD"]))
@@ -507,7 +498,7 @@ def crash(*_: Any) -> None:
 async def run(
     database: Database, settings: Settings, tick: UpdateRates, *, message_id: str | None = None, attempt: int = 1
 ) -> None:
-    """Run the job without a broker; several at a time, as it would if two brokers had it."""
+    """Run the job without a broker, possibly several times at once."""
     envelope = Envelope(
         message_id=message_id or str(uuid4()),
         correlation_id="",

@@ -1,4 +1,4 @@
-"""The tables of rates that Django has made are adopted with what is in them, and Django goes on using them."""
+"""Rate tables created by Django are adopted with their rows, and Django keeps using them."""
 
 import subprocess
 import sys
@@ -16,13 +16,13 @@ from tests.fixtures.banks import Banks, StoredRates
 from tests.fixtures.servers import ROOT, Servers, clean_environment
 from tests.fixtures.suite import Deliver
 
-DJANGOS = """
+DJANGO_RATE = """
     INSERT INTO currency_rates (base_currency, target_currency, rate, source, fetched_at, is_active, raw_data,
         created_at, updated_at)
     VALUES ('UAH', %(currency)s, %(rate)s, %(source)s, now() - %(hours)s * interval '1 hour', true,
         '{"rate": 44.1}', now(), now())
 """
-DJANGOS_LOG = """
+DJANGO_LOG = """
     INSERT INTO currency_update_logs (started_at, completed_at, status, source, currencies_updated, currencies_failed,
         success_details, error_details, triggered_by, duration_seconds, created_at)
     VALUES (now(), now(), 'SUCCESS', 'NBU', 4, 0, '[]', '[]', 'celery_beat_daily', 1.5, now())
@@ -31,7 +31,7 @@ DJANGOS_LOG = """
 
 @pytest.fixture
 def platform_url(servers: Servers, database_url: str) -> Iterator[str]:
-    """A database as Django left it, which the suite has never seen."""
+    """A database with Django's tables only."""
     name = f"{database_url.rpartition('/')[2]}_platform"
     servers.sql(f"CREATE DATABASE {name}")
     with psycopg.connect(servers.postgresql(name)) as connection:
@@ -48,13 +48,13 @@ async def platform(platform_url: str) -> AsyncIterator[Database]:
 
 
 def write(url: str, *, hours: float, currency: str = "USD", rate: str = "44.1", source: str = "NBU") -> None:
-    """A row as Django's model writes it: it names its own columns only."""
+    """Insert a row as Django's model does, naming its own columns only."""
     with psycopg.connect(url) as connection:
-        connection.execute(DJANGOS, {"currency": currency, "rate": rate, "source": source, "hours": hours})
+        connection.execute(DJANGO_RATE, {"currency": currency, "rate": rate, "source": source, "hours": hours})
 
 
 def shape(url: str) -> list[tuple[object, ...]]:
-    """Columns, indexes and constraints of all tables."""
+    """Return columns, indexes and constraints of all tables."""
     with psycopg.connect(url) as connection:
         return connection.execute(
             "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
@@ -77,12 +77,12 @@ def django(url: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-async def test_tables_with_several_rows_a_day_are_adopted_and_keep_them_all(platform: Database, platform_url: str):
+async def test_tables_with_several_rows_a_day_are_adopted_with_all_rows(platform: Database, platform_url: str):
     for hours in (1, 2, 3, 25):
         for source in ("NBU", "PRIVATBANK"):
             write(platform_url, hours=hours + (source == "NBU") / 10, source=source)
     with psycopg.connect(platform_url) as connection:
-        connection.execute(DJANGOS_LOG)
+        connection.execute(DJANGO_LOG)
     before = StoredRates(platform_url).rows()
 
     await migrate.migrate(platform)
@@ -94,7 +94,7 @@ async def test_tables_with_several_rows_a_day_are_adopted_and_keep_them_all(plat
     assert await migrate.drift(platform) == []
 
 
-async def test_a_second_migrate_changes_nothing(platform: Database, platform_url: str):
+async def test_second_migrate_changes_nothing(platform: Database, platform_url: str):
     write(platform_url, hours=1)
     await migrate.migrate(platform)
     before = shape(platform_url), StoredRates(platform_url).rows()
@@ -104,28 +104,28 @@ async def test_a_second_migrate_changes_nothing(platform: Database, platform_url
     assert (shape(platform_url), StoredRates(platform_url).rows()) == before
 
 
-async def test_django_goes_on_inserting_several_a_day(platform: Database, platform_url: str):
+async def test_django_may_still_insert_several_rows_a_day(platform: Database, platform_url: str):
     await migrate.migrate(platform)
 
     for hours in (0, 0.1, 0.2):
         write(platform_url, hours=hours)
     with psycopg.connect(platform_url) as connection:
-        connection.execute(DJANGOS_LOG)
+        connection.execute(DJANGO_LOG)
 
     assert len(StoredRates(platform_url).rows()) == 3
 
 
-async def test_djangos_own_unique_key_still_holds(platform: Database, platform_url: str):
+async def test_unique_key_of_django_is_kept(platform: Database, platform_url: str):
     await migrate.migrate(platform)
 
     values = {"currency": "USD", "rate": "44", "source": "NBU", "hours": 0}
     with psycopg.connect(platform_url) as connection:
-        connection.execute(DJANGOS, values)
-        with pytest.raises(psycopg.errors.UniqueViolation):  # now() stands still in a transaction
-            connection.execute(DJANGOS, values)
+        connection.execute(DJANGO_RATE, values)
+        with pytest.raises(psycopg.errors.UniqueViolation):  # now() is constant within a transaction
+            connection.execute(DJANGO_RATE, values)
 
 
-async def test_our_rates_are_one_a_day_and_source(platform: Database, platform_url: str):
+async def test_suite_stores_one_rate_per_day_and_source(platform: Database, platform_url: str):
     await migrate.migrate(platform)
     rates = StoredRates(platform_url)
     rates.add("USD", days_old=1)
@@ -134,9 +134,7 @@ async def test_our_rates_are_one_a_day_and_source(platform: Database, platform_u
         rates.add("USD", days_old=1.0001)
 
 
-async def test_djangos_model_reads_what_we_store_and_stores_what_we_read(
-    banks: Banks, deliver: Deliver, rates: StoredRates
-):
+async def test_django_model_and_suite_read_each_others_rates(banks: Banks, deliver: Deliver, rates: StoredRates):
     before = int(django(rates.database_url, "save", "USD", "44.1"))
     row = await deliver(UpdateRates())
     assert row["status"] == "succeeded"
@@ -149,9 +147,11 @@ async def test_djangos_model_reads_what_we_store_and_stores_what_we_read(
     assert (await deliver(CleanRates()))["status"] == "succeeded"
 
 
-async def test_the_platform_does_not_stand_still_while_a_table_cannot_be_adopted(platform: Database, platform_url: str):
+async def test_migration_gives_up_on_a_locked_table_without_blocking_the_platform(
+    platform: Database, platform_url: str
+):
     with psycopg.connect(platform_url) as report:
-        report.execute("SELECT count(*) FROM currency_rates")  # and its transaction stays open
+        report.execute("SELECT count(*) FROM currency_rates")  # its transaction stays open
 
         with pytest.raises(DBAPIError, match="lock timeout"):
             await migrate.migrate(platform)

@@ -1,4 +1,4 @@
-"""The doctor asks how old the rates are."""
+"""The doctor reports missing and stale rates."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ def findings(pocketwatch: Program, **changes: str) -> dict[str, dict[str, Any]]:
     return {finding["subject"]: finding for finding in json.loads(done.stdout)}
 
 
-def test_rates_that_are_missing_or_stale_are_warned_of(pocketwatch: Program, rates: StoredRates):
+def test_missing_and_stale_rates_are_warnings(pocketwatch: Program, rates: StoredRates):
     rates.add("USD", days_old=0)
     rates.add("EUR", days_old=9)
     rates.add("EUR", days_old=2, source="PRIVATBANK")
@@ -30,12 +30,12 @@ def test_rates_that_are_missing_or_stale_are_warned_of(pocketwatch: Program, rat
         "warning",
     ]
     assert found["rate of PLN"]["detail"].startswith("the newest ended 8 days and ")
-    assert found["rate of GBP"]["detail"] == "there is none; run: pocketwatch trigger rates.update --wait"
+    assert found["rate of GBP"]["detail"] == "no rate; run: pocketwatch trigger rates.update --wait"
 
 
 @pytest.mark.parametrize(("limit", "result"), [("12h", "warning"), ("8d", "ok")])
-def test_how_old_is_stale_is_a_setting(pocketwatch: Program, rates: StoredRates, limit: str, result: str):
-    rates.add("USD", days_old=4, dated=False)  # Django's: no day
+def test_staleness_limit_is_a_setting(pocketwatch: Program, rates: StoredRates, limit: str, result: str):
+    rates.add("USD", days_old=4, dated=False)  # written by Django, without a date
 
     found = findings(pocketwatch, POCKETWATCH_CURRENCIES="USD", POCKETWATCH_RATES_STALE_AFTER=limit)
 

@@ -1,4 +1,4 @@
-"""moderation.review, through the broker, on the marketplace's own tables."""
+"""`moderation.review`, on the marketplace's own tables."""
 
 import asyncio
 from datetime import timedelta
@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.moderation.review.ad import LONGEST_JUDGED
-from consumers.moderation.review.decisions import AWAITING, TRANSITIONS
+from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH
+from consumers.moderation.review.decisions import AWAITING_DECISION, TRANSITIONS
 from consumers.moderation.review.judge import rules_of
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import RetryLater
@@ -23,9 +23,7 @@ VERSION = rules_of(None).version
 MODERATED = ("status", "moderation_reason", "auto_moderation_attempts", "needs_manual_review")
 
 
-async def test_an_ad_that_no_rule_objects_to_becomes_active_and_its_owner_hears_of_it(
-    deliver: Deliver, submitted: Submitted
-):
+async def test_clean_ad_becomes_active_and_owner_is_notified(deliver: Deliver, submitted: Submitted):
     ad = submitted.add(CLEAN)
 
     run = await deliver(AdSubmitted(ad_id=ad))
@@ -68,7 +66,7 @@ async def test_an_ad_that_no_rule_objects_to_becomes_active_and_its_owner_hears_
     }
 
 
-async def test_a_decision_is_kept_with_who_made_it_and_why(review: Review, submitted: Submitted):
+async def test_decision_is_recorded_with_actor_and_reason(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
 
     run = await review(ad)
@@ -90,9 +88,7 @@ async def test_a_decision_is_kept_with_who_made_it_and_why(review: Review, submi
     assert "067 123 45 67" in hit["excerpt"]
 
 
-async def test_an_ad_with_a_phone_number_goes_back_to_its_owner_with_the_reason_and_the_attempts_left(
-    review: Review, submitted: Submitted
-):
+async def test_ad_with_phone_number_is_sent_back_with_reason_and_attempts_left(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
 
     await review(ad)
@@ -113,9 +109,7 @@ async def test_an_ad_with_a_phone_number_goes_back_to_its_owner_with_the_reason_
     assert (sent["ad.moderated"]["decision"], sent["ad.moderated"]["categories"]) == ("needs_edit", ["contact"])
 
 
-async def test_an_ad_that_the_rules_flag_waits_for_a_person_and_costs_its_owner_nothing(
-    review: Review, submitted: Submitted
-):
+async def test_flagged_ad_awaits_manual_review_without_using_an_attempt(review: Review, submitted: Submitted):
     ad = submitted.add(RUDE)
 
     await review(ad)
@@ -130,7 +124,7 @@ async def test_an_ad_that_the_rules_flag_waits_for_a_person_and_costs_its_owner_
     assert row["manual_review_requested_at"] == row["moderated_at"]
 
 
-async def test_an_ad_that_the_rules_refuse_is_rejected_and_its_owner_hears_why(review: Review, submitted: Submitted):
+async def test_rejected_ad_notifies_owner_with_reasons(review: Review, submitted: Submitted):
     ad = submitted.add(SCAM)
 
     await review(ad)
@@ -143,32 +137,34 @@ async def test_an_ad_that_the_rules_refuse_is_rejected_and_its_owner_hears_why(r
     assert (row["status"], row["auto_moderation_attempts"]) == ("rejected", 1)
 
 
-async def test_the_owner_is_told_in_the_language_of_the_message_else_in_his_own_else_in_ukrainian(
-    review: Review, submitted: Submitted
-):
+async def test_locale_is_that_of_message_then_preferences_then_default(review: Review, submitted: Submitted):
     owner = submitted.user()
     submitted.execute("INSERT INTO notification_preferences (user_id, locale) VALUES (%(id)s, 'ru')", id=owner)
-    his, anybodys = submitted.add(owner=owner), submitted.add()
-    told = {}
+    with_preferences, without = submitted.add(owner=owner), submitted.add()
+    details = {}
 
-    for name, ad, locale in (("of the message", his, "en"), ("his own", his, None), ("of nobody", anybodys, None)):
+    for name, ad, locale in (
+        ("message", with_preferences, "en"),
+        ("preferences", with_preferences, None),
+        ("default", without, None),
+    ):
         submitted.edit(ad, f"{PHONE} {name}")
         await review(ad, locale=locale)
-        told[name] = submitted.sent()["user.ad.needs_edit"]["data"]["details"]
-        submitted.forget_sent()
+        details[name] = submitted.sent()["user.ad.needs_edit"]["data"]["details"]
+        submitted.clear_sent()
 
-    assert {name: details["locale"] for name, details in told.items()} == {
-        "of the message": "en",
-        "his own": "ru",
-        "of nobody": "uk",
+    assert {name: each["locale"] for name, each in details.items()} == {
+        "message": "en",
+        "preferences": "ru",
+        "default": "uk",
     }
-    assert len({tuple(details["reasons"]) for details in told.values()}) == 3
+    assert len({tuple(each["reasons"]) for each in details.values()}) == 3
 
 
 @pytest.mark.parametrize(
     ("who", "actor"), [({"superuser": True}, "bypass:superuser"), ({"staff": True}, "bypass:staff")]
 )
-async def test_who_runs_the_marketplace_needs_no_moderation(
+async def test_staff_and_superusers_bypass_moderation(
     review: Review, submitted: Submitted, who: dict[str, bool], actor: str
 ):
     ad = submitted.add(SCAM, owner=submitted.user(**who))
@@ -181,7 +177,7 @@ async def test_who_runs_the_marketplace_needs_no_moderation(
     assert set(submitted.sent()) == {"ad.moderated"}
 
 
-async def test_who_has_been_shut_out_bypasses_nothing(review: Review, submitted: Submitted):
+async def test_inactive_staff_does_not_bypass_moderation(review: Review, submitted: Submitted):
     ad = submitted.add(SCAM, owner=submitted.user(active=False, staff=True, superuser=True))
 
     await review(ad)
@@ -202,25 +198,23 @@ INSERT INTO auth_permission (id, name, content_type_id, codename)
 INSERT INTO auth_group (id, name) VALUES (901, 'trusted');
 INSERT INTO auth_group_permissions (group_id, permission_id) VALUES (901, 901);
 """
-HIS_OWN = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s, {})"
-SOMEBODY_ELSES = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s + 1, 901)"
-OF_HIS_GROUP = "INSERT INTO auth_user_groups (usermodel_id, group_id) VALUES (%(user)s, 901)"
+OWN = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s, {})"
+OF_ANOTHER_USER = "INSERT INTO auth_user_user_permissions (usermodel_id, permission_id) VALUES (%(user)s + 1, 901)"
+OF_GROUP = "INSERT INTO auth_user_groups (usermodel_id, group_id) VALUES (%(user)s, 901)"
 
 
 @pytest.mark.parametrize(
     ("granted", "status"),
     [
-        (HIS_OWN.format(901), "active"),
-        (OF_HIS_GROUP, "active"),
-        (HIS_OWN.format(902), "rejected"),
-        (HIS_OWN.format(903), "rejected"),
-        (SOMEBODY_ELSES, "rejected"),
+        (OWN.format(901), "active"),
+        (OF_GROUP, "active"),
+        (OWN.format(902), "rejected"),
+        (OWN.format(903), "rejected"),
+        (OF_ANOTHER_USER, "rejected"),
     ],
-    ids=["his own", "of his group", "of another app", "another one", "somebody else's"],
+    ids=["own", "of group", "of another app", "another permission", "of another user"],
 )
-async def test_the_permission_to_bypass_moderation_is_that_of_the_ads_app(
-    review: Review, submitted: Submitted, granted: str, status: str
-):
+async def test_bypass_needs_permission_of_the_ads_app(review: Review, submitted: Submitted, granted: str, status: str):
     owner = submitted.user()
     ad = submitted.add(SCAM, owner=owner)
     submitted.execute(PERMISSIONS)
@@ -231,21 +225,21 @@ async def test_the_permission_to_bypass_moderation_is_that_of_the_ads_app(
     assert submitted.row(ad)["status"] == status
 
 
-@pytest.mark.parametrize("status", sorted(TRANSITIONS.keys() - AWAITING))
-async def test_an_ad_whose_status_awaits_no_decision_is_left_alone(review: Review, submitted: Submitted, status: str):
+@pytest.mark.parametrize("status", sorted(TRANSITIONS.keys() - AWAITING_DECISION))
+async def test_ad_that_awaits_no_decision_is_skipped(review: Review, submitted: Submitted, status: str):
     ad = submitted.add(SCAM, status=status)
     before = submitted.row(ad)
 
     run = await review(ad)
 
-    why = "it is active already" if status == "active" else f'its status is "{status}", which waits for no decision'
+    why = "already active" if status == "active" else f'status "{status}": does not await a decision'
     assert (run["status"], run["error"]) == ("skipped", why)
     assert submitted.row(ad) == before
     assert (submitted.decisions(ad), submitted.sent()) == ([], {})
 
 
-@pytest.mark.parametrize("status", sorted(AWAITING))
-async def test_an_ad_that_awaits_a_decision_gets_one(review: Review, submitted: Submitted, status: str):
+@pytest.mark.parametrize("status", sorted(AWAITING_DECISION))
+async def test_ad_that_awaits_a_decision_gets_one(review: Review, submitted: Submitted, status: str):
     ad = submitted.add(CLEAN, status=status)
 
     await review(ad)
@@ -253,29 +247,29 @@ async def test_an_ad_that_awaits_a_decision_gets_one(review: Review, submitted: 
     assert submitted.row(ad)["status"] == "active"
 
 
-async def test_an_ad_that_is_gone_is_skipped(review: Review, submitted: Submitted):
-    run = await review(2**63 - 1)
-
-    assert (run["status"], run["error"]) == ("skipped", "there is no such ad (any more)")
-
-
-async def test_the_same_text_is_not_decided_upon_again_and_costs_no_attempt(review: Review, submitted: Submitted):
-    ad = submitted.add(PHONE)
-    await review(ad)
-    before = submitted.row(ad)
-    submitted.forget_sent()
+async def test_missing_ad_is_skipped(review: Review, submitted: Submitted):
+    ad = 2**63 - 1
 
     run = await review(ad)
 
-    assert (run["status"], run["error"]) == ("skipped", "the same text was decided upon already")
+    assert (run["status"], run["error"]) == ("skipped", f"ad {ad}: does not exist")
+
+
+async def test_unchanged_ad_is_skipped_without_using_an_attempt(review: Review, submitted: Submitted):
+    ad = submitted.add(PHONE)
+    await review(ad)
+    before = submitted.row(ad)
+    submitted.clear_sent()
+
+    run = await review(ad)
+
+    assert (run["status"], run["error"]) == ("skipped", "same content already decided")
     assert submitted.row(ad) == before
     assert submitted.sent() == {}
     assert len(submitted.decisions(ad)) == 1
 
 
-async def test_the_same_text_that_the_platform_asks_about_anew_is_answered_and_costs_no_attempt(
-    review: Review, submitted: Submitted
-):
+async def test_resubmitted_content_is_decided_without_using_an_attempt(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
     for _ in range(5):
         submitted.edit(ad, PHONE, status="pending")
@@ -286,7 +280,7 @@ async def test_the_same_text_that_the_platform_asks_about_anew_is_answered_and_c
     assert (row["status"], row["auto_moderation_attempts"]) == ("needs_review", 1)
 
 
-async def test_other_rules_decide_anew_about_the_same_text(review: Review, submitted: Submitted):
+async def test_new_rules_version_decides_again(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
     await review(ad)
     submitted.execute("UPDATE moderation_decisions SET rules_version = 'older rules'")
@@ -298,7 +292,7 @@ async def test_other_rules_decide_anew_about_the_same_text(review: Review, submi
 
 
 @pytest.mark.parametrize("change", ["title = 'Інша назва'", "price = 1", "currency = 'EUR'", "dynamic_fields = '{}'"])
-async def test_whatever_is_judged_makes_another_text(review: Review, submitted: Submitted, change: str):
+async def test_each_reviewed_field_changes_the_hash(review: Review, submitted: Submitted, change: str):
     ad = submitted.add(PHONE)
     await review(ad)
     submitted.execute(f"UPDATE car_ads SET {change} WHERE id = %(ad)s", ad=ad)
@@ -309,10 +303,10 @@ async def test_whatever_is_judged_makes_another_text(review: Review, submitted: 
     assert first["content_hash"] != second["content_hash"]
 
 
-async def test_no_program_overrules_a_person_about_the_same_text(review: Review, submitted: Submitted):
+async def test_decision_by_person_is_not_overruled(review: Review, submitted: Submitted):
     ad, manager = submitted.add(CLEAN), submitted.user(staff=True)
     await review(ad)
-    submitted.forget_sent()
+    submitted.clear_sent()
     for status in ("rejected", "pending"):
         submitted.execute("UPDATE car_ads SET status = %(to)s, moderated_by_id = %(who)s", to=status, who=manager)
 
@@ -328,7 +322,7 @@ async def test_no_program_overrules_a_person_about_the_same_text(review: Review,
     assert submitted.row(ad)["status"] == "active"
 
 
-async def test_who_waits_for_a_person_keeps_his_place_in_the_line(review: Review, submitted: Submitted):
+async def test_manual_review_keeps_its_place_in_the_queue(review: Review, submitted: Submitted):
     ad = submitted.add(RUDE)
     await review(ad)
     asked = submitted.row(ad)["manual_review_requested_at"]
@@ -355,7 +349,7 @@ async def test_who_waits_for_a_person_keeps_his_place_in_the_line(review: Review
     ],
     ids=["a list", "text", "a number", "a list inside", "long", "large"],
 )
-async def test_whatever_a_form_has_left_in_its_fields_is_no_failure(review: Review, submitted: Submitted, fields: Any):
+async def test_malformed_dynamic_fields_are_tolerated(review: Review, submitted: Submitted, fields: Any):
     ad = submitted.add(CLEAN, fields=fields, price="NaN")
 
     run = await review(ad)
@@ -363,7 +357,7 @@ async def test_whatever_a_form_has_left_in_its_fields_is_no_failure(review: Revi
     assert run["status"] == "succeeded"
 
 
-async def test_an_ad_without_a_description_is_judged_by_its_title(review: Review, submitted: Submitted):
+async def test_ad_without_description_is_judged_by_its_title(review: Review, submitted: Submitted):
     ad = submitted.add("", title="Таврія, 067 123 45 67")
 
     await review(ad)
@@ -371,16 +365,16 @@ async def test_an_ad_without_a_description_is_judged_by_its_title(review: Review
     assert "contact.phone" in {hit["rule"] for hit in submitted.decisions(ad)[-1]["details"]["hits"]}
 
 
-async def test_a_text_that_is_too_long_for_a_program_is_for_a_person(review: Review, submitted: Submitted):
-    ad = submitted.add("не бита, " * (LONGEST_JUDGED // 9 + 1))
+async def test_overlong_ad_needs_manual_review(review: Review, submitted: Submitted):
+    ad = submitted.add("не бита, " * (MAX_REVIEWED_LENGTH // 9 + 1))
 
     await review(ad)
 
     assert submitted.row(ad)["needs_manual_review"]
-    assert submitted.decisions(ad)[-1]["reason"] == f"its text is longer than {LONGEST_JUDGED} characters"
+    assert submitted.decisions(ad)[-1]["reason"] == f"its text is longer than {MAX_REVIEWED_LENGTH} characters"
 
 
-async def test_the_same_message_twice_decides_once(
+async def test_duplicate_message_decides_once(
     consume: Consume, publisher: Publisher, runs: Runs, submitted: Submitted, log_lines: list[dict[str, Any]]
 ):
     ad = submitted.add(PHONE)
@@ -390,19 +384,21 @@ async def test_the_same_message_twice_decides_once(
         submitted.edit(ad, f"{PHONE} Після сьомої.")  # a second run would decide about this
         again = message_of(sent, {"ad_id": ad})
         await publisher.publish(again, exchange=sent.exchange, routing_key=sent.routing_key)
-        await eventually(lambda: repeated(log_lines))
+        await eventually(lambda: is_duplicate(log_lines))
 
     assert len(submitted.decisions(ad)) == 1
     assert submitted.row(ad)["auto_moderation_attempts"] == 1
     assert await runs.of(sent.message_id) == [row]
 
 
-async def repeated(log_lines: list[dict[str, Any]]) -> bool:
-    return any(line.get("outcome") == "repeated" for line in log_lines)
+async def is_duplicate(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "duplicate" for line in log_lines)
 
 
-@pytest.mark.parametrize("status", ["pending", "needs_review"])  # the second is also what it becomes: no edit is seen
-async def test_two_messages_about_the_same_text_at_once_decide_once(review: Review, submitted: Submitted, status: str):
+@pytest.mark.parametrize(
+    "status", ["pending", "needs_review"]
+)  # the second is also the new status, so that no change is seen
+async def test_concurrent_messages_about_one_ad_decide_once(review: Review, submitted: Submitted, status: str):
     ad = submitted.add(PHONE, status=status)
 
     with psycopg.connect(submitted.database_url) as editor:
@@ -416,7 +412,7 @@ async def test_two_messages_about_the_same_text_at_once_decide_once(review: Revi
     assert submitted.row(ad)["auto_moderation_attempts"] == 1
 
 
-async def test_one_message_delivered_twice_at_once_decides_once(review: Review, submitted: Submitted):
+async def test_concurrent_deliveries_of_a_message_decide_once(review: Review, submitted: Submitted):
     ad = submitted.add(CLEAN)
 
     with psycopg.connect(submitted.database_url) as editor:
@@ -429,29 +425,26 @@ async def test_one_message_delivered_twice_at_once_decides_once(review: Review, 
     assert set(submitted.sent()) == {"user.ad.approved", "ad.moderated"}
 
 
-async def test_an_ad_that_is_locked_for_long_is_tried_again_later(
-    review: Review, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
-):
+async def test_locked_ad_is_retried_later(review: Review, submitted: Submitted, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
     ad = submitted.add(CLEAN)
 
     with psycopg.connect(submitted.database_url) as editor:
         editor.execute("SELECT FROM car_ads FOR UPDATE")
-        with pytest.raises(RetryLater, match="the ad is locked by somebody else"):
+        with pytest.raises(RetryLater, match=f"ad {ad} is locked by another transaction"):
             await review(ad)
 
     assert submitted.row(ad)["status"] == "pending"
 
 
 async def waiting(submitted: Submitted, *, count: int) -> bool:
-    """So many stand in front of a lock."""
     found = submitted.rows(
         "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
     return int(found[0]["n"]) >= count
 
 
-async def test_a_consumer_killed_while_it_decides_is_taken_over_and_nothing_is_decided_twice(
+async def test_decision_of_killed_consumer_is_taken_over_once(
     pocketwatch: Program, publisher: Publisher, runs: Runs, submitted: Submitted
 ):
     ad = submitted.add(PHONE)

@@ -1,4 +1,4 @@
-"""How often an ad may be edited in vain: three texts within 30 days, then it is refused without a look."""
+"""The limit of edits: after three failed attempts within 30 days, ads are rejected without a review."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ from tests.fixtures.moderation import CLEAN, PHONE, RUDE, SCAM, Review, Submitte
 from tests.support.waiting import eventually
 
 
-async def edit_in_vain(review: Review, submitted: Submitted, ad: int, *, times: int) -> None:
+async def fail_reviews(review: Review, submitted: Submitted, ad: int, *, times: int) -> None:
     for turn in range(times):
         submitted.edit(ad, f"{PHONE} Спроба {turn}.")
         await review(ad)
-    submitted.forget_sent()
+    submitted.clear_sent()
 
 
-async def test_each_edit_in_vain_leaves_one_attempt_fewer(review: Review, submitted: Submitted):
+async def test_each_failed_edit_uses_an_attempt(review: Review, submitted: Submitted):
     ad, left = submitted.add(), []
 
     for text in (PHONE, f"{PHONE} Терміново!", f"{SCAM} Терміново!"):
@@ -28,11 +28,9 @@ async def test_each_edit_in_vain_leaves_one_attempt_fewer(review: Review, submit
     assert [decision["action"] for decision in submitted.decisions(ad)] == ["needs_edit", "needs_edit", "reject"]
 
 
-async def test_the_fourth_text_is_refused_without_a_look_and_owner_and_managers_are_told(
-    review: Review, submitted: Submitted
-):
+async def test_fourth_edit_is_rejected_without_review_and_announced(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=3)
+    await fail_reviews(review, submitted, ad, times=3)
 
     submitted.edit(ad, CLEAN)
     run = await review(ad)
@@ -55,9 +53,9 @@ async def test_the_fourth_text_is_refused_without_a_look_and_owner_and_managers_
     assert (sent["ad.moderated"]["decision"], sent["ad.moderated"]["rules"]) == ("reject", None)
 
 
-async def test_each_further_text_is_refused_too_but_managers_hear_of_it_only_once(review: Review, submitted: Submitted):
+async def test_managers_are_notified_of_too_many_edits_once(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=4)
+    await fail_reviews(review, submitted, ad, times=4)
 
     submitted.edit(ad, CLEAN)
     await review(ad)
@@ -66,23 +64,21 @@ async def test_each_further_text_is_refused_too_but_managers_hear_of_it_only_onc
     assert submitted.row(ad)["auto_moderation_attempts"] == 3
 
 
-async def test_the_same_refused_text_is_not_refused_again(review: Review, submitted: Submitted):
+async def test_unchanged_rejected_ad_is_skipped(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=4)
+    await fail_reviews(review, submitted, ad, times=4)
 
     run = await review(ad)
 
     assert (run["status"], run["error"]) == (
         "skipped",
-        "it was refused for too many edits, and has not changed since",
+        "rejected for too many edits, and unchanged since",
     )
 
 
-async def test_what_was_refused_without_a_look_is_looked_at_when_the_30_days_are_over(
-    review: Review, submitted: Submitted
-):
+async def test_rejected_ad_is_reviewed_after_30_days(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=3)
+    await fail_reviews(review, submitted, ad, times=3)
     submitted.edit(ad, CLEAN)
     await review(ad)
     submitted.execute("UPDATE moderation_decisions SET decided_at = decided_at - interval '30 days'")
@@ -94,40 +90,38 @@ async def test_what_was_refused_without_a_look_is_looked_at_when_the_30_days_are
 
 
 @pytest.mark.parametrize(("days_ago", "status"), [(29.9, "rejected"), (30.1, "active")])
-async def test_an_edit_counts_for_30_days(review: Review, submitted: Submitted, days_ago: float, status: str):
+async def test_failed_edit_counts_for_30_days(review: Review, submitted: Submitted, days_ago: float, status: str):
     ad = submitted.add(CLEAN)
     for text in ("one", "another"):
-        submitted.decided(ad, "needs_edit", days_ago=1, text=text)
-    submitted.decided(ad, "reject", days_ago=days_ago, text="the oldest")
+        submitted.add_decision(ad, "needs_edit", days_ago=1, text=text)
+    submitted.add_decision(ad, "reject", days_ago=days_ago, text="the oldest")
 
     await review(ad)
 
     assert submitted.row(ad)["status"] == status
 
 
-async def test_what_a_person_has_to_look_at_costs_no_attempt_and_neither_does_an_approval(
-    review: Review, submitted: Submitted
-):
+async def test_manual_review_and_approval_use_no_attempt(review: Review, submitted: Submitted):
     ad = submitted.add(RUDE)
     for action in ("review", "approve", "archived", "restored", "max_attempts_reached"):
-        submitted.decided(ad, action, days_ago=1, text=action)
+        submitted.add_decision(ad, action, days_ago=1, text=action)
 
     await review(ad)
 
     assert submitted.row(ad)["auto_moderation_attempts"] == 0
 
 
-async def test_edits_of_another_ad_do_not_count(review: Review, submitted: Submitted):
+async def test_edits_of_other_ads_do_not_count(review: Review, submitted: Submitted):
     owner = submitted.user()
     ad, other = submitted.add(CLEAN, owner=owner), submitted.add(owner=owner)
-    await edit_in_vain(review, submitted, other, times=3)
+    await fail_reviews(review, submitted, other, times=3)
 
     await review(ad)
 
     assert submitted.row(ad)["status"] == "active"
 
 
-async def test_a_text_that_was_sent_back_before_costs_nothing_when_it_comes_again(review: Review, submitted: Submitted):
+async def test_repeated_content_uses_no_further_attempt(review: Review, submitted: Submitted):
     ad = submitted.add()
 
     for _ in range(3):
@@ -139,9 +133,9 @@ async def test_a_text_that_was_sent_back_before_costs_nothing_when_it_comes_agai
     assert len(submitted.decisions(ad)) == 6
 
 
-async def test_who_may_bypass_moderation_is_not_counted(review: Review, submitted: Submitted):
+async def test_bypass_ignores_the_limit(review: Review, submitted: Submitted):
     ad = submitted.add(PHONE)
-    await edit_in_vain(review, submitted, ad, times=3)
+    await fail_reviews(review, submitted, ad, times=3)
     submitted.execute("UPDATE auth_user SET is_staff = true")
 
     submitted.edit(ad, f"{PHONE} Від магазину.")
@@ -150,9 +144,9 @@ async def test_who_may_bypass_moderation_is_not_counted(review: Review, submitte
     assert submitted.row(ad)["status"] == "active"
 
 
-async def test_two_submissions_at_once_count_right(review: Review, submitted: Submitted):
+async def test_concurrent_submissions_count_correctly(review: Review, submitted: Submitted):
     ad = submitted.add()
-    await edit_in_vain(review, submitted, ad, times=2)
+    await fail_reviews(review, submitted, ad, times=2)
     submitted.edit(ad, f"{PHONE} Третя.")
 
     with psycopg.connect(submitted.database_url) as editor:

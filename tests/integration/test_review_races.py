@@ -1,4 +1,4 @@
-"""An edit that comes while an ad is being judged: what is decided upon is what stands there."""
+"""Changes during a review: a decision applies only to the content that was judged."""
 
 from itertools import count
 
@@ -9,7 +9,7 @@ from pocketwatch.errors import RetryLater
 from tests.fixtures.moderation import CLEAN, PHONE, REFUSAL, Model, Review, Submitted, completion
 
 
-async def test_an_edit_while_the_classifier_thinks_is_judged_and_the_stale_approval_is_nobodys(
+async def test_edit_during_classification_discards_the_stale_approval(
     model: Model, review: Review, submitted: Submitted
 ):
     ad = submitted.add(CLEAN)
@@ -23,9 +23,7 @@ async def test_an_edit_while_the_classifier_thinks_is_judged_and_the_stale_appro
     assert set(submitted.sent()) == {"user.ad.needs_edit", "ad.moderated"}
 
 
-async def test_an_edit_that_mends_an_ad_is_not_punished_for_what_stood_there_before(
-    model: Model, review: Review, submitted: Submitted
-):
+async def test_corrected_ad_is_not_rejected_for_its_old_content(model: Model, review: Review, submitted: Submitted):
     ad, better = submitted.add(CLEAN), f"{CLEAN} Без торгу."
     replies = [completion({"decision": "approve", "reason": "Fine.", "categories": []}), completion(REFUSAL)]
 
@@ -41,9 +39,7 @@ async def test_an_edit_that_mends_an_ad_is_not_punished_for_what_stood_there_bef
 
 
 @pytest.mark.parametrize("status", ["sold", "blocked", "archived", "active"])
-async def test_a_status_that_somebody_sets_meanwhile_stays(
-    model: Model, review: Review, submitted: Submitted, status: str
-):
+async def test_status_set_during_review_is_kept(model: Model, review: Review, submitted: Submitted, status: str):
     ad = submitted.add(CLEAN)
     model.meanwhile = lambda: submitted.edit(ad, CLEAN, status=status)
 
@@ -54,12 +50,12 @@ async def test_a_status_that_somebody_sets_meanwhile_stays(
     assert (submitted.decisions(ad), submitted.sent()) == ([], {})
 
 
-async def test_the_last_attempt_that_is_used_up_meanwhile_is_seen(model: Model, review: Review, submitted: Submitted):
+async def test_attempt_used_during_review_counts(model: Model, review: Review, submitted: Submitted):
     ad = submitted.add(CLEAN)
     for text in ("one", "another"):
-        submitted.decided(ad, "needs_edit", days_ago=1, text=text)
-    # The owner edits, that is decided upon, and he puts back what stood there before.
-    model.meanwhile = lambda: submitted.decided(ad, "needs_edit", days_ago=0, text="a third")
+        submitted.add_decision(ad, "needs_edit", days_ago=1, text=text)
+    # The owner edits the ad, that is decided, and they restore the old content.
+    model.meanwhile = lambda: submitted.add_decision(ad, "needs_edit", days_ago=0, text="a third")
 
     await review(ad)
 
@@ -67,17 +63,17 @@ async def test_the_last_attempt_that_is_used_up_meanwhile_is_seen(model: Model, 
     assert submitted.row(ad)["status"] == "rejected"
 
 
-async def test_an_ad_that_is_deleted_meanwhile_is_skipped(model: Model, review: Review, submitted: Submitted):
+async def test_ad_deleted_during_review_is_skipped(model: Model, review: Review, submitted: Submitted):
     ad = submitted.add(CLEAN)
     model.meanwhile = lambda: submitted.execute("DELETE FROM car_ads")
 
     run = await review(ad)
 
-    assert (run["status"], run["error"]) == ("skipped", "there is no such ad (any more)")
+    assert (run["status"], run["error"]) == ("skipped", f"ad {ad}: does not exist")
     assert submitted.decisions(ad) == []
 
 
-async def test_what_is_not_judged_may_change_meanwhile(model: Model, review: Review, submitted: Submitted):
+async def test_change_of_unreviewed_fields_is_ignored(model: Model, review: Review, submitted: Submitted):
     ad = submitted.add(CLEAN)
     model.meanwhile = lambda: submitted.execute("UPDATE car_ads SET is_favorite = true, updated_at = now()")
 
@@ -87,24 +83,22 @@ async def test_what_is_not_judged_may_change_meanwhile(model: Model, review: Rev
     assert submitted.row(ad)["status"] == "active"
 
 
-async def test_an_ad_that_never_stands_still_is_tried_again_later(model: Model, review: Review, submitted: Submitted):
+async def test_ad_that_keeps_changing_is_retried_later(model: Model, review: Review, submitted: Submitted):
     ad, turns = submitted.add(CLEAN), count()
     model.meanwhile = lambda: submitted.edit(ad, f"{CLEAN} Зміна {next(turns)}.")
 
-    with pytest.raises(RetryLater, match=f"ad {ad} is edited faster than it can be judged"):
+    with pytest.raises(RetryLater, match=f"ad {ad} changed during each of 3 review attempts"):
         await review(ad)
 
-    assert len(model.asked) == job.LOOKS
+    assert len(model.asked) == job.MAX_REVIEWS
     assert submitted.row(ad)["status"] == "pending"
     assert submitted.decisions(ad) == []
 
 
-async def test_while_the_classifier_thinks_nobody_waits_for_a_lock_of_ours(
-    model: Model, review: Review, submitted: Submitted
-):
+async def test_no_transaction_is_open_during_classification(model: Model, review: Review, submitted: Submitted):
     ad, open_transactions = submitted.add(CLEAN), []
 
-    def look() -> None:
+    def record_open_transactions() -> None:
         open_transactions.extend(
             submitted.rows(
                 "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND state LIKE %(idle)s",
@@ -112,7 +106,7 @@ async def test_while_the_classifier_thinks_nobody_waits_for_a_lock_of_ours(
             )
         )
 
-    model.meanwhile = look
+    model.meanwhile = record_open_transactions
     await review(ad)
 
     assert len(model.asked) == 1

@@ -1,4 +1,4 @@
-"""Which rules decide: those of the settings, a rule in shadow for the record only, and none that cannot be read."""
+"""Configured rule files: their rules decide, rules in shadow are recorded, and invalid files are refused."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from tests.fixtures.suite import Program
 
 @pytest.fixture
 def file(tmp_path: Path, environment: dict[str, str]) -> Path:
-    """A rule file of the site's own, and the settings pointing at it."""
+    """A rule file, with the settings pointing at it."""
     path = rule_file(tmp_path / "rules.toml", "winter", shadow="alloy")
     environment["POCKETWATCH_MODERATION_RULES"] = str(path)
     return path
 
 
-async def test_the_rules_of_the_settings_decide(file: Path, review: Review, submitted: Submitted):
+async def test_configured_rules_decide(file: Path, review: Review, submitted: Submitted):
     ad, other = submitted.add(f"{CLEAN} Winter гума."), submitted.add(PHONE)
 
     await review(ad, locale="en")
@@ -28,7 +28,7 @@ async def test_the_rules_of_the_settings_decide(file: Path, review: Review, subm
     assert submitted.row(other)["status"] == "active"
 
 
-async def test_a_rule_in_shadow_is_recorded_and_decides_nothing(file: Path, review: Review, submitted: Submitted):
+async def test_shadow_rule_is_recorded_without_effect(file: Path, review: Review, submitted: Submitted):
     ad = submitted.add(f"{CLEAN} Alloy диски.")
 
     await review(ad)
@@ -39,11 +39,11 @@ async def test_a_rule_in_shadow_is_recorded_and_decides_nothing(file: Path, revi
     assert submitted.sent()["ad.moderated"]["categories"] == []
 
 
-def test_consumers_do_not_start_with_rules_that_cannot_be_used(file: Path, pocketwatch: Program):
+def test_consumers_do_not_start_with_invalid_rules(file: Path, pocketwatch: Program):
     file.write_text("version = 1", encoding="utf-8")
 
     for command in (("consume", "moderation"), ("run",)):
         done = pocketwatch(*command)
 
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f'pocketwatch: the rules "{file}" are wrong: version is 1')
+        assert done.stderr.startswith(f'pocketwatch: rule file "{file}": version is 1')

@@ -1,4 +1,4 @@
-"""The roll-ups: the same numbers as plain counts of the rows, whatever comes late, goes, or runs at the same time."""
+"""The roll-ups equal plain counts of the rows: with late rows, deleted rows and concurrent runs."""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from consumers.analytics import queries
-from consumers.analytics.rollup import daily_activity, rollup
-from consumers.analytics.rollup.id_ranges import SEGMENT
+from consumers.analytics.rollup import daily_activity, id_ranges, rollup
+from consumers.analytics.rollup.id_ranges import OPEN_FOR, SIZE
 from consumers.analytics.rollup.verify import Difference, verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -17,7 +17,6 @@ from schemas.ticks import PurgeLogs
 from tests.fixtures.activity import OPENED, ZONE, Activity, at
 from tests.fixtures.suite import Deliver
 from tests.support.alone import transaction
-from tests.support.waiting import eventually
 
 JOB = "analytics.quick_stats"
 NOTHING = dict.fromkeys(rollup.STATISTICS, 0)
@@ -26,26 +25,33 @@ SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 async def run(database: Database, settings: Settings, *, now: datetime | None = None) -> JobContext:
     """Bring the roll-ups up to date; what was done is in the statistics."""
-    work = transaction(JOB, database, settings, now=now)
-    assert await rollup.bring_up_to_date(work)
-    return work
+    job = transaction(JOB, database, settings, now=now)
+    assert await rollup.bring_up_to_date(job)
+    return job
 
 
 async def ignored(_: float) -> None:
-    """Nobody looks."""
+    """Show no progress."""
+
+
+@pytest.fixture
+def refresh_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do on each run what is done once an hour and once a day."""
+    monkeypatch.setattr(rollup, "REFRESH_EVERY", timedelta(0))
+    monkeypatch.setattr(rollup, "RECOUNT_EVERY", timedelta(0))
 
 
 def skip_to(activity: Activity, id_: int) -> None:
-    """The next view has this id, as if as many had come and gone as there are ids before it."""
+    """Give the next view this id."""
     activity.run("SELECT setval(pg_get_serial_sequence('ad_views', 'id'), %(id)s, false)", id=id_)
 
 
-def raw_segments(activity: Activity, *, before: int) -> list[tuple[int, str, int]]:
-    """What the segments should say, by a plain count."""
+def counted_ranges(activity: Activity, *, before: int) -> list[tuple[int, str, int]]:
+    """Count the views below this range plainly, by range and day."""
     rows = activity.rows(
-        f"SELECT id / {SEGMENT} AS segment, coalesce((created_at AT TIME ZONE '{ZONE}')::date::text, '-infinity') "
+        f"SELECT id / {SIZE} AS segment, coalesce((created_at AT TIME ZONE '{ZONE}')::date::text, '-infinity') "
         "AS day, count(*) AS views FROM ad_views WHERE id < %(before)s GROUP BY 1, 2 ORDER BY 1, 2",
-        before=before * SEGMENT,
+        before=before * SIZE,
     )
     return [(row["segment"], row["day"], row["views"]) for row in rows]
 
@@ -58,89 +64,117 @@ def yesterday() -> date:
     return daily_activity.last_closed(datetime.now(UTC), ZONE)
 
 
-def views_in_segments(activity: Activity, count: int, *, day: date = SPRING) -> None:
-    """So many full segments with a few rows each, and a row in the one after them."""
-    for segment in range(count):
-        skip_to(activity, segment * SEGMENT + SEGMENT - 5)
+def fill_ranges(activity: Activity, count: int, *, day: date = SPRING) -> None:
+    """Fill so many ranges with a few views each, and add a view after them."""
+    for number in range(count):
+        skip_to(activity, number * SIZE + SIZE - 5)
         activity.views(noon(day), noon(day - timedelta(days=1)), None, count=1)
-    skip_to(activity, count * SEGMENT + 3)
+    skip_to(activity, count * SIZE + 3)
     activity.views(noon(day))
 
 
-async def test_full_segments_are_counted_once_and_the_open_one_is_not(
+async def test_closed_ranges_are_counted_once_and_the_open_one_is_not(
     database: Database, settings: Settings, activity: Activity
 ):
-    views_in_segments(activity, 3)
+    fill_ranges(activity, 3)
 
     first, second = await run(database, settings), await run(database, settings)
 
-    assert activity.segments() == raw_segments(activity, before=3)
-    assert len(activity.segments()) == 9
+    assert activity.view_counts() == counted_ranges(activity, before=3)
+    assert len(activity.view_counts()) == 9
     assert (first.statistics["segments_sealed"], second.statistics["segments_sealed"]) == (3, 0)
 
 
-async def test_a_segment_is_not_full_before_its_last_id_is_taken(
+async def test_range_is_not_counted_before_its_last_id_is_taken(
     database: Database, settings: Settings, activity: Activity
 ):
-    skip_to(activity, SEGMENT - 1)
+    skip_to(activity, SIZE - 1)
     activity.views(noon(SPRING))
     await run(database, settings)
-    before = activity.segments()
+    before = activity.view_counts()
     activity.views(noon(SPRING))
 
     await run(database, settings)
 
     assert before == []
-    assert activity.segments() == [(0, "2026-03-29", 1)]
+    assert activity.view_counts() == [(0, "2026-03-29", 1)]
 
 
-async def test_an_open_transaction_whose_ids_are_lower_keeps_its_segment_from_being_counted(
-    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+async def test_range_stays_open_until_the_views_after_it_are_an_hour_old(
+    database: Database, settings: Settings, activity: Activity
 ):
-    monkeypatch.setattr(rollup, "WRITERS_MAY_TAKE", 0.2)
+    now = datetime.now(UTC)
+    skip_to(activity, SIZE - 1)
+    activity.views(noon(SPRING), now)
+
+    before = await run(database, settings, now=now + OPEN_FOR)
+    after = await run(database, settings, now=now + OPEN_FOR + timedelta(seconds=1))
+
+    assert [job.statistics["segments_sealed"] for job in (before, after)] == [0, 1]
+    assert activity.view_counts() == [(0, "2026-03-29", 1)]
+
+
+async def test_one_backdated_view_does_not_close_a_range(database: Database, settings: Settings, activity: Activity):
+    skip_to(activity, SIZE)
+    activity.views(noon(SPRING), *[datetime.now(UTC)] * 3)
+
+    await run(database, settings)
+
+    assert activity.view_counts() == []
+
+
+async def test_view_committed_late_with_a_lower_id_is_counted_by_the_next_run(
+    database: Database, settings: Settings, activity: Activity
+):
+    now = datetime.now(UTC)
     (ad,) = activity.ads(noon(SPRING))
-    skip_to(activity, SEGMENT - 2)
-    activity.views(noon(SPRING), ad=ad)
+    skip_to(activity, SIZE - 2)
+    activity.views(now, ad=ad)
     insert = "INSERT INTO ad_views (created_at, ip_address, ad_id) VALUES (%s, '192.0.2.1', %s) RETURNING id"
 
     with psycopg.connect(activity.database_url) as late:
         (low,) = late.execute(insert, (noon(SPRING), ad)).fetchone() or ()
-        (high,) = activity.views(noon(SPRING), noon(SPRING), ad=ad)[1:]
+        (high,) = activity.views(now, now, ad=ad)[1:]
         await run(database, settings)
-        while_open = activity.segments()
-    after = await run(database, settings)
+        while_open = activity.view_counts(), await views_in(database)
+    await run(database, settings)
+    after_commit = await views_in(database)
+    await run(database, settings, now=now + 2 * OPEN_FOR)
 
-    assert low < SEGMENT <= high
-    assert while_open == []
-    assert after.statistics["segments_sealed"] == 1
-    assert activity.segments() == [(0, "2026-03-29", 2)]
-
-
-async def test_who_inserts_for_a_moment_is_waited_for(database: Database, settings: Settings, activity: Activity):
-    (ad,) = activity.ads(noon(SPRING))
-    skip_to(activity, SEGMENT - 2)
-    activity.views(noon(SPRING), ad=ad)
-    async with await psycopg.AsyncConnection.connect(activity.database_url) as late:
-        await late.execute(
-            "INSERT INTO ad_views (created_at, ip_address, ad_id) VALUES (now(), '192.0.2.1', %s)", (ad,)
-        )
-        activity.views(noon(SPRING), ad=ad)
-        asked: list[bool] = []  # a run that waits asks again and again whether it is to stop
-        work = transaction(JOB, database, settings, stopping=lambda: bool(asked.append(False)))
-        running = asyncio.create_task(rollup.bring_up_to_date(work))
-        await eventually(lambda: has_asked(asked, times=5))
-        await late.commit()
-        assert await running
-
-    assert work.statistics["segments_sealed"] == 1
-    assert sum(views for _, _, views in activity.segments()) == 2
+    assert low < SIZE <= high
+    assert while_open == ([], 3)
+    assert after_commit == 4
+    assert activity.view_counts() == counted_ranges(activity, before=1)
+    assert await views_in(database) == 4
 
 
-async def has_asked(asked: list[bool], *, times: int) -> bool:
-    return len(asked) >= times
+async def views_in(database: Database) -> int:
+    """Return the total that readers see."""
+    async with database.begin() as connection:
+        return (await queries.views_by_day(connection, zone=ZONE)).total()
 
 
-async def test_ids_that_somebody_chose_himself_do_not_seal_what_the_sequence_has_not_reached(
+@pytest.mark.usefixtures("refresh_always")
+async def test_view_committed_after_its_range_was_counted_is_found_by_the_rolling_recount(
+    database: Database, settings: Settings, activity: Activity
+):
+    skip_to(activity, SIZE - 2)
+    activity.views(noon(SPRING), count=3)
+    await run(database, settings)
+    activity.run(
+        "INSERT INTO ad_views (id, created_at, ip_address, ad_id) SELECT 7, created_at, ip_address, ad_id "
+        "FROM ad_views LIMIT 1"
+    )
+    before = await views_in(database)
+
+    job = await run(database, settings)
+
+    assert (before, await views_in(database)) == (3, 4)
+    assert job.statistics["segments_corrected"] == 1
+    assert activity.rolled_up(SPRING, SPRING) == activity.days(SPRING, SPRING)
+
+
+async def test_id_chosen_by_hand_does_not_close_ranges_that_the_sequence_has_not_reached(
     database: Database, settings: Settings, activity: Activity
 ):
     activity.views(noon(SPRING))
@@ -151,103 +185,107 @@ async def test_ids_that_somebody_chose_himself_do_not_seal_what_the_sequence_has
 
     await run(database, settings)
 
-    assert activity.segments() == []
+    assert activity.view_counts() == []
 
 
-async def test_views_that_go_with_their_ad_go_from_the_roll_ups(
+@pytest.mark.usefixtures("refresh_always")
+async def test_deleted_views_leave_the_roll_ups_with_the_rolling_recount(
     database: Database, settings: Settings, activity: Activity
 ):
-    doomed, kept = activity.ads(noon(SPRING), noon(SPRING))
-    for segment in range(5):
-        skip_to(activity, segment * SEGMENT + SEGMENT - 9)
-        activity.views(noon(SPRING), noon(AUTUMN), count=2, ad=kept if segment % 2 else doomed)
+    deleted, kept = activity.ads(noon(SPRING), noon(SPRING))
+    for number in range(5):
+        skip_to(activity, number * SIZE + SIZE - 9)
+        activity.views(noon(SPRING), noon(AUTUMN), count=2, ad=kept if number % 2 else deleted)
         activity.views(noon(SPRING), ad=kept)
-    skip_to(activity, 5 * SEGMENT + 1)
+    skip_to(activity, 5 * SIZE + 1)
     activity.views(noon(SPRING), ad=kept)
     await run(database, settings)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
-    work = await run(database, settings)
+    job = await run(database, settings)
 
-    assert work.statistics["segments_corrected"] == 3
-    assert activity.segments() == raw_segments(activity, before=5)
+    assert job.statistics["segments_corrected"] == 3
+    assert activity.view_counts() == counted_ranges(activity, before=5)
     assert activity.rolled_up(SPRING, SPRING)[0]["views"] == activity.days(SPRING, SPRING)[0]["views"] == 10
 
 
-async def test_views_that_went_before_postgresql_began_to_count_anew_go_from_the_roll_ups(
-    database: Database, settings: Settings, activity: Activity
-):
-    views_in_segments(activity, 3)
+async def test_closed_ranges_are_trusted_for_an_hour(database: Database, settings: Settings, activity: Activity):
+    fill_ranges(activity, 3)
     await run(database, settings)
-    activity.run("DELETE FROM ad_views WHERE id < %(until)s", until=SEGMENT)
-    activity.run("SELECT pg_stat_reset()")
+    activity.run("DELETE FROM ad_views WHERE id < %(until)s", until=SIZE)
 
-    work = await run(database, settings)
+    within = await run(database, settings)
+    later = await run(database, settings, now=datetime.now(UTC) + timedelta(hours=1, seconds=1))
 
-    assert work.statistics["segments_corrected"] == 1
-    assert activity.segments() == raw_segments(activity, before=3)
+    assert [job.statistics["segments_corrected"] for job in (within, later)] == [0, 1]
+    assert activity.view_counts() == counted_ranges(activity, before=3)
 
 
-async def test_without_deletions_no_segment_is_compared(
+async def test_every_range_is_counted_again_within_a_day(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
-    views_in_segments(activity, 3)
-    await run(database, settings)
-    activity.run("UPDATE view_counts SET views = views + 1 WHERE segment = 2")  # would be found by a comparison
-
-    await run(database, settings)
-
-    assert activity.segments() != raw_segments(activity, before=3)
-
-
-async def test_what_goes_unnoticed_is_put_right_in_rotation(
-    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
-    monkeypatch.setattr(rollup, "RECHECKED", 1)
-    views_in_segments(activity, 3)
+    monkeypatch.setattr(rollup, "SMALLEST_SHARE", 1)
+    monkeypatch.setattr(id_ranges, "AT_ONCE", 1)
+    fill_ranges(activity, 30)
     await run(database, settings)
     activity.run("UPDATE view_counts SET views = views + 1, day = day - 1")
+    now = datetime.now(UTC)
 
-    works = [await run(database, settings) for _ in range(3)]
+    jobs = [await run(database, settings, now=now + timedelta(hours=n, seconds=n)) for n in range(1, 25)]
 
-    assert [work.statistics["segments_corrected"] for work in works] == [1, 1, 1]
-    assert activity.segments() == raw_segments(activity, before=3)
+    corrected = [job.statistics["segments_corrected"] for job in jobs]
+    assert max(corrected) == 2
+    assert sum(corrected) == 30
+    assert activity.view_counts() == counted_ranges(activity, before=30)
 
 
-async def test_segments_beyond_two_thousand_million_ids_are_counted(
+@pytest.mark.usefixtures("refresh_always")
+async def test_newest_views_that_were_deleted_open_their_ranges_again(
     database: Database, settings: Settings, activity: Activity
 ):
-    far = 3_000_000_000 // SEGMENT
-    skip_to(activity, far * SEGMENT)
+    fill_ranges(activity, 3)
+    await run(database, settings)
+    activity.run("DELETE FROM ad_views WHERE id >= %(first)s", first=2 * SIZE)
+    skip_to(activity, 2 * SIZE)
+    activity.views(noon(AUTUMN))
+
+    await run(database, settings)
+
+    assert activity.view_counts() == counted_ranges(activity, before=2)
+    assert await views_in(database) == 7
+
+
+async def test_ids_beyond_32_bits_are_counted(database: Database, settings: Settings, activity: Activity):
+    far = 3_000_000_000 // SIZE
+    skip_to(activity, far * SIZE)
     activity.views(noon(SPRING))
-    skip_to(activity, (far + 1) * SEGMENT)
+    skip_to(activity, (far + 1) * SIZE)
     activity.views(noon(SPRING))
 
     await run(database, settings)
     found = await verify(database, settings, sample=5)
 
-    assert activity.segments() == [(far, "2026-03-29", 1)]
+    assert activity.view_counts() == [(far, "2026-03-29", 1)]
     assert found.differences == []
 
 
 @pytest.mark.parametrize("refilled", [0, 1, 3])
-async def test_a_table_that_was_emptied_is_counted_from_its_beginning(
+async def test_truncated_table_is_counted_from_the_beginning(
     database: Database, settings: Settings, activity: Activity, refilled: int
 ):
-    views_in_segments(activity, 3)
+    fill_ranges(activity, 3)
     await run(database, settings)
     activity.run("TRUNCATE ad_views RESTART IDENTITY")
-    views_in_segments(activity, refilled, day=AUTUMN)
+    fill_ranges(activity, refilled, day=AUTUMN)
 
     await run(database, settings)
 
-    assert activity.segments() == raw_segments(activity, before=refilled)
+    assert activity.view_counts() == counted_ranges(activity, before=refilled)
     assert (await verify(database, settings)).differences == []
 
 
-async def test_another_zone_begins_anew(database: Database, settings: Settings, activity: Activity):
-    views_in_segments(activity, 1)
+async def test_another_time_zone_counts_everything_again(database: Database, settings: Settings, activity: Activity):
+    fill_ranges(activity, 1)
     activity.views(at("2026-03-29T23:30+03:00"), at("2026-03-30T00:30+03:00"))
     await run(database, settings)
     site = settings.site.model_copy(update={"timezone": "America/New_York"})
@@ -266,7 +304,7 @@ async def test_another_zone_begins_anew(database: Database, settings: Settings, 
         (AUTUMN, "2026-10-25T00:00+03:00", "2026-10-26T00:00+02:00", 25),
     ],
 )
-async def test_a_day_has_as_many_hours_as_the_clocks_in_kyiv_show(
+async def test_day_with_23_or_25_hours_holds_all_its_rows(
     database: Database, settings: Settings, activity: Activity, day: date, begins: str, ends: str, hours: int
 ):
     second = timedelta(microseconds=1)
@@ -287,7 +325,7 @@ async def test_a_day_has_as_many_hours_as_the_clocks_in_kyiv_show(
     assert [row["views"] for row in activity.rolled_up(day_before, day_after)] == [1, hours + 2, 1]
 
 
-async def test_every_day_since_the_first_is_rolled_up_and_the_open_one_is_not(
+async def test_every_day_since_the_first_is_rolled_up_except_today(
     database: Database, settings: Settings, activity: Activity
 ):
     activity.views(noon(date(2026, 2, 5)), datetime.now(UTC))
@@ -296,13 +334,13 @@ async def test_every_day_since_the_first_is_rolled_up_and_the_open_one_is_not(
 
     rows = activity.rows("SELECT day FROM daily_activity ORDER BY day")
     first = OPENED.date()
-    assert [row["day"] for row in rows] == daily_activity.Days(first, yesterday()).all()
+    assert [row["day"] for row in rows] == [first + timedelta(days=n) for n in range((yesterday() - first).days + 1)]
 
 
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-12-31 23:59Z", "12000-01-01", "0100-01-01 BC"])
-async def test_a_moment_that_no_calendar_knows_is_of_no_day_and_stops_nobody(
-    database: Database, settings: Settings, activity: Activity, moment: str, *, sealed: bool
+async def test_time_outside_the_calendar_belongs_to_no_day(
+    database: Database, settings: Settings, activity: Activity, moment: str, *, closed: bool
 ):
     activity.ads(noon(SPRING))
     activity.views(noon(SPRING))
@@ -311,31 +349,31 @@ async def test_a_moment_that_no_calendar_knows_is_of_no_day_and_stops_nobody(
     activity.run(
         f"INSERT INTO ad_views (created_at, ip_address, ad_id) SELECT '{moment}', '192.0.2.1', ad_id FROM ad_views"
     )
-    if sealed:
-        skip_to(activity, SEGMENT)
+    if closed:
+        skip_to(activity, SIZE)
         activity.views(noon(SPRING))
 
     await run(database, settings)
 
-    assert sum(views for _, day, views in activity.segments() if day == "-infinity") == int(sealed)
+    assert sum(views for _, day, views in activity.view_counts() if day == "-infinity") == int(closed)
     async with database.begin() as connection:
-        counted = await queries.views(connection, SPRING, zone=ZONE)
-    assert (counted.total, counted.of_day) == (2 + sealed, 1 + sealed)
+        counted = await queries.views_by_day(connection, zone=ZONE)
+    assert (counted.total(), counted[SPRING]) == (2 + closed, 1 + closed)
     assert (await verify(database, settings)).differences == []
 
 
-async def test_late_rows_with_old_moments_are_taken_in(
-    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("refresh_always")
+async def test_rows_inserted_late_with_old_times_are_counted(
+    database: Database, settings: Settings, activity: Activity
 ):
-    views_in_segments(activity, 1)
+    fill_ranges(activity, 1)
     activity.ads(noon(yesterday()))
     await run(database, settings)
     activity.views(noon(yesterday()), noon(SPRING), count=3)
     activity.ads(noon(yesterday()))
     activity.users(noon(yesterday()))
-    skip_to(activity, 2 * SEGMENT)
+    skip_to(activity, 2 * SIZE)
     activity.views(datetime.now(UTC))
-    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
 
     await run(database, settings)
 
@@ -343,7 +381,7 @@ async def test_late_rows_with_old_moments_are_taken_in(
     assert activity.rolled_up(yesterday(), yesterday()) == activity.days(yesterday(), yesterday())
 
 
-async def test_late_rows_that_came_while_no_job_ran_are_taken_in(
+async def test_rows_inserted_late_while_no_job_ran_are_counted(
     database: Database, settings: Settings, activity: Activity
 ):
     day = yesterday() - timedelta(days=9)
@@ -358,54 +396,53 @@ async def test_late_rows_that_came_while_no_job_ran_are_taken_in(
     assert activity.rolled_up(first, yesterday()) == activity.days(first, yesterday())
 
 
-async def test_days_long_past_learn_what_a_run_has_counted_that_did_not_come_to_its_end(
+async def test_closed_days_take_over_counts_of_a_run_that_ran_out_of_time(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
     activity.views(noon(SPRING), count=3)
     await run(database, settings)
     activity.views(noon(SPRING), count=5)
-    skip_to(activity, SEGMENT)
-    activity.views(datetime.now(UTC))
+    skip_to(activity, SIZE)
+    activity.views(noon(AUTUMN))
     running = settings.running.model_copy(update={"time_budget": timedelta(0)})
     hurried = settings.model_copy(update={"running": running})
     assert not await rollup.bring_up_to_date(transaction(JOB, database, hurried))
-    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
+    monkeypatch.setattr(rollup, "REFRESH_EVERY", timedelta(0))
 
     work = await run(database, settings)
 
-    assert activity.segments() == [(0, str(SPRING), 8)]
+    assert activity.view_counts() == [(0, str(SPRING), 8)]
     assert work.statistics["segments_sealed"] == 0
     assert activity.rolled_up(SPRING, SPRING) == activity.days(SPRING, SPRING)
 
 
-async def test_ads_that_go_leave_the_days_long_past(
-    database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
-):
+async def test_deleted_ads_leave_closed_days_within_a_day(database: Database, settings: Settings, activity: Activity):
+    now = datetime.now(UTC)
     (ad, *_) = activity.ads(noon(SPRING), noon(SPRING))
-    await run(database, settings)
+    await run(database, settings, now=now)
     before = activity.rolled_up(SPRING, SPRING)[0]["new_ads"]
     activity.delete_ad(ad)
-    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
 
-    work = await run(database, settings)
+    within = await run(database, settings, now=now + timedelta(hours=21))
+    later = await run(database, settings, now=now + timedelta(hours=24, seconds=1))
 
     assert (before, activity.rolled_up(SPRING, SPRING)[0]["new_ads"]) == (2, 1)
-    assert work.statistics["days_corrected"] == 1
+    assert [job.statistics["days_corrected"] for job in (within, later)] == [0, 1]
 
 
-async def test_an_empty_platform_has_a_day_without_anything(database: Database, settings: Settings, activity: Activity):
+async def test_empty_platform_has_a_day_of_zeros(database: Database, settings: Settings, activity: Activity):
     activity.run("DELETE FROM add_accounts; DELETE FROM auth_user")
 
     work = await run(database, settings)
 
-    assert activity.segments() == []
+    assert activity.view_counts() == []
     assert work.statistics == NOTHING | {"days_rolled_up": 1}
     assert activity.rolled_up(yesterday(), yesterday()) == [
         {"day": yesterday(), "views": 0, "new_ads": 0, "new_users": 0}
     ]
 
 
-async def test_the_logs_of_a_day_are_counted_with_it(database: Database, settings: Settings, activity: Activity):
+async def test_logs_of_a_day_are_counted_with_it(database: Database, settings: Settings, activity: Activity):
     moment = noon(yesterday())
     for action in ("approve", "approve", "reject", "archived", "restored"):
         activity.run(
@@ -441,8 +478,9 @@ async def test_the_logs_of_a_day_are_counted_with_it(database: Database, setting
     }
 
 
-async def test_no_purge_takes_runs_that_are_to_be_counted_again(
-    database: Database, settings: Settings, activity: Activity, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("refresh_always")
+async def test_purge_keeps_runs_that_will_be_counted_again(
+    database: Database, settings: Settings, activity: Activity, deliver: Deliver
 ):
     day = yesterday() - daily_activity.LATE + timedelta(days=1)
     activity.run(
@@ -452,7 +490,6 @@ async def test_no_purge_takes_runs_that_are_to_be_counted_again(
     )
     activity.ads(noon(day))
     await run(database, settings)
-    monkeypatch.setattr(rollup, "REFRESHED_EVERY", timedelta(0))
 
     await deliver(PurgeLogs(retention_days=0))
     await run(database, settings)
@@ -461,11 +498,11 @@ async def test_no_purge_takes_runs_that_are_to_be_counted_again(
     assert row["runs"] == {"dead": 1}
 
 
-async def test_a_run_out_of_time_says_so_and_the_next_one_goes_on(
+async def test_run_out_of_time_is_continued_by_the_next(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(rollup, "COUNTED_AT_ONCE", 2)
-    views_in_segments(activity, 5)
+    monkeypatch.setattr(id_ranges, "AT_ONCE", 2)
+    fill_ranges(activity, 5)
     running = settings.running.model_copy(update={"time_budget": timedelta(0)})
     hurried = settings.model_copy(update={"running": running})
 
@@ -475,52 +512,50 @@ async def test_a_run_out_of_time_says_so_and_the_next_one_goes_on(
 
     assert len(results) > 3
     assert results[-1]
-    assert activity.segments() == raw_segments(activity, before=5)
+    assert activity.view_counts() == counted_ranges(activity, before=5)
     assert (await verify(database, settings)).differences == []
 
 
-async def test_two_runs_at_once_count_everything_once(
+async def test_concurrent_runs_count_everything_once(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(rollup, "COUNTED_AT_ONCE", 1)
-    views_in_segments(activity, 8)
+    monkeypatch.setattr(id_ranges, "AT_ONCE", 1)
+    fill_ranges(activity, 8)
 
     first, second = await asyncio.gather(run(database, settings), run(database, settings))
 
-    assert activity.segments() == raw_segments(activity, before=8)
+    assert activity.view_counts() == counted_ranges(activity, before=8)
     assert first.statistics["segments_sealed"] + second.statistics["segments_sealed"] == 8
     assert (await verify(database, settings)).differences == []
 
 
-async def test_a_rebuild_finds_the_same_numbers(database: Database, settings: Settings, activity: Activity):
-    views_in_segments(activity, 3)
+async def test_rebuild_finds_the_same_counts(database: Database, settings: Settings, activity: Activity):
+    fill_ranges(activity, 3)
     activity.ads(noon(SPRING), noon(AUTUMN))
     activity.users(noon(SPRING))
     await run(database, settings)
     everything = "SELECT day, views, new_ads, new_users, activity FROM daily_activity ORDER BY day"
-    before = activity.segments(), activity.rows(everything)
+    before = activity.view_counts(), activity.rows(everything)
 
     done = await rollup.rebuild(database, settings, progress=ignored)
 
-    assert (activity.segments(), activity.rows(everything)) == before
+    assert (activity.view_counts(), activity.rows(everything)) == before
     assert done["segments_sealed"] == 3
 
 
-async def test_a_rebuild_mends_what_was_tampered_with(database: Database, settings: Settings, activity: Activity):
-    views_in_segments(activity, 3)
+async def test_rebuild_corrects_changed_counts(database: Database, settings: Settings, activity: Activity):
+    fill_ranges(activity, 3)
     await run(database, settings)
-    before = activity.segments(), activity.rolled_up(OPENED.date(), yesterday())
+    before = activity.view_counts(), activity.rolled_up(OPENED.date(), yesterday())
     activity.run("UPDATE view_counts SET views = views + 1; UPDATE daily_activity SET views = 9, new_ads = 9")
     activity.run("DELETE FROM daily_activity WHERE day = '2026-02-02'")
 
     await rollup.rebuild(database, settings, progress=ignored)
 
-    assert (activity.segments(), activity.rolled_up(OPENED.date(), yesterday())) == before
+    assert (activity.view_counts(), activity.rolled_up(OPENED.date(), yesterday())) == before
 
 
-async def test_what_the_logs_no_longer_tell_stays_through_a_rebuild(
-    database: Database, settings: Settings, activity: Activity
-):
+async def test_rebuild_keeps_counts_of_purged_logs(database: Database, settings: Settings, activity: Activity):
     activity.views(noon(SPRING))
     await run(database, settings)
     activity.run("UPDATE daily_activity SET activity = '{\"runs\": {\"dead\": 3}}' WHERE day = '2026-03-29'")
@@ -531,16 +566,16 @@ async def test_what_the_logs_no_longer_tell_stays_through_a_rebuild(
     assert row["activity"] == {"runs": {"dead": 3}}
 
 
-async def test_what_is_true_is_verified(database: Database, settings: Settings, activity: Activity):
-    views_in_segments(activity, 3)
+async def test_verify_finds_no_differences(database: Database, settings: Settings, activity: Activity):
+    fill_ranges(activity, 3)
     await run(database, settings)
 
     found = await verify(database, settings)
     sample = await verify(database, settings, sample=2)
 
-    assert (found.segments, found.differences) == (3, [])
+    assert (found.id_ranges, found.differences) == (3, [])
     assert found.days == (yesterday() - OPENED.date()).days + 1
-    assert (sample.segments, sample.days, sample.differences) == (2, 2, [])
+    assert (sample.id_ranges, sample.days, sample.differences) == (2, 2, [])
 
 
 @pytest.mark.parametrize(
@@ -548,15 +583,15 @@ async def test_what_is_true_is_verified(database: Database, settings: Settings, 
     [
         (
             "UPDATE view_counts SET views = 7 WHERE segment = 1 AND day = '2026-03-29'",
-            Difference("views", "segment 1, 2026-03-29", 7, 1),
+            Difference("views", "id range 1, 2026-03-29", 7, 1),
         ),
         (
             "DELETE FROM view_counts WHERE segment = 1 AND day = '2026-03-29'",
-            Difference("views", "segment 1, 2026-03-29", None, 1),
+            Difference("views", "id range 1, 2026-03-29", None, 1),
         ),
         (
             "INSERT INTO view_counts VALUES (1, '2026-05-05', 3)",
-            Difference("views", "segment 1, 2026-05-05", 3, None),
+            Difference("views", "id range 1, 2026-05-05", 3, None),
         ),
         (
             "UPDATE daily_activity SET new_ads = 5 WHERE day = '2026-03-29'",
@@ -568,10 +603,10 @@ async def test_what_is_true_is_verified(database: Database, settings: Settings, 
         ),
     ],
 )
-async def test_a_row_that_was_tampered_with_is_found(
+async def test_verify_finds_a_changed_row(
     database: Database, settings: Settings, activity: Activity, tampering: str, difference: Difference
 ):
-    views_in_segments(activity, 3)
+    fill_ranges(activity, 3)
     await run(database, settings)
     activity.run(tampering)
 
@@ -580,9 +615,9 @@ async def test_a_row_that_was_tampered_with_is_found(
     assert difference in found.differences
 
 
-async def test_nothing_rolled_up_is_nothing_to_verify(database: Database, settings: Settings, activity: Activity):
+async def test_verify_without_roll_ups_compares_nothing(database: Database, settings: Settings, activity: Activity):
     activity.views(noon(SPRING))
 
     found = await verify(database, settings)
 
-    assert (found.segments, found.days, found.differences) == (0, 0, [])
+    assert (found.id_ranges, found.days, found.differences) == (0, 0, [])

@@ -235,6 +235,6 @@ def test_doctor_reports_whether_emails_can_be_sent(pocketwatch: Program, servers
     assert of() == ("ok", f"127.0.0.1:{port} answers")
     assert of(SMTP_URL="smtp+starttls://me:secret@127.0.0.1:1") == (
         "problem",
-        "127.0.0.1:1 does not answer; letters wait",
+        "127.0.0.1:1 does not answer; emails wait",
     )
-    assert of(SMTP_URL="") == ("warning", "SMTP_URL is not set, so letters cannot be sent")
+    assert of(SMTP_URL="") == ("warning", "SMTP_URL is not set, so emails cannot be sent")

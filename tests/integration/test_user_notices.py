@@ -1,4 +1,4 @@
-"""Notices to owners: from the platform's own envelope to the info table, the log, and the letter that is asked for."""
+"""Notices to owners: from the platform's envelope to the info table, the log and the requested email."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,6 @@ from consumers.moderation.notices import owners as user_notices
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
-from pocketwatch.settings import Settings
 from schemas.mail import MailRequested
 from tests.fixtures.people import Market, People, Row
 from tests.fixtures.suite import Consume, Runs
@@ -29,28 +28,28 @@ KEYS = {
 
 
 @pytest.fixture
-async def consuming(consume: Consume, people: People, settings: Settings) -> AsyncIterator[None]:
+async def consuming(consume: Consume, people: People) -> AsyncIterator[None]:
     async with consume(user_notices.notify_owner):
         yield
 
 
 @pytest.fixture
-def tell(market: Market, consuming: None, runs: Runs):
-    async def told(**data: Any) -> Row:
-        """Publish a notice, and return its row of the run log."""
+def notify(market: Market, consuming: None, runs: Runs):
+    async def notified(**data: Any) -> Row:
+        """Publish a notice and return its row of the run log."""
         name = f"notice-{len(await runs.newest(limit=100))}"
         key = KEYS.get(data.get("action", "auto_approved"), "unknown")
         await market.owner(key, message_id=name, **data)
         return await runs.over(name)
 
-    return told
+    return notified
 
 
-async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
+async def test_owner_is_notified_in_info_table_and_by_email(notify, people: People):
     owner = people.user("olha@example.com")
     ad = people.ad(owner, "Таврія, 1994")
 
-    run = await tell(
+    run = await notify(
         ad_id=ad,
         user_id=owner,
         action="flagged",
@@ -75,9 +74,9 @@ async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
     assert (notice["manager_id"], notice["audience"], notice["status"]) == (owner, "owner", "pending")
     assert (notice["ad_id"], notice["user_id"], notice["action"]) == (ad, owner, "ad_flagged")
     assert notice["data"]["reason"] == "У тексті є номер телефону"
-    (letter,) = people.letters()
-    assert (letter["to"], letter["locale"], letter["user_id"]) == ("olha@example.com", "uk", owner)
-    assert letter["letter"] == {
+    (request,) = people.emails()
+    assert (request["to"], request["locale"], request["user_id"]) == ("olha@example.com", "uk", owner)
+    assert request["letter"] == {
         "name": "ad_needs_edit",
         "ad_id": ad,
         "ad_title": "Таврія, 1994",
@@ -88,27 +87,27 @@ async def test_an_owner_is_told_on_the_site_and_by_letter(tell, people: People):
         "attempts_left": 2,
         "max_attempts": 3,
     }
-    assert MailRequested.model_validate_json(MailRequested.model_validate(letter, strict=False).model_dump_json())
+    assert MailRequested.model_validate_json(MailRequested.model_validate(request, strict=False).model_dump_json())
 
 
-async def test_each_channel_has_its_row_of_the_log(tell, people: People):
+async def test_each_channel_has_a_log_row(notify, people: People):
     owner = people.user("olha@example.com", locale="en")
 
-    run = await tell(ad_id=people.ad(owner), user_id=owner)
+    run = await notify(ad_id=people.ad(owner), user_id=owner)
 
     (notice,) = people.notices()
     (shown,), (mailed,) = people.log("info_table"), people.log("email")
-    (letter,) = people.letters()
+    (request,) = people.emails()
     assert (shown["status"], shown["notification_id"], shown["letter"]) == ("sent", notice["id"], None)
     assert shown["recipient"] == "olha@example.com"
     assert (mailed["status"], mailed["notification_id"], mailed["letter"]) == ("pending", notice["id"], "ad_approved")
     assert (mailed["recipient"], mailed["locale"], mailed["attempts"]) == ("olha@example.com", "en", 0)
-    assert mailed["key"] == letter["key"] == f"{run['message_id']}:olha@example.com:email"
-    assert letter["notification_id"] == notice["id"]
-    assert datetime.fromisoformat(letter["expires_at"]) == MOMENT + timedelta(days=2)
+    assert mailed["key"] == request["key"] == f"{run['message_id']}:olha@example.com:email"
+    assert request["notification_id"] == notice["id"]
+    assert datetime.fromisoformat(request["expires_at"]) == MOMENT + timedelta(days=2)
 
 
-LETTERS: dict[tuple[str, str | None], str] = {
+EMAILS: dict[tuple[str, str | None], str] = {
     ("auto_approved", "active"): "ad_approved",
     ("manually_approved", "active"): "ad_approved",
     ("auto_rejected", "rejected"): "ad_rejected",
@@ -130,71 +129,71 @@ LETTERS: dict[tuple[str, str | None], str] = {
 }
 
 
-async def test_each_action_and_status_of_the_platform_has_its_letter(tell, people: People):
+async def test_each_action_and_status_has_its_email(notify, people: People):
     owner = people.user()
     ad = people.ad(owner)
     runs = {}
 
-    for action, status in LETTERS:
-        runs[action, status] = await tell(ad_id=ad, user_id=owner, action=action, status=status)
+    for action, status in EMAILS:
+        runs[action, status] = await notify(ad_id=ad, user_id=owner, action=action, status=status)
 
-    assert {which: run["statistics"]["letter"] for which, run in runs.items()} == LETTERS
-    letters = {letter["key"].split(":")[0]: letter["letter"] for letter in people.letters()}
+    assert {which: run["statistics"]["letter"] for which, run in runs.items()} == EMAILS
+    emails = {request["key"].split(":")[0]: request["letter"] for request in people.emails()}
     for (_, status), run in runs.items():
-        letter = letters[run["message_id"]]
-        assert letter.get("status") == (status if letter["name"] == "ad_status_changed" else None)
-    assert len(people.notices()) == len(LETTERS)
+        email = emails[run["message_id"]]
+        assert email.get("status") == (status if email["name"] == "ad_status_changed" else None)
+    assert len(people.notices()) == len(EMAILS)
 
 
-async def test_where_nobody_is_to_be_told_the_run_says_why(tell, people: People):
+async def test_run_without_a_reader_states_the_reason(notify, people: People):
     owner, away = people.user(), people.user(active=False)
     usual = {"ad_id": people.ad(owner), "user_id": owner}
     cases: list[tuple[Row, str]] = [
-        ({"action": "created", "status": "pending"}, "nothing to tell the owner: created"),
-        ({"action": "manual_status_change", "status": None}, "nothing to tell the owner: manual_status_change"),
-        ({"ad_id": 987, "user_id": None}, "nobody to tell: the notice names no owner, and there is no such ad"),
-        ({"user_id": 2**63 - 1}, f"there is no user {2**63 - 1}"),
-        ({"user_id": away}, f"user {away} is not active"),
+        ({"action": "created", "status": "pending"}, "action created: not reported to owners"),
+        ({"action": "manual_status_change", "status": None}, "action manual_status_change: not reported to owners"),
+        ({"ad_id": 987, "user_id": None}, "owner unknown: the notice has no user_id, and its ad does not exist"),
+        ({"user_id": 2**63 - 1}, f"user {2**63 - 1}: does not exist"),
+        ({"user_id": away}, f"user {away}: not active"),
     ]
 
-    ends = [await tell(**(usual | data)) for data, _ in cases]
+    ends = [await notify(**(usual | data)) for data, _ in cases]
 
     assert [(run["status"], run["error"]) for run in ends] == [("skipped", reason) for _, reason in cases]
-    assert people.notices() == people.letters() == people.log() == []
+    assert people.notices() == people.emails() == people.log() == []
 
 
 @pytest.mark.parametrize(
-    ("address", "error"), [("", "no address"), ("nobody at home", '"nobody at home" is no e-mail address')]
+    ("address", "error"), [("", "no address"), ("no address", '"no address": not a valid email address')]
 )
-async def test_an_owner_without_an_address_is_told_on_the_site_alone(tell, people: People, address: str, error: str):
+async def test_owner_without_address_gets_info_table_row_only(notify, people: People, address: str, error: str):
     owner = people.user(address)
 
-    run = await tell(ad_id=people.ad(owner), user_id=owner)
+    run = await notify(ad_id=people.ad(owner), user_id=owner)
 
-    assert (run["status"], run["error"]) == ("partial", f"user {owner} has no address that letters could go to")
+    assert (run["status"], run["error"]) == ("partial", f"user {owner}: no valid email address")
     assert len(people.notices()) == 1
-    assert people.letters() == []
+    assert people.emails() == []
     (logged,) = people.log("email")
     assert (logged["status"], logged["error_message"]) == ("failed", error)
 
 
-async def test_who_does_not_read_the_site_gets_the_letter_alone(tell, people: People):
+async def test_owner_without_info_table_gets_email_only(notify, people: People):
     owner = people.user(channels=["email"])
 
-    await tell(ad_id=people.ad(owner), user_id=owner)
+    await notify(ad_id=people.ad(owner), user_id=owner)
 
     assert people.notices() == people.log("info_table") == []
-    (letter,) = people.letters()
-    assert letter["notification_id"] is None
+    (request,) = people.emails()
+    assert request["notification_id"] is None
     assert people.log("email")[0]["notification_id"] is None
 
 
-async def test_whether_he_wants_letters_is_left_to_their_delivery(tell, people: People):
+async def test_email_preference_is_left_to_delivery(notify, people: People):
     owner = people.user(channels=[])
 
-    await tell(ad_id=people.ad(owner), user_id=owner)
+    await notify(ad_id=people.ad(owner), user_id=owner)
 
-    assert [letter["user_id"] for letter in people.letters()] == [owner]
+    assert [request["user_id"] for request in people.emails()] == [owner]
 
 
 UKRAINIAN = ("uk", "✅ Оголошення #4711 «Lanos» схвалено")
@@ -202,82 +201,82 @@ RUSSIAN = ("ru", "✅ Объявление #4711 «Lanos» одобрено")
 ENGLISH = ("en", "✅ Your ad #4711 «Lanos» is approved")
 
 
-async def test_the_language_is_the_messages_then_the_readers_then_ukrainian(tell, people: People):
-    anybody, russian = people.user("a@example.com"), people.user("b@example.com", locale="ru")
-    ad = people.ad(anybody, "Lanos", number=4711)
+async def test_locale_is_that_of_notice_then_preferences_then_default(notify, people: People):
+    default, russian = people.user("a@example.com"), people.user("b@example.com", locale="ru")
+    ad = people.ad(default, "Lanos", number=4711)
     cases: list[tuple[int, Any, tuple[str, str]]] = [
-        (anybody, {}, UKRAINIAN),
-        (anybody, None, UKRAINIAN),
-        (anybody, {"locale": 7}, UKRAINIAN),
-        (anybody, {"locale": "EN-us"}, ENGLISH),
+        (default, {}, UKRAINIAN),
+        (default, None, UKRAINIAN),
+        (default, {"locale": 7}, UKRAINIAN),
+        (default, {"locale": "EN-us"}, ENGLISH),
         (russian, {}, RUSSIAN),
         (russian, {"locale": "en"}, ENGLISH),
         (russian, {"locale": "de"}, RUSSIAN),
     ]
 
     for reader, details, _ in cases:
-        await tell(ad_id=ad, user_id=reader, details=details)
+        await notify(ad_id=ad, user_id=reader, details=details)
 
-    locales = [letter["locale"] for letter in people.letters()]
+    locales = [request["locale"] for request in people.emails()]
     titles = [notice["title"] for notice in people.notices()]
     assert list(zip(locales, titles, strict=True)) == [expected for _, _, expected in cases]
 
 
-async def test_a_notice_without_an_owner_goes_to_that_of_the_ad(tell, people: People):
+async def test_notice_without_user_goes_to_owner_of_the_ad(notify, people: People):
     owner = people.user()
 
-    await tell(ad_id=people.ad(owner), user_id=None)
+    await notify(ad_id=people.ad(owner), user_id=None)
 
     assert [(notice["manager_id"], notice["user_id"]) for notice in people.notices()] == [(owner, owner)]
 
 
-async def test_an_ad_that_is_gone_meanwhile_is_called_by_its_number(tell, people: People):
+async def test_missing_ad_is_named_by_its_id(notify, people: People):
     owner = people.user()
 
-    await tell(ad_id=4711, user_id=owner, action="manually_rejected", status="rejected")
+    await notify(ad_id=4711, user_id=owner, action="manually_rejected", status="rejected")
 
     assert people.notices()[0]["title"] == "❌ Оголошення #4711 відхилено"
-    assert people.letters()[0]["letter"]["ad_title"] == "#4711"
+    assert people.emails()[0]["letter"]["ad_title"] == "#4711"
 
 
-async def test_ids_beyond_32_bits_stand_in_the_data_alone(tell, people: People):
+async def test_64_bit_ids_are_stored_in_data_only(notify, people: People):
     owner = people.user()
     ad = people.ad(owner, number=2**40)
 
-    await tell(ad_id=ad, user_id=owner)
+    await notify(ad_id=ad, user_id=owner)
 
     (notice,) = people.notices()
     assert (notice["ad_id"], notice["data"]["ad_id"], notice["user_id"]) == (None, 2**40, owner)
 
 
-async def test_a_change_of_many_ads_names_them_all(tell, people: People):
+async def test_bulk_change_lists_all_ads(notify, people: People):
     owner, other = people.user(), people.user()
     ads = [people.ad(owner, f"Ланос {number}") for number in range(3)]
-    not_his = people.ad(other, "Чуже авто")
+    other_ad = people.ad(other, "Чуже авто")
 
-    await tell(
+    await notify(
         ad_id=ads[0],
         user_id=owner,
         action="bulk_status_change",
         status="archived",
         reason="Давно без змін",
-        details={"affected_ads": [*ads, not_his, str(ads[1]), None, True, -1, 2**70, "9" * 5000]},
+        details={"affected_ads": [*ads, other_ad, str(ads[1]), None, True, -1, 2**70, "9" * 5000]},
     )
 
-    (letter,) = people.letters()
-    assert letter["letter"]["name"] == "ad_status_changed"
-    assert letter["letter"]["reasons"] == [
+    (request,) = people.emails()
+    assert request["letter"]["name"] == "ad_status_changed"
+    assert request["letter"]["reasons"] == [
         f"Оголошення (3): #{ads[0]} «Ланос 0», #{ads[1]} «Ланос 1», #{ads[2]} «Ланос 2»",
         "Давно без змін",
     ]
     assert people.notices()[0]["title"] == f"Оголошення #{ads[0]} «Ланос 0» (+2) переміщено до архіву"
 
 
-async def test_of_very_many_ads_the_first_are_named_and_the_rest_counted(tell, people: People):
+async def test_large_bulk_change_lists_first_ads_and_counts_the_rest(notify, people: People):
     owner = people.user(locale="en")
     ads = [people.ad(owner, f"Дуже довга назва оголошення, що не вміщується ніде {n}" * 3) for n in range(60)]
 
-    await tell(
+    await notify(
         ad_id=ads[0],
         user_id=owner,
         action="bulk_status_change",
@@ -285,8 +284,8 @@ async def test_of_very_many_ads_the_first_are_named_and_the_rest_counted(tell, p
         details={"affected_ads": ads, "reasons": ["r"] * 30},
     )
 
-    (letter,) = people.letters()
-    lines = letter["letter"]["reasons"]
+    (request,) = people.emails()
+    lines = request["letter"]["reasons"]
     assert lines[0].startswith(f"Ads (60): #{ads[0]} «Дуже")
     assert "and 10 more" in "".join(lines)
     assert all(f"#{ad} " in "".join(lines) for ad in ads[:50])
@@ -294,36 +293,36 @@ async def test_of_very_many_ads_the_first_are_named_and_the_rest_counted(tell, p
     assert max(map(len, lines)) <= 500
 
 
-async def test_the_same_message_twice_tells_once(tell, market: Market, people: People, runs: Runs):
+async def test_duplicate_notice_is_delivered_once(notify, market: Market, people: People, runs: Runs):
     owner = people.user()
     ad = people.ad(owner)
-    first = await tell(ad_id=ad, user_id=owner)
+    first = await notify(ad_id=ad, user_id=owner)
 
     await market.owner(message_id=first["message_id"], ad_id=ad, user_id=owner)
     await market.owner(message_id="later", ad_id=ad, user_id=owner)
     await runs.over("later")
 
-    assert len(people.notices()) == len(people.letters()) == len(people.log()) == 2  # the first, and the later one
+    assert len(people.notices()) == len(people.emails()) == len(people.log()) == 2  # the first, and the later one
     assert len(await runs.of(first["message_id"])) == 1
 
 
-async def test_a_message_without_an_id_is_told_as_well(consuming: None, market: Market, people: People):
+async def test_notice_without_message_id_is_delivered(consuming: None, market: Market, people: People):
     owner = people.user()
 
     await market.owner(ad_id=people.ad(owner), user_id=owner)
 
-    async def told() -> bool:
-        return len(people.letters()) == 1
+    async def delivered() -> bool:
+        return len(people.emails()) == 1
 
-    await eventually(told)
+    await eventually(delivered)
     assert len(people.notices()) == 1
 
 
-async def test_what_a_letter_cannot_hold_is_cut_and_cleaned(tell, people: People):
+async def test_overlong_and_unprintable_text_is_cleaned(notify, people: People):
     owner = people.user()
     ad = people.ad(owner, "Bad\r\nBcc: all@example.com\t title\x1b[0m")
 
-    await tell(
+    await notify(
         ad_id=ad,
         user_id=owner,
         action="auto_rejected",
@@ -334,17 +333,17 @@ async def test_what_a_letter_cannot_hold_is_cut_and_cleaned(tell, people: People
         max_attempts=None,
     )
 
-    (letter,) = people.letters()
-    assert letter["letter"]["ad_title"] == "Bad Bcc: all@example.com title [0m"
-    assert letter["letter"]["reasons"][:4] == ["x" * 499 + "…", "a b", "7", "Порада: s"]
-    assert len(letter["letter"]["reasons"]) == 20
+    (request,) = people.emails()
+    assert request["letter"]["ad_title"] == "Bad Bcc: all@example.com title [0m"
+    assert request["letter"]["reasons"][:4] == ["x" * 499 + "…", "a b", "7", "Порада: s"]
+    assert len(request["letter"]["reasons"]) == 20
     assert len(people.notices()[0]["title"]) <= 200
 
 
-async def test_what_the_listed_reasons_say_is_not_said_twice(tell, people: People):
+async def test_reason_that_repeats_listed_reasons_is_dropped(notify, people: People):
     owner = people.user()
 
-    await tell(
+    await notify(
         ad_id=people.ad(owner),
         user_id=owner,
         action="flagged",
@@ -352,47 +351,47 @@ async def test_what_the_listed_reasons_say_is_not_said_twice(tell, people: Peopl
         details={"reasons": ["Є телефон.", "Є лайка."], "reason": "Є телефон. Є лайка."},
     )
 
-    assert people.letters()[0]["letter"]["reasons"] == ["Є телефон.", "Є лайка."]
+    assert people.emails()[0]["letter"]["reasons"] == ["Є телефон.", "Є лайка."]
 
 
-async def test_who_has_only_to_wait_for_a_moderator_is_not_asked_to_change_anything(tell, people: People):
+async def test_owner_is_not_asked_to_edit_during_manual_review(notify, people: People):
     owner = people.user()
     ad = people.ad(owner, "Lanos")
 
-    await tell(ad_id=ad, user_id=owner, action="needs_review", details={"awaits_moderator": True})
+    await notify(ad_id=ad, user_id=owner, action="needs_review", details={"awaits_moderator": True})
 
     assert people.notices()[0]["title"] == f"Оголошення #{ad} «Lanos» чекає на модератора"
-    letter = people.letters()[0]["letter"]
-    assert (letter["name"], letter["status"]) == ("ad_status_changed", "needs_review")
+    email = people.emails()[0]["letter"]
+    assert (email["name"], email["status"]) == ("ad_status_changed", "needs_review")
 
 
-async def test_categories_are_told_to_an_owner_when_nothing_else_is_said(tell, people: People):
+async def test_owner_gets_categories_without_other_reasons(notify, people: People):
     owner = people.user()
 
-    await tell(ad_id=people.ad(owner), user_id=owner, action="flagged", details={"categories": ["scam", "contacts"]})
+    await notify(ad_id=people.ad(owner), user_id=owner, action="flagged", details={"categories": ["scam", "contacts"]})
 
-    assert people.letters()[0]["letter"]["reasons"] == ["Категорії: scam, contacts"]
+    assert people.emails()[0]["letter"]["reasons"] == ["Категорії: scam, contacts"]
 
 
-async def test_attempts_that_are_left_are_never_fewer_than_none(tell, people: People):
+async def test_attempts_left_are_never_negative(notify, people: People):
     owner = people.user()
 
-    await tell(ad_id=people.ad(owner), user_id=owner, action="flagged", attempts_count=5)
+    await notify(ad_id=people.ad(owner), user_id=owner, action="flagged", attempts_count=5)
 
-    assert people.letters()[0]["letter"]["attempts_left"] == 0
+    assert people.emails()[0]["letter"]["attempts_left"] == 0
 
 
-async def test_a_moment_in_the_future_is_now(tell, people: People):
-    """The platform's naive moments are local time where somebody has set a time zone."""
+async def test_future_timestamp_of_notice_becomes_now(notify, people: People):
+    """The platform's naive timestamps are local time if a time zone is set."""
     owner = people.user()
     before = datetime.now(UTC)
 
-    await tell(ad_id=people.ad(owner), user_id=owner, timestamp="2126-01-01T00:00:00")
+    await notify(ad_id=people.ad(owner), user_id=owner, timestamp="2126-01-01T00:00:00")
 
-    (letter,) = people.letters()
-    happened = datetime.fromisoformat(letter["letter"]["occurred_at"])
-    assert before - timedelta(minutes=1) < happened < datetime.now(UTC) + timedelta(minutes=1)
-    assert datetime.fromisoformat(letter["expires_at"]) == happened + timedelta(days=2)
+    (request,) = people.emails()
+    occurred_at = datetime.fromisoformat(request["letter"]["occurred_at"])
+    assert before - timedelta(minutes=1) < occurred_at < datetime.now(UTC) + timedelta(minutes=1)
+    assert datetime.fromisoformat(request["expires_at"]) == occurred_at + timedelta(days=2)
 
 
 POISON: dict[str, Row] = {
@@ -408,8 +407,8 @@ POISON: dict[str, Row] = {
 UNKNOWN: Row = {"user_id": 999_999}
 
 
-async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
-    market: Market, consume: Consume, settings: Settings, publisher: Publisher, people: People, runs: Runs
+async def test_invalid_notice_is_dead_lettered_without_its_batch(
+    market: Market, consume: Consume, publisher: Publisher, people: People, runs: Runs
 ):
     owner = people.user()
     ad = people.ad(owner)
@@ -428,13 +427,11 @@ async def test_poison_dies_alone_and_the_rest_of_its_group_is_told(
             assert (await runs.over(f"good-{name}"))["status"] == "succeeded"
 
     dead = await dead_letters.fetch(publisher, MODERATION_USER_NOTICES, limit=100)
-    assert {letter.message_id for letter in dead} == {*POISON, "no-json", "nothing-said"}
-    assert len(people.notices()) == len(people.letters()) == len(POISON)
+    assert {dead_letter.message_id for dead_letter in dead} == {*POISON, "no-json", "nothing-said"}
+    assert len(people.notices()) == len(people.emails()) == len(POISON)
 
 
-async def test_hundreds_at_once_share_transactions(
-    market: Market, consume: Consume, settings: Settings, people: People
-):
+async def test_many_notices_share_transactions(market: Market, consume: Consume, people: People):
     owners = [people.user() for _ in range(10)]
     ads = [people.ad(owner) for owner in owners]
     for number in range(300):
@@ -443,12 +440,12 @@ async def test_hundreds_at_once_share_transactions(
 
     async with consume(user_notices.notify_owner):
 
-        async def all_told() -> bool:
+        async def all_delivered() -> bool:
             return len(people.notices()) == 300
 
-        await eventually(all_told, within=20)
+        await eventually(all_delivered, within=20)
 
-    assert len(people.letters()) == 300
+    assert len(people.emails()) == 300
     assert len({row["key"] for row in people.rows("SELECT key FROM moderation_notification_logs")}) == 600
     (transactions,) = people.rows("SELECT count(DISTINCT xmin::text) AS number FROM moderation_notifications")
     assert transactions["number"] <= 30

@@ -1,4 +1,4 @@
-"""What a newcomer does first: a clone, and `make demo` or `make up`. On servers of its own, in a folder of its own."""
+"""`make demo` and `make up` in a fresh clone, on private servers."""
 
 import shutil
 import signal
@@ -14,15 +14,15 @@ from pocketwatch.stack.stack import Stack
 from tests.fixtures.servers import ROOT, clean_environment
 from tests.support import machine
 
-MADE_HERE = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "bench")
-PATIENCE = 100.0
+GENERATED = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "bench")
+TIMEOUT = 100.0
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
-    """The tree as it is, without anything that it has made."""
+    """A copy of the project without generated files."""
     folder = tmp_path / "clone"
-    shutil.copytree(ROOT, folder, ignore=MADE_HERE)
+    shutil.copytree(ROOT, folder, ignore=GENERATED)
     yield folder
     for made in (folder / ".pocketwatch", folder / ".pocketwatch/demo"):
         Stack(made, echo=lambda _: None).down(wipe=True)
@@ -32,7 +32,7 @@ def start(clone: Path, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "demo", *options],
         cwd=clone,
-        env=clean_environment(DATABASE_URL="postgresql://somebody@127.0.0.1:1/precious"),
+        env=clean_environment(DATABASE_URL="postgresql://user@127.0.0.1:1/precious"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -41,10 +41,10 @@ def start(clone: Path, *options: str) -> "subprocess.Popen[str]":
 
 def test_demo_runs_every_job_and_leaves_nothing_running(clone: Path):
     done = start(clone)
-    output, _ = done.communicate(timeout=PATIENCE)
+    output, _ = done.communicate(timeout=TIMEOUT)
 
     assert done.returncode == 0, output
-    assert "DATABASE_URL is set; the demo makes servers of its own all the same" in output
+    assert "DATABASE_URL is ignored; the demo starts its own servers" in output
     for job, triggers in (
         ("cleanup.tokens", ["manual", "manual", "schedule"]),
         ("cleanup.media", ["celery", "manual", "manual", "schedule"]),
@@ -66,20 +66,20 @@ def test_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
     job.write_text(job.read_text().replace(right, wrong))
 
     done = start(clone)
-    output, _ = done.communicate(timeout=PATIENCE)
+    output, _ = done.communicate(timeout=TIMEOUT)
 
     assert done.returncode == 1, output
-    assert "something is not as it should be" in output
+    assert "something went wrong" in output
 
 
 def test_up_runs_the_suite_until_it_is_stopped(clone: Path):
     process = start(clone, "--stay")
     assert process.stdout is not None
     seen = ""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while "consumers.started" not in seen or "publishers.started" not in seen:
         line = process.stdout.readline()
-        assert line, f"it has ended: {seen}"
+        assert line, f"the process ended: {seen}"
         assert time.monotonic() < end, seen
         seen += line
     here = [sys.executable, "-m", "pocketwatch"]

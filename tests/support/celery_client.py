@@ -1,8 +1,8 @@
-"""The platform's side of the bridge: its Celery app, with tasks that only have to be known by name here.
+"""The platform's Celery app; its tasks need names only.
 
 python -m tests.support.celery_client HOW TASK '{"args": […], "kwargs": {…}, …options of apply_async…}'
 
-HOW is delay, apply_async, send_task, chain or pickle; printed is the task's id. The same app serves `celery -A … call`.
+HOW is delay, apply_async, send_task, chain or pickle; prints the task's id. The same app serves `celery -A … call`.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from celery import Celery, chain
 
 app = Celery("platform", broker=os.environ["RABBITMQ_URL"])
-# Settings that some platforms have, as JSON; without any, Celery's own defaults.
+# JSON; Celery's defaults apply otherwise.
 app.conf.update(json.loads(os.environ.get("CELERY_SETTINGS", "{}")))
 
 NAMES = (
@@ -35,7 +35,7 @@ for name in NAMES:
 
 
 class Trap:
-    """Makes a file when somebody unpickles it."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class Trap:
 
 
 def call(how: str, task: str, options: dict[str, Any]) -> str:
-    """Call a task as a platform does, and return its id."""
+    """Call a task as the platform does, and return its id."""
     args, kwargs = options.pop("args", []), options.pop("kwargs", {})
     options |= {name: datetime.fromisoformat(options[name]) for name in ("eta", "expires") if name in options}
     match how:

@@ -1,4 +1,4 @@
-"""The platform's model of a rate, in a process of its own, as it was before the suite came.
+"""The platform's Django model of a rate, in a separate process.
 
     python -m tests.support.django_rates save CURRENCY RATE     inserts a row, prints its id
     python -m tests.support.django_rates latest CURRENCY        prints the rate that prices are converted with
@@ -13,12 +13,11 @@ from demo.marketplace import configure
 
 
 def main(verb: str, currency: str, rate: str = "") -> None:
-    """Do one of the verbs."""
     configure()
     from django.db import models  # noqa: PLC0415  Django must be set up first
     from django.utils import timezone  # noqa: PLC0415
 
-    class CurrencyRate(models.Model):  # noqa: DJ008  nobody prints one
+    class CurrencyRate(models.Model):  # noqa: DJ008  never printed
         base_currency = models.CharField(max_length=3, default="UAH")
         target_currency = models.CharField(max_length=3)
         rate = models.DecimalField(max_digits=12, decimal_places=6)

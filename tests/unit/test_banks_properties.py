@@ -1,4 +1,4 @@
-"""Whatever a bank answers, nothing wrong becomes a rate, and nothing but the module's own error is raised."""
+"""For any answer: no invalid rate is accepted, and no error but BankFailed is raised."""
 
 import json
 import re
@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.rates.banks import BANKS, FARTHEST, Answer, BankFailed
+from consumers.rates.banks import BANKS, MAX_DAYS_AWAY, Answer
+from consumers.rates.http import BankFailed
 from demo.banks import nbu_rows, privatbank_rows
 
 TODAY = date(2026, 8, 2)
-calm = settings(deadline=None)  # a busy machine is no error
-SOUND = {"NBU": nbu_rows(TODAY), "PRIVATBANK": privatbank_rows()}
+calm = settings(deadline=None)  # a busy machine is not an error
+VALID = {"NBU": nbu_rows(TODAY), "PRIVATBANK": privatbank_rows()}
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["USD", "UAH"])
@@ -36,11 +37,11 @@ def check(bank: str, body: bytes) -> Answer:
         assert quote.rate.is_finite()
         assert 0 < quote.rate < 1_000_000
         assert quote.rate.as_tuple().exponent == -6
-        assert abs(quote.rate_date - TODAY) <= FARTHEST
+        assert abs(quote.rate_date - TODAY) <= MAX_DAYS_AWAY
         stored = json.dumps(quote.raw, allow_nan=False, ensure_ascii=False)
         assert "\\u0000" not in stored
         stored.encode()
-    assert all(why.encode() and "\x00" not in why for why in answer.problems.values())
+    assert all(reason.encode() and "\x00" not in reason for reason in answer.problems.values())
     return answer
 
 
@@ -60,9 +61,9 @@ def test_any_json(bank: str, answer: Any):
 
 @st.composite
 def mutated(draw: st.DrawFn, bank: str) -> list[Any]:
-    """A sound answer in which some rows are changed, lost or doubled."""
+    """A valid answer with some rows changed, removed or duplicated."""
     rows: list[Any] = []
-    for row in SOUND[bank]:
+    for row in VALID[bank]:
         changes = draw(st.dictionaries(st.sampled_from(list(row)), anything, max_size=2))
         copies = draw(st.sampled_from([1, 1, 1, 0, 2]))
         rows += [row | changes] * copies + draw(st.lists(anything, max_size=1))
@@ -77,7 +78,7 @@ def test_mutated_rows(bank: str, data: st.DataObject):
 
     answer = check(bank, json.dumps(rows).encode())
 
-    untouched = [row for row in SOUND[bank] if rows.count(row) == 1]
+    untouched = [row for row in VALID[bank] if rows.count(row) == 1]
     code = BANKS[bank].code
     for row in untouched:
         others = [other for other in rows if isinstance(other, dict) and other.get(code) == row[code]]
@@ -106,4 +107,4 @@ def test_any_day(days: int):
 
     answer = check("NBU", json.dumps([row]).encode())
 
-    assert ("USD" in answer.quotes) is (abs(day - TODAY) <= FARTHEST)
+    assert ("USD" in answer.quotes) is (abs(day - TODAY) <= MAX_DAYS_AWAY)

@@ -1,17 +1,12 @@
-"""Every task of the platform, as its callers call it, and what it becomes."""
+"""Every task of the platform, as its callers call it, and the messages it becomes."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from consumers.bridge.notices import ForOwners
-from consumers.bridge.task_registry import (
-    NEVER_WERE,
-    TABLE,
-    TASKS,
-    call,
-)
+from consumers.bridge.notices import NoticePerOwner
+from consumers.bridge.task_registry import REMOVED_TASKS, TABLE, TASKS, to_messages
 from pocketwatch.errors import InvalidMessage
 from schemas.catalogue import schema_of
 from schemas.celery import CeleryTask
@@ -20,7 +15,7 @@ from schemas.message import Message
 MEDIA = "clean_generated_media"
 NOW = datetime(2026, 1, 31, 2, tzinfo=UTC)
 
-# Each task with all its arguments in their order, and the event that it becomes: its key and (some of) its fields.
+# Each task with all its arguments in order, and its message: the routing key and (some of) the fields.
 NOTICE = {"ad_id": 7, "action": "flagged", "status": "needs_review", "user_id": 5}
 NOTICE |= {"reason": "погане фото", "attempts_count": 2, "details": {"locale": "uk"}}
 INFO = {"manager_id": 3, "action": "ad_flagged", "title": "Увага", "message": "Подивіться", "ad_id": 7, "user_id": 5}
@@ -128,20 +123,21 @@ ACTIONS = {
 }
 
 
-def made(name: str, *args: Any, **kwargs: Any) -> Message:
-    message = call(CeleryTask(task=name, args=list(args), kwargs=kwargs), now=NOW)
-    assert isinstance(message, Message)
+def convert(name: str, *args: Any, **kwargs: Any) -> Message:
+    messages = to_messages(CeleryTask(task=name, args=list(args), kwargs=kwargs), now=NOW)
+    assert isinstance(messages, tuple)
+    (message,) = messages
     return message
 
 
 def refusal(name: str, *args: Any, **kwargs: Any) -> str:
     with pytest.raises(InvalidMessage) as caught:
-        call(CeleryTask(task=name, args=list(args), kwargs=kwargs), now=NOW)
+        to_messages(CeleryTask(task=name, args=list(args), kwargs=kwargs), now=NOW)
     return str(caught.value)
 
 
-def says(message: Message, wanted: dict[str, Any]) -> bool:
-    """Whether the message has these fields; of an object in it, at least these."""
+def has(message: Message, wanted: dict[str, Any]) -> bool:
+    """Return whether the message has these fields; of a nested object, at least these."""
     fields = message.model_dump()
     return all(
         fields[name].items() >= value.items() if isinstance(value, dict) else fields[name] == value
@@ -150,18 +146,18 @@ def says(message: Message, wanted: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("name", "arguments", "key", "fields"), CALLS, ids=[name for name, *_ in CALLS])
-def test_a_task_becomes_its_event_by_place_and_by_name(
+def test_task_becomes_its_message_with_positional_and_keyword_arguments(
     name: str, arguments: dict[str, Any], key: str, fields: dict[str, Any]
 ):
-    by_place, by_name = made(name, *arguments.values()), made(name, **arguments)
+    positional, by_keyword = convert(name, *arguments.values()), convert(name, **arguments)
 
-    assert by_place == by_name
-    assert by_place.routing_key == key
-    assert says(by_name, fields)
-    assert schema_of(key).model_validate_json(by_name.model_dump_json()) == by_name  # as its consumer reads it
+    assert positional == by_keyword
+    assert positional.routing_key == key
+    assert has(by_keyword, fields)
+    assert schema_of(key).model_validate_json(by_keyword.model_dump_json()) == by_keyword  # as its consumer reads it
 
 
-def test_every_task_is_called_here_with_every_argument_in_its_order():
+def test_every_task_and_argument_is_covered():
     called = {name: list(arguments) for name, arguments, *_ in CALLS}
     called |= {"notify_ad_max_attempts_reached": ["ad_id", "user_id", "attempts_count"]}
     called |= {"notify_bulk_status_changed": ["ad_ids", "new_status", "reason"]}
@@ -170,7 +166,7 @@ def test_every_task_is_called_here_with_every_argument_in_its_order():
 
 
 @pytest.mark.parametrize(("name", "modules"), MODULES.items())
-def test_a_task_is_known_by_its_bare_name_and_under_its_modules(name: str, modules: list[str]):
+def test_task_is_known_by_bare_and_qualified_name(name: str, modules: list[str]):
     assert all(TASKS[f"{module}.{name}"] is TASKS[name] for module in modules)
 
 
@@ -185,8 +181,8 @@ def test_a_task_is_known_by_its_bare_name_and_under_its_modules(name: str, modul
         ("generate_platform_analytics", {"locales": ("uk",)}),
     ],
 )
-def test_defaults_are_those_that_the_callers_know(name: str, event: dict[str, Any]):
-    assert says(made(name), event)
+def test_defaults_are_those_of_the_platform(name: str, event: dict[str, Any]):
+    assert has(convert(name), event)
 
 
 @pytest.mark.parametrize(
@@ -199,29 +195,29 @@ def test_defaults_are_those_that_the_callers_know(name: str, event: dict[str, An
         ("cleanup_old_currency_rates", "retention_days"),
     ],
 )
-def test_days_have_other_names_too(name: str, argument: str):
-    assert says(made(name, **{argument: 11}), {"retention_days": 11})
+def test_argument_aliases_are_accepted(name: str, argument: str):
+    assert has(convert(name, **{argument: 11}), {"retention_days": 11})
 
 
 @pytest.mark.parametrize("source", ["PRIVATBANK", "privatbank", "PrivatBank"])
-def test_a_source_comes_in_any_case(source: str):
-    assert says(made("apps.currency.tasks.update_currency_rates_daily", source), {"source": "PRIVATBANK"})
+def test_source_is_case_insensitive(source: str):
+    assert has(convert("apps.currency.tasks.update_currency_rates_daily", source), {"source": "PRIVATBANK"})
 
 
-def test_an_empty_list_of_currencies_means_all():
-    assert says(made("update_currency_rates_manual", currencies=[]), {"currencies": None})
+def test_empty_currency_list_means_all():
+    assert has(convert("update_currency_rates_manual", currencies=[]), {"currencies": None})
 
 
 @pytest.mark.parametrize(("action", "keys"), ACTIONS.items())
-def test_a_notice_has_the_routing_key_of_its_action(action: str, keys: tuple[str, str]):
-    to_user = made("send_user_moderation_notification", 7, action, "active", 5)
-    to_managers = made("send_manager_moderation_notification", 7, action, "active", 5)
+def test_notice_has_the_routing_key_of_its_action(action: str, keys: tuple[str, str]):
+    to_user = convert("send_user_moderation_notification", 7, action, "active", 5)
+    to_managers = convert("send_manager_moderation_notification", 7, action, "active", 5)
 
     assert (to_user.routing_key, to_managers.routing_key) == keys
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("alias", "action"),
     [
         ("ad_needs_review", "needs_review"),
         ("ad_max_attempts", "max_attempts_reached"),
@@ -230,54 +226,56 @@ def test_a_notice_has_the_routing_key_of_its_action(action: str, keys: tuple[str
         ("content_violation", "content_violation"),
     ],
 )
-def test_actions_of_the_info_table_are_understood(theirs: str, ours: str):
-    written = made("create_moderation_notification_task", 3, theirs, "title", "message")
-    processed = made("process_moderation_notification_task", 4, {"action": theirs})
+def test_info_table_actions_are_translated(alias: str, action: str):
+    written = convert("create_moderation_notification_task", 3, alias, "title", "message")
+    processed = convert("process_moderation_notification_task", 4, {"action": alias})
 
-    assert written.model_dump()["data"]["action"] == processed.model_dump()["data"]["action"] == ours
+    assert written.model_dump()["data"]["action"] == processed.model_dump()["data"]["action"] == action
 
 
-def test_the_data_of_a_notice_alone_is_enough_to_process_it():
-    whole = made("process_moderation_notification_task", 4, {"data": NOTICE})
-    data = made("process_moderation_notification_task", 4, NOTICE)
+def test_notice_is_accepted_whole_or_as_its_data():
+    whole = convert("process_moderation_notification_task", 4, {"data": NOTICE})
+    data = convert("process_moderation_notification_task", 4, NOTICE)
 
     assert whole == data
-    assert says(whole, {"settings_id": 4, "priority": 5, "data": NOTICE})
+    assert has(whole, {"settings_id": 4, "priority": 5, "data": NOTICE})
 
 
-def test_an_empty_reason_is_none():
-    message = made("notify_ad_status_changed", 7, 5, "sold", "")
+def test_empty_reason_becomes_null():
+    message = convert("notify_ad_status_changed", 7, 5, "sold", "")
 
-    assert says(message, {"data": {"reason": None, "status": "sold"}})
+    assert has(message, {"data": {"reason": None, "status": "sold"}})
 
 
-def test_the_owner_and_the_managers_are_told_of_the_last_attempt():
-    told = call(CeleryTask(task="notify_ad_max_attempts_reached", args=[7, 5, 3]), now=NOW)
+def test_max_attempts_notifies_owner_and_managers():
+    messages = to_messages(CeleryTask(task="notify_ad_max_attempts_reached", args=[7, 5, 3]), now=NOW)
 
-    assert isinstance(told, tuple)
-    assert [message.routing_key for message in told] == ["user.ad.max_attempts", "manager.ad.max_attempts"]
+    assert isinstance(messages, tuple)
+    assert [message.routing_key for message in messages] == ["user.ad.max_attempts", "manager.ad.max_attempts"]
     wanted = {"ad_id": 7, "user_id": 5, "attempts_count": 3, "status": "rejected", "action": "max_attempts_reached"}
-    assert all(says(message, {"data": wanted}) for message in told)
+    assert all(has(message, {"data": wanted}) for message in messages)
 
 
-def test_a_change_of_many_ads_names_each_ad_once():
-    wanted = call(CeleryTask(task="notify_bulk_status_changed", args=[[9, 7, 9], "rejected"]), now=NOW)
+def test_bulk_change_names_each_ad_once():
+    wanted = to_messages(CeleryTask(task="notify_bulk_status_changed", args=[[9, 7, 9], "rejected"]), now=NOW)
 
-    assert isinstance(wanted, ForOwners)
+    assert isinstance(wanted, NoticePerOwner)
     assert wanted.ad_ids == (9, 7)
-    one, several = wanted.notice(5, [9]), wanted.notice(5, [9, 7])
-    assert says(one, {"data": {"ad_id": 9, "user_id": 5, "action": "manual_status_change", "details": None}})
-    assert says(several, {"data": {"action": "bulk_status_change", "details": {"affected_ads": [9, 7]}}})
+    one, several = wanted.build(5, [9]), wanted.build(5, [9, 7])
+    assert has(one, {"data": {"ad_id": 9, "user_id": 5, "action": "manual_status_change", "details": None}})
+    assert has(several, {"data": {"action": "bulk_status_change", "details": {"affected_ads": [9, 7]}}})
 
 
-def test_the_html_is_read_where_there_is_no_text():
-    message = made("send_moderation_email_task", "a@shop.example", "Two\r\nlines", "<p>One</p><p>Two &amp; three</p>")
+def test_html_is_used_without_a_text():
+    message = convert(
+        "send_moderation_email_task", "a@shop.example", "Two\r\nlines", "<p>One</p><p>Two &amp; three</p>"
+    )
 
-    assert says(message, {"letter": {"subject": "Two lines", "paragraphs": ["One", "Two & three"]}})
+    assert has(message, {"letter": {"subject": "Two lines", "paragraphs": ["One", "Two & three"]}})
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "kwargs", "words", "signature"),
+    ("name", "args", "kwargs", "expected", "signature"),
     [
         (MEDIA, [7, 8], {}, "too many positional arguments", "(days=7)"),
         (MEDIA, [], {"dayz": 7}, "got an unexpected keyword argument 'dayz'", "(days=7)"),
@@ -300,16 +298,14 @@ def test_the_html_is_read_where_there_is_no_text():
         ),
     ],
 )
-def test_arguments_that_a_task_does_not_have_are_refused_with_those_that_it_has(
-    name: str, args: list[Any], kwargs: dict[str, Any], words: str, signature: str
+def test_unknown_arguments_are_refused_with_the_signature(
+    name: str, args: list[Any], kwargs: dict[str, Any], expected: str, signature: str
 ):
-    assert refusal(name, *args, **kwargs) == (
-        f'task "{name}" cannot be called like this: {words}; it is {name}{signature}'
-    )
+    assert refusal(name, *args, **kwargs) == (f'task "{name}": {expected}; its signature is {name}{signature}')
 
 
 @pytest.mark.parametrize(
-    ("name", "args", "words"),
+    ("name", "args", "expected"),
     [
         (MEDIA, ["7"], 'days is "7": must be a valid integer'),
         (MEDIA, [True], "days is True: must be a valid integer"),
@@ -326,14 +322,14 @@ def test_arguments_that_a_task_does_not_have_are_refused_with_those_that_it_has(
         ("process_moderation_notification_task", [4, {"action": ["flagged"]}], "action is ['flagged']: must be "),
         (
             "send_moderation_email_task",
-            ["nobody", "Subject", "<p>text</p>"],
-            'to_email is "nobody": must be an e-mail ',
+            ["no-address", "Subject", "<p>text</p>"],
+            'to_email is "no-address": must be an email ',
         ),
         ("send_moderation_email_task", ["a@shop.example", "Subject", "<p></p>"], "paragraphs is []: "),
     ],
 )
-def test_an_argument_that_is_wrong_is_named_with_what_would_be_right(name: str, args: list[Any], words: str):
-    assert refusal(name, *args).startswith(f'task "{name}": {words}')
+def test_invalid_argument_is_named_with_accepted_values(name: str, args: list[Any], expected: str):
+    assert refusal(name, *args).startswith(f'task "{name}": {expected}')
 
 
 @pytest.mark.parametrize(
@@ -344,10 +340,10 @@ def test_an_argument_that_is_wrong_is_named_with_what_would_be_right(name: str, 
         ("old.module.send_moderation_email", "send_moderation_email_task"),
     ],
 )
-def test_an_unknown_task_is_refused_with_the_nearest_known_one(name: str, nearest: str):
-    assert refusal(name) == f'task "{name}" is not known; the nearest known one is "{nearest}"'
+def test_unknown_task_is_refused_with_the_nearest_name(name: str, nearest: str):
+    assert refusal(name) == f'task "{name}": unknown; did you mean "{nearest}"?'
 
 
-@pytest.mark.parametrize("name", NEVER_WERE)
-def test_a_task_that_never_existed_is_refused_without_a_guess(name: str):
-    assert refusal(name) == f'task "{name}" never existed, though the old schedule named it; call it no more'
+@pytest.mark.parametrize("name", REMOVED_TASKS)
+def test_removed_task_is_refused_without_a_suggestion(name: str):
+    assert refusal(name) == f'task "{name}": was scheduled but never written; remove the call'

@@ -1,20 +1,13 @@
-"""What becomes of an ad: decisions without a database."""
+"""Decisions about ads, as pure functions."""
 
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from consumers.moderation.review.ad import (
-    LONGEST_JUDGED,
-    Ad,
-    Owner,
-    Past,
-    Words,
-    whole,
-)
+from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH, Ad, AdContent, History, Owner, parse_int
 from consumers.moderation.review.decisions import (
-    AWAITING,
+    AWAITING_DECISION,
     COUNTED,
     MAX_ATTEMPTS,
     STATUS_AFTER,
@@ -22,32 +15,34 @@ from consumers.moderation.review.decisions import (
     Judgement,
     decide,
     is_over_limit,
-    refuse,
+    reject_over_limit,
+    skip_reason,
     was_judged_by_person,
-    why_not,
 )
-from consumers.moderation.review.reasons import PERSON_LOOKS, too_many_edits
-from consumers.moderation.review.replay import differs
+from consumers.moderation.review.judge import judge
+from consumers.moderation.review.replay import is_changed
 from consumers.moderation.rules.model import Verdict
+from pocketwatch.settings import Moderation
+from schemas.locale import Locale
 
-WORDS = Words("Таврія", "Один власник", Decimal(1200), "USD", "1994", "120")
-AD = Ad(id=7, status="pending", needs_manual_review=False, by_person=False, owner_id=3, words=WORDS)
-NEVER = Past(None, None, None, None, attempts=0, is_counted=False)
+CONTENT = AdContent("Таврія", "Один власник", Decimal(1200), "USD", "1994", "120")
+AD = Ad(id=7, status="pending", needs_manual_review=False, by_person=False, owner_id=3, content=CONTENT)
+NO_HISTORY = History(None, None, None, None, attempts=0, is_counted=False)
 OWNER = Owner(may_bypass=None, locale="uk")
 
 
 def judgement(verdict: Verdict) -> Judgement:
-    return Judgement(verdict=verdict, actor="rules 1", reason="why", rules="1")
+    return Judgement(verdict=verdict, actor="rules 1", reason="a reason", rules="1")
 
 
-def test_from_every_status_that_awaits_a_decision_each_decision_is_a_transition_of_the_platforms():
-    for status in AWAITING:
+def test_every_decision_is_a_valid_transition():
+    for status in AWAITING_DECISION:
         for after in STATUS_AFTER.values():
             assert after == status or after in TRANSITIONS[status]
 
 
-def test_nothing_that_is_sold_archived_or_blocked_awaits_a_decision():
-    assert {"draft", "pending", "needs_review", "rejected"} == AWAITING
+def test_sold_archived_and_blocked_ads_await_no_decision():
+    assert {"draft", "pending", "needs_review", "rejected"} == AWAITING_DECISION
 
 
 @pytest.mark.parametrize(
@@ -59,88 +54,86 @@ def test_nothing_that_is_sold_archived_or_blocked_awaits_a_decision():
         ("review", "needs_review", 1),
     ],
 )
-def test_a_verdict_says_the_status_and_whether_an_attempt_is_used_up(verdict: Verdict, status: str, attempts: int):
-    decision = decide(judgement(verdict), replace(NEVER, attempts=1))
+def test_verdict_determines_status_and_attempts(verdict: Verdict, status: str, attempts: int):
+    decision = decide(judgement(verdict), replace(NO_HISTORY, attempts=1))
 
     assert (decision.to_status, decision.attempts, decision.verdict) == (status, attempts, verdict)
 
 
 @pytest.mark.parametrize("verdict", COUNTED)
-def test_a_text_counts_once(verdict: Verdict):
-    assert decide(judgement(verdict), replace(NEVER, attempts=2, is_counted=True)).attempts == 2
+def test_same_content_counts_once(verdict: Verdict):
+    assert decide(judgement(verdict), replace(NO_HISTORY, attempts=2, is_counted=True)).attempts == 2
 
 
 @pytest.mark.parametrize(
     ("attempts", "is_counted", "over"), [(MAX_ATTEMPTS - 1, False, False), (MAX_ATTEMPTS, False, True)]
 )
-def test_the_limit_is_three_texts(attempts: int, *, is_counted: bool, over: bool):
-    assert is_over_limit(replace(NEVER, attempts=attempts, is_counted=is_counted)) is over
+def test_limit_is_three_attempts(attempts: int, *, is_counted: bool, over: bool):
+    assert is_over_limit(replace(NO_HISTORY, attempts=attempts, is_counted=is_counted)) is over
 
 
-def test_a_text_that_was_sent_back_before_is_not_one_more():
-    assert not is_over_limit(replace(NEVER, attempts=MAX_ATTEMPTS, is_counted=True))
+def test_counted_content_is_not_over_the_limit():
+    assert not is_over_limit(replace(NO_HISTORY, attempts=MAX_ATTEMPTS, is_counted=True))
 
 
-def test_a_refusal_is_new_only_the_first_time():
-    first = refuse(OWNER, replace(NEVER, attempts=3))
-    second = refuse(OWNER, replace(NEVER, attempts=3, action="max_attempts_reached"))
+def test_rejection_for_too_many_edits_is_new_once():
+    first = reject_over_limit(OWNER, replace(NO_HISTORY, attempts=3))
+    second = reject_over_limit(OWNER, replace(NO_HISTORY, attempts=3, action="max_attempts_reached"))
 
     assert (first.is_new, second.is_new) == (True, False)
     assert first.verdict == second.verdict == "reject"
 
 
-def decided(action: str, status: str, rules: str | None = "1") -> Past:
-    return Past(action, status, WORDS.hash, rules, attempts=1, is_counted=True)
+def decided(action: str, status: str, rules: str | None = "1") -> History:
+    return History(action, status, CONTENT.hash, rules, attempts=1, is_counted=True)
 
 
 @pytest.mark.parametrize(
-    ("status", "past", "why"),
+    ("status", "history", "reason"),
     [
-        ("pending", NEVER, None),
-        ("active", NEVER, "it is active already"),
-        ("sold", NEVER, 'its status is "sold", which waits for no decision'),
-        ("a new one", NEVER, 'its status is "a new one", which waits for no decision'),
-        ("needs_review", decided("needs_edit", "needs_review"), "the same text was decided upon already"),
+        ("pending", NO_HISTORY, None),
+        ("active", NO_HISTORY, "already active"),
+        ("sold", NO_HISTORY, 'status "sold": does not await a decision'),
+        ("a new one", NO_HISTORY, 'status "a new one": does not await a decision'),
+        ("needs_review", decided("needs_edit", "needs_review"), "same content already decided"),
         ("needs_review", decided("needs_edit", "needs_review", rules="older"), None),
         ("pending", decided("needs_edit", "needs_review"), None),
         ("needs_review", replace(decided("needs_edit", "needs_review"), content_hash="another"), None),
     ],
 )
-def test_why_there_is_nothing_to_decide(status: str, past: Past, why: str | None):
-    assert why_not(replace(AD, status=status), past, rules="1") == why
+def test_skip_reason(status: str, history: History, reason: str | None):
+    assert skip_reason(replace(AD, status=status), history, rules="1") == reason
 
 
 @pytest.mark.parametrize(
     ("by_person", "content_hash", "known"),
-    [(True, WORDS.hash, True), (False, WORDS.hash, False), (True, "another", False), (True, None, False)],
+    [(True, CONTENT.hash, True), (False, CONTENT.hash, False), (True, "another", False), (True, None, False)],
 )
-def test_a_person_has_judged_a_text_when_we_know_that_it_was_this_one(
-    content_hash: str | None, *, by_person: bool, known: bool
-):
-    past = replace(NEVER, content_hash=content_hash)
+def test_content_was_judged_by_person_if_hash_matches(content_hash: str | None, *, by_person: bool, known: bool):
+    history = replace(NO_HISTORY, content_hash=content_hash)
 
-    assert was_judged_by_person(replace(AD, by_person=by_person), past) is known
+    assert was_judged_by_person(replace(AD, by_person=by_person), history) is known
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(WORDS, title="Таврія!"),
-        replace(WORDS, description="Два власники"),
-        replace(WORDS, price=None),
-        replace(WORDS, currency="EUR"),
-        replace(WORDS, year="1995"),
-        replace(WORDS, mileage=None),
-        replace(WORDS, title="Таврія Один", description="власник"),
+        replace(CONTENT, title="Таврія!"),
+        replace(CONTENT, description="Два власники"),
+        replace(CONTENT, price=None),
+        replace(CONTENT, currency="EUR"),
+        replace(CONTENT, year="1995"),
+        replace(CONTENT, mileage=None),
+        replace(CONTENT, title="Таврія Один", description="власник"),
     ],
 )
-def test_other_words_have_another_hash(other: Words):
-    assert other.hash != WORDS.hash
+def test_hash_depends_on_each_field(other: AdContent):
+    assert other.hash != CONTENT.hash
     assert replace(other).hash == other.hash
 
 
-def test_the_hash_of_words_stays_over_versions_of_the_suite():
-    assert WORDS.hash == "b6ec9b830e3b58e757b1e40bbb53ce242d62ed6b535ebcc46764ed50853154e7"
+def test_hash_is_stable_over_versions():
+    assert CONTENT.hash == "b6ec9b830e3b58e757b1e40bbb53ce242d62ed6b535ebcc46764ed50853154e7"
 
 
 @pytest.mark.parametrize(
@@ -162,24 +155,47 @@ def test_the_hash_of_words_stays_over_versions_of_the_suite():
         ("true", None),
     ],
 )
-def test_a_year_is_a_whole_number_or_none(text: str | None, number: int | None):
-    assert whole(text) == number
+def test_parse_int_accepts_whole_numbers_only(text: str | None, number: int | None):
+    assert parse_int(text) == number
 
 
-@pytest.mark.parametrize(("length", "too_long"), [(LONGEST_JUDGED, False), (LONGEST_JUDGED + 1, True)])
-def test_a_text_has_a_length_up_to_which_a_program_judges_it(length: int, *, too_long: bool):
-    assert replace(WORDS, description="x" * length).is_too_long is too_long
-
-
-@pytest.mark.parametrize("locale", ["uk", "en", "ru"])
-def test_owners_are_told_in_each_language(locale: str):
-    assert PERSON_LOOKS[locale]
-    assert "3" in too_many_edits(locale, 3, 30)
-    assert "30" in too_many_edits(locale, 3, 30)
+@pytest.mark.parametrize(("length", "too_long"), [(MAX_REVIEWED_LENGTH, False), (MAX_REVIEWED_LENGTH + 1, True)])
+def test_overlong_description_is_detected(length: int, *, too_long: bool):
+    assert replace(CONTENT, description="x" * length).is_too_long is too_long
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "other"),
+    ("locale", "reason"),
+    [
+        ("uk", "Ліміт змін вичерпано: 3 протягом 30 днів. Останню зміну не розглядали."),
+        ("en", "The limit of edits is used up: 3 within 30 days. The last one was not looked at."),
+        ("ru", "Лимит изменений исчерпан: 3 в течение 30 дней. Последнее изменение не рассматривали."),
+    ],
+)
+def test_rejection_for_too_many_edits_is_localized(locale: Locale, reason: str):
+    decision = reject_over_limit(Owner(may_bypass=None, locale=locale), replace(NO_HISTORY, attempts=3))
+
+    assert decision.judgement.reasons == (reason,)
+
+
+@pytest.mark.parametrize(
+    ("locale", "reason"),
+    [
+        ("uk", "Оголошення перегляне модератор; робити нічого не потрібно."),
+        ("en", "A moderator will look at the ad; there is nothing for you to do."),
+        ("ru", "Объявление посмотрит модератор; делать ничего не нужно."),
+    ],
+)
+async def test_manual_review_is_announced_in_each_language(locale: Locale, reason: str):
+    overlong = replace(AD, content=replace(CONTENT, description="x" * (MAX_REVIEWED_LENGTH + 1)))
+
+    judged = await judge(overlong, Owner(may_bypass=None, locale=locale), NO_HISTORY, Moderation())
+
+    assert (judged.verdict, judged.reasons) == ("review", (reason,))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "changed"),
     [
         ("approve", "approve", False),
         ("approve", "review", True),
@@ -192,5 +208,5 @@ def test_owners_are_told_in_each_language(locale: str):
         ("bypass", "reject", False),
     ],
 )
-def test_a_replay_shows_what_would_fare_otherwise(before: str | None, now: Verdict, *, other: bool):
-    assert differs(before, now) is other
+def test_replay_detects_changed_verdicts(before: str | None, now: Verdict, *, changed: bool):
+    assert is_changed(before, now) is changed

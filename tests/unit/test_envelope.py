@@ -1,4 +1,4 @@
-"""What travels beside the body."""
+"""The metadata of messages."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -55,13 +55,13 @@ def test_retried_message_has_its_original_routing_key():
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
-        ({"x-attempt": "2"}, "x-attempt is '2'; it must be a whole number from 1"),
-        ({"x-attempt": 0}, "x-attempt is 0; it must be a whole number from 1"),
-        ({"x-attempt": True}, "x-attempt is True; it must be a whole number from 1"),
-        ({"x-trigger": "magic"}, "x-trigger is 'magic'; it must be one of schedule, manual, celery, event"),
-        ({"x-due-at": "yesterday"}, "x-due-at is 'yesterday'; it must be a moment with a zone"),
-        ({"x-due-at": "2026-01-31T02:00:00"}, "x-due-at is '2026-01-31T02:00:00'; it must be a moment with a zone"),
-        ({"x-entry": "a\x00b"}, r"x-entry is 'a\x00b'; it must be printable text"),
+        ({"x-attempt": "2"}, "x-attempt is '2': must be a whole number from 1"),
+        ({"x-attempt": 0}, "x-attempt is 0: must be a whole number from 1"),
+        ({"x-attempt": True}, "x-attempt is True: must be a whole number from 1"),
+        ({"x-trigger": "magic"}, "x-trigger is 'magic': must be one of schedule, manual, celery, event"),
+        ({"x-due-at": "yesterday"}, "x-due-at is 'yesterday': must be a time with a time zone"),
+        ({"x-due-at": "2026-01-31T02:00:00"}, "x-due-at is '2026-01-31T02:00:00': must be a time with a time zone"),
+        ({"x-entry": "a\x00b"}, r"x-entry is 'a\x00b': must be printable text"),
     ],
 )
 def test_invalid_header_is_named_with_its_value(headers: dict[str, Any], words: str):

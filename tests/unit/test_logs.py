@@ -1,4 +1,4 @@
-"""Log lines as they leave a process: ours and the libraries', for people and for programs."""
+"""Log lines of the suite and its libraries, on a terminal and as JSON."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ logs.configure(Logging(**{settings!r}))
 
 
 def logged(code: str, **settings: str) -> str:
-    """What a process that does this writes to standard error."""
+    """Run this code and return standard error."""
     named = {f"POCKETWATCH_LOG_{name.upper()}": value for name, value in settings.items()}
     done = subprocess.run(
         [sys.executable, "-c", SET_UP.format(settings=named) + code],
@@ -36,7 +36,7 @@ def as_json(code: str, **settings: str) -> list[dict[str, Any]]:
 
 
 def test_line_is_an_event_with_its_fields():
-    (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message handled')")
+    (line,) = as_json("logger.bind(job='cleanup.tokens', took_ms=3, path='{a} <b>').info('message.handled')")
 
     assert (line["event"], line["level"]) == ("message.handled", "INFO")
     assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
@@ -55,15 +55,15 @@ def test_format_is_json_without_a_terminal():
 def test_library_log_lines_keep_their_name_and_level():
     code = """
 for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
-    logging.getLogger(name).warning("told %s", "so")
+    logging.getLogger(name).warning("lost %s", "it")
     logging.getLogger(name).info("chatter")
 """
     lines = as_json(code)
 
     assert [(line["logger"], line["level"], line["event"]) for line in lines] == [
-        ("faststream", "WARNING", "told so"),
-        ("aio_pika.connection", "WARNING", "told so"),
-        ("sqlalchemy.pool", "WARNING", "told so"),
+        ("faststream", "WARNING", "lost it"),
+        ("aio_pika.connection", "WARNING", "lost it"),
+        ("sqlalchemy.pool", "WARNING", "lost it"),
     ]
 
 
@@ -108,8 +108,8 @@ def test_log_file_is_json_and_rotated(tmp_path: Path):
 
 
 def test_full_disk_below_the_log_file_stops_nothing():
-    told = logged("for n in range(3): logger.bind(n=n).info('goes on')", format="json", file="/dev/full")
+    output = logged("for n in range(3): logger.bind(n=n).info('continues')", format="json", file="/dev/full")
 
-    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
-    assert [line["n"] for line in lines if line["event"] == "goes on"] == [0, 1, 2]
-    assert "No space left on device" in told
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert [line["n"] for line in lines if line["event"] == "continues"] == [0, 1, 2]
+    assert "No space left on device" in output

@@ -1,4 +1,4 @@
-"""What goes over the wire of a message that Python code has made."""
+"""The bodies of messages."""
 
 import json
 
@@ -14,10 +14,10 @@ def test_payload_omits_arguments_that_were_not_set():
 
 
 def test_payload_includes_nested_defaults():
-    wish = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
+    message = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
 
-    said = wish.payload()
+    payload = message.payload()
 
-    assert said.keys() == {"to", "letter"}
-    assert said["letter"]["name"] == "plain"
-    assert MailRequested.model_validate_json(json.dumps(said)) == wish
+    assert payload.keys() == {"to", "letter"}
+    assert payload["letter"]["name"] == "plain"
+    assert MailRequested.model_validate_json(json.dumps(payload)) == message

@@ -1,4 +1,4 @@
-"""The file of rules: what is refused, and with which words."""
+"""Rule files: what is refused, and the error texts."""
 
 from pathlib import Path
 
@@ -54,26 +54,29 @@ def changed(old: str, new: str, text: str = WORDS) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (changed('"flag"', '"reject"'), 'rule "test.words": severity is "reject": a word list alone never rejects'),
+        (
+            changed('"flag"', '"reject"'),
+            'rule "test.words": severity is "reject": a word list alone never rejects; use "flag"',
+        ),
         (changed('"flag"', '"ban"'), "rule \"test.words\": severity is \"ban\": must be 'flag', 'edit' or 'reject'"),
         (
             changed("roots", "root"),
             'rule "test.words": field "roots" is missing; unknown field "root"; did you mean "roots"?',
         ),
         (changed(', ru = "да"', ""), 'rule "test.words": field "text.ru" is missing'),
-        (changed('"surely*"', '"*"'), '"*" is no root; write a word, with * where it may go on'),
-        (changed('"surely*"', '"two words"'), '"two words" is no root'),
+        (changed('"surely*"', '"*"'), '"*" is not a root; write a word, with * where it may continue'),
+        (changed('"surely*"', '"two words"'), '"two words" is not a root'),
         (changed('"words"', '"word"'), "kind is 'word'; known are words, phrases, phone"),
         (changed('"test.words"', '"Words"'), 'rule "Words": id is "Words"'),
-        (changed('version = "1"', ""), "version is None: write a text"),
-        (changed('version = "1"', "version = 2"), "version is 2: write a text"),
-        ('version = "1"', "there is no [[rule]]"),
-        (WORDS + "\n[rules]", '"rules" is no key of a rule file'),
-        (WORDS + WORDS.replace('version = "1"', ""), 'rule "test.words" is there 2 times'),
-        (WORDS + BOTH, 'rule "test.both": there is no rule or category "test.email" that can be combined'),
+        (changed('version = "1"', ""), "version is None: not a text"),
+        (changed('version = "1"', "version = 2"), "version is 2: not a text"),
+        ('version = "1"', "no [[rule]]; add at least one"),
+        (WORDS + "\n[rules]", 'unknown key "rules"; known are version and [[rule]]'),
+        (WORDS + WORDS.replace('version = "1"', ""), 'rule "test.words" is defined 2 times'),
+        (WORDS + BOTH, 'rule "test.both": unknown rule or category "test.email"'),
         (
             WORDS + changed(', "test.email"', "", BOTH),
-            'rule "test.both": severity is "reject", but all its parts may be lists of words; write "flag"',
+            'rule "test.both": severity is "reject", but word lists alone may match it; use "flag"',
         ),
         (
             WORDS + changed('"edit"', '"reject"', LINK),
@@ -81,16 +84,20 @@ def changed(old: str, new: str, text: str = WORDS) -> str:
         ),
         ("version = ", "cannot be read"),
         (
+            changed(TEXTS, 'text = "Not translated."'),
+            'text is "Not translated.": no translation into uk, ru; write text.uk',
+        ),
+        (
             changed('kind = "words"\nroots = ["surely*"]', 'kind = "phone"\nregion = "Ukraine"'),
-            '"Ukraine" is no region',
+            '"Ukraine" is not a region',
         ),
         (
             changed('kind = "words"\nroots = ["surely*"]', 'kind = "phrases"\nphrases = ["... a"]'),
-            '"... a" is no phrase',
+            '"... a" is not a phrase',
         ),
     ],
 )
-def test_a_wrong_file_is_refused_with_what_would_be_right(tmp_path: Path, text: str, words: str):
+def test_invalid_rule_file_is_refused_with_the_remedy(tmp_path: Path, text: str, words: str):
     with pytest.raises(SettingsError) as caught:
         loaded(tmp_path, text)
 
@@ -98,30 +105,42 @@ def test_a_wrong_file_is_refused_with_what_would_be_right(tmp_path: Path, text: 
     assert str(tmp_path / "rules.toml") in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
+def test_missing_rule_file_is_named(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"nowhere\.toml"):
         RuleSet.load(tmp_path / "nowhere.toml")
 
 
-def test_a_combination_rejects_when_all_its_parts_have_fired(tmp_path: Path):
+def test_combination_rejects_when_all_parts_match(tmp_path: Path):
     rules = loaded(tmp_path, WORDS + LINK + BOTH)
 
-    opinion = rules.examine(AD)
+    result = rules.evaluate(AD)
 
-    assert opinion.verdict == "reject"
-    assert [hit.rule for hit in opinion.hits] == ["test.both", "test.words", "test.email"]
-    assert opinion.hits[0].excerpt == "surely, ivan@ukr.net"
+    assert result.verdict == "reject"
+    assert [hit.rule for hit in result.hits] == ["test.both", "test.words", "test.email"]
+    assert result.hits[0].excerpt == "surely, ivan@ukr.net"
 
 
-def test_a_part_in_shadow_does_not_complete_an_enforced_combination(tmp_path: Path):
+def test_shadow_part_does_not_complete_an_enforced_combination(tmp_path: Path):
     shadow = LINK.replace('kind = "email"', 'kind = "email"\nshadow = true')
 
-    opinion = loaded(tmp_path, WORDS + shadow + BOTH).examine(AD)
+    result = loaded(tmp_path, WORDS + shadow + BOTH).evaluate(AD)
 
-    assert opinion.verdict == "review"
-    assert [hit.rule for hit in opinion.hits] == ["test.words", "test.email"]
+    assert result.verdict == "review"
+    assert [hit.rule for hit in result.hits] == ["test.words", "test.email"]
 
 
-def test_the_rules_that_come_with_the_suite_say_something_else_in_each_language():
+def test_english_text_is_translated_by_the_catalogues(tmp_path: Path):
+    text = 'text = "The text contains swear words."'
+
+    [rule] = loaded(tmp_path, changed(TEXTS, text)).rules
+
+    assert rule.text.by_locale() == {
+        "uk": "У тексті є лайливі слова.",
+        "en": "The text contains swear words.",
+        "ru": "В тексте есть бранные слова.",
+    }
+
+
+def test_own_rules_have_a_text_in_each_language():
     for rule in RuleSet.load().rules:
         assert len({rule.text.uk, rule.text.en, rule.text.ru}) == 3

@@ -1,8 +1,6 @@
-"""Notices: the vocabulary of actions, the words in three languages, and what a publisher may say."""
+"""Notices: the vocabulary of actions, the texts in each language, and validation of what publishers send."""
 
 import json
-import string
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -11,166 +9,145 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from consumers.moderation.notices import emails, messages, translations
 from consumers.moderation.notices.actions import (
-    Decided,
-    News,
-    canonical,
-    news_of,
-    stored,
+    DecisionEvent,
+    OwnerEvent,
+    normalize_action,
+    owner_event,
+    stored_action,
 )
-from consumers.moderation.notices.notice import (
-    LONGEST_LINE,
-    About,
-    Ads,
-    moment_of,
-    one_line,
-    packed,
-    shortened,
-)
-from consumers.moderation.notices.records import usable
+from consumers.moderation.notices.ads import AdList
+from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line, wrap_list
+from consumers.moderation.notices.managers import NoticeToManagers
+from consumers.moderation.notices.notice import occurred_at
+from consumers.moderation.notices.notification import parse_address
+from consumers.moderation.notices.owners import NoticeToOwner
 from pocketwatch.settings import Site
+from pocketwatch.text import shorten
 from schemas.emails import OtherStatus, Plain
-from schemas.locale import LOCALES
+from schemas.locale import LOCALES, Locale
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-NEWS: tuple[News, ...] = (*get_args(Decided), *get_args(OtherStatus))
+EVENTS: tuple[OwnerEvent, ...] = (*get_args(DecisionEvent), *get_args(OtherStatus))
+SITE = Site(POCKETWATCH_SITE_URL="https://cars.example/", POCKETWATCH_AD_PATH="/auto/{ad_id}?from=a b")
 
 
-def about(*ids: int, **data: Any) -> About:
-    said = {"action": "flagged", "max_attempts": 3} | data
-    return About(NoticeData.model_validate_json(json.dumps(said)), Ads(ids, []), 5, NOW)
+def data(**fields: Any) -> NoticeData:
+    return NoticeData.model_validate_json(json.dumps({"action": "flagged", "max_attempts": 3} | fields))
+
+
+def to_owner(*ids: int, event: OwnerEvent = "needs_edit", **fields: Any) -> NoticeToOwner:
+    facts = {"ads": AdList(ids, []), "user_id": 5, "occurred_at": NOW, "site": SITE}
+    return NoticeToOwner(data=data(**fields), event=event, **facts)
+
+
+def to_managers(*ids: int, user_id: int | None = 5, title: str = "", message: str = "", **fields: Any) -> Any:
+    facts = {"ads": AdList(ids, []), "user_id": user_id, "occurred_at": NOW, "site": SITE, "priority": 8}
+    return NoticeToManagers(data=data(**fields), custom_title=title, custom_message=message, **facts)
 
 
 @pytest.mark.parametrize("name", ["max_attempts_reached", "AD_MAX_ATTEMPTS", "max-attempts", "ad_max_attempts_reached"])
-def test_an_action_has_one_name_however_it_is_spelt(name: str):
-    assert canonical(name) == "max_attempts_reached"
+def test_action_names_are_normalized(name: str):
+    assert normalize_action(name) == "max_attempts_reached"
 
 
 @pytest.mark.parametrize("action", get_args(Action))
-def test_what_the_info_table_calls_an_action_is_understood_in_settings(action: Action):
-    assert canonical(action) == canonical(stored(action)) == action
-    assert len(stored(action)) <= 50
+def test_stored_action_names_are_normalized(action: Action):
+    assert normalize_action(action) == normalize_action(stored_action(action)) == action
+    assert len(stored_action(action)) <= 50
 
 
 @pytest.mark.parametrize("action", get_args(Action))
 @pytest.mark.parametrize("status", [*get_args(AdStatus), None])
-def test_every_notice_that_is_news_to_an_owner_has_words_and_a_letter(action: Action, status: str | None):
-    told = about(7, action=action, status=status)
-    news = news_of(told.data)
+def test_every_owner_event_has_texts_and_an_email(action: Action, status: str | None):
+    event = owner_event(data(action=action, status=status))
 
     if action == "created" or (status is None and "status_change" in action):
-        assert news is None
+        assert event is None
         return
-    assert news is not None
-    words = messages.to_owner(told, news, "uk")
-    letter = emails.to_owner(told, news, words, "uk", Site())
-    assert letter.occurred_at == NOW
-    assert (letter.name == "plain") is (news in {"user_banned", "content_violation"})
+    assert event is not None
+    notice = to_owner(7, event=event, action=action, status=status)
+    email = notice.email("uk")
+    assert notice.title("uk")
+    assert notice.lines("uk")
+    assert email.occurred_at == NOW
+    assert (email.name == "plain") is (event in {"user_banned", "content_violation"})
 
 
 @pytest.mark.parametrize("action", get_args(Action))
-@pytest.mark.parametrize("message", [None, " \n "])
-def test_a_notice_that_says_nothing_but_its_action_is_a_letter_to_managers(action: Action, message: str | None):
-    told = replace(about(action=action, max_attempts=None), user_id=None)
-    words = messages.to_manager(told, "uk", message=message)
+@pytest.mark.parametrize("message", ["", " \n "])
+def test_notice_without_facts_becomes_a_plain_email(action: Action, message: str):
+    notice = to_managers(action=action, max_attempts=None, user_id=None, message=message)
 
-    letter = emails.to_manager(told, words, "uk", Site())
+    email = notice.email("uk")
 
-    assert isinstance(letter, Plain)
-    assert letter.paragraphs == [words.title]
-
-
-@pytest.mark.parametrize("locale", LOCALES)
-def test_every_language_has_all_words(locale: translations.Locale):
-    tables = {
-        "owner_titles": (translations.OWNER_TITLES, NEWS),
-        "owner_sentences": (translations.OWNER_SENTENCES, NEWS),
-        "manager_titles": (translations.MANAGER_TITLES, get_args(Action)),
-        "statuses": (translations.STATUSES, get_args(AdStatus)),
-    }
-
-    for name, (table, keys) in tables.items():
-        assert set(table[locale]) == set(keys), name
-        assert all(fields(table[locale][key]) == fields(table["uk"][key]) for key in keys), name
-    phrases = [
-        each for each in vars(translations).values() if isinstance(each, type(translations.REASON)) and "uk" in each
-    ]
-    assert all(set(each) == set(LOCALES) for each in phrases)
-
-
-def fields(template: str) -> set[str | None]:
-    return {name for _, name, _, _ in string.Formatter().parse(template)} - {None}
+    assert isinstance(email, Plain)
+    assert email.paragraphs == [notice.title("uk")]
 
 
 @given(st.text(max_size=300), st.sampled_from(LOCALES))
-def test_any_reason_fits_into_a_letter_and_the_info_table(reason: str, locale: translations.Locale):
+def test_any_reason_fits_into_email_and_info_table(reason: str, locale: Locale):
     clean = reason.replace("\x00", "").encode(errors="ignore").decode()
-    told = about(7, reason=clean, details={"reasons": [clean] * 3, "suggestions": clean, "categories": [clean]})
-    nobodys = about(action="user_banned", reason=clean)
+    fields = {"reason": clean, "details": {"reasons": [clean] * 3, "suggestions": clean, "categories": [clean]}}
+    notices = [
+        to_managers(7, title=clean[:200], **fields),
+        to_managers(title=clean[:200], action="user_banned", reason=clean),
+        to_owner(7, **fields),
+        to_owner(action="user_banned", reason=clean),
+    ]
 
-    for each in (told, nobodys):
-        words = messages.to_manager(each, locale, title=clean[:200])
-        assert len(words.title) <= 200
-        emails.to_manager(each, words, locale, Site())
-        emails.to_owner(each, "needs_edit", messages.to_owner(each, "needs_edit", locale), locale, Site())
-
-
-def test_a_link_leads_to_the_ad_on_the_site_or_in_the_administration():
-    site = Site(POCKETWATCH_SITE_URL="https://cars.example/", POCKETWATCH_AD_PATH="/auto/{ad_id}?from=a b")
-    told = about(7)
-
-    owners = emails.to_owner(told, "approved", messages.to_owner(told, "approved", "uk"), "uk", site)
-    managers = emails.to_manager(told, messages.to_manager(told, "uk"), "uk", site)
-
-    assert owners.link == "https://cars.example/auto/7?from=a%20b"
-    assert managers.link == "https://cars.example/admin/ads/carad/7/change/"
+    for notice in notices:
+        assert len(notice.title(locale)) <= 200
+        notice.email(locale)
 
 
-def test_attempts_that_nobody_counted_are_not_told():
-    told = about(7, max_attempts=None)
-
-    letter = emails.to_owner(told, "needs_edit", messages.to_owner(told, "needs_edit", "en"), "en", Site())
-
-    assert told.attempts_left is None
-    assert getattr(letter, "attempts_left", 0) is None
+def test_link_leads_to_the_ad_or_its_admin_page():
+    assert to_owner(7, event="approved").email("uk").link == "https://cars.example/auto/7?from=a%20b"
+    assert to_managers(7).email("uk").link == "https://cars.example/admin/ads/carad/7/change/"
 
 
-def test_a_title_is_one_printable_line():
+def test_uncounted_attempts_are_not_mentioned():
+    notice = to_owner(7, max_attempts=None)
+
+    assert notice.attempts_left is None
+    assert getattr(notice.email("en"), "attempts_left", 0) is None
+
+
+def test_control_characters_become_spaces():
     assert one_line(" a\r\nb\x00\x1b\u202ec\u2028d ") == "a b c d"
 
 
-def test_what_is_too_long_ends_with_an_ellipsis():
-    assert shortened("x" * 10, 10) == "x" * 10
-    assert shortened("word and more", 6) == "word…"
+def test_overlong_text_ends_with_an_ellipsis():
+    assert shorten("x" * 10, 10) == "x" * 10
+    assert shorten("word and more", 6) == "word…"
 
 
 @given(st.lists(st.text(alphabet="ab «»", min_size=1, max_size=90), max_size=60))
-def test_labels_are_packed_into_lines_without_losing_one(labels: list[str]):
-    lines = list(packed("Ads:", labels))
+def test_list_wraps_without_losing_items(labels: list[str]):
+    lines = list(wrap_list("Ads:", labels))
 
-    assert all(len(line) <= LONGEST_LINE for line in lines)
+    assert all(len(line) <= MAX_LINE_LENGTH for line in lines)
     assert ", ".join(lines) == ", ".join(["Ads: " + labels[0], *labels[1:]] if labels else ["Ads:"])
 
 
-def test_what_happens_in_the_future_happens_now():
-    later = NoticeData.model_validate_json('{"action": "flagged", "timestamp": "2099-01-01T00:00:00"}')
-
-    assert moment_of(later, NOW) == NOW
-
-
-@pytest.mark.parametrize("address", ["", " ", "nobody", "a@b", "a@example.com\nBcc: b@example.com", "я@example.com"])
-def test_an_address_that_no_letter_can_go_to_is_none(address: str):
-    assert usable(address) is None
-
-
-def test_an_address_keeps_its_name_and_loses_the_space_around_it():
-    assert usable(" Olha.K@Example.COM ") == "Olha.K@example.com"
+def test_future_timestamp_becomes_now():
+    assert occurred_at(data(timestamp="2099-01-01T00:00:00"), NOW) == NOW
 
 
 @pytest.mark.parametrize(
-    ("data", "problem"),
+    "address", ["", " ", "no-address", "a@b", "a@example.com\nBcc: b@example.com", "я@example.com"]
+)
+def test_invalid_address_is_none(address: str):
+    assert parse_address(address) is None
+
+
+def test_address_is_stripped_and_normalized():
+    assert parse_address(" Olha.K@Example.COM ") == "Olha.K@example.com"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
     [
         ({"timestamp": "0001-01-01T00:00:00+05:00"}, "within the years 1 to 9999"),
         ({"details": {"a": [{"b\x00": 1}]}}, "must not contain NUL"),
@@ -178,8 +155,8 @@ def test_an_address_keeps_its_name_and_loses_the_space_around_it():
         ({"details": {"a": ["x" * 10_000] * 10}}, "must not be larger"),
     ],
 )
-def test_what_the_database_cannot_hold_is_refused_by_name(data: dict[str, Any], problem: str):
-    body = json.dumps({"data": {"action": "flagged"} | data})
+def test_unstorable_values_are_refused(fields: dict[str, Any], problem: str):
+    body = json.dumps({"data": {"action": "flagged"} | fields})
 
     with pytest.raises(ValidationError, match=problem):
         UserNotice.model_validate_json(body)

@@ -22,7 +22,7 @@ async def test_setting_that_would_fail_every_email_refuses_to_start(name: str, v
     database = Database("postgresql://nowhere")
 
     with pytest.raises(SettingsError, match=name) as refused:
-        async with sender.open_desk(settings, database):
+        async with sender.open_sender(settings, database):
             pass
 
     assert "secret@" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Settings: where they are read from, and how they are refused."""
+"""Where settings are read from, and how wrong ones are refused."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +50,7 @@ def refused(tmp_path: Path, **environment: str) -> str:
         (
             "POCKETWATCH_GRACE",
             "20",
-            'POCKETWATCH_GRACE is "20": "20" is no duration; write a whole number and s, m, h or d',
+            'POCKETWATCH_GRACE is "20": "20" is not a duration; use a whole number and a unit',
         ),
         ("POCKETWATCH_TIME_BUDGET", "0s", 'POCKETWATCH_TIME_BUDGET is "0s": must be greater than or equal to 1 second'),
         ("POCKETWATCH_TIMEZONE", "Kiev", 'POCKETWATCH_TIMEZONE is "Kiev": must be the name of a time zone, such as'),
@@ -65,13 +65,11 @@ def refused(tmp_path: Path, **environment: str) -> str:
         ("POCKETWATCH_LOG_FORMAT", "xml", "POCKETWATCH_LOG_FORMAT is \"xml\": must be 'auto', 'console' or 'json'"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_its_name_its_value_and_what_would_be_right(
-    tmp_path: Path, name: str, value: str, words: str
-):
+def test_wrong_setting_is_refused_with_name_value_and_remedy(tmp_path: Path, name: str, value: str, words: str):
     assert refused(tmp_path, **{name: value}).startswith(words)
 
 
-def test_a_password_is_never_shown(tmp_path: Path):
+def test_passwords_are_masked(tmp_path: Path):
     words = refused(tmp_path, DATABASE_URL="mysql://user:secret@host/db", RABBITMQ_URL="ftp://user:secret@host/")
 
     assert "secret" not in words
@@ -91,7 +89,7 @@ def test_a_password_is_never_shown(tmp_path: Path):
         "mysql://a:hush@host,mysql://b:hush@host",
     ],
 )
-def test_a_password_is_not_shown_however_the_url_is_misspelt(tmp_path: Path, url: str):
+def test_passwords_are_masked_in_malformed_urls(tmp_path: Path, url: str):
     words = refused(tmp_path, DATABASE_URL=url)
 
     assert words.startswith('DATABASE_URL is "')
@@ -99,7 +97,7 @@ def test_a_password_is_not_shown_however_the_url_is_misspelt(tmp_path: Path, url
     assert "host" in words
 
 
-def test_a_url_may_have_commas_of_its_own(tmp_path: Path):
+def test_urls_may_contain_commas(tmp_path: Path):
     hosts, query = "postgresql://u@a:5432,b:5433/db", "https://bank.example/rates?codes=USD,EUR"
 
     loaded = settings.load({"DATABASE_URL": hosts, "POCKETWATCH_NBU_URL": query}, folder=tmp_path)
@@ -107,7 +105,7 @@ def test_a_url_may_have_commas_of_its_own(tmp_path: Path):
     assert (loaded.database_url, loaded.rates.nbu_url) == (hosts, query)
 
 
-def test_a_secret_is_not_shown_even_when_it_is_wrong(tmp_path: Path):
+def test_wrong_secret_is_not_shown(tmp_path: Path):
     words = refused(tmp_path, POCKETWATCH_WEB_TOKEN_SECRET="hunter2")
 
     assert "hunter2" not in words
@@ -115,21 +113,21 @@ def test_a_secret_is_not_shown_even_when_it_is_wrong(tmp_path: Path):
     assert words.endswith("must have 32 characters or more, not 7")
 
 
-def test_what_follows_from_a_wrong_part_is_not_told_as_well(tmp_path: Path):
+def test_only_the_first_error_of_a_setting_is_shown(tmp_path: Path):
     words = refused(tmp_path, POCKETWATCH_SESSION_KEY_PATTERNS="user:*")
 
     assert "could match users or accounts" in words
     assert "Tuple" not in words
 
 
-def test_every_wrong_setting_is_named_at_once(tmp_path: Path):
+def test_all_wrong_settings_are_named(tmp_path: Path):
     words = refused(tmp_path, POCKETWATCH_GRACE="x", POCKETWATCH_LOG_LEVEL="y")
 
     assert "POCKETWATCH_GRACE" in words
     assert "POCKETWATCH_LOG_LEVEL" in words
 
 
-def test_the_environment_wins_over_the_file_and_the_file_over_the_local_stack(tmp_path: Path):
+def test_environment_precedes_dotenv_and_dotenv_the_local_stack(tmp_path: Path):
     (tmp_path / ".pocketwatch").mkdir()
     (tmp_path / ".pocketwatch/env").write_text("DATABASE_URL=postgresql://stack/x\nREDIS_URL=redis://stack/0\n")
     (tmp_path / ".env").write_text("DATABASE_URL=postgresql://file/x\nRABBITMQ_URL=amqp://file/x\n")
@@ -141,7 +139,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_local_stack(tm
     assert loaded.redis_url == "redis://stack/0"
 
 
-def test_a_secret_may_lie_in_a_file(tmp_path: Path):
+def test_value_is_read_from_a_file(tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_text("postgresql://user:pass@host/db\n")
 
@@ -154,24 +152,43 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path):
     )
 
 
-def test_an_empty_server_is_one_that_is_not_set(tmp_path: Path):
+def test_each_place_may_name_a_file(tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://file/db")
+    (tmp_path / ".pocketwatch").mkdir()
+    (tmp_path / ".pocketwatch/env").write_text("DATABASE_URL=postgresql://stack/db\n")
+    (tmp_path / ".env").write_text(f"DATABASE_URL_FILE={secret}\n")
+
+    assert settings.load({}, folder=tmp_path).database_url == "postgresql://file/db"
+    environment = {"DATABASE_URL": "postgresql://environment/db", "DATABASE_URL_FILE": str(secret)}
+    assert settings.load(environment, folder=tmp_path).database_url == "postgresql://environment/db"
+
+
+def test_only_load_reads_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("POCKETWATCH_GRACE", "2m")
+    monkeypatch.setenv("RUNNING", "{}")
+
+    assert settings.Settings().running.grace == timedelta(seconds=20)
+
+
+def test_empty_value_is_not_set(tmp_path: Path):
     assert settings.load({"REDIS_URL": ""}, folder=tmp_path).servers.redis_url is None
 
 
-def test_a_command_that_needs_a_server_says_which_setting_is_missing(tmp_path: Path):
+def test_missing_setting_is_named(tmp_path: Path):
     loaded = settings.load({}, folder=tmp_path)
 
     with pytest.raises(SettingsError, match="DATABASE_URL is not set; set it, or start the servers of this machine"):
         _ = loaded.database_url
 
 
-def test_a_cluster_is_a_list(tmp_path: Path):
+def test_rabbitmq_url_may_list_a_cluster(tmp_path: Path):
     loaded = settings.load({"RABBITMQ_URL": "amqp://a/x,amqp://b/x"}, folder=tmp_path)
 
     assert loaded.rabbitmq_urls == ["amqp://a/x", "amqp://b/x"]
 
 
-def test_a_misspelt_name_is_told_with_the_nearest_known_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_unknown_name_comes_with_the_closest_known_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POCKETWATCH_MEDIA_ROT", "/x")
     monkeypatch.setenv("POCKETWATCH_LOG_FILE_FILE", "x")
@@ -182,7 +199,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_known_one(monkeypatch: pytest.
     assert unknown == {"POCKETWATCH_GRCE": "POCKETWATCH_GRACE", "POCKETWATCH_MEDIA_ROT": "POCKETWATCH_MEDIA_ROOT"}
 
 
-def test_durations_are_read_as_people_write_them(tmp_path: Path):
+def test_durations_have_units(tmp_path: Path):
     loaded = settings.load({"POCKETWATCH_GRACE": "2m"}, folder=tmp_path)
 
     assert loaded.running.grace == timedelta(minutes=2)

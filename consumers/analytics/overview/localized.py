@@ -1,5 +1,6 @@
-"""The same figures for readers of one language: each number beside its text, names where one is known."""
+"""The overview for readers of one language: each number with its text, and names where they are known."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -8,55 +9,41 @@ from typing import Any
 from babel.dates import format_timedelta
 from babel.numbers import format_compact_currency, format_currency, format_decimal
 
-from consumers.analytics.overview.regions import in_language
+from consumers.analytics.overview.regions import region_name
+from schemas.locale import Locale
 from templates import filters
+from templates.translations import translations
 
 MONEY = "UAH"
-STATUSES: Mapping[str, Mapping[str, str]] = {
-    "uk": {
-        "draft": "чернетка",
-        "pending": "очікує",
-        "needs_review": "на перевірці",
-        "active": "активне",
-        "rejected": "відхилено",
-        "blocked": "заблоковано",
-        "sold": "продано",
-        "archived": "в архіві",
-    },
-    "en": {
-        "draft": "draft",
-        "pending": "pending",
-        "needs_review": "in review",
-        "active": "active",
-        "rejected": "rejected",
-        "blocked": "blocked",
-        "sold": "sold",
-        "archived": "archived",
-    },
-    "ru": {
-        "draft": "черновик",
-        "pending": "ожидает",
-        "needs_review": "на проверке",
-        "active": "активно",
-        "rejected": "отклонено",
-        "blocked": "заблокировано",
-        "sold": "продано",
-        "archived": "в архиве",
-    },
-}
-SELLERS: Mapping[str, Mapping[str, str]] = {
-    "uk": {"private": "приватна особа", "dealer": "дилер", "salon": "автосалон"},
-    "en": {"private": "private seller", "dealer": "dealer", "salon": "showroom"},
-    "ru": {"private": "частное лицо", "dealer": "дилер", "salon": "автосалон"},
-}
 
 
-def present(figures: Mapping[str, Any], locale: str) -> dict[str, Any]:
-    """The payload of one language's snapshot.
+@functools.cache
+def _statuses(locale: Locale) -> Mapping[str, str]:
+    texts = translations(locale)
+    return {
+        "draft": texts.pgettext("ad status", "draft"),
+        "pending": texts.pgettext("ad status", "pending"),
+        "needs_review": texts.pgettext("ad status", "in review"),
+        "active": texts.pgettext("ad status", "active"),
+        "rejected": texts.pgettext("ad status", "rejected"),
+        "blocked": texts.pgettext("ad status", "blocked"),
+        "sold": texts.pgettext("ad status", "sold"),
+        "archived": texts.pgettext("ad status", "archived"),
+    }
 
-    Raises:
-        babel.UnknownLocaleError: for a language that nobody knows.
-    """
+
+@functools.cache
+def _sellers(locale: Locale) -> Mapping[str, str]:
+    texts = translations(locale)
+    return {
+        "private": texts.pgettext("seller", "private seller"),
+        "dealer": texts.pgettext("seller", "dealer"),
+        "salon": texts.pgettext("seller", "showroom"),
+    }
+
+
+def present(figures: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
+    """Return the payload of one language's snapshot."""
     return {
         "locale": locale,
         "overview": {name: number(value, locale) for name, value in figures["overview"].items()},
@@ -64,31 +51,30 @@ def present(figures: Mapping[str, Any], locale: str) -> dict[str, Any]:
         "regions": [_region(row, locale) for row in figures["regions"]],
         "prices": [_price(row, locale) for row in figures["prices"]],
         "rates": [row | {"text": filters.rate(Decimal(row["rate"]), locale=locale)} for row in figures["rates"]],
-        "ads_by_status": _labelled(figures["ads_by_status"], STATUSES[locale], locale),
+        "ads_by_status": _labelled(figures["ads_by_status"], _statuses(locale), locale),
         "lately": _lately(figures["lately"], locale),
         "views_per_ad": {name: number(value, locale) for name, value in figures["views_per_ad"].items()},
         "funnel": _funnel(figures["funnel"], locale),
     }
 
 
-def number(value: float | None, locale: str) -> dict[str, Any]:
-    """A number and its text; both null where there is none."""
+def number(value: float | None, locale: Locale) -> dict[str, Any]:
     return {"value": value, "text": None if value is None else _decimal(value, locale)}
 
 
-def _decimal(value: float, locale: str) -> str:
+def _decimal(value: float, locale: Locale) -> str:
     return format_decimal(value, locale=locale)
 
 
-def _with_text(rows: Sequence[Mapping[str, Any]], figure: str, locale: str) -> list[dict[str, Any]]:
+def _with_text(rows: Sequence[Mapping[str, Any]], figure: str, locale: Locale) -> list[dict[str, Any]]:
     return [{**row, "text": _decimal(row[figure], locale)} for row in rows]
 
 
-def _region(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
-    return {**row, "name": in_language(row["region"], locale), "text": _decimal(row["ads"], locale)}
+def _region(row: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
+    return {**row, "name": region_name(row["region"], locale), "text": _decimal(row["ads"], locale)}
 
 
-def _price(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
+def _price(row: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
     texts = [
         format_currency(price, MONEY, "#,##0 ¤", locale=locale, currency_digits=False) for price in row["quartiles"]
     ]
@@ -96,24 +82,24 @@ def _price(row: Mapping[str, Any], locale: str) -> dict[str, Any]:
     return {**row, "text": _decimal(row["ads"], locale), "currency": MONEY, "texts": texts, "short": short}
 
 
-def _labelled(counts: Mapping[str, int], labels: Mapping[str, str], locale: str) -> list[dict[str, Any]]:
+def _labelled(counts: Mapping[str, int], labels: Mapping[str, str], locale: Locale) -> list[dict[str, Any]]:
     return [{"name": name, "label": labels.get(name, name), **number(count, locale)} for name, count in counts.items()]
 
 
-def _lately(lately: Mapping[str, Any], locale: str) -> dict[str, Any]:
+def _lately(lately: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
     return {
         **lately,
         "ads": number(lately["ads"], locale),
         "views": number(lately["views"], locale),
-        "by_status": _labelled(lately["by_status"], STATUSES[locale], locale),
-        "by_seller_type": _labelled(lately["by_seller_type"], SELLERS[locale], locale),
+        "by_status": _labelled(lately["by_status"], _statuses(locale), locale),
+        "by_seller_type": _labelled(lately["by_seller_type"], _sellers(locale), locale),
         "by_day": _with_text(lately["by_day"], "ads", locale),
         "by_day_status_seller": _with_text(lately["by_day_status_seller"], "ads", locale),
         "views_by_day": _with_text(lately["views_by_day"], "views", locale),
     }
 
 
-def _funnel(funnel: Mapping[str, Any], locale: str) -> dict[str, Any]:
+def _funnel(funnel: Mapping[str, Any], locale: Locale) -> dict[str, Any]:
     seconds = funnel["median_seconds"]
     counts = {name: number(funnel[name], locale) for name in ("submitted", "decided", "active")}
     median = None if seconds is None else format_timedelta(timedelta(seconds=seconds), locale=locale, threshold=1.5)

@@ -1,8 +1,4 @@
-"""The figures of the whole marketplace, as they are in one snapshot of the database; each stands for every language.
-
-The ads are read twice: once for all that can be counted by make, region and status together, once for prices. Views are
-never read here, but for what the roll-up has not taken in yet.
-"""
+"""The SQL of the overview. Ads are read twice: counted by make, region and status, and for prices."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.analytics.rollup.daily_activity import DECISIONS
 
-DAYS = 30  # of what is counted by day, today included
-TOP = 20  # makes that are listed
+DAYS = 30  # today included
+TOP_MAKES = 20
+HRYVNIA = "UAH"
 
 ADS = sa.text("SELECT mark_id, region_id, status, count(*) AS ads FROM car_ads GROUP BY mark_id, region_id, status")
 MAKES = sa.text("SELECT id, name FROM ads_carmake WHERE id = ANY(:ids)")
 REGIONS = sa.text("SELECT id, name FROM ads_region WHERE id = ANY(:ids)")
-# The newest rate of each currency, whichever bank gave it; where two are of the same day, the NBU's.
+# The newest rate of each currency from any bank; the NBU's if two are of the same day.
 RATES = sa.text("""
     SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM (
         SELECT target_currency AS currency, rate, source, id,
@@ -31,7 +28,7 @@ RATES = sa.text("""
         FROM currency_rates WHERE base_currency = 'UAH' AND is_active AND rate > 0) AS known
     ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
 """)
-# The platform writes currencies in any case. A price that is no number is greater than all that are.
+# The platform writes currencies in any case. NaN is greater than any other price.
 PRICES = sa.text("""
     SELECT mark_id, count(*) AS ads, percentile_cont(CAST(ARRAY[0.25, 0.5, 0.75] AS float8[]))
         WITHIN GROUP (ORDER BY price::float8 * known.rate) AS quartiles
@@ -43,8 +40,8 @@ LATELY = sa.text(
     "SELECT (created_at AT TIME ZONE :zone)::date AS day, status, seller_type, count(*) AS ads FROM car_ads "
     "WHERE created_at >= :since AND created_at < :until GROUP BY 1, 2, 3"
 )
-# What is shown was let through, also where nobody wrote down when; the archive takes ads that were never shown, too.
-# What operators and the archive change is no decision.
+# Ads that are shown were approved, even without a recorded decision; archived ads were shown unless they were rejected.
+# What operators and the archive change is not a decision.
 FUNNEL = sa.text("""
     WITH submitted AS (
         SELECT id, created_at, status, moderated_at FROM car_ads
@@ -75,40 +72,36 @@ FUNNEL = sa.text("""
 
 @dataclass(frozen=True)
 class Window:
-    """The last days of the business, from the first moment of the first of them to the end of today."""
+    """The last `DAYS` days of the business time zone, today included."""
 
     zone: ZoneInfo
     now: datetime
 
     @property
     def today(self) -> date:
-        """The day that has begun and is not over."""
         return self.now.astimezone(self.zone).date()
 
     @property
     def days(self) -> list[date]:
-        """All of them, oldest first."""
         return [self.today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
 
     @property
     def since(self) -> datetime:
-        """Midnight, by the clock of the business."""
         return datetime.combine(self.days[0], datetime.min.time(), tzinfo=self.zone)
 
     @property
     def until(self) -> datetime:
-        """The midnight after today: what came while the roll-ups were brought up to date is of today, too."""
+        """The midnight after today: rows inserted since the run began are included."""
         return datetime.combine(self.today + timedelta(days=1), datetime.min.time(), tzinfo=self.zone)
 
     @property
     def values(self) -> dict[str, Any]:
-        """For statements."""
         return {"zone": self.zone.key, "since": self.since, "until": self.until}
 
 
 @dataclass(frozen=True)
 class Rate:
-    """UAH for one unit of `currency`, and the day that it is for."""
+    """UAH for one unit of `currency`."""
 
     currency: str
     rate: Decimal
@@ -116,11 +109,8 @@ class Rate:
     rate_date: date
 
 
-HRYVNIA = "UAH"
-
-
 async def collect(connection: AsyncConnection, window: Window) -> dict[str, Any]:
-    """Everything about ads, as JSON could hold it: names as they are stored, money in UAH, times in seconds."""
+    """Return all figures about ads as JSON values: names as stored, money in UAH, times in seconds."""
     ads = (await connection.execute(ADS)).all()
     by_make = _sum(ads, lambda row: row.mark_id if row.status == "active" else None)
     by_region = _sum(ads, lambda row: row.region_id if row.status == "active" else None)
@@ -129,7 +119,7 @@ async def collect(connection: AsyncConnection, window: Window) -> dict[str, Any]
     return {
         "ads_by_status": dict(_sum(ads, lambda row: row.status).most_common()),
         "top_makes": [
-            {"make_id": make, "make": makes.get(make), "ads": count} for make, count in _ranked(by_make)[:TOP]
+            {"make_id": make, "make": makes.get(make), "ads": count} for make, count in _ranked(by_make)[:TOP_MAKES]
         ],
         "regions": await _regions(connection, by_region),
         "prices": await _prices(connection, makes, rates),
@@ -151,7 +141,7 @@ def _sum(rows: Sequence[Any], key: Any) -> Counter[Any]:
 
 
 def _ranked(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
-    """Most first; equals in the order of their ids, so that a repeat gives the same."""
+    """Sort by count, then by id."""
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
@@ -165,7 +155,7 @@ async def _regions(connection: AsyncConnection, counts: Mapping[int, int]) -> li
 
 
 async def _prices(connection: AsyncConnection, makes: Mapping[int, str], rates: Sequence[Rate]) -> list[dict[str, Any]]:
-    """Quartiles of what active ads ask for, make by make, most ads first; without those whose rate is not known."""
+    """Return price quartiles of active ads by make, most ads first; ads in a currency without a rate are left out."""
     known = {HRYVNIA: Decimal(1)} | {rate.currency: rate.rate for rate in rates}
     values = {"currencies": list(known), "rates": [float(rate) for rate in known.values()]}
     rows = (await connection.execute(PRICES, values)).all()

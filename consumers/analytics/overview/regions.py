@@ -1,52 +1,56 @@
-"""Names of Ukraine's regions in other languages. The platform stores them in Ukrainian, with or without "область"."""
+"""The names of Ukraine's regions for readers of other languages; the platform stores them in Ukrainian."""
 
+import functools
 from collections.abc import Mapping
 
-ENGLISH_AND_RUSSIAN: Mapping[str, tuple[str, str]] = {
-    "Вінницька": ("Vinnytsia", "Винницкая"),
-    "Волинська": ("Volyn", "Волынская"),
-    "Дніпропетровська": ("Dnipropetrovsk", "Днепропетровская"),
-    "Донецька": ("Donetsk", "Донецкая"),
-    "Житомирська": ("Zhytomyr", "Житомирская"),
-    "Закарпатська": ("Zakarpattia", "Закарпатская"),
-    "Запорізька": ("Zaporizhzhia", "Запорожская"),
-    "Івано-Франківська": ("Ivano-Frankivsk", "Ивано-Франковская"),
-    "Київ": ("Kyiv", "Киев"),
-    "Київська": ("Kyiv region", "Киевская"),
-    "Кіровоградська": ("Kirovohrad", "Кировоградская"),
-    "Крим": ("Crimea", "Крым"),
-    "Луганська": ("Luhansk", "Луганская"),
-    "Львівська": ("Lviv", "Львовская"),
-    "Миколаївська": ("Mykolaiv", "Николаевская"),
-    "Одеська": ("Odesa", "Одесская"),
-    "Полтавська": ("Poltava", "Полтавская"),
-    "Рівненська": ("Rivne", "Ровенская"),
-    "Севастополь": ("Sevastopol", "Севастополь"),
-    "Сумська": ("Sumy", "Сумская"),
-    "Тернопільська": ("Ternopil", "Тернопольская"),
-    "Харківська": ("Kharkiv", "Харьковская"),
-    "Херсонська": ("Kherson", "Херсонская"),
-    "Хмельницька": ("Khmelnytskyi", "Хмельницкая"),
-    "Черкаська": ("Cherkasy", "Черкасская"),
-    "Чернівецька": ("Chernivtsi", "Черновицкая"),
-    "Чернігівська": ("Chernihiv", "Черниговская"),
-}
-DECORATIONS = (" область", " обл.", " обл")
+from schemas.locale import Locale
+from templates.translations import translations
+
 PREFIXES = ("м. ", "м.", "АР ", "Автономна Республіка ")
+SUFFIXES = (" область", " обл.", " обл")
 
 
-def in_language(name: str | None, locale: str) -> str | None:
-    """The region's name for readers of this language; as it is stored where no other is known."""
-    if name is None or locale == "uk":
-        return name
-    english, russian = ENGLISH_AND_RUSSIAN.get(_bare(name), (name, name))
-    return english if locale == "en" else russian
-
-
-def _bare(name: str) -> str:
-    bare = name.strip()
+def region_name(stored: str | None, locale: Locale) -> str | None:
+    """Return the name in this language, or as it is stored if no other is known."""
+    if stored is None or locale == "uk":
+        return stored
+    bare = stored.strip()
     for prefix in PREFIXES:
         bare = bare.removeprefix(prefix)
-    for ending in DECORATIONS:
-        bare = bare.removesuffix(ending)
-    return bare.strip()
+    for suffix in SUFFIXES:
+        bare = bare.removesuffix(suffix)
+    return _names(locale).get(bare.strip(), stored)
+
+
+@functools.cache
+def _names(locale: Locale) -> Mapping[str, str]:
+    texts = translations(locale)
+    return {
+        "Вінницька": texts.pgettext("region", "Vinnytsia"),
+        "Волинська": texts.pgettext("region", "Volyn"),
+        "Дніпропетровська": texts.pgettext("region", "Dnipropetrovsk"),
+        "Донецька": texts.pgettext("region", "Donetsk"),
+        "Житомирська": texts.pgettext("region", "Zhytomyr"),
+        "Закарпатська": texts.pgettext("region", "Zakarpattia"),
+        "Запорізька": texts.pgettext("region", "Zaporizhzhia"),
+        "Івано-Франківська": texts.pgettext("region", "Ivano-Frankivsk"),
+        "Київ": texts.pgettext("region", "Kyiv"),
+        "Київська": texts.pgettext("region", "Kyiv region"),
+        "Кіровоградська": texts.pgettext("region", "Kirovohrad"),
+        "Крим": texts.pgettext("region", "Crimea"),
+        "Луганська": texts.pgettext("region", "Luhansk"),
+        "Львівська": texts.pgettext("region", "Lviv"),
+        "Миколаївська": texts.pgettext("region", "Mykolaiv"),
+        "Одеська": texts.pgettext("region", "Odesa"),
+        "Полтавська": texts.pgettext("region", "Poltava"),
+        "Рівненська": texts.pgettext("region", "Rivne"),
+        "Севастополь": texts.pgettext("region", "Sevastopol"),
+        "Сумська": texts.pgettext("region", "Sumy"),
+        "Тернопільська": texts.pgettext("region", "Ternopil"),
+        "Харківська": texts.pgettext("region", "Kharkiv"),
+        "Херсонська": texts.pgettext("region", "Kherson"),
+        "Хмельницька": texts.pgettext("region", "Khmelnytskyi"),
+        "Черкаська": texts.pgettext("region", "Cherkasy"),
+        "Чернівецька": texts.pgettext("region", "Chernivtsi"),
+        "Чернігівська": texts.pgettext("region", "Chernihiv"),
+    }

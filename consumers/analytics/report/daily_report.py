@@ -1,148 +1,130 @@
-"""The daily report: what a day that is over has brought, stored, and mailed to the managers who want it.
+"""Report the last closed day: store it, and email it to the managers who want it.
 
-Asked for again it is made again, from what is known by then; a letter goes to each reader once a day that it is of.
+A report requested again is made again; each reader is sent one email per day reported.
 """
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
 from consumers.analytics import snapshots
-from consumers.analytics.report import charts, figures, queries
-from consumers.analytics.report.figures import Question, Report, closes
+from consumers.analytics.report import figures, queries
+from consumers.analytics.report.figures import Report, ReportRequest, closes
 from consumers.analytics.report.payload import payload
-from consumers.analytics.report.queries import Entry, Reader
+from consumers.analytics.report.queries import LogEntry, Reader
 from consumers.analytics.rollup import daily_activity, rollup
-from consumers.analytics.transactions import polite, snapshot
+from consumers.analytics.transactions import retry_when_busy, snapshot
 from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas import emails
 from schemas.catalogue import CATALOGUE
-from schemas.locale import LOCALES, Locale
+from schemas.locale import LOCALES
 from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
 from schemas.message import Tick
 from schemas.ticks import DailyReport
 
 EARLIEST = date(1970, 1, 1)
 KEPT_FOR = timedelta(days=400)
+LONGEST_KEY = 600  # characters, of `MailRequested`
 ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
-# Messages that come in thousands are no runs of the night; nor is this report, of itself.
+# Events come in thousands and are not runs of the night; neither is this report.
 JOBS = [key for key, message in CATALOGUE.items() if issubclass(message, Tick) and message is not DailyReport]
 
 
 @consumer
 async def report_day(tick: DailyReport, job: JobContext) -> None:
-    """A day that nobody knows anything of has a report, too, which says so."""
     zone = ZoneInfo(job.settings.site.timezone)
     day = closed_day(tick, job, zone)
-    with polite():
+    with retry_when_busy():
         if not await rollup.bring_up_to_date(job):
             return job.continue_with(DailyReport(day=day))
-        found, readers = await look(day, zone, job)
-        await keep(found, job)
-        await mail(found, readers, job)
-    job.record(day=str(day), missing=[gap.what for gap in found.missing])
-    if found.lacking:
-        job.mark_partial(f"missing in the report of {day}: {', '.join(found.lacking)}")
+        report, readers = await collect(day, zone, job)
+        await store(report, job)
+        await request_emails(report, readers, job)
+    job.record(day=str(day), missing=[gap.what for gap in report.missing])
+    if report.missing_required:
+        job.mark_partial(f"missing in the report of {day}: {', '.join(report.missing_required)}")
     return None
 
 
 def closed_day(tick: DailyReport, job: JobContext, zone: ZoneInfo) -> date:
-    """The day that is meant.
+    """Return the day to report.
 
     Raises:
-        GiveUp: when it is not over, saying when it will be; and for a day that never was one of the marketplace.
+        Reject: if it is not over, with the time at which it will be, or out of range.
     """
     day = tick.day or daily_activity.last_closed(job.due_at, zone.key)
     if not EARLIEST <= day < date.max:
-        raise Reject(f"{day} is no day that a report could be of; it must be {EARLIEST} or later, and over")
+        raise Reject(f"day {day}: out of range; use a closed day from {EARLIEST} on")
     closing = closes(day, zone)
     if closing > job.now:
-        raise Reject(f"{day} is not over: it closes at {closing.isoformat()} ({zone.key}); ask for its report then")
+        raise Reject(f"day {day}: not over; request its report after {closing.isoformat()} ({zone.key})")
     return day
 
 
-async def look(day: date, zone: ZoneInfo, job: JobContext) -> tuple[Report, list[Reader]]:
-    """The figures, and who wants them, as of one moment."""
+async def collect(day: date, zone: ZoneInfo, job: JobContext) -> tuple[Report, list[Reader]]:
+    """Collect the figures and the readers, as of one moment."""
     rates = job.settings.rates
-    question = Question(
-        day=day, zone=zone, now=job.now, currencies=rates.currencies, stale_after=rates.stale_after, jobs=JOBS
-    )
+    request = ReportRequest(day, zone, job.now, rates.currencies, rates.stale_after, JOBS)
     async with snapshot(job.transaction) as connection:
-        return await figures.collect(connection, question), await queries.readers(connection)
+        return await figures.collect(connection, request), await queries.readers(connection)
 
 
-async def keep(found: Report, job: JobContext) -> None:
-    """One snapshot a language."""
+async def store(report: Report, job: JobContext) -> None:
+    period = report.day.isoformat()
     for locale in LOCALES:
-        await snapshots.store(
-            job,
-            kind="daily_report",
-            locale=locale,
-            period=found.day.isoformat(),
-            payload=payload(found, locale),
-            keep=KEPT_FOR,
-        )
+        localized = payload(report, locale)
+        await snapshots.store(job, kind="daily_report", locale=locale, period=period, payload=localized, keep=KEPT_FOR)
 
 
-async def mail(found: Report, readers: Sequence[Reader], job: JobContext) -> None:
-    """Ask for the letters that nobody has asked for before. Its row in the log is what makes a letter the same."""
-    entries: dict[str, tuple[Entry, Reader]] = {}
-    for entry, reader in asked(found.day, readers):
+async def request_emails(report: Report, readers: Sequence[Reader], job: JobContext) -> None:
+    """Request the emails that have no row in the notification log yet."""
+    entries: dict[str, tuple[LogEntry, Reader]] = {}
+    for entry, reader in _log_entries(report.day, readers):
         entries.setdefault(entry.key, (entry, reader))
     new = await queries.claim(job.session, [entry for entry, _ in entries.values()])
     wanted = [(entry, reader) for key, (entry, reader) in entries.items() if key in new and entry.status == "pending"]
-    written = await write(found, {reader.locale for _, reader in wanted})
+    email = email_of(report)
     for entry, reader in wanted:
-        wish = MailRequested(
-            to=entry.recipient,
-            letter=written[reader.locale],
-            locale=reader.locale,
-            key=entry.key,
-            user_id=reader.id,
+        request = MailRequested(
+            to=entry.recipient, letter=email, locale=reader.locale, key=entry.key, user_id=reader.id
         )
-        job.publish(wish)
+        job.publish(request)
     unusable = [reader.id for entry, reader in entries.values() if entry.status == "failed"]
     job.record(readers=len(entries), letters=len(wanted), readers_without_address=unusable)
 
 
-def asked(day: date, readers: Iterable[Reader]) -> Iterable[tuple[Entry, Reader]]:
-    """The row of each reader's letter; those with the same address have the same key."""
+def _log_entries(day: date, readers: Sequence[Reader]) -> Iterator[tuple[LogEntry, Reader]]:
+    """Yield the log row of each reader's email; readers with the same address have the same key."""
     for reader in readers:
-        address, error = usable(reader.address)
-        key = f"daily_report:{day}:{address.lower()}"
+        address, error = reader.address, ""
+        try:
+            address = ADDRESS.validate_python(address.strip())
+        except ValidationError:
+            error = f'address "{address}": not an email address'
+        key = f"daily_report:{day}:{address.lower()}"[:LONGEST_KEY]
         status = "failed" if error else "pending"
-        yield Entry(key[:LONGEST_KEY], address[:LONGEST_ADDRESS], status, reader.locale, error), reader
+        yield LogEntry(key, address[:LONGEST_ADDRESS], status, reader.locale, error), reader
 
 
-LONGEST_KEY = 600  # characters, of `MailRequested`
-
-
-def usable(address: str) -> tuple[str, str]:
-    """The address as letters name it, and what is wrong with it, if anything is."""
-    try:
-        return ADDRESS.validate_python(address.strip()), ""
-    except ValidationError:
-        return address, f'"{address}" is no e-mail address'
-
-
-async def write(found: Report, locales: Iterable[Locale]) -> Mapping[Locale, emails.DailyReport]:
-    """The letter in each of these languages. The charts take a while, and so a thread."""
-    return {locale: await asyncio.to_thread(letter_of, found, locale) for locale in sorted(locales)}
-
-
-def letter_of(found: Report, locale: Locale) -> emails.DailyReport:
-    """The letter, whose charts are in this language."""
+def email_of(report: Report) -> emails.DailyReport:
     return emails.DailyReport(
-        occurred_at=found.made_at,
-        day=found.day,
-        figures=found.figures,
-        rates=found.rates,
-        runs=found.runs,
-        missing=found.missing,
-        charts=charts.draw(found, locale),
+        occurred_at=report.made_at,
+        day=report.day,
+        figures=report.figures,
+        rates=report.rates,
+        runs=report.runs,
+        missing=report.missing,
+        history=[
+            emails.ReportDay(
+                day=day.day,
+                views=day.values["views"],
+                new_ads=day.values["new_ads"],
+                new_users=day.values["new_users"],
+            )
+            for day in report.history
+        ],
     )

@@ -1,7 +1,6 @@
-"""The figures of one day, each beside those that it is compared with, and what nobody knows.
+"""The figures of one day beside those that it is compared with, and what is missing.
 
-A day that is not rolled up has no figures, and a log that does not reach back to a day says nothing of it: that is
-unknown, and never none.
+A day that is not rolled up, or that a log does not reach back to, is unknown, never 0.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,43 +13,43 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.analytics.report import queries
 from consumers.analytics.report.queries import Day, Logged
-from schemas.emails import (
-    FigureName,
-    Gap,
-    ReportFigure,
-    ReportGap,
-    ReportRate,
-    ReportRun,
-)
+from schemas.emails import FigureName, Gap, ReportFigure, ReportGap, ReportRate, ReportRun
 
-SHOWN = 28  # days of the charts, the report's own included
-WEEKS = 4  # before, whose same weekday is what is usual
+HISTORY = 28  # days of the charts, the report's own included
+WEEKS = 4  # before the day, with whose same weekdays it is compared
 NIGHT_FROM, NIGHT_UNTIL = time(18), time(12)  # of the day, and of the one after it
-LATELY = timedelta(days=7)  # of a day longer ago, rates and runs may rightly be gone
+RECENT = timedelta(days=7)  # of an older day, rates and runs may have been purged
 SENT, FAILED = ("sent", "delivered", "read"), ("failed",)
 NAMES: tuple[FigureName, ...] = get_args(FigureName)
+# What the moderation log calls each.
+ACTIONS: Mapping[FigureName, str] = {
+    "decisions_approve": "approve",
+    "decisions_needs_edit": "needs_edit",
+    "decisions_reject": "reject",
+    "decisions_review": "review",
+    "decisions_max_attempts": "max_attempts_reached",
+}
 
 Values = Mapping[FigureName, int | None]
 UNKNOWN: Values = dict.fromkeys(NAMES)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """The report's day, or one before it; None where nobody knows."""
+class DayFigures:
+    """None: unknown."""
 
     day: date
     values: Values
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a report is asked for.
+class ReportRequest:
+    """What to report.
 
     Args:
-        now: the moment at which it is made.
-        currencies: whose rates are wanted.
-        stale_after: a rate that is older than that on the day is old.
-        jobs: whose runs are told.
+        currencies: whose rates the report has.
+        stale_after: the age from which on a rate is old on the day.
+        jobs: whose runs the report has.
     """
 
     day: date
@@ -62,15 +61,14 @@ class Question:
 
     @property
     def night(self) -> tuple[datetime, datetime]:
-        """From the evening of the day to the noon after it, or to this moment."""
+        """From the evening of the day until noon of the next, or until now."""
         since = datetime.combine(self.day, NIGHT_FROM, tzinfo=self.zone)
         until = datetime.combine(self.day + timedelta(days=1), NIGHT_UNTIL, tzinfo=self.zone)
         return since, min(until, self.now)
 
     @property
     def is_recent(self) -> bool:
-        """What is missing of such a day should be there."""
-        return self.now < closes(self.day, self.zone) + LATELY
+        return self.now < closes(self.day, self.zone) + RECENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,45 +76,42 @@ class Report:
     """What is known of a day.
 
     Args:
-        lately: the days of the charts, oldest first, the last one the report's own.
-        runs: None where no log knows of them.
-        lacking: what is missing although it should be there.
+        history: the days of the charts, oldest first, the report's own last.
+        runs: None if no log has any.
+        missing_required: what is missing and should not be.
     """
 
     day: date
     made_at: datetime
     figures: list[ReportFigure]
-    lately: list[Past]
+    history: list[DayFigures]
     rates: list[ReportRate]
     runs: list[ReportRun] | None
     missing: list[ReportGap]
-    lacking: list[Gap]
+    missing_required: list[Gap]
 
 
 def closes(day: date, zone: ZoneInfo) -> datetime:
-    """The moment at which the day is over: the midnight after it, by a clock in the zone."""
+    """Return the midnight after the day, by a clock in the zone."""
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone)
 
 
-async def collect(connection: AsyncConnection, question: Question) -> Report:
-    """Everything, as of the connection's moment."""
-    found = await queries.days(connection, question.day - timedelta(days=7 * WEEKS), question.day)
+async def collect(connection: AsyncConnection, request: ReportRequest) -> Report:
+    """Collect everything, as of the connection's snapshot."""
+    days = [request.day - timedelta(days=back) for back in range(7 * WEEKS, -1, -1)]
+    found = await queries.days(connection, days[0], request.day)
     logged = await queries.logged(connection)
-    lately = [
-        Past(day, values(day, found.get(day), logged))
-        for day in (question.day - timedelta(days=back) for back in range(7 * WEEKS, -1, -1))
-    ]
-    figures = compare(lately)
-    rates = await queries.rates(connection, question.currencies, question.day, zone=question.zone.key)
-    runs, gap_of_runs = await _runs(connection, question)
-    missing = [*gaps(figures, logged), *gaps_of_rates(rates, question), *gap_of_runs]
-    wanted = {"rates", "old_rates", "no_runs"} if question.is_recent else set()
-    lacking = [gap.what for gap in missing if gap.what in wanted]
-    return Report(question.day, question.now, figures, lately[-SHOWN:], rates, runs, missing, lacking)
+    history = [DayFigures(day, values(day, found.get(day), logged)) for day in days]
+    figures = compare(history)
+    rates = await queries.rates(connection, request.currencies, request.day, zone=request.zone.key)
+    runs, gap_of_runs = await _runs(connection, request)
+    missing = [*gaps(figures, logged), *gaps_of_rates(rates, request), *gap_of_runs]
+    required = {"rates", "old_rates", "no_runs"} if request.is_recent else set()
+    missing_required = [gap.what for gap in missing if gap.what in required]
+    return Report(request.day, request.now, figures, history[-HISTORY:], rates, runs, missing, missing_required)
 
 
 def values(day: date, found: Day | None, logged: Logged) -> Values:
-    """The figures of a day."""
     if found is None:
         return UNKNOWN
     known: dict[FigureName, int | None] = dict(UNKNOWN)
@@ -129,24 +124,13 @@ def values(day: date, found: Day | None, logged: Logged) -> Values:
     return known
 
 
-# What the moderation writes down of each.
-ACTIONS: Mapping[FigureName, str] = {
-    "decisions_approve": "approve",
-    "decisions_needs_edit": "needs_edit",
-    "decisions_reject": "reject",
-    "decisions_review": "review",
-    "decisions_max_attempts": "max_attempts_reached",
-}
-DECISIONS = tuple(ACTIONS)
-
-
 def _reaches(day: date, *first: date | None) -> bool:
     return any(known is not None and known <= day for known in first)
 
 
-def compare(lately: Sequence[Past]) -> list[ReportFigure]:
-    """The last day's figures beside the day before, and the mean of the same weekday of the weeks before."""
-    of_day, before, weekdays = lately[-1].values, lately[-2].values, [past.values for past in lately[-8::-7]]
+def compare(history: Sequence[DayFigures]) -> list[ReportFigure]:
+    """Compare the last day with the day before, and with the mean of the same weekday in the weeks before."""
+    of_day, before, weekdays = history[-1].values, history[-2].values, [day.values for day in history[-8::-7]]
     return [
         ReportFigure(
             name=name,
@@ -163,12 +147,11 @@ def _mean(known: Sequence[int]) -> float | None:
 
 
 def gaps(figures: Sequence[ReportFigure], logged: Logged) -> list[ReportGap]:
-    """What is missing of the figures."""
     unknown = {figure.name for figure in figures if figure.value is None}
     if "views" in unknown:
         return [ReportGap(what="day")]
     missing = []
-    if unknown.intersection(DECISIONS):
+    if unknown.intersection(ACTIONS):
         missing.append(ReportGap(what="decisions", since=_first(logged.runs, logged.decisions)))
     if "letters_sent" in unknown:
         missing.append(ReportGap(what="letters", since=_first(logged.runs, logged.letters)))
@@ -181,22 +164,21 @@ def _first(*days: date | None) -> date | None:
     return min((day for day in days if day is not None), default=None)
 
 
-def gaps_of_rates(rates: Sequence[ReportRate], question: Question) -> list[ReportGap]:
-    """Currencies without a rate, and with one that was old on the day."""
+def gaps_of_rates(rates: Sequence[ReportRate], request: ReportRequest) -> list[ReportGap]:
     known = {rate.currency for rate in rates}
-    absent = [currency for currency in question.currencies if currency not in known]
-    old = [rate.currency for rate in rates if question.day - rate.rate_date > question.stale_after]
+    absent = [currency for currency in request.currencies if currency not in known]
+    old = [rate.currency for rate in rates if request.day - rate.rate_date > request.stale_after]
     missing = [ReportGap(what="rates", names=absent)] if absent else []
     return [*missing, ReportGap(what="old_rates", names=old)] if old else missing
 
 
-async def _runs(connection: AsyncConnection, question: Question) -> tuple[list[ReportRun] | None, list[ReportGap]]:
-    since, until = question.night
+async def _runs(connection: AsyncConnection, request: ReportRequest) -> tuple[list[ReportRun] | None, list[ReportGap]]:
+    since, until = request.night
     oldest = await queries.oldest_run(connection)
-    begins = None if oldest is None else oldest.astimezone(question.zone).date()
+    begins = None if oldest is None else oldest.astimezone(request.zone).date()
     if oldest is None or oldest >= until:
         return None, [ReportGap(what="runs", since=begins)]
-    runs = await queries.runs(connection, question.jobs, since=since, until=until)
+    runs = await queries.runs(connection, request.jobs, since=since, until=until)
     if oldest > since:
         return runs, [ReportGap(what="runs", since=begins)]
     return runs, [] if runs else [ReportGap(what="no_runs")]

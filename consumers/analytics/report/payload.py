@@ -1,18 +1,21 @@
-"""A report as it is stored for readers of one language: each number beside its text."""
+"""The daily report as it is stored for readers of one language: each number with its text."""
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 from babel.numbers import format_decimal
 
-from consumers.analytics.report.figures import Past, Report
-from consumers.analytics.report.translations import WORDS
-from schemas.emails import ReportFigure, ReportGap, ReportRate
+from consumers.analytics.report.figures import DayFigures, Report
+from schemas.emails import Gap, ReportFigure, ReportGap, ReportRate
 from schemas.locale import Locale
 from templates import filters
+from templates.figures import figure_labels
+from templates.translations import translations
 
 
 def payload(report: Report, locale: Locale) -> dict[str, Any]:
-    """What JSON can hold; null is unknown."""
+    """Return the payload of one language's snapshot; null: unknown."""
     return {
         "locale": locale,
         "day": report.day.isoformat(),
@@ -21,16 +24,30 @@ def payload(report: Report, locale: Locale) -> dict[str, Any]:
         "figures": [_figure(figure, locale) for figure in report.figures],
         "rates": [_rate(rate, locale) for rate in report.rates],
         "runs": None if report.runs is None else [run.model_dump(mode="json") for run in report.runs],
-        "lately": [_past(past) for past in report.lately],
+        "lately": [_day(day) for day in report.history],
     }
 
 
 def _gap(gap: ReportGap, locale: Locale) -> dict[str, Any]:
-    return {**gap.model_dump(mode="json"), "label": WORDS[locale].gaps[gap.what]}
+    return {**gap.model_dump(mode="json"), "label": _gap_labels(locale)[gap.what]}
+
+
+@functools.cache
+def _gap_labels(locale: Locale) -> Mapping[Gap, str]:
+    texts = translations(locale)
+    return {
+        "day": texts.pgettext("gap", "all figures of this day"),
+        "decisions": texts.pgettext("gap", "decisions"),
+        "letters": texts.pgettext("gap", "letters"),
+        "comparison": texts.pgettext("gap", "earlier days"),
+        "rates": texts.pgettext("gap", "rates"),
+        "old_rates": texts.pgettext("gap", "rates of this day"),
+        "runs": texts.pgettext("gap", "runs of the night"),
+        "no_runs": texts.pgettext("gap", "runs of the night"),
+    }
 
 
 def _figure(figure: ReportFigure, locale: Locale) -> dict[str, Any]:
-    """`change` and `change_to_usual` are shares of the day before and of the mean."""
     texts = {
         "value": _text(figure.value, locale),
         "day_before": _text(figure.day_before, locale),
@@ -42,7 +59,7 @@ def _figure(figure: ReportFigure, locale: Locale) -> dict[str, Any]:
         **figure.model_dump(mode="json"),
         "change": _rounded(figure.change),
         "change_to_usual": _rounded(figure.change_to_usual),
-        "label": WORDS[locale].figures[figure.name],
+        "label": figure_labels(locale)[figure.name],
         "texts": texts,
     }
 
@@ -52,8 +69,8 @@ def _rate(rate: ReportRate, locale: Locale) -> dict[str, Any]:
     return {**rate.model_dump(mode="json"), "change": _rounded(rate.change), "texts": texts}
 
 
-def _past(past: Past) -> dict[str, Any]:
-    return {"day": past.day.isoformat()} | {name: past.values[name] for name in past.values}
+def _day(figures: DayFigures) -> dict[str, Any]:
+    return {"day": figures.day.isoformat()} | {name: figures.values[name] for name in figures.values}
 
 
 def _text(value: float | None, locale: Locale) -> str | None:

@@ -1,4 +1,4 @@
-"""The SQL of the daily report: days that are rolled up, rates, the night's runs, and whom the letter goes to."""
+"""The SQL of the daily report: days, rates, runs, and its readers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,14 @@ from schemas.emails import ReportRate, ReportRun
 DAYS = sa.text("""
     SELECT day, views, new_ads, new_users, activity FROM daily_activity WHERE day BETWEEN :first AND :last
 """)
-# Nothing was logged on a day: no log may have been kept yet, or what it held may be purged. From the first day on that
-# has something, nothing means none.
+# A day without any log rows may be older than the log, or purged. From the first day with rows on, none means 0.
 LOGGED = sa.text("""
     SELECT min(day) FILTER (WHERE activity->'runs' <> '{}') AS runs,
         min(day) FILTER (WHERE activity->'decisions' <> '{}') AS decisions,
         min(day) FILTER (WHERE activity->'letters' <> '{}') AS letters
     FROM daily_activity
 """)
-# What was in force: the newest by its day, the NBU's where two are of the same day.
+# The rates in force: the newest by day; the NBU's if two are of the same day.
 RATES = sa.text("""
     WITH known AS (
         SELECT target_currency AS currency, rate, source, id,
@@ -47,7 +46,7 @@ RUNS = sa.text("""
     FROM update_logs WHERE started_at >= :since AND started_at < :until AND job = ANY(:jobs) GROUP BY job
 """)
 OLDEST_RUN = sa.text("SELECT started_at FROM update_logs ORDER BY id LIMIT 1")
-# As managers' notices read these settings: an empty list means everything, and so does what is no list.
+# As managers' notices read these settings: an empty list means all actions, and so does any other value.
 READERS = sa.text("""
     SELECT manager.id, coalesce(nullif(trim(settings.email_address), ''), manager.email) AS address,
         coalesce(preferences.locale, 'uk') AS locale
@@ -61,7 +60,7 @@ READERS = sa.text("""
             ) AS named WHERE lower(trim(named)) = 'daily_report'))
     ORDER BY manager.id
 """)
-# Of two runs at once, the second waits here for the first, and then finds its rows.
+# Of two concurrent runs, the second waits here for the first, and then finds its rows.
 CLAIM = sa.text("""
     INSERT INTO moderation_notification_logs
         (method, recipient, status, error_message, sent_at, external_id, key, letter, locale)
@@ -74,7 +73,7 @@ CLAIM = sa.text("""
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What is rolled up of a day. Counts of the suite's own logs are by word: an outcome, a status."""
+    """A rolled-up day; decisions by action, emails by status."""
 
     views: int
     new_ads: int
@@ -85,7 +84,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """The first days of which the suite's own logs have told something; None: of none yet."""
+    """The first days with rows in the suite's own logs; None: no day has any."""
 
     runs: date | None
     decisions: date | None
@@ -93,7 +92,6 @@ class Logged:
 
 
 async def days(connection: AsyncConnection, first: date, last: date) -> dict[date, Day]:
-    """These days, as far as they are rolled up."""
     found = await connection.execute(DAYS, {"first": first, "last": last})
     return {
         row.day: Day(
@@ -108,12 +106,11 @@ async def days(connection: AsyncConnection, first: date, last: date) -> dict[dat
 
 
 async def logged(connection: AsyncConnection) -> Logged:
-    """Since when the suite's own logs are counted."""
     return Logged(*(await connection.execute(LOGGED)).one())
 
 
 async def rates(connection: AsyncConnection, currencies: Sequence[str], day: date, *, zone: str) -> list[ReportRate]:
-    """What was in force on this day, in the order of the currencies."""
+    """Return the rates in force on this day, in the order of the currencies."""
     found = await connection.execute(RATES, {"currencies": list(currencies), "day": day, "zone": zone})
     return [ReportRate(**row) for row in found.mappings()]
 
@@ -121,34 +118,30 @@ async def rates(connection: AsyncConnection, currencies: Sequence[str], day: dat
 async def runs(
     connection: AsyncConnection, jobs: Collection[str], *, since: datetime, until: datetime
 ) -> list[ReportRun]:
-    """What these jobs did meanwhile; first those that gave up, then those that failed, then what was done in part."""
+    """Return what these jobs did; dead ones first, then failed ones, then partial ones."""
     found = await connection.execute(RUNS, {"jobs": list(jobs), "since": since, "until": until})
     listed = [ReportRun(**row) for row in found.mappings()]
     return sorted(listed, key=lambda run: (not run.dead, not run.failed, not run.partial, run.job))
 
 
 async def oldest_run(connection: AsyncConnection) -> datetime | None:
-    """The beginning of the run log."""
     return (await connection.execute(OLDEST_RUN)).scalar()
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A manager who wants the report: where to, and in which language."""
-
     id: int
     address: str
     locale: Any
 
 
 async def readers(connection: AsyncConnection) -> list[Reader]:
-    """All of them, by id."""
     return [Reader(*row) for row in await connection.execute(READERS)]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """The row of a letter in the notification log."""
+class LogEntry:
+    """A row of the notification log."""
 
     key: str
     recipient: str
@@ -157,8 +150,8 @@ class Entry:
     error: str = ""
 
 
-async def claim(session: AsyncSession, entries: Sequence[Entry]) -> set[str]:
-    """Write the rows of letters that nobody has asked for yet; returns their keys."""
+async def claim(session: AsyncSession, entries: Sequence[LogEntry]) -> set[str]:
+    """Insert the rows that do not exist yet; return their keys."""
     if not entries:
         return set()
     values = {

@@ -1,142 +1,91 @@
-"""Views by segments of their ids: a segment that is full is counted once, by day; what comes after is counted live.
+"""Views by id range: a closed range is counted once, by day; views after the last counted range are counted live.
 
-The table of the views grows for ever and has no index on time. Its ids grow with time, and a full segment gets no more
-rows: so what was counted stays right, until views are deleted together with their ad. PostgreSQL counts deletions; when
-it has counted some, each segment's rows are compared with what is known of it.
+`ad_views` has no index on time, but its ids grow with time. A range is closed when all its ids are taken and the views
+after it are older than `OPEN_FOR`: a transaction that commits within that time is counted with its range. What commits
+later or is deleted is found by the rolling re-count.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-SEGMENT = 20_000  # ids
-UNDATED = "DATE '-infinity'"  # the day of views without a moment, or with one that no calendar of ours knows
+SIZE = 20_000  # ids
+OPEN_FOR = timedelta(hours=1)
+AT_ONCE = 10  # ranges that one short transaction counts
 
-DATED = "created_at >= '0001-01-03' AND created_at < '9999-12-30'"  # in any zone
-DAY = f"CASE WHEN {DATED} THEN (created_at AT TIME ZONE :zone)::date ELSE {UNDATED} END"
-OPEN_FROM = f"(SELECT coalesce(max(segment) + 1, 0) * {SEGMENT} FROM view_counts)"
-
-# Ids above the sequence's own were given by hand: those that it has not come to may still get rows.
-LAST_TAKEN = sa.text("""
-    SELECT CASE WHEN has_sequence_privilege(sequence, 'SELECT')
-        THEN least(newest, coalesce(pg_sequence_last_value(sequence::regclass), 0)) ELSE newest END
-    FROM (SELECT pg_get_serial_sequence('ad_views', 'id') AS sequence,
-        (SELECT coalesce(max(id), 0) FROM ad_views) AS newest) AS ids
+DATED = "created_at >= '0001-01-03' AND created_at < '9999-12-30'"  # calendars hold it in any time zone
+DAY = f"CASE WHEN {DATED} THEN (created_at AT TIME ZONE :zone)::date ELSE DATE '-infinity' END"
+VIEWS_BY_DAY = f"""
+    SELECT day, sum(views)::bigint AS views FROM (SELECT day, views FROM view_counts UNION ALL
+        SELECT {DAY}, count(*) FROM ad_views WHERE id >= CAST(:live_from AS bigint) GROUP BY 1) AS parts GROUP BY day
+"""
+LIVE_FROM = sa.text(f"SELECT coalesce(max(segment) + 1, 0) * {SIZE} FROM view_counts")
+# Another zone has other days, and TRUNCATE gives the table another file: everything is counted again.
+START = sa.text(f"""
+    WITH started AS (
+        INSERT INTO roll_up_state AS known (zone, segment_size, views_mark)
+        VALUES (:zone, {SIZE}, coalesce(pg_relation_filenode('ad_views'), 0)::text)
+        ON CONFLICT (single) DO UPDATE SET zone = excluded.zone, segment_size = excluded.segment_size,
+            views_mark = excluded.views_mark, recheck_next = 0
+        WHERE :again OR (known.zone, known.segment_size, split_part(known.views_mark, ':', 1))
+            IS DISTINCT FROM (excluded.zone, excluded.segment_size, excluded.views_mark) RETURNING true
+    ), forgotten AS (DELETE FROM view_counts WHERE EXISTS (SELECT FROM started))
+    UPDATE daily_activity SET rolled_up_at = to_timestamp(0) WHERE EXISTS (SELECT FROM started)
 """)
-# Whoever inserts holds this lock from before he takes an id until his rows can be seen, or never will be.
-WRITERS = sa.text("""
-    SELECT virtualtransaction FROM pg_locks
-    WHERE relation = 'ad_views'::regclass AND granted AND pid IS DISTINCT FROM pg_backend_pid()
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareUpdateExclusiveLock', 'ShareLock')
+# Ids above the last value of the sequence were chosen by hand: those below them may still be taken. Ranges that are no
+# longer full, because newer views were deleted, lose their counts.
+FULL = sa.text(f"""
+    WITH ids AS (SELECT pg_get_serial_sequence('ad_views', 'id') AS ids, coalesce(max(id), 0) AS newest FROM ad_views),
+    ranges AS (SELECT CASE WHEN has_sequence_privilege(ids, 'SELECT')
+        THEN least(newest, coalesce(pg_sequence_last_value(ids::regclass), 0)) ELSE newest END / {SIZE} AS n FROM ids),
+    forgotten AS (DELETE FROM view_counts USING ranges WHERE segment >= n)
+    SELECT n FROM ranges
 """)
 NEXT = sa.text(
-    f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= {OPEN_FROM} AND id < CAST(:until AS bigint) * {SEGMENT}"
+    f"SELECT min(id) / {SIZE} FROM ad_views WHERE id >= CAST(:first AS bigint) AND id < CAST(:end AS bigint)"
 )
-NEXT_AFTER = sa.text(f"SELECT min(id) / {SEGMENT} FROM ad_views WHERE id >= CAST(:first AS bigint) * {SEGMENT}")
-FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until")
-FORGET_FROM = sa.text("""
-    WITH gone AS (DELETE FROM view_counts WHERE segment >= :first RETURNING segment)
-    SELECT count(DISTINCT segment) FROM gone
+# The median, because single views may be dated back or ahead.
+IS_CLOSED = sa.text("""
+    SELECT coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY created_at) < :before, true)
+    FROM (SELECT created_at FROM ad_views WHERE id >= CAST(:end AS bigint) ORDER BY id LIMIT 10) AS later
 """)
-COUNT = sa.text(f"""
-    INSERT INTO view_counts (segment, day, views)
-    SELECT id / {SEGMENT}, {DAY}, count(*) FROM ad_views
-    WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1, 2
-""")
-KNOWN = sa.text("SELECT segment, day, views FROM view_counts WHERE segment >= :first AND segment < :until")
-SEALED = sa.text("SELECT coalesce(max(segment) + 1, 0) FROM view_counts")
-# By the primary key alone, without a look at the rows where the table was vacuumed; one count a segment takes half the
-# time of one grouped by segments.
-DIFFERING = sa.text(f"""
-    SELECT segments.segment
-    FROM generate_series(CAST(:first AS bigint), CAST(:until AS bigint) - 1) AS segments (segment)
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS views FROM ad_views
-        WHERE id >= segments.segment * {SEGMENT} AND id < (segments.segment + 1) * {SEGMENT}
-    ) AS there
-    LEFT JOIN (
-        SELECT segment, sum(views) AS views FROM view_counts
-        WHERE segment >= :first AND segment < :until GROUP BY 1
-    ) AS known ON known.segment = segments.segment
-    WHERE there.views <> coalesce(known.views, 0) ORDER BY 1
-""")
-LIVE = sa.text(f"""
-    SELECT {DAY} AS day, count(*) AS views FROM ad_views
-    WHERE id >= CAST(:first AS bigint) * {SEGMENT} AND id < CAST(:until AS bigint) * {SEGMENT} GROUP BY 1
+COUNTED = f"""
+    SELECT id / {SIZE} AS segment, {DAY} AS day, count(*) AS views FROM ad_views
+    WHERE id >= CAST(:first AS bigint) * {SIZE} AND id < CAST(:until AS bigint) * {SIZE} GROUP BY 1, 2
+"""
+FORGET = sa.text("DELETE FROM view_counts WHERE segment >= :first AND segment < :until RETURNING segment, day, views")
+COUNT = sa.text(f"INSERT INTO view_counts (segment, day, views) {COUNTED} RETURNING segment, day, views")
+# Returns where the rolling re-count continues, and moves on; after the last range, to the first.
+ROTATE = sa.text("""
+    UPDATE roll_up_state SET recheck_next = CASE WHEN known.recheck_next + :ranges < :total
+        THEN known.recheck_next + :ranges ELSE 0 END FROM roll_up_state AS known RETURNING known.recheck_next
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """A range of segments: from `first` to before `until`."""
-
-    first: int
-    until: int
-
-    @property
-    def count(self) -> int:
-        """How many."""
-        return max(self.until - self.first, 0)
-
-    def values(self) -> dict[str, Any]:
-        """As statements take them."""
-        return {"first": self.first, "until": self.until}
+async def live_from(connection: AsyncConnection) -> int:
+    """Return the watermark: the id from which on views are counted live."""
+    return int((await connection.execute(LIVE_FROM)).scalar_one())
 
 
-async def full(connection: AsyncConnection) -> int:
-    """How many segments, from the first on, have no id left that somebody could still take."""
-    return int((await connection.execute(LAST_TAKEN)).scalar_one()) // SEGMENT
+async def read_views(connection: AsyncConnection, sql: str, **values: Any) -> sa.CursorResult[Any]:
+    """Execute a statement that contains `VIEWS_BY_DAY`; exact where the connection sees one snapshot."""
+    return await connection.execute(sa.text(sql), {**values, "live_from": await live_from(connection)})
 
 
-async def writers(connection: AsyncConnection) -> set[str]:
-    """The transactions that may have ids which nobody else can see yet."""
-    return set((await connection.execute(WRITERS)).scalars())
+async def next_closed(connection: AsyncConnection, *, now: datetime) -> tuple[int, int, int] | None:
+    """Return the next range to count, the one after the last, and how many are full; None: nothing to count."""
+    full = (await connection.execute(FULL)).scalar_one()
+    first = (await connection.execute(NEXT, {"first": await live_from(connection), "end": full * SIZE})).scalar_one()
+    for until in range(min(first + AT_ONCE, full), first, -1) if first is not None else ():
+        if (await connection.execute(IS_CLOSED, {"end": until * SIZE, "before": now - OPEN_FOR})).scalar_one():
+            return first, until, full
+    return None
 
 
-async def sealed(connection: AsyncConnection) -> int:
-    """How many segments, from the first on, are counted; those after them are counted live."""
-    return int((await connection.execute(SEALED)).scalar_one())
-
-
-async def next_open(connection: AsyncConnection, *, until: int) -> int | None:
-    """The first segment that has rows and is not counted yet; None when there is none before `until`."""
-    found: int | None = (await connection.execute(NEXT, {"until": until})).scalar_one()
-    return found
-
-
-async def next_after(connection: AsyncConnection, first: int) -> int | None:
-    """The first segment from this one on that has rows; None when there is none."""
-    found: int | None = (await connection.execute(NEXT_AFTER, {"first": first})).scalar_one()
-    return found
-
-
-async def count(connection: AsyncConnection, segments: Segments, *, zone: str) -> None:
-    """Count these segments by day, in place of whatever is known of them."""
-    await connection.execute(FORGET, segments.values())
-    await connection.execute(COUNT, {**segments.values(), "zone": zone})
-
-
-async def forget_from(connection: AsyncConnection, first: int) -> int:
-    """Forget this segment and those after it; how many had been counted."""
-    return int((await connection.execute(FORGET_FROM, {"first": first})).scalar_one())
-
-
-async def known(connection: AsyncConnection, segments: Segments) -> set[tuple[int, date, int]]:
-    """What is known of these segments: segment, day, views."""
-    return {(row.segment, row.day, row.views) for row in await connection.execute(KNOWN, segments.values())}
-
-
-async def differing(connection: AsyncConnection, segments: Segments) -> Sequence[int]:
-    """Those that have another number of rows than is known."""
-    return list((await connection.execute(DIFFERING, segments.values())).scalars())
-
-
-async def live(connection: AsyncConnection, segments: Segments, *, zone: str) -> dict[date, int]:
-    """Views by day, counted from the rows themselves."""
-    found = await connection.execute(LIVE, {**segments.values(), "zone": zone})
-    return {row.day: row.views for row in found}
+async def count(connection: AsyncConnection, first: int, until: int, *, zone: str) -> int:
+    """Replace the counts of these ranges; return how many ranges had others."""
+    before = {tuple(row) for row in await connection.execute(FORGET, {"first": first, "until": until})}
+    counted = await connection.execute(COUNT, {"first": first, "until": until, "zone": zone})
+    return len({number for number, _, _ in before.symmetric_difference(tuple(row) for row in counted)})

@@ -1,12 +1,11 @@
-"""Templates as they are on disk, with the style sheet written into the HTML ones when they are loaded.
+"""Load templates, with the style sheet written into the `style` attributes of the HTML ones.
 
-Programs that show letters drop style sheets, so each element needs its own `style`. Done to a template once, that costs
-nothing per letter. What is between the braces of Jinja is hidden from the HTML parser meanwhile: as a word, or as a
-comment where a statement has a line of its own, because the parser moves words out of a table, from between its rows.
+Email programs drop style sheets, so each element needs its own `style`; done once per template, that costs nothing per
+email. Jinja's code is hidden from the HTML parser meanwhile: as a word, or as a comment where a statement has its own
+line, because the parser moves text out of tables.
 
-What Jinja calls from an HTML template it takes for HTML, even a macro of a text template that has escaped nothing. So
-the words that both parts of a letter share, `words.txt`, are loaded a second time as `words.html`, where facts are
-escaped.
+Macros that text and HTML share are in `macros.txt`. HTML templates import them as `macros.html`, the same source loaded
+with escaping: Jinja treats what a text template's macro returns as safe HTML.
 """
 
 import re
@@ -15,8 +14,8 @@ from collections.abc import Callable
 import css_inline
 from jinja2 import BaseLoader, Environment, PackageLoader
 
-STYLES = "_base/letter.css"
-WORDS, WORDS_IN_HTML = "words.txt", "words.html"
+STYLES = "_base/email.css"
+MACROS, HTML_MACROS = "macros.txt", "macros.html"
 COMMENT = re.compile(r"{#.*?#}\n?", re.DOTALL)
 CODE = re.compile(r"{%-?\s*trans\b.*?\bendtrans\s*-?%}|{%.*?%}|{{.*?}}", re.DOTALL)
 OWN_LINE = re.compile(r"^[ \t]*({%(?!-?\s*trans\b)[^\n]*?%})[ \t]*$", re.MULTILINE)
@@ -25,35 +24,30 @@ HIDDEN = re.compile(r"<!--jinja-(\d+)-code-->|jinja-(\d+)-code")
 Source = tuple[str, str | None, Callable[[], bool] | None]
 
 
-class Templates(BaseLoader):
-    """The templates of the package `templates`, folder `mail`; those that end in `.html` come with their styles.
-
-    There is no file `words.html`: it is `words.txt`, for HTML templates.
-    """
+class TemplateLoader(BaseLoader):
+    """Loads `templates/mail`, with inlined styles in `.html` files; `macros.html` is `macros.txt`."""
 
     def __init__(self) -> None:
         self._files = PackageLoader("templates", "mail")
 
     def get_source(self, environment: Environment, template: str) -> Source:
-        """The source of one template, see `jinja2.BaseLoader`."""
         folder, _, name = template.rpartition("/")
-        if name == WORDS_IN_HTML:
-            return self._files.get_source(environment, f"{folder}/{WORDS}")
+        if name == HTML_MACROS:
+            return self._files.get_source(environment, f"{folder}/{MACROS}")
         source, path, is_fresh = self._files.get_source(environment, template)
         if not template.endswith(".html"):
             return source, path, is_fresh
         styles, _, _ = self._files.get_source(environment, STYLES)
-        return styled(source, styles), path, is_fresh
+        return inline(source, styles), path, is_fresh
 
     def list_templates(self) -> list[str]:
-        """The names of all of them, the style sheet left out."""
         return [name for name in self._files.list_templates() if name.endswith((".html", ".txt"))]
 
 
-def styled(source: str, styles: str) -> str:
-    """The template with the rules of the style sheet in `style` attributes; what a `<style>` element holds stays there.
+def inline(source: str, styles: str) -> str:
+    """Write the rules of a style sheet into `style` attributes; `<style>` elements stay, comments go.
 
-    A whole document begins with its doctype. Comments go; nothing else outside of tags changes.
+    A whole document begins with its doctype; anything else is a fragment.
     """
     code: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Lines of a letter's head: each right by RFC 5322 and RFC 2047, folded at 78 columns, and closed to injection."""
+"""Header lines of an email, as in RFC 5322 and RFC 2047: folded at 78 columns, and closed to injection."""
 
 import binascii
 import functools
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from email_validator import EmailNotValidError, validate_email
 
-WIDTH = 78  # columns of a line; RFC 5322 asks for no more, and forbids more than 998
-LONGEST_LINE = 998
-ENCODED_WORD = 75  # characters, with its =?utf-8?b? and ?=
-FRAME = len("=?utf-8?b??=")
+WIDTH = 78  # characters per line; RFC 5322 recommends no more, and forbids more than 998
+MAX_LINE = 998
+MAX_ENCODED_WORD = 75  # characters, with =?utf-8?b? and ?=
+ENCODED_WORD_FRAME = len("=?utf-8?b??=")
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -23,22 +23,21 @@ MAILBOX = re.compile(r'\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<name>[^<>"]*?))\s
 PHRASE = re.compile(rf"{ATOM}(?: {ATOM})*")
 MESSAGE_ID = re.compile(rf"<{ATOM}(?:\.{ATOM})*@[A-Za-z0-9.-]+>")
 UNSUBSCRIBE = re.compile(r"https://[!#-;=?-~]+")
-LONGEST_LOCAL_PART = 64
+MAX_LOCAL_PART = 64
 
 
 def message_id(event_key: str, domain: str) -> str:
-    """The Message-ID of what this key stands for: the same each time, so that receivers recognise a repeat.
+    """Return the Message-ID for a key; always the same, so that receivers recognise duplicates.
 
     Args:
-        event_key: names the event, the recipient and the channel.
-        domain: the sender's own.
+        event_key: identifies the event, the recipient and the channel.
+        domain: of the sender.
     """
     return f"<{hashlib.sha256(event_key.encode()).hexdigest()[:32]}@{_domain(domain)}>"
 
 
 @functools.lru_cache(maxsize=16)
 def sender_line(mailbox: str) -> bytes:
-    """`From:`, of `Name <address>` or of an address alone."""
     _refuse_controls("From", mailbox)
     match = MAILBOX.fullmatch(mailbox)
     if match is None:
@@ -49,12 +48,10 @@ def sender_line(mailbox: str) -> bytes:
 
 
 def recipient_line(to: str) -> bytes:
-    """`To:`, of an address alone."""
     return _folded("To", [address(to)])
 
 
 def subject_line(subject: str) -> bytes:
-    """`Subject:`, as it is where that is possible, else in encoded-words."""
     _refuse_controls("Subject", subject)
     line = f"Subject: {subject}"
     is_plain = subject.isascii() and len(line) <= WIDTH and subject == subject.strip() and "=?" not in subject
@@ -62,39 +59,38 @@ def subject_line(subject: str) -> bytes:
 
 
 def message_id_line(value: str) -> bytes:
-    """`Message-ID:`, of an id in angle brackets."""
-    if not MESSAGE_ID.fullmatch(value) or len(f"Message-ID: {value}") > LONGEST_LINE:
-        raise ValueError(f"Message-ID is {value!r}; it must be <word@domain>")
-    return f"Message-ID: {value}\r\n".encode("ascii")  # never folded: some readers keep the space, and see another id
+    if not MESSAGE_ID.fullmatch(value) or len(f"Message-ID: {value}") > MAX_LINE:
+        raise ValueError(f"Message-ID {value!r}: invalid; it must be <word@domain>")
+    return f"Message-ID: {value}\r\n".encode("ascii")  # never folded: some programs keep the space, and see another id
 
 
 def unsubscribe_lines(url: str) -> bytes:
-    """`List-Unsubscribe` and its one-click companion, verbatim: RFC 8058 knows no folded or encoded ones."""
+    """Return `List-Unsubscribe` and `List-Unsubscribe-Post`, unfolded: RFC 8058 allows no folding or encoding."""
     line = f"List-Unsubscribe: <{url}>"
-    if not UNSUBSCRIBE.fullmatch(url) or len(line) > LONGEST_LINE:
-        raise ValueError(f"List-Unsubscribe is {url!r}; it must be an ASCII address that begins with https://")
+    if not UNSUBSCRIBE.fullmatch(url) or len(line) > MAX_LINE:
+        raise ValueError(f"List-Unsubscribe {url!r}: invalid; it must be an ASCII URL that begins with https://")
     return f"{line}\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n".encode("ascii")
 
 
 def address(value: str) -> str:
-    """The address as it may stand in a head and in SMTP without SMTPUTF8: its domain in ASCII.
+    """Return the address with its domain in ASCII, for headers and SMTP without SMTPUTF8.
 
     Raises:
-        ValueError: for what is no address, and for a local part that ASCII cannot hold.
+        ValueError: for an invalid address, or a local part beyond ASCII.
     """
-    _refuse_controls("the address", value)
+    _refuse_controls("address", value)
     local, _, domain = value.rpartition("@")
     if not local.isascii():
-        raise ValueError(f"the address {value!r} has letters before the @ that need SMTPUTF8, which we do not speak")
-    if not LOCAL_PART.fullmatch(local) or len(local) > LONGEST_LOCAL_PART:
-        raise ValueError(f"{value!r} is no e-mail address; it must be like name@example.com")
+        raise ValueError(f"address {value!r}: a local part beyond ASCII needs SMTPUTF8, which is not supported")
+    if not LOCAL_PART.fullmatch(local) or len(local) > MAX_LOCAL_PART:
+        raise ValueError(f"address {value!r}: invalid; it must be like name@example.com")
     return f"{local}@{_domain(domain)}"
 
 
 def _domain(domain: str) -> str:
     ascii_domain = domain if domain.isascii() else _punycode(domain)
     if not DOMAIN.fullmatch(ascii_domain):
-        raise ValueError(f"{domain!r} is no domain of an e-mail address")
+        raise ValueError(f"domain {domain!r}: invalid; it must be like example.com")
     return ascii_domain
 
 
@@ -102,17 +98,16 @@ def _punycode(domain: str) -> str:
     try:
         return validate_email(f"x@{domain}", check_deliverability=False, test_environment=True).ascii_domain
     except EmailNotValidError as error:
-        raise ValueError(f"{domain!r} is no domain of an e-mail address: {error}") from error
+        raise ValueError(f"domain {domain!r}: invalid; {error}") from error
 
 
 def _refuse_controls(name: str, value: str) -> None:
     if CONTROL.search(value):
-        raise ValueError(f"{name} is {value!r}; a line break or another control character must not stand in a head")
+        raise ValueError(f"{name} {value!r}: contains a line break or another control character; remove it")
 
 
 def _phrase(name: str) -> list[str]:
-    """A display name: words, a quoted string, or encoded-words."""
-    if not name.isascii() or "=?" in name or len(name) > ENCODED_WORD // 2:
+    if not name.isascii() or "=?" in name or len(name) > MAX_ENCODED_WORD // 2:
         return list(_encoded_words(name, "From"))
     if not PHRASE.fullmatch(name):
         escaped = re.sub(r'(["\\])', r"\\\1", name)
@@ -121,21 +116,21 @@ def _phrase(name: str) -> list[str]:
 
 
 def _encoded_words(text: str, header: str) -> Iterator[str]:
-    """Words of RFC 2047, none longer than it may be, each of whole characters; the first leaves room for the name."""
+    """Yield encoded-words of whole characters; the first leaves room for the header's name."""
     room = _room(WIDTH - len(f"{header}: "))
     chunk = b""
     for character in text:
         encoded = character.encode()
         if len(chunk) + len(encoded) > room:
             yield _encoded_word(chunk)
-            chunk, room = b"", _room(ENCODED_WORD)
+            chunk, room = b"", _room(MAX_ENCODED_WORD)
         chunk += encoded
     yield _encoded_word(chunk)
 
 
 def _room(columns: int) -> int:
-    """How many bytes an encoded-word can hold in so many columns."""
-    return (min(columns, ENCODED_WORD) - FRAME) // 4 * 3
+    """Return how many bytes fit into an encoded-word of so many columns."""
+    return (min(columns, MAX_ENCODED_WORD) - ENCODED_WORD_FRAME) // 4 * 3
 
 
 def _encoded_word(chunk: bytes) -> str:
@@ -143,7 +138,7 @@ def _encoded_word(chunk: bytes) -> str:
 
 
 def _folded(name: str, tokens: list[str]) -> bytes:
-    """The header with a line break before each token that does not fit; a token alone may be longer than a line."""
+    """Break the line before each token that does not fit; a single token may be longer than a line."""
     lines = [f"{name}:"]
     for token in tokens:
         if len(lines[-1]) + 1 + len(token) > WIDTH:

@@ -1,29 +1,45 @@
-"""The images of a letter, which its HTML shows by `cid:`."""
+"""The images of an email, which its HTML shows by `cid:`."""
 
-from base64 import b64decode, b64encode
+import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from functools import lru_cache
+from threading import Lock
 
+from consumers.mail.compose.charts import charts_of, png
 from consumers.mail.compose.mime import Attachment
 from schemas.emails import DailyReport, Email
+from schemas.locale import LOCALES, Locale
+
+DRAWING = Lock()  # Matplotlib is not thread-safe
 
 
-def of(letter: Email) -> list[Attachment]:
-    """What goes with the letter: the charts of a report, with any other letter nothing."""
-    if not isinstance(letter, DailyReport):
+async def load(email: Email, locale: Locale) -> list[Attachment]:
+    """Return the images of an email; a report's charts are drawn in a thread, once per locale."""
+    return await asyncio.to_thread(images_of, email, locale) if isinstance(email, DailyReport) else []
+
+
+def images_of(email: Email, locale: Locale) -> list[Attachment]:
+    if not isinstance(email, DailyReport):
         return []
+    with DRAWING:
+        return _drawn(email.model_dump_json(include={"day", "figures", "history"}), locale)
+
+
+@lru_cache(maxsize=len(LOCALES))
+def _drawn(report: str, locale: Locale) -> list[Attachment]:
+    email = DailyReport.model_validate_json(report)
     return [
         Attachment(
-            content_id=chart.content_id,
-            file_name=f"{chart.content_id}.png",
-            media_type="image/png",
-            data=b64decode(chart.png),
+            content_id=chart.content_id, file_name=f"{chart.content_id}.png", media_type="image/png", data=png(chart)
         )
-        for chart in letter.charts
+        for chart in charts_of(email, locale)
     ]
 
 
-def inlined(html: str, letter: Email) -> str:
-    """The HTML with its images in it: for a browser, which sees no other part of the letter."""
-    for picture in of(letter):
-        data = f"data:{picture.media_type};base64,{b64encode(picture.data).decode()}"
-        html = html.replace(f'src="cid:{picture.content_id}"', f'src="{data}"')
+def inline(html: str, images: Sequence[Attachment]) -> str:
+    """Return the HTML with its images in it, for a browser, which sees no other part of the email."""
+    for image in images:
+        data = f"data:{image.media_type};base64,{b64encode(image.data).decode()}"
+        html = html.replace(f'src="cid:{image.content_id}"', f'src="{data}"')
     return html

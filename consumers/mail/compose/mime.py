@@ -1,14 +1,13 @@
-"""A rendered letter as bytes for SMTP: 7-bit, CRLF, the text first and the HTML last (RFC 5322, 2045, 2046, 2047).
+"""Build the bytes of an email: 7-bit, CRLF, text first and HTML last (RFC 5322, 2045, 2046, 2047).
 
-The bytes are put together directly: an `EmailMessage` of the standard library takes ten times as long, which would
-bound the whole way of a letter. Tests hold the two against each other.
+The standard library's `EmailMessage` takes ten times as long, which would limit the throughput; tests compare the two.
 
     multipart/alternative
     ├── text/plain
     └── text/html, or multipart/related with the HTML and the images that it shows by `cid:`
 
-There is no `Precedence`, which no standard has and receivers read as bulk mail; `Auto-Submitted` says what is the case.
-There is no `X-Auto-Response-Suppress`, a vendor's own: with `All` it would keep back the bounces that we learn from.
+`Auto-Submitted` is the standard header for automatic mail. `Precedence` is in no standard, and receivers take it for
+bulk mail. `X-Auto-Response-Suppress: All` would also suppress bounces.
 """
 
 import binascii
@@ -20,13 +19,13 @@ from datetime import datetime
 from email.utils import format_datetime
 
 from consumers.mail.compose import headers
-from consumers.mail.compose.rendering import Rendered
+from consumers.mail.compose.rendering import RenderedEmail
 
 NEWLINE = re.compile(r"\r\n?|\n")
-CONTENT_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")  # 64 characters fill a line
+CONTENT_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")  # 64 characters fit into a line
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
 MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,40}")
-COLUMNS = 76  # of base64
+BASE64_WIDTH = 76
 
 Chunks = list[bytes]
 
@@ -41,18 +40,17 @@ class Attachment:
     data: bytes
 
     def __post_init__(self) -> None:
-        """Refuse what would break the head of its part."""
         for pattern, value in (
             (CONTENT_ID, self.content_id),
             (FILE_NAME, self.file_name),
             (MEDIA_TYPE, self.media_type),
         ):
             if not pattern.fullmatch(value):
-                raise ValueError(f"an attachment has {value!r}; it must match {pattern.pattern}")
+                raise ValueError(f"attachment {value!r}: invalid; it must match {pattern.pattern}")
 
 
 def build(
-    rendered: Rendered,
+    rendered: RenderedEmail,
     *,
     sender: str,
     to: str,
@@ -61,19 +59,19 @@ def build(
     unsubscribe_url: str | None,
     attachments: Sequence[Attachment] = (),
 ) -> bytes:
-    """The letter, ready to be sent; the same arguments give the same bytes.
+    """Build an email; the same arguments give the same bytes.
 
     Args:
         rendered: subject, text and HTML.
         sender: `Name <address>`, or an address.
         to: one address.
-        message_id: as `headers.message_id` makes it; the parts' boundaries follow from it.
-        date: with a zone.
-        unsubscribe_url: of subscribed mail, else None.
+        message_id: from `headers.message_id`; boundaries derive from it.
+        date: with a time zone.
+        unsubscribe_url: for subscribed email, else None.
         attachments: images that the HTML shows.
 
     Raises:
-        ValueError: for what cannot stand in a head, such as a line break in a subject, and for a date without a zone.
+        ValueError: for values that headers cannot hold, such as line breaks, and for a date without a time zone.
     """
     boundary = b"=_" + hashlib.sha256(message_id.encode()).hexdigest()[:32].encode()
     chunks = [
@@ -99,7 +97,7 @@ def build(
 
 def _date_line(date: datetime) -> bytes:
     if date.tzinfo is None:
-        raise ValueError(f"Date is {date.isoformat()}; it must be a moment with a zone")
+        raise ValueError(f"Date {date.isoformat()}: no time zone; pass an aware datetime")
     return f"Date: {format_datetime(date)}\r\n".encode("ascii")
 
 
@@ -125,7 +123,7 @@ def _attachment_part(attachment: Attachment) -> Chunks:
 
 
 def _add_multipart(chunks: Chunks, parts: Sequence[Chunks], boundary: bytes) -> None:
-    """Parts between boundaries, none of which can stand in a part: base64 has no underscore."""
+    """Join parts by boundaries, which cannot occur in them: base64 has no underscore."""
     for part in parts:
         chunks += [b"--", boundary, b"\r\n", *part]
     chunks += [b"--", boundary, b"--\r\n"]
@@ -133,5 +131,5 @@ def _add_multipart(chunks: Chunks, parts: Sequence[Chunks], boundary: bytes) -> 
 
 def _base64(data: bytes) -> bytes:
     encoded = binascii.b2a_base64(data, newline=False)
-    lines = [encoded[start : start + COLUMNS] for start in range(0, len(encoded), COLUMNS)]
+    lines = [encoded[start : start + BASE64_WIDTH] for start in range(0, len(encoded), BASE64_WIDTH)]
     return b"\r\n".join([*lines, b""])

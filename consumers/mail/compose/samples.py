@@ -1,4 +1,4 @@
-"""One letter of each kind, as one that somebody could get: for the preview."""
+"""A realistic email of each kind, for the preview and for tests."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -12,15 +12,15 @@ from schemas.emails import (
     AdStatusChanged,
     DailyReport,
     DigestItem,
+    DigestKind,
     Email,
     ManagerAdEvent,
     ManagerAdFlagged,
     ManagerDigest,
     ManagerMaxAttempts,
     ManagerReviewRequired,
-    Noticed,
     Plain,
-    ReportChart,
+    ReportDay,
     ReportFigure,
     ReportGap,
     ReportRate,
@@ -29,7 +29,7 @@ from schemas.emails import (
 
 SITE = Site(name="Автобазар", url="https://cars.example", sender="Автобазар <no-reply@cars.example>")
 TIMEZONE = "Europe/Kyiv"
-READER = "reader@mail.example"
+RECIPIENT = "reader@mail.example"
 UNSUBSCRIBE = "https://cars.example/unsubscribe/4f1c0c3e9a7d4f0db6c1e2a59b8d7c6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c"
 
 AT = datetime(2026, 11, 20, 12, 5, tzinfo=UTC)
@@ -37,16 +37,9 @@ AD, TITLE, OWNER = 4711, "Toyota Camry 2019", 128
 PAGE, ADMIN = f"https://cars.example/ads/{AD}", f"https://cars.example/admin/ads/{AD}"
 PHONE = "У тексті є номер телефону: покупці бачать його на сторінці оголошення й так"
 PRICE = "Ціна 1 USD не схожа на справжню"
-# Bars without a meaning: the real ones are drawn by a library that letters do without.
-PICTURE = (
-    "iVBORw0KGgoAAAANSUhEUgAAAjAAAAB4AQMAAADWq1oEAAAABlBMVEXp7fMaX7QwJVkKAAAAqklEQVR42u2XwQ3DIBAEL8kjz5RA"
-    "KS7NLi2luIQ884hYvyxFloNRhAGbmQKG44AFzAAAAKBBpJeZmV3T6NDUonHy9CaWTp+A5iY9M0/qLg3HbPF35YmruUjjH5o54jL2"
-    "JmLIwiu12PF5q9nKpmPlTeSOP2+IPqTmL5iVbGro8nXyvCjCmvjArWlSwadP9SvV671zNT9HaOgwrMc/Xw80aNCgQYMGza4agIJM"
-    "zTsyRr2vPrAAAAAASUVORK5CYII="
-)
 
 
-def _item(kind: Noticed, number: int, title: str) -> DigestItem:
+def _item(kind: DigestKind, number: int, title: str) -> DigestItem:
     url = f"https://cars.example/admin/ads/{AD + number}"
     return DigestItem(kind=kind, ad_id=AD + number, title=title, at=AT - timedelta(minutes=7 * number), url=url)
 
@@ -125,7 +118,15 @@ SAMPLES: tuple[Email, ...] = (
             ReportRun(job="cleanup.tokens", runs=1, seconds=2.1),
         ],
         missing=[ReportGap(what="rates", names=["PLN", "GBP"])],
-        charts=[ReportChart(content_id="views", alt="Перегляди: 12 345 (19 листопада)", png=PICTURE)],
+        history=[
+            ReportDay(
+                day=date(2026, 11, 19) - timedelta(days=back),
+                views=12_345 + 97 * back - 1_900 * (back % 7 in (4, 5)),
+                new_ads=310 + 3 * (back % 5),
+                new_users=84 - back % 9,
+            )
+            for back in range(27, -1, -1)
+        ],
     ),
     Plain(
         occurred_at=AT,

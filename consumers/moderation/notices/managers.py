@@ -1,148 +1,162 @@
-"""Notices to managers: what happened to an ad is told to each who wants to hear of it, on the site and by letter.
+"""Notifies the managers that are subscribed to an action."""
 
-An ad that somebody must look at, and of which no manager wants to hear, makes its run `partial`.
-"""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-from consumers.moderation.notices import (
-    emails,
-    messages,
-    queries,
-    records,
-)
-from consumers.moderation.notices.actions import TO_BE_SEEN
-from consumers.moderation.notices.notice import About, ads_of, moment_of
+from consumers.moderation.notices import queries
+from consumers.moderation.notices.actions import NEEDS_ATTENTION
+from consumers.moderation.notices.ads import load_ads
+from consumers.moderation.notices.lines import one_line
+from consumers.moderation.notices.notice import MAX_LINES, MAX_TITLE_LENGTH, Notice, occurred_at
+from consumers.moderation.notices.notification import Recipient, notify
 from consumers.moderation.notices.queries import Manager
-from consumers.moderation.notices.records import Post
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
-from pocketwatch.settings import Site
+from pocketwatch.text import shorten
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
+from schemas import emails
 from schemas.emails import Email
 from schemas.locale import DEFAULT_LOCALE, Locale
-from schemas.moderation import Channel, ManagerNotice
+from schemas.moderation import Action, AdStatus, Channel, ManagerNotice
+from templates.translations import gettext_noop as _
+from templates.translations import translations
 
-# Notices in one transaction. Each writes up to four rows a manager: a hundred of them to two hundred managers took
-# eight seconds and 150 MB, and held up everything else in the process for two and a half; ten, a fifth of that.
+# Notices in one transaction. Each writes up to four rows per manager: batches of 100 notices to 200 managers took 8 s
+# and 150 MB, and blocked the process for 2.5 s; batches of 10 took a fifth of that.
 MAX_BATCH_SIZE = 20
+
+TITLES: Mapping[Action, str] = {
+    "needs_review": _("📋 Ad {ad} needs a check"),
+    "flagged": _("⚠️ Ad {ad} is flagged for a check"),
+    "max_attempts_reached": _("🚨 Ad {ad} needs a check by hand"),
+    "user_banned": _("⛔ User {user} is blocked"),
+    "content_violation": _("❗ Ad {ad} breaks the rules"),
+    "created": _("New ad {ad}"),
+    "auto_approved": _("Ad {ad} is approved automatically"),
+    "auto_rejected": _("Ad {ad} is rejected automatically"),
+    "manually_approved": _("Ad {ad} is approved by a moderator"),
+    "manually_rejected": _("Ad {ad} is rejected by a moderator"),
+    "manual_status_change": _("Ad {ad} has another status"),
+    "bulk_status_change": _("Several ads have another status: {ad} and others"),
+}
+STATUSES: Mapping[AdStatus, str] = {
+    "draft": _("Status: draft."),
+    "pending": _("Status: waits to be checked."),
+    "needs_review": _("Status: needs a check."),
+    "active": _("Status: active."),
+    "rejected": _("Status: rejected."),
+    "blocked": _("Status: blocked."),
+    "sold": _("Status: sold."),
+    "archived": _("Status: in the archive."),
+    "inactive": _("Status: inactive."),
+}
+OWNER = _("Owner: #{id}.")
+ATTEMPTS_USED = _("Attempts used: {used} of {limit}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeToManagers(Notice):
+    """What managers are notified of.
+
+    Args:
+        custom_title: replaces the title.
+        custom_message: replaces the lines.
+    """
+
+    custom_title: str | None = None
+    custom_message: str | None = None
+
+    audience: ClassVar[Literal["manager"]] = "manager"
+
+    def title(self, locale: Locale) -> str:
+        custom = shorten(one_line(self.custom_title or ""), MAX_TITLE_LENGTH)
+        return custom or self.format_title(TITLES[self.data.action], locale)
+
+    def lines(self, locale: Locale) -> list[str]:
+        if self.custom_message:
+            return [self.custom_message]
+        data, gettext, lines = self.data, translations(locale).gettext, []
+        if self.user_id is not None:
+            lines.append(gettext(OWNER).format(id=self.user_id))
+        if data.status is not None:
+            lines.append(gettext(STATUSES[data.status]))
+        if data.attempts_count is not None and data.max_attempts is not None:
+            lines.append(gettext(ATTEMPTS_USED).format(used=data.attempts_count, limit=data.max_attempts))
+        lines += [*self.ads.lines(locale), *self.reason_lines(locale), *self.category_lines(locale)]
+        return lines + self.suggestion_lines(locale)
+
+    def email(self, locale: Locale) -> Email:
+        if self.ad_id is None:
+            return self.plain_email(locale)
+        data, reasons = self.data, [*self.ads.lines(locale), *self.reasons]
+        facts = self.ad_facts(self.ad_id, self.site.admin_ad_path, [*reasons, *self.suggestion_lines(locale)])
+        facts |= {"user_id": self.user_id, "categories": self.categories}
+        match data.action:
+            case "needs_review":
+                return emails.ManagerReviewRequired(**facts)
+            case "flagged":
+                facts["reasons"] = reasons[:MAX_LINES]
+                return emails.ManagerAdFlagged(**facts, suggestions=self.suggestions)
+            case "max_attempts_reached":
+                return emails.ManagerMaxAttempts(**facts, **self.max_attempts(), attempts=data.attempts_count)
+        moderator = None if data.moderated_by_id is None else f"#{data.moderated_by_id}"
+        return emails.ManagerAdEvent(**facts, action=data.action, status=data.status, moderated_by=moderator)
 
 
 @consumer(MODERATION_MANAGER_NOTICES, max_batch_size=MAX_BATCH_SIZE)
-async def notify_managers(notice: ManagerNotice, event: EventContext) -> None:
-    await tell(notice, event, event.settings.site)
-
-
-async def tell(notice: ManagerNotice, event: EventContext, site: Site) -> None:
-    """One row a manager, and one letter an address, even where two managers have the same."""
-    data = notice.data
-    named = addressed(notice, await queries.managers(event))
-    wanting = [manager for manager in named if manager.wants(data.action) and channels(notice, manager)]
-    if not wanting:
-        return tell_nobody(notice, named, event)
-    ads = await ads_of(data, event)
-    about = About(data, ads, data.user_id or ads.owner_id, moment_of(data, event.now))
-    if malformed := [manager.settings_id for manager in wanting if manager.is_malformed]:
+async def notify_managers(message: ManagerNotice, event: EventContext) -> None:
+    data = message.data
+    addressed = [manager for manager in await queries.managers(event) if _is_addressed(message, manager)]
+    channels = {manager.settings_id: _channels(message, manager) for manager in addressed}
+    subscribed = [each for each in addressed if each.is_subscribed(data.action) and channels[each.settings_id]]
+    if not subscribed:
+        return _mark_unsubscribed(message, addressed, event)
+    if malformed := [manager.settings_id for manager in subscribed if manager.is_malformed]:
         event.record(settings_without_list_of_actions=malformed)
-    return await tell_each(wanting, notice, about, event, site)
-
-
-async def tell_each(
-    managers: Sequence[Manager], notice: ManagerNotice, about: About, event: EventContext, site: Site
-) -> None:
-    """Tell each of them through the channels that he wants."""
-    noted = {manager.id: manager for manager in managers if "info_table" in channels(notice, manager)}
-    numbers = dict(zip(noted, await event.reserve_ids("moderation_notifications", len(noted)), strict=False))
-    posts = posts_to(managers, notice, about, numbers)
-    for manager in noted.values():
-        records.note(posts[manager.settings_id], event)
-    mailed = one_an_address(manager for manager in managers if "email" in channels(notice, manager))
-    sent = ask_for_letters({manager.address: posts[manager.settings_id] for manager in mailed}, event, site)
-    event.record(managers=len({manager.id for manager in managers}), notifications=len(noted), letters=sent)
-    if not noted and not sent:
-        event.mark_partial("no manager could be told: none has an address that letters could go to")
-
-
-def posts_to(
-    managers: Sequence[Manager], notice: ManagerNotice, about: About, numbers: Mapping[int, int]
-) -> dict[int, Post]:
-    """What each is told, by the id of his settings, in the words of his language."""
-    words = {
-        locale: messages.to_manager(about, locale, title=notice.title, message=notice.message)
-        for locale in {locale_of(manager) for manager in managers}
-    }
-    return {
-        manager.settings_id: Post(
-            about=about,
-            audience="manager",
-            priority=notice.priority,
-            reader_id=manager.id,
-            reader=manager.own_address,
-            locale=locale_of(manager),
-            words=words[locale_of(manager)],
-            notification_id=numbers.get(manager.id),
-        )
-        for manager in managers
-    }
-
-
-def ask_for_letters(posts: Mapping[str, Post], event: EventContext, site: Site) -> int:
-    """Ask for a letter to each of these addresses; returns how many can be sent. They are alike in each language."""
-    written: dict[Locale, Email] = {}
-    sent = 0
-    for address, post in posts.items():
-        if (to := records.usable(address)) is None:
-            records.regret(post, event, address=address)
-            continue
-        if post.locale not in written:
-            written[post.locale] = emails.to_manager(post.about, post.words, post.locale, site)
-        records.ask_for(written[post.locale], post, event, to=to)
-        sent += 1
-    return sent
-
-
-def addressed(notice: ManagerNotice, managers: Sequence[Manager]) -> list[Manager]:
-    """Those that the notice is for."""
-    return [
-        manager
-        for manager in managers
-        if notice.manager_id in {None, manager.id} and notice.settings_id in {None, manager.settings_id}
+    ads = await load_ads(data, event)
+    notice = NoticeToManagers(
+        data=data,
+        ads=ads,
+        user_id=data.user_id or ads.owner_id,
+        occurred_at=occurred_at(data, event.now),
+        site=event.settings.site,
+        priority=message.priority,
+        custom_title=message.title,
+        custom_message=message.message,
+    )
+    # The locale in the notice is the owner's.
+    recipients = [
+        Recipient(each.id, each.own_address, each.address, each.locale or DEFAULT_LOCALE, channels[each.settings_id])
+        for each in subscribed
     ]
+    rows, requested = await notify(notice, recipients, event)
+    event.record(managers=len({recipient.id for recipient in recipients}), notifications=rows, letters=len(requested))
+    if not rows and not requested:
+        event.mark_partial("no manager notified: no valid email address")
+    return None
 
 
-def channels(notice: ManagerNotice, manager: Manager) -> set[Channel]:
-    """Those that both the notice and the manager want. His preferences about letters count when they are sent."""
-    wanted: set[Channel] = set()
+def _is_addressed(message: ManagerNotice, manager: Manager) -> bool:
+    return message.manager_id in {None, manager.id} and message.settings_id in {None, manager.settings_id}
+
+
+def _channels(message: ManagerNotice, manager: Manager) -> frozenset[Channel]:
+    allowed: set[Channel] = set()
     if manager.email_enabled:
-        wanted.add("email")
+        allowed.add("email")
     if manager.info_table_enabled and manager.reads_info_table:
-        wanted.add("info_table")
-    return wanted if notice.channels is None else wanted.intersection(notice.channels)
+        allowed.add("info_table")
+    return frozenset(allowed if message.channels is None else allowed.intersection(message.channels))
 
 
-def tell_nobody(notice: ManagerNotice, named: Sequence[Manager], event: EventContext) -> None:
-    """Say why. An ad that somebody must look at must not be forgotten in silence."""
-    action = notice.data.action
-    one = f"manager {notice.manager_id}" if notice.manager_id else f"the manager of settings {notice.settings_id}"
-    if notice.manager_id is None and notice.settings_id is None:
-        told = event.mark_partial if action in TO_BE_SEEN else event.mark_skipped
-        told(f"no manager has asked for this action: {action}")
-    elif not named:
-        event.mark_skipped(f"{one} is no active member of the staff with active settings")
-    else:
-        event.mark_skipped(f"{one} does not want to hear of {action} through these channels")
-
-
-def one_an_address(managers: Iterable[Manager]) -> Iterator[Manager]:
-    """Without those whose letters would go where another one's go already."""
-    seen: set[str] = set()
-    for manager in managers:
-        address = (records.usable(manager.address) or manager.address.strip()).lower()
-        if address not in seen:
-            seen.add(address)
-            yield manager
-
-
-def locale_of(manager: Manager) -> Locale:
-    """A notice's own language is its owner's, so a manager's preferences alone count."""
-    return manager.locale or DEFAULT_LOCALE
+def _mark_unsubscribed(message: ManagerNotice, addressed: Sequence[Manager], event: EventContext) -> None:
+    """Mark the run as `partial` if a manager has to review the ad, else as `skipped`, with the reason."""
+    action = message.data.action
+    if message.manager_id is None and message.settings_id is None:
+        mark = event.mark_partial if action in NEEDS_ATTENTION else event.mark_skipped
+        return mark(f"action {action}: no manager is subscribed to it")
+    name = f"manager {message.manager_id}" if message.manager_id else f"settings {message.settings_id}"
+    if not addressed:
+        return event.mark_skipped(f"{name}: not active staff with active notification settings")
+    return event.mark_skipped(f"{name}: not subscribed to {action} on the requested channels")

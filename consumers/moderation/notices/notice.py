@@ -1,167 +1,136 @@
-"""What a notice is about: the ads by name, the reasons in lines, and when it happened."""
+"""A notice about an ad: what it says in each language, in the info table and by email."""
 
-import asyncio
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
 
-from consumers.moderation.notices import queries, translations
-from pocketwatch.worker.context import EventContext, Found
+from consumers.moderation.notices.ads import AdList
+from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line
+from pocketwatch.settings import Site
+from pocketwatch.text import shorten
+from schemas.emails import Email, Plain
 from schemas.locale import Locale
-from schemas.moderation import LARGEST_ID, NoticeData
+from schemas.moderation import NoticeData
+from templates.translations import gettext_noop as _
+from templates.translations import translations
 
-MOST_ADS = 50  # of a change of many at once that are listed; the rest is counted
-MOST_LINES = 20  # of a letter
-LONGEST_LINE = 500
-LONGEST_WORD = 100
-LONGEST_TITLE = 80  # of an ad in a list
-DIGITS = re.compile(r"[0-9]{1,19}")
-UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+MAX_LINES = 20  # of an email
+MAX_PARAGRAPHS = 50
+MAX_CATEGORY_LENGTH = 100
+MAX_TITLE_LENGTH = 200
+UNKNOWN = "?"
+SAFE_IN_PATH = "/?=&#%~:+,;@!$'()*"
 
-
-@dataclass(frozen=True, slots=True)
-class Ads:
-    """The ads that a notice names.
-
-    Args:
-        ids: all of them; the first is the one that it is about.
-        found: those that there are, of the first ones.
-    """
-
-    ids: Sequence[int]
-    found: Sequence[Found]
-
-    @property
-    def owner_id(self) -> int | None:
-        """Who owns the first one that there is."""
-        return next((ad.owner_id for ad in self.found), None)
-
-    def of(self, owner_id: int) -> "Ads":
-        """Without those of others."""
-        others = {ad.id for ad in self.found if ad.owner_id != owner_id}
-        if not others or others >= set(self.ids):
-            return self  # whoever publishes it knows better to whom the only ad belongs
-        return Ads(
-            [ad_id for ad_id in self.ids if ad_id not in others], [ad for ad in self.found if ad.id not in others]
-        )
-
-    def title(self, ad_id: int) -> str:
-        """How an ad is called; by its number, when it is gone."""
-        return next((one_line(ad.title) for ad in self.found if ad.id == ad_id), "") or f"#{ad_id}"
-
-    def label(self, ad_id: int) -> str:
-        """Its number and its title."""
-        title = self.title(ad_id)
-        return f"#{ad_id}" if title == f"#{ad_id}" else f"#{ad_id} «{shortened(title, LONGEST_TITLE)}»"
+REASON = _("Reason: {reason}")
+CATEGORIES = _("Categories: {categories}")
+SUGGESTION = _("Advice: {suggestion}")
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """What somebody is told about, whatever his language.
+@dataclass(frozen=True, kw_only=True)
+class Notice(ABC):
+    """What happened to an ad, for one audience.
 
     Args:
-        user_id: the owner.
-        moment: when it happened; never in the future.
+        user_id: the owner of the ad.
+        occurred_at: never in the future.
     """
 
     data: NoticeData
-    ads: Ads
+    ads: AdList
     user_id: int | None
-    moment: datetime
+    occurred_at: datetime
+    site: Site
+    priority: int
+
+    audience: ClassVar[Literal["owner", "manager"]]
+
+    @abstractmethod
+    def title(self, locale: Locale) -> str:
+        """Return the title, at most 200 characters."""
+
+    @abstractmethod
+    def lines(self, locale: Locale) -> list[str]:
+        """Return what the info table shows below the title."""
+
+    @abstractmethod
+    def email(self, locale: Locale) -> Email:
+        """Return the email; a plain one with title and lines where none of its own fits."""
 
     @property
     def ad_id(self) -> int | None:
-        """The ad, or the first one of many."""
+        """The id of the ad, or of the first one of a bulk change."""
         return next(iter(self.ads.ids), None)
 
-    @property
-    def attempts_left(self) -> int | None:
-        """So many edits are left; None when nobody says."""
-        if self.data.attempts_count is None or self.data.max_attempts is None:
-            return None
-        return max(0, self.data.max_attempts - self.data.attempts_count)
-
-    @property
+    @cached_property
     def reasons(self) -> list[str]:
-        """Why, in lines; what the listed reasons say is not said again."""
+        """The reasons, one a line, without those that only repeat the listed ones."""
         details = self.data.details or {}
-        listed = list(_words(details.get("reasons")))
-        given = [*_words(self.data.reason), *_words(details.get("reason"))]
-        new = [line for line in given if not listed or not all(each in line for each in listed)]
-        return [shortened(line, LONGEST_LINE) for line in dict.fromkeys([*new, *listed])][:MOST_LINES]
+        listed = list(_texts(details.get("reasons")))
+        others = [*_texts(self.data.reason), *_texts(details.get("reason"))]
+        new = [line for line in others if not listed or not all(each in line for each in listed)]
+        return [shorten(line, MAX_LINE_LENGTH) for line in dict.fromkeys([*new, *listed])][:MAX_LINES]
 
-    @property
+    @cached_property
     def categories(self) -> list[str]:
-        """Of what kind the reasons are."""
-        found = _words((self.data.details or {}).get("categories"))
-        return [shortened(word, LONGEST_WORD) for word in found][:MOST_LINES]
+        found = _texts((self.data.details or {}).get("categories"))
+        return [shorten(word, MAX_CATEGORY_LENGTH) for word in found][:MAX_LINES]
 
-    @property
+    @cached_property
     def suggestions(self) -> list[str]:
-        """What could be done about them."""
-        found = _words((self.data.details or {}).get("suggestions"))
-        return [shortened(line, LONGEST_LINE) for line in found][:MOST_LINES]
+        found = _texts((self.data.details or {}).get("suggestions"))
+        return [shorten(line, MAX_LINE_LENGTH) for line in found][:MAX_LINES]
 
-    def listed(self, locale: Locale) -> Iterator[str]:
-        """Which ads, when they are many."""
-        ids = self.ads.ids
-        if len(ids) > 1:
-            labels = [self.ads.label(ad_id) for ad_id in ids[:MOST_ADS]]
-            more = [translations.AND_MORE[locale].format(count=len(ids) - MOST_ADS)] if len(ids) > MOST_ADS else []
-            yield from packed(translations.ADS[locale].format(count=len(ids)), [*labels, *more])
+    def format_title(self, template: str, locale: Locale) -> str:
+        """Fill in `{ad}` and `{user}` of a translated title."""
+        ad = UNKNOWN if self.ad_id is None else self.ads.label(self.ad_id)
+        if (others := len(self.ads.ids) - 1) > 0:
+            ad = f"{ad} (+{others})"
+        user = UNKNOWN if self.user_id is None else f"#{self.user_id}"
+        return shorten(translations(locale).gettext(template).format(ad=ad, user=user), MAX_TITLE_LENGTH)
+
+    def reason_lines(self, locale: Locale) -> list[str]:
+        reason = translations(locale).gettext(REASON)
+        return [reason.format(reason=line) for line in self.reasons]
+
+    def category_lines(self, locale: Locale) -> list[str]:
+        if not self.categories:
+            return []
+        line = translations(locale).gettext(CATEGORIES).format(categories=", ".join(self.categories))
+        return [shorten(line, MAX_LINE_LENGTH)]
+
+    def suggestion_lines(self, locale: Locale) -> list[str]:
+        suggestion = translations(locale).gettext(SUGGESTION)
+        return [shorten(suggestion.format(suggestion=line), MAX_LINE_LENGTH) for line in self.suggestions]
+
+    def ad_facts(self, ad_id: int, path: str, reasons: list[str]) -> dict[str, Any]:
+        return {
+            "ad_id": ad_id,
+            "ad_title": self.ads.title(ad_id),
+            "occurred_at": self.occurred_at,
+            "link": self.site.url.rstrip("/") + quote(path.replace("{ad_id}", str(ad_id)), safe=SAFE_IN_PATH),
+            "reasons": reasons[:MAX_LINES],
+        }
+
+    def max_attempts(self) -> dict[str, Any]:
+        return {} if self.data.max_attempts is None else {"max_attempts": self.data.max_attempts}
+
+    def plain_email(self, locale: Locale) -> Plain:
+        title = self.title(locale)
+        paragraphs = [line for line in self.lines(locale)[:MAX_PARAGRAPHS] if line.strip()] or [title]
+        return Plain(subject=title, paragraphs=paragraphs, occurred_at=self.occurred_at)
 
 
-async def ads_of(data: NoticeData, event: EventContext) -> Ads:
-    """The ads that a notice names, those of a change of many at once, too."""
-    details = data.details or {}
-    ids = list(dict.fromkeys(_ids([data.ad_id, *_list(details.get("affected_ads"))])))
-    found = await asyncio.gather(*(event.load(queries.AD, ad_id) for ad_id in ids[:MOST_ADS]))
-    return Ads(ids, [ad for ad in found if ad is not None])
-
-
-def moment_of(data: NoticeData, now: datetime) -> datetime:
-    """When it happened; a publisher's local time may lie in the future."""
+def occurred_at(data: NoticeData, now: datetime) -> datetime:
+    """Return when the event occurred, at the latest now: the timestamp may be the publisher's local time."""
     return now if data.timestamp is None else min(data.timestamp, now)
 
 
-def one_line(text: str) -> str:
-    """Without line breaks and control characters."""
-    return UNPRINTABLE.sub(" ", text).strip()
-
-
-def shortened(text: str, longest: int) -> str:
-    """Cut, where it is too long."""
-    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
-
-
-def packed(opening: str, labels: Iterable[str]) -> Iterator[str]:
-    """Put as many labels on each line as it holds."""
-    line = opening
-    for label in labels:
-        if len(line) + len(label) + 2 > LONGEST_LINE:
-            yield line
-            line = label
-        else:
-            line = f"{line} {label}" if line is opening else f"{line}, {label}"
-    yield line
-
-
-def _words(value: Any) -> Iterator[str]:
-    """The texts in what should be a text or a list of texts."""
-    for each in _list(value):
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts of a value that should be a text or a list of texts, each as one line."""
+    for each in value if isinstance(value, list) else [value]:
         if isinstance(each, str | int | float) and (line := one_line(str(each))):
             yield line
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _ids(values: Iterable[Any]) -> Iterator[int]:
-    """What can be the id of an ad; anything else could break the query of the whole group."""
-    for value in values:
-        number = int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else value
-        if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= LARGEST_ID:
-            yield number

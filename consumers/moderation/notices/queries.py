@@ -1,4 +1,4 @@
-"""The SQL of notices: who reads them, and what the ads are called; each question is asked once for a whole group."""
+"""The SQL of notices; each query runs once for a whole batch of messages."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from consumers.moderation.notices.actions import canonical
+from consumers.moderation.notices.actions import normalize_action
 from pocketwatch.worker.context import BatchQuery, EventContext
 from schemas.locale import Locale
 
@@ -19,7 +19,7 @@ OWNER = BatchQuery(
     """coalesce(preferences.channels @> '"info_table"', true) AS reads_info_table FROM auth_user AS owner """
     "LEFT JOIN notification_preferences AS preferences ON preferences.user_id = owner.id WHERE owner.id = ANY(:keys)"
 )
-# One row for all of them, under a constant key, so that a group asks once; as text, which `_managers` reads once.
+# One row for all managers, under a constant key, so that a batch queries once; as text, which `_managers` caches.
 MANAGERS = BatchQuery("""
 SELECT key, (
   SELECT CAST(coalesce(jsonb_agg(jsonb_build_object(
@@ -34,18 +34,18 @@ SELECT key, (
   WHERE settings.is_active AND manager.is_active AND manager.is_staff
 ) AS managers FROM unnest(CAST(:keys AS text[])) AS key
 """)
-EVERYBODY = "all"
+ALL_MANAGERS = "all"
 
 
-# As many ids as the key says before its colon.
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """An active manager, and what he wants to hear.
+    """An active manager with active notification settings.
 
     Args:
-        actions: in our vocabulary; empty: all.
-        is_malformed: his settings hold no list of actions; he is told everything.
-        reads_info_table: by his own preferences.
+        override: the address of the settings, which replaces `own_address` unless it is empty.
+        actions: canonical names of the subscribed actions; empty for all.
+        is_malformed: the settings hold no list of actions, so the manager is subscribed to all that can be read.
+        reads_info_table: by the manager's own preferences.
     """
 
     id: int
@@ -61,27 +61,24 @@ class Manager:
 
     @property
     def address(self) -> str:
-        """Where his letters go."""
         return self.override.strip() or self.own_address
 
-    def wants(self, action: str) -> bool:
-        """Whether he wants to hear of this action."""
-        return not self.actions or canonical(action) in self.actions
+    def is_subscribed(self, action: str) -> bool:
+        return not self.actions or normalize_action(action) in self.actions
 
 
 async def managers(event: EventContext) -> tuple[Manager, ...]:
-    """All active managers whose settings are active, by id."""
-    found = await event.load(MANAGERS, EVERYBODY)
+    found = await event.load(MANAGERS, ALL_MANAGERS)
     return () if found is None else _managers(found.managers)
 
 
-@lru_cache(maxsize=4)  # the messages of a group, and often many groups, have the same managers
-def _managers(listed: str) -> tuple[Manager, ...]:
-    return tuple(_manager(row) for row in json.loads(listed))
+@lru_cache(maxsize=4)  # the messages of a batch, and often of many batches, have the same managers
+def _managers(rows: str) -> tuple[Manager, ...]:
+    return tuple(_manager(row) for row in json.loads(rows))
 
 
 def _manager(row: Mapping[str, Any]) -> Manager:
-    wanted = row["actions"]
-    named = [name for name in wanted if isinstance(name, str)] if isinstance(wanted, list) else []
-    is_malformed = not isinstance(wanted, list) or len(named) < len(wanted)
-    return Manager(**{**row, "actions": frozenset(map(canonical, named)), "is_malformed": is_malformed})
+    actions = row["actions"]
+    named = [name for name in actions if isinstance(name, str)] if isinstance(actions, list) else []
+    is_malformed = not isinstance(actions, list) or len(named) < len(actions)
+    return Manager(**{**row, "actions": frozenset(map(normalize_action, named)), "is_malformed": is_malformed})

@@ -1,4 +1,4 @@
-"""An ad as it is judged: what it says, who owns it, and what was decided about it before."""
+"""An ad under review, its owner, and the earlier decisions about it."""
 
 import hashlib
 import json
@@ -8,15 +8,15 @@ from decimal import Decimal
 from consumers.moderation.rules.model import AdText
 from schemas.locale import Locale
 
-LONGEST_JUDGED = 100_000  # characters of a description; what is longer is for a person to read
-DIGITS = 9  # of a number in `dynamic_fields`; what has more is no year and no mileage
+MAX_REVIEWED_LENGTH = 100_000  # characters of a description; longer ones are for a moderator
+MAX_DIGITS = 9  # of a number in `dynamic_fields`; more digits are neither a year nor a mileage
 
 
 @dataclass(frozen=True)
-class Words:
-    """What an ad says, as the database has it; `year` and `mileage` are whatever somebody has typed.
+class AdContent:
+    """The reviewed fields of an ad, as the database has them; `year` and `mileage` are unchecked input.
 
-    `description` ends one character after the longest that is judged.
+    `description` is cut to one character more than `MAX_REVIEWED_LENGTH`.
     """
 
     title: str
@@ -28,55 +28,53 @@ class Words:
 
     @property
     def is_too_long(self) -> bool:
-        """There is more of it than is judged by a program."""
-        return len(self.description) > LONGEST_JUDGED
+        return len(self.description) > MAX_REVIEWED_LENGTH
 
     @property
     def hash(self) -> str:
-        """The same for the same words, over versions of the suite."""
-        said = json.dumps(astuple(self), ensure_ascii=False, separators=(",", ":"), default=str)
-        return hashlib.sha256(said.encode()).hexdigest()
+        """The SHA-256 of the content; stable over versions of the suite."""
+        content = json.dumps(astuple(self), ensure_ascii=False, separators=(",", ":"), default=str)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def text(self) -> AdText:
-        """The same as rules look at it; a year that is no number is none."""
         return AdText(
             title=self.title,
             description=self.description,
             price=self.price,
             currency=self.currency,
-            year=whole(self.year),
-            mileage=whole(self.mileage),
+            year=parse_int(self.year),
+            mileage=parse_int(self.mileage),
         )
 
 
 @dataclass(frozen=True)
 class Ad:
-    """An ad that was submitted. Two that are equal are the same to whoever decides: same words, same status."""
+    """A submitted ad; a decision applies only to an equal ad: same content, same status."""
 
     id: int
     status: str
     needs_manual_review: bool
-    by_person: bool  # the last one who moderated it was a person
+    by_person: bool  # the last moderation was by a person
     owner_id: int
-    words: Words
+    content: AdContent
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose ad it is. `may_bypass` says why his ads need no moderation, when they need none."""
+    """The owner of an ad. `may_bypass` is the reason why their ads need no moderation, None if they do."""
 
     may_bypass: str | None
     locale: Locale
 
 
 @dataclass(frozen=True)
-class Past:
-    """What the suite has decided about an ad before: the last decision (None: there is none), and edits in vain.
+class History:
+    """The last decision of the suite about an ad (None: there is none), and its failed attempts.
 
     Args:
-        attempts: texts that were sent back or refused within `decisions.WINDOW`, each counted once.
-        is_counted: the present text is one of them.
+        attempts: number of different contents that were sent back or rejected within `decisions.WINDOW`.
+        is_counted: the present content is one of them.
     """
 
     action: str | None
@@ -87,7 +85,7 @@ class Past:
     is_counted: bool
 
 
-def whole(text: str | None) -> int | None:
-    """The whole number that a text is, such as `2015` or `2015.0`; None when it is none."""
+def parse_int(text: str | None) -> int | None:
+    """Return the non-negative integer of a text such as `2015` or `2015.0`, None for any other text."""
     digits = (text or "").strip().removesuffix(".0")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= DIGITS else None
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS else None

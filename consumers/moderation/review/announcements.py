@@ -1,8 +1,7 @@
-"""Telling: who hears of a decision, in the envelopes that the platform itself publishes, and the fact for everyone."""
+"""Announces a decision: notices in the platform's own envelopes, and a fact."""
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from consumers.moderation.review.ad import Ad, Owner
 from consumers.moderation.review.decisions import MAX_ATTEMPTS, Decision
@@ -21,8 +20,8 @@ from schemas.moderation import (
 )
 
 
-def messages(ad: Ad, owner: Owner, decision: Decision, *, now: datetime) -> Iterator[Message]:
-    """What is to be sent about this decision. Who may bypass moderation is not told that he has."""
+def announce(ad: Ad, owner: Owner, decision: Decision, *, now: datetime) -> Iterator[Message]:
+    """Yield the messages to publish. Owners who bypass moderation get no notice."""
     if owner.may_bypass is None:
         yield from notices(ad, owner, decision, now=now)
     yield AdModerated(
@@ -37,10 +36,28 @@ def messages(ad: Ad, owner: Owner, decision: Decision, *, now: datetime) -> Iter
 
 
 def notices(ad: Ad, owner: Owner, decision: Decision, *, now: datetime) -> Iterator[Message]:
-    """What owner and managers are told. Managers hear of the first refusal for too many edits, not of each further."""
+    """Yield the notices to owner and managers; managers get only the first rejection for too many edits."""
 
     def data(action: Action, *remarks: str) -> NoticeData:
-        return _data(ad, owner, decision, action=action, remarks=remarks, now=now)
+        judgement = decision.judgement
+        reasons = [*judgement.reasons, *remarks]
+        return NoticeData(
+            ad_id=ad.id,
+            action=action,
+            status=decision.to_status,
+            user_id=ad.owner_id,
+            reason=" ".join(reasons) or None,
+            attempts_count=decision.attempts,
+            max_attempts=MAX_ATTEMPTS,
+            details={
+                "locale": owner.locale,
+                "categories": list(judgement.categories),
+                "reasons": reasons,
+                "suggestions": [],
+                "awaits_moderator": decision.action == "review",
+            },
+            timestamp=now,
+        )
 
     remarks = decision.judgement.remarks
     match decision.action:
@@ -60,28 +77,3 @@ def notices(ad: Ad, owner: Owner, decision: Decision, *, now: datetime) -> Itera
             yield UserAdMaxAttempts(data=data("max_attempts_reached"))
             if decision.is_new:
                 yield ManagerAdMaxAttempts(data=data("max_attempts_reached", *remarks))
-
-
-def _data(
-    ad: Ad, owner: Owner, decision: Decision, *, action: Action, remarks: tuple[str, ...], now: datetime
-) -> NoticeData:
-    judgement = decision.judgement
-    reasons = [*judgement.reasons, *remarks]
-    details: dict[str, Any] = {
-        "locale": owner.locale,
-        "categories": list(judgement.categories),
-        "reasons": reasons,
-        "suggestions": [],
-        "awaits_moderator": decision.action == "review",
-    }
-    return NoticeData(
-        ad_id=ad.id,
-        action=action,
-        status=decision.to_status,
-        user_id=ad.owner_id,
-        reason=" ".join(reasons) or None,
-        attempts_count=decision.attempts,
-        max_attempts=MAX_ATTEMPTS,
-        details=details,
-        timestamp=now,
-    )

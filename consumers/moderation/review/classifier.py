@@ -1,14 +1,11 @@
-"""The optional second opinion: an OpenAI-compatible endpoint, asked about what the rules let pass.
+"""The optional classifier: an OpenAI-compatible endpoint that is asked about ads to which no rule objects.
 
-It can only make a decision stricter, and never refuses an ad by itself: a model that says no has a person look. The ad
-is data: JSON between two marks that it cannot contain. Whatever is not the very answer that was asked for is no answer.
+It can only make a decision stricter, and never rejects an ad by itself. The ad is data: JSON between two marks that it
+cannot contain. Any answer that does not match the requested schema exactly is an error, which leads to a manual review.
 """
 
 import asyncio
-import ipaddress
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -17,10 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from consumers.moderation.rules.model import AdText
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Moderation
+from pocketwatch.urls import is_loopback
 
-LONGEST_ASKED = 20_000  # characters of an ad
-LARGEST = 64 * 1024  # bytes of an answer
-SURE = 0.5  # the least confidence of an approval, where any is told
+MAX_QUESTION_LENGTH = 20_000  # characters of an ad
+MAX_RESPONSE_SIZE = 64 * 1024  # bytes
+MIN_CONFIDENCE = 0.5  # of an approval that states one
 
 SYSTEM = (
     "You moderate car advertisements for a classifieds marketplace. The user's message is one advertisement as a JSON "
@@ -33,8 +31,8 @@ SYSTEM = (
 )
 
 
-class Unclear(PocketwatchError):
-    """There is no answer, or none that can be used; its text says why, and nothing of the answer."""
+class ClassifierError(PocketwatchError):
+    """There is no usable answer; the message says why, without quoting the answer."""
 
 
 def _without_nul(text: str) -> str:
@@ -46,8 +44,8 @@ def _without_nul(text: str) -> str:
 Text = Annotated[str, AfterValidator(_without_nul)]
 
 
-class Answer(BaseModel):
-    """What was asked for, and not a field more."""
+class ClassifierAnswer(BaseModel):
+    """The requested answer; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -58,53 +56,56 @@ class Answer(BaseModel):
 
     @property
     def is_clear_approval(self) -> bool:
-        """It approves, finds nothing, and is sure of that."""
-        is_sure = self.confidence is None or self.confidence >= SURE
-        return self.decision == "approve" and not self.categories and is_sure
+        is_confident = self.confidence is None or self.confidence >= MIN_CONFIDENCE
+        return self.decision == "approve" and not self.categories and is_confident
 
 
-class _Said(BaseModel):
+class _AssistantMessage(BaseModel):
     content: str
 
 
 class _Choice(BaseModel):
-    message: _Said
-    finish_reason: Literal["stop"] | None = None  # anything else: cut off, filtered, or it wants to call a tool
+    message: _AssistantMessage
+    finish_reason: Literal["stop"] | None = None  # anything else: truncated, filtered, or a tool call
 
 
 class _Completion(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1, max_length=1)]
 
 
-async def ask(text: AdText, settings: Moderation) -> Answer:
-    """What the model thinks of an ad.
+async def ask(text: AdText, settings: Moderation) -> ClassifierAnswer:
+    """Ask the classifier about an ad.
 
     Raises:
-        Unclear: when it does not say so within the time, exactly as it was asked to.
+        ClassifierError: without a valid answer within the timeout.
     """
     if settings.url is None:
-        raise Unclear("there is no classifier (POCKETWATCH_MODERATION_URL)")
-    if len(text.title) + len(text.description) > LONGEST_ASKED:
-        raise Unclear(f"the ad is longer than {LONGEST_ASKED} characters, so the classifier was not asked")
+        raise ClassifierError("not configured; set POCKETWATCH_MODERATION_URL")
+    if len(text.title) + len(text.description) > MAX_QUESTION_LENGTH:
+        raise ClassifierError(f"the ad is longer than {MAX_QUESTION_LENGTH} characters, so it was not asked")
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     if settings.key is not None:
         headers["Authorization"] = f"Bearer {settings.key.get_secret_value()}"
-    with _told(settings):
+    # Unwrapped, these errors would look like an outage of the database, and be retried silently.
+    try:
         async with asyncio.timeout(settings.timeout.total_seconds()):
-            body = await _post(settings.url, headers, question(text, settings.model), settings)
-    return read(body)
+            return _parse(await _post(settings.url, headers, _question(text, settings.model), settings))
+    except (TimeoutError, httpx.TimeoutException):
+        raise ClassifierError(f"no complete answer within {settings.timeout.total_seconds():g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise ClassifierError(f"no response ({type(error).__name__})") from error
 
 
-def question(text: AdText, model: str) -> dict[str, Any]:
-    """The request: our instructions, and the ad as data that cannot end before its mark."""
-    said = {
+def _question(text: AdText, model: str) -> dict[str, Any]:
+    """Return the request: the instructions, and the ad as data that cannot contain its end mark."""
+    ad = {
         "title": text.title,
         "description": text.description,
         "price": None if text.price is None else str(text.price),
         "currency": text.currency,
         "year": text.year,
     }
-    data = json.dumps(said, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    data = json.dumps(ad, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     return {
         "model": model,
         "temperature": 0,
@@ -116,61 +117,37 @@ def question(text: AdText, model: str) -> dict[str, Any]:
     }
 
 
-def read(body: bytes) -> Answer:
-    """The answer in the body of a response.
-
-    Raises:
-        Unclear: when it is anything else.
-    """
+def _parse(body: bytes) -> ClassifierAnswer:
     try:
         content = _Completion.model_validate_json(body).choices[0].message.content
-        answer = Answer.model_validate_json(content)
-        json.loads(content, object_pairs_hook=_once)
+        answer = ClassifierAnswer.model_validate_json(content)
+        json.loads(content, object_pairs_hook=_reject_duplicates)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "it"
-        raise Unclear(f"its answer is not what it was asked for: {where}: {error.errors()[0]['msg'][:200]}") from None
+        raise ClassifierError(f"invalid answer: {where}: {error.errors()[0]['msg'][:200]}") from None
     except ValueError as error:
-        raise Unclear(f"its answer is not what it was asked for: {error}") from None
+        raise ClassifierError(f"invalid answer: {error}") from None
     return answer
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Who says two things at once says nothing."""
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a field is there twice")
+        raise ValueError("duplicate key")
     return found
 
 
 async def _post(url: str, headers: dict[str, str], body: dict[str, Any], settings: Moderation) -> bytes:
     timeout = httpx.Timeout(settings.timeout.total_seconds())
-    # Proxies of the environment are used; but one cannot reach a model on this very machine.
-    client = httpx.AsyncClient(timeout=timeout, trust_env=not _is_here(httpx.URL(url).host))
+    # Proxies of the environment are used, except for a model on this host, which they cannot reach.
+    client = httpx.AsyncClient(timeout=timeout, trust_env=not is_loopback(httpx.URL(url).host))
     async with client, client.stream("POST", url, headers=headers, json=body) as response:
         if response.status_code != httpx.codes.OK:
-            raise Unclear(f"it answers with HTTP status {response.status_code}")
+            raise ClassifierError(f"HTTP status {response.status_code}")
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            raise Unclear("its answer is packed, which was not asked for")
+            raise ClassifierError("compressed response, which was not requested")
         received = bytearray()
         async for chunk in response.aiter_raw():
             received += chunk
-            if len(received) > LARGEST:
-                raise Unclear(f"its answer has more than {LARGEST} bytes")
+            if len(received) > MAX_RESPONSE_SIZE:
+                raise ClassifierError(f"response larger than {MAX_RESPONSE_SIZE} bytes")
         return bytes(received)
-
-
-@contextmanager
-def _told(settings: Moderation) -> Iterator[None]:
-    """Foreign errors in our words. None may look like an outage of the database, which is waited for in silence."""
-    try:
-        yield
-    except (TimeoutError, httpx.TimeoutException):
-        raise Unclear(f"no complete answer within {settings.timeout.total_seconds():g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise Unclear(f"it does not answer ({type(error).__name__})") from error
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,4 +1,4 @@
-"""Replaying: what a set of rules would decide about ads of the past, against what was decided. Nothing is written."""
+"""Replays past ads with another rule set and compares its verdicts with past decisions; read-only."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -6,22 +6,54 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from consumers.moderation.review import replay_queries
-from consumers.moderation.review.replay_queries import Decided
+import sqlalchemy as sa
+
+from consumers.moderation.review.ad import AdContent
+from consumers.moderation.review.decisions import STATUS_AFTER
+from consumers.moderation.review.queries import CONTENT, content_of
 from consumers.moderation.rules.engine import RuleSet
-from consumers.moderation.rules.model import Opinion, Verdict
+from consumers.moderation.rules.model import RuleResult, Verdict
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.locks import milliseconds
 
-PAGE = 200  # ads in one transaction, and in memory
-SAMPLES = 20
+PAGE_SIZE = 200  # ads in one transaction, and in memory
+MAX_SAMPLES = 20
+STATEMENT_TIMEOUT = timedelta(seconds=30)
 
-UNMODERATED = "bypass"  # the owner is moderated by nobody, whatever the rules say
-NO_OBJECTION = (None, "max_attempts_reached", "doubt")  # no rule has said anything against it, or none was asked
+BYPASSED = "bypass"  # the owner bypasses moderation, whatever the rules say
+WITHOUT_OBJECTION = (None, "max_attempts_reached", "doubt")  # no rule objected, or none was evaluated
+
+READ_ONLY = sa.text("SET TRANSACTION READ ONLY")
+SET_TIMEOUT = sa.text("SELECT set_config('statement_timeout', :timeout, true)")
+NEXT_ID = sa.text("SELECT coalesce(max(id), 0) + 1 FROM car_ads")
+PAGE = sa.text(
+    f"SELECT ad.id, last.decision, {CONTENT} FROM car_ads AS ad LEFT JOIN LATERAL ("
+    "SELECT CASE WHEN starts_with(actor, 'bypass:') THEN 'bypass' "
+    "WHEN starts_with(actor, 'rules ') OR action IN ('approve', 'max_attempts_reached') THEN action "
+    "ELSE 'doubt' END AS decision "
+    "FROM moderation_decisions WHERE ad_id = ad.id AND action = ANY(:actions) ORDER BY id DESC LIMIT 1"
+    ") AS last ON true "
+    "WHERE ad.id < :before AND coalesce(ad.updated_at, ad.created_at) >= now() - :since ORDER BY ad.id DESC LIMIT :size"
+).bindparams(sa.bindparam("since", type_=sa.Interval))
+
+
+@dataclass(frozen=True)
+class PastAd:
+    """An ad and the last decision about it.
+
+    Args:
+        decision: its action; `bypass` if the owner bypasses moderation; `doubt` if no rule objected and a manual review
+            was needed nevertheless; None if there is no decision.
+    """
+
+    id: int
+    decision: str | None
+    content: AdContent
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An ad about which the rules would decide otherwise."""
+    """An ad whose verdict changes."""
 
     ad_id: int
     before: str | None
@@ -31,7 +63,7 @@ class Sample:
 
 @dataclass
 class Replay:
-    """What has come out so far; of bounded size, whatever the number of ads."""
+    """The results so far; of bounded size, whatever the number of ads."""
 
     rules: str
     ads: int = 0
@@ -39,20 +71,18 @@ class Replay:
     hits: Counter[tuple[str, bool]] = field(default_factory=Counter)  # ads, by rule and whether it is in shadow
     samples: list[Sample] = field(default_factory=list)
 
-    def note(self, ad_id: int, before: str | None, opinion: Opinion) -> None:
-        """Count an ad, and keep it as a sample when it is one of the first that the rules see otherwise."""
+    def add(self, ad: PastAd, result: RuleResult) -> None:
         self.ads += 1
-        self.verdicts[before, opinion.verdict] += 1
-        self.hits.update({(hit.rule, hit.shadow) for hit in opinion.hits})
-        if differs(before, opinion.verdict) and len(self.samples) < SAMPLES:
-            self.samples.append(Sample(ad_id, before, opinion.verdict, opinion.reasons("en")))
+        self.verdicts[ad.decision, result.verdict] += 1
+        self.hits.update({(hit.rule, hit.shadow) for hit in result.hits})
+        if is_changed(ad.decision, result.verdict) and len(self.samples) < MAX_SAMPLES:
+            self.samples.append(Sample(ad.id, ad.decision, result.verdict, result.reasons("en")))
 
     def as_data(self) -> dict[str, Any]:
-        """The same for programs; the most frequent first."""
         return {
             "rules": self.rules,
             "ads": self.ads,
-            "changed": sum(count for (before, now), count in self.verdicts.items() if differs(before, now)),
+            "changed": sum(count for (before, now), count in self.verdicts.items() if is_changed(before, now)),
             "verdicts": [
                 {"before": before, "now": now, "ads": count} for (before, now), count in self.verdicts.most_common()
             ],
@@ -63,38 +93,36 @@ class Replay:
         }
 
 
-def differs(before: str | None, now: Verdict) -> bool:
-    """Whether an ad would fare otherwise. Where no rule has objected, an approval is no news."""
-    if before == UNMODERATED:
+def is_changed(before: str | None, now: Verdict) -> bool:
+    """Return whether a verdict differs; an approval is no change where no rule objected."""
+    if before == BYPASSED:
         return False
-    return now != "approve" if before in NO_OBJECTION else before != now
+    return now != "approve" if before in WITHOUT_OBJECTION else before != now
 
 
 async def replay(database: Database, rules: RuleSet, *, since: timedelta, limit: int | None) -> Replay:
-    """Show these rules the ads that were changed within `since`, the newest first, at most `limit`.
-
-    What is too long for a program is left out.
-    """
+    """Evaluate the ads that were changed within `since`, newest first, at most `limit`; skips overlong ones."""
     result = Replay(rules.version)
     async for ad in _ads(database, since=since, limit=limit):
-        if not ad.words.is_too_long:
-            result.note(ad.ad_id, ad.decision, rules.examine(ad.words.text))
+        if not ad.content.is_too_long:
+            result.add(ad, rules.evaluate(ad.content.text))
     return result
 
 
-async def _ads(database: Database, *, since: timedelta, limit: int | None) -> AsyncIterator[Decided]:
-    """Page by page, each in a transaction of its own, so that none is held open for long."""
-    async with database.begin() as connection:
-        await replay_queries.only_read(connection)
-        before = await replay_queries.beyond_newest(connection)
+async def _ads(database: Database, *, since: timedelta, limit: int | None) -> AsyncIterator[PastAd]:
+    before: int | None = None
     left = limit
     while left is None or left > 0:
-        size = PAGE if left is None else min(left, PAGE)
+        size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
         async with database.begin() as connection:
-            await replay_queries.only_read(connection)
-            page = await replay_queries.ads_before(connection, before, since=since, limit=size)
+            await connection.execute(READ_ONLY)
+            await connection.execute(SET_TIMEOUT, {"timeout": milliseconds(STATEMENT_TIMEOUT)})
+            if before is None:
+                before = (await connection.execute(NEXT_ID)).scalar_one()
+            values = {"before": before, "since": since, "size": size, "actions": list(STATUS_AFTER)}
+            page = [PastAd(row.id, row.decision, content_of(row)) for row in await connection.execute(PAGE, values)]
         for ad in page:
             yield ad
         if len(page) < size:
             return
-        before, left = page[-1].ad_id, None if left is None else left - size
+        before, left = page[-1].id, None if left is None else left - size

@@ -1,26 +1,26 @@
-"""Submitted ads: each is judged, and becomes active, goes back to its owner, is refused, or waits for a person.
+"""Reviews submitted ads: each is approved, sent back to its owner, rejected, or queued for a manual review.
 
-read ─► judge (rules, classifier) ─► hold ─► still the same? ─► status, decision, notices and fact together
-  ▲        without a transaction                │
-  └───────────────── edited meanwhile ──────────┘
+load ─► judge (rules, classifier) ─► lock ─► unchanged? ─► status, decision, notices and fact in one transaction
+  ▲        outside a transaction                │
+  └────────────── changed meanwhile ────────────┘
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
 
 from consumers.moderation.review import queries
-from consumers.moderation.review.ad import Ad, Owner, Past
-from consumers.moderation.review.announcements import messages
+from consumers.moderation.review.ad import Ad, History, Owner
+from consumers.moderation.review.announcements import announce
 from consumers.moderation.review.decisions import (
     Decision,
     Judgement,
     decide,
     is_over_limit,
-    refuse,
-    why_not,
+    reject_over_limit,
+    skip_reason,
 )
 from consumers.moderation.review.judge import judge, rules_of
 from consumers.moderation.rules.engine import RuleSet
@@ -34,9 +34,8 @@ from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.moderation import AdSubmitted
 
-LOOKS = 3  # at an ad that is edited each time before it can be decided upon
-EDITED_FOR, LOCKED_FOR = timedelta(minutes=1), timedelta(minutes=1)
-NO_AD = "there is no such ad (any more)"
+MAX_REVIEWS = 3  # of an ad that changes during each of them
+RETRY_AFTER = timedelta(minutes=1)
 
 
 @asynccontextmanager
@@ -46,64 +45,53 @@ async def load_rules(settings: Settings, _: Database) -> AsyncIterator[RuleSet]:
 
 
 @consumer(MODERATION_REVIEW, lifespan=load_rules)
-async def review_ad(wish: AdSubmitted, job: JobContext) -> None:
-    """Only what was judged is decided upon: an ad that was edited meanwhile is judged again."""
-    for _ in range(LOOKS):
+async def review_ad(submitted: AdSubmitted, job: JobContext) -> None:
+    """Judge the ad, and judge it again if it changes meanwhile: a decision applies only to what was judged."""
+    rules = rules_of(job.settings.moderation.rules).version
+    for _ in range(MAX_REVIEWS):
         async with job.transaction() as connection:
-            ad = await queries.ad(connection, wish.ad_id)
+            ad = await queries.ad(connection, submitted.ad_id)
             if ad is None:
-                return job.mark_skipped(NO_AD)
-            owner = await queries.owner(connection, ad.owner_id, locale=wish.locale)
-            past = await queries.past(connection, ad)
-        if (reason := why_not(ad, past, rules=rules_version(job))) is not None:
+                return job.mark_skipped(f"ad {submitted.ad_id}: does not exist")
+            owner = await queries.owner(connection, ad.owner_id, locale=submitted.locale)
+            history = await queries.history(connection, ad)
+        if (reason := skip_reason(ad, history, rules=rules)) is not None:
             return job.mark_skipped(reason)
-        judgement = None if is_refused(owner, past) else await judge(ad, owner, past, job.settings.moderation)
-        if await settle(ad, owner, judgement, job):
+        is_rejected = _is_over_limit(owner, history)
+        judgement = None if is_rejected else await judge(ad, owner, history, job.settings.moderation)
+        if await _commit(ad, owner, judgement, job, rules=rules):
             return None
-    raise RetryLater(f"ad {wish.ad_id} is edited faster than it can be judged", after=EDITED_FOR)
+    raise RetryLater(f"ad {submitted.ad_id} changed during each of {MAX_REVIEWS} review attempts", after=RETRY_AFTER)
 
 
-def rules_version(job: JobContext) -> str:
-    """The version of the rules in force."""
-    return rules_of(job.settings.moderation.rules).version
+def _is_over_limit(owner: Owner, history: History) -> bool:
+    return owner.may_bypass is None and is_over_limit(history)
 
 
-def is_refused(owner: Owner, past: Past) -> bool:
-    """Whether the ad is refused without a look at it."""
-    return owner.may_bypass is None and is_over_limit(past)
-
-
-async def settle(judged: Ad, owner: Owner, judgement: Judgement | None, job: JobContext) -> bool:
-    """Decide, unless the ad is not any more what was judged: then False. Attempts are counted while it is held."""
+async def _commit(reviewed: Ad, owner: Owner, judgement: Judgement | None, job: JobContext, *, rules: str) -> bool:
+    """Decide while the ad is locked; return False, with nothing changed, if it is not what was judged any more."""
     connection = await job.session.connection()
-    with _briefly():
-        await locks.set_lock_timeout(connection)
-        now = await queries.hold(connection, judged.id)
-    past = await queries.past(connection, judged)
-    if now != judged or (judgement is None) != is_refused(owner, past):
-        await job.session.rollback()
-        return False
-    if (reason := why_not(judged, past, rules=rules_version(job))) is not None:
-        job.mark_skipped(reason)  # a twin was faster
-        return True
-    decision = refuse(owner, past) if judgement is None else decide(judgement, past)
-    await queries.settle(connection, judged, decision)
-    tell(judged, owner, decision, job)
-    return True
-
-
-@contextmanager
-def _briefly() -> Iterator[None]:
+    await locks.set_lock_timeout(connection)
     try:
-        yield
+        current = await queries.lock_ad(connection, reviewed.id)
     except DBAPIError as error:
         if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
             raise
-        raise RetryLater("the ad is locked by somebody else", after=LOCKED_FOR) from error
+        raise RetryLater(f"ad {reviewed.id} is locked by another transaction", after=RETRY_AFTER) from error
+    history = await queries.history(connection, reviewed)
+    if current != reviewed or (judgement is None) != _is_over_limit(owner, history):
+        await job.session.rollback()
+        return False
+    if (reason := skip_reason(reviewed, history, rules=rules)) is not None:
+        job.mark_skipped(reason)  # a concurrent delivery committed first
+        return True
+    decision = reject_over_limit(owner, history) if judgement is None else decide(judgement, history)
+    await queries.apply_decision(connection, reviewed, decision)
+    _record(reviewed, owner, decision, job)
+    return True
 
 
-def tell(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
-    """The decision with its reasons, for the record; and whoever is to hear of it."""
+def _record(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
     judgement = decision.judgement
     job.insert(
         moderation_decisions,
@@ -115,10 +103,10 @@ def tell(ad: Ad, owner: Owner, decision: Decision, job: JobContext) -> None:
         actor=judgement.actor,
         message_id=job.message_id,
         details={**judgement.details, "attempts": decision.attempts, "locale": owner.locale},
-        content_hash=ad.words.hash,
+        content_hash=ad.content.hash,
         rules_version=judgement.rules,
         scores=None if judgement.scores is None else dict(judgement.scores),
     )
-    for message in messages(ad, owner, decision, now=job.now):
+    for message in announce(ad, owner, decision, now=job.now):
         job.publish(message)
     job.record(ad_id=ad.id, decision=decision.action, status=decision.to_status, attempts=decision.attempts)

@@ -1,4 +1,4 @@
-"""The rules engine: what a set of rules says about an ad. Pure: no database, no broker."""
+"""The rule engine: evaluates a rule set on an ad; pure, without database and broker."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,83 +6,81 @@ from datetime import date
 from itertools import islice
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 
 from consumers.moderation.rules import loading
-from consumers.moderation.rules.combinations import Combination
-from consumers.moderation.rules.model import VERDICTS, AdText, Hit, Opinion, Severity, Verdict
-from consumers.moderation.rules.rule import Rule, TextRule
-from consumers.moderation.rules.text import Reading
+from consumers.moderation.rules.model import VERDICTS, AdText, Hit, RuleResult, Severity, Verdict
+from consumers.moderation.rules.rule import Combination, Rule, TextRule
+from consumers.moderation.rules.text import NormalizedText
 from pocketwatch.clock import utc_now
+from pocketwatch.text import shorten
 
-LONGEST_EXCERPT = 60
-MOST_EXCERPTS = 3
-# How much one hit says about its category; two say more, and none is certain.
-WEIGHTS: Mapping[Severity, float] = MappingProxyType({"edit": 0.5, "flag": 0.6, "reject": 0.95})
+MAX_EXCERPT_LENGTH = 60
+MAX_EXCERPTS = 3
+# The probability that a hit is right about its category; several hits raise it, and none is certain.
+WEIGHTS: Mapping[Severity, float] = {"edit": 0.5, "flag": 0.6, "reject": 0.95}
 
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Rules of one version."""
+    """The rules of one version."""
 
     version: str
     rules: tuple[Rule, ...]
 
     @classmethod
     def load(cls, path: Path | None = None) -> "RuleSet":
-        """Read the rules that come with the suite, or another file of the same form.
+        """Read a rule file, or the suite's own.
 
         Raises:
-            SettingsError: naming the file, every rule that is wrong, its value, and what would be right.
+            SettingsError: naming the file, each invalid rule, its value and the remedy.
         """
         return cls(*loading.load(path or loading.DEFAULT))
 
-    def examine(self, ad: AdText, *, today: date | None = None) -> Opinion:
-        """Ask each rule. Takes time in proportion to the text's length, and raises for no text.
+    def evaluate(self, ad: AdText, *, today: date | None = None) -> RuleResult:
+        """Evaluate all rules, in time linear in the length of the text; never raises.
 
         Args:
-            today: the day on which the ad is judged, for what depends on it (a year of make); now when not given.
+            today: the day of the review, on which a plausible year of make depends; defaults to the current day.
         """
-        reading = Reading(ad, (today or utc_now().date()).year)
-        hits = [hit for rule in self.rules if isinstance(rule, TextRule) for hit in _hit(rule, reading)]
+        text = NormalizedText(ad, (today or utc_now().date()).year)
+        hits = [hit for rule in self.rules if isinstance(rule, TextRule) for hit in _hit(rule, text)]
         combined = [hit for rule in self.rules if isinstance(rule, Combination) for hit in _combined(rule, hits)]
-        return self._opinion((*combined, *hits))
+        return self._result((*combined, *hits))
 
-    def _opinion(self, hits: tuple[Hit, ...]) -> Opinion:
-        fired = {hit.rule for hit in hits}
-        return Opinion(
+    def _result(self, hits: tuple[Hit, ...]) -> RuleResult:
+        matched = {hit.rule for hit in hits}
+        return RuleResult(
             verdict=_verdict(hits),
             hits=hits,
             version=self.version,
             scores=_scores(hits),
-            texts={rule.id: rule.text.by_locale() for rule in self.rules if rule.id in fired},
+            texts={rule.id: rule.text.by_locale() for rule in self.rules if rule.id in matched},
         )
 
 
-def _hit(rule: TextRule, reading: Reading) -> Iterator[Hit]:
-    excerpts = list(dict.fromkeys(islice(rule.find(reading), MOST_EXCERPTS)))
+def _hit(rule: TextRule, text: NormalizedText) -> Iterator[Hit]:
+    excerpts = list(dict.fromkeys(islice(rule.find(text), MAX_EXCERPTS)))
     if excerpts:
-        yield _of(rule, ", ".join(excerpts))
+        yield _hit_of(rule, ", ".join(excerpts))
 
 
 def _combined(rule: Combination, hits: Iterable[Hit]) -> Iterator[Hit]:
-    """A part in shadow counts for a combination in shadow only: it has no part in a verdict on any way."""
+    """Let hits in shadow count only for combinations in shadow, so that they never affect a verdict."""
     parts = [hit for hit in hits if rule.shadow or not hit.shadow]
-    if rule.fires({name for hit in parts for name in (hit.rule, hit.category)}):
-        yield _of(rule, ", ".join(hit.excerpt for hit in parts if {hit.rule, hit.category} & set(rule.parts)))
+    if rule.matches({name for hit in parts for name in (hit.rule, hit.category)}):
+        yield _hit_of(rule, ", ".join(hit.excerpt for hit in parts if {hit.rule, hit.category} & set(rule.parts)))
 
 
-def _of(rule: Rule, excerpt: str) -> Hit:
+def _hit_of(rule: Rule, found: str) -> Hit:
     return Hit(
-        rule=rule.id, category=rule.category, severity=rule.severity, excerpt=_short(excerpt), shadow=rule.shadow
+        rule=rule.id, category=rule.category, severity=rule.severity, excerpt=_excerpt(found), shadow=rule.shadow
     )
 
 
-def _short(excerpt: str) -> str:
-    """In one line of 60 characters, of those that a database and a letter can hold."""
-    head = excerpt[: 10 * LONGEST_EXCERPT]
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in head).split()) or "-"
-    return line if len(line) <= LONGEST_EXCERPT else f"{line[: LONGEST_EXCERPT - 1]}…"
+def _excerpt(found: str) -> str:
+    head = found[: 10 * MAX_EXCERPT_LENGTH]
+    line = " ".join("".join(char if char.isprintable() else " " for char in head).split())
+    return shorten(line, MAX_EXCERPT_LENGTH) or "-"
 
 
 def _verdict(hits: Iterable[Hit]) -> Verdict:
@@ -91,7 +89,7 @@ def _verdict(hits: Iterable[Hit]) -> Verdict:
 
 
 def _scores(hits: Iterable[Hit]) -> dict[str, float]:
-    """By category: one minus the chance that each of its hits is wrong."""
+    """Return, by category, one minus the probability that all of its hits are wrong."""
     enforced = [hit for hit in hits if not hit.shadow]
     return {
         category: round(1 - prod(1 - WEIGHTS[hit.severity] for hit in enforced if hit.category == category), 3)

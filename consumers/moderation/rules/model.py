@@ -1,4 +1,4 @@
-"""What the rules look at, and what they answer."""
+"""What rules evaluate, and what they return."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from schemas.locale import Locale
 Verdict = Literal["approve", "needs_edit", "reject", "review"]
 Severity = Literal["flag", "edit", "reject"]
 
-# The gravest severity decides. A person looks (`flag`) before the owner is asked to edit: the edit may hide the reason.
+# The highest severity decides. Review (`flag`) comes before an edit by the owner, which may hide the reason.
 VERDICTS: Mapping[Severity, Verdict] = {"reject": "reject", "flag": "review", "edit": "needs_edit"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdText:
-    """What rules look at.
+    """The fields of an ad that rules evaluate.
 
     Args:
-        price: in units of `currency`, which is compared without its case and its sign (`usd`, `UAH (₴)`).
-        mileage: in thousands of kilometres or in kilometres, as the owner wrote it.
+        price: in units of `currency`, which may be written in any case and with a symbol (`usd`, `UAH (₴)`).
+        mileage: in kilometres or thousands of kilometres, as the owner wrote it.
     """
 
     title: str
@@ -33,12 +33,12 @@ class AdText:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """One rule that fired.
+    """A rule that matched.
 
     Args:
         rule: its id, such as `contact.phone`; never renamed once used.
-        excerpt: the words that did it, at most 60 characters.
-        shadow: recorded only; it has no part in the verdict.
+        excerpt: the matching words, at most 60 characters.
+        shadow: recorded without effect on the verdict.
     """
 
     rule: str
@@ -49,13 +49,13 @@ class Hit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
-    """What a set of rules says about an ad.
+class RuleResult:
+    """The result of a rule set for one ad.
 
     Args:
-        version: of the set of rules.
-        scores: by category, above 0 and at most 1, from enforced hits; a category without one is left out.
-        texts: for people, by rule and locale, of the rules that fired.
+        version: of the rule set.
+        scores: by category, above 0 and at most 1, from enforced hits; categories without a hit are left out.
+        texts: for people, by rule and locale, of the rules that matched.
     """
 
     verdict: Verdict
@@ -66,9 +66,7 @@ class Opinion:
 
     @property
     def enforced(self) -> tuple[Hit, ...]:
-        """The hits that made the verdict."""
         return tuple(hit for hit in self.hits if not hit.shadow)
 
     def reasons(self, locale: Locale) -> list[str]:
-        """Texts for people: enforced hits only, none twice."""
         return list(dict.fromkeys(self.texts[hit.rule][locale] for hit in self.enforced))

@@ -1,124 +1,115 @@
-"""Folding: what a word says, however it is spelt to get past a list.
-
-Each step takes time in proportion to the text's length, whatever the text is.
-"""
+"""Normalisation: what a word says, however it is written to evade a word list. All steps take linear time."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from confusable_homoglyphs.confusables import confusables_data  # type: ignore[import-untyped]
 
 CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ"
 LATIN = "abcdefghijklmnopqrstuvwxyz"
-UNSEEN = frozenset({"Cf", "Cs", "Mn", "Me"})  # invisible signs, lone surrogates, marks on other signs
-LONGEST_OPENED = 4  # signs; an Arabic ligature stands for eighteen, and text must not grow so
-LONGEST_KNOWN = 32  # letters; longer words are folded anew each time, so that what is kept stays small
+INVISIBLE = frozenset({"Cf", "Cs", "Mn", "Me"})  # format characters, lone surrogates, combining marks
+MAX_DECOMPOSED = 4  # characters; an Arabic ligature decomposes into 18, and text must not grow so much
+MAX_CACHED_LENGTH = 32  # letters; longer words are not cached, which bounds the cache's memory
 SYMBOLS = "@$!|€"  # stand for letters, between or before letters
 APOSTROPHES = "'’ʼ`´"
 
-# What only these rules know: how letters of one script are drawn with those of the other, and with digits.
-# Where a sign is drawn for two letters, the second table has the other one.
-DRAWN_CYRILLIC = {"k": "к", "m": "м", "t": "т", "h": "н", "b": "в", "n": "п", "u": "и", "r": "г", "i": "і"}
-DRAWN_LATIN = {"к": "k", "м": "m", "т": "t", "н": "h", "в": "b", "п": "n", "и": "u", "ь": "b", "г": "r"}
-LEET_CYRILLIC = (
+# Letters that resemble one of the other script, and digits and symbols that resemble letters, beyond Unicode's table of
+# confusables. Where a character resembles two letters, the second table has the other one.
+CYRILLIC_LOOKALIKES = {"k": "к", "m": "м", "t": "т", "h": "н", "b": "в", "n": "п", "u": "и", "r": "г", "i": "і"}
+LATIN_LOOKALIKES = {"к": "k", "м": "m", "т": "t", "н": "h", "в": "b", "п": "n", "и": "u", "ь": "b", "г": "r"}
+CYRILLIC_LEET = (
     dict(zip("0134689@$€!|", "оізчбвяасеіі", strict=True)),
     dict(zip("0134689@$€!|b", "оизабвяясеииб", strict=True)) | {"i": "и"},
 )
-LEET_LATIN = (
+LATIN_LEET = (
     dict(zip("0134567@$€!|", "oieasgtaseil", strict=True)),
     dict(zip("0134567@$€!|", "oleasgtaseli", strict=True)),
 )
 
 WORD = re.compile(rf"[{re.escape(SYMBOLS)}]?[^\W_]+(?:[*#{re.escape(SYMBOLS)}{APOSTROPHES}]+[^\W_]+)*")
-PLAIN = re.compile(r"[^\x00-\x7f\u0400-\u0482\u048a-\u04ff\u2010-\u2027\u2116]+")  # none of these needs folding
+EXOTIC = re.compile(r"[^\x00-\x7f\u0400-\u0482\u048a-\u04ff\u2010-\u2027\u2116]+")  # the others need no decomposition
 RUN, REPEATED, MASK = re.compile(r"(.)\1{2,}"), re.compile(r"(.)\1+"), re.compile(r"[*#]+")
 CONTROL = {code: " " for code in range(32) if code not in (9, 10, 13)} | {127: " "}
 YO = str.maketrans("ё", "е")
-ACCENTED = ((re.compile("[иИ]\u0306"), "й"), (re.compile("[іІ]\u0308"), "ї"))  # as some systems write these letters
+COMPOSED = ((re.compile("[иИ]\u0306"), "й"), (re.compile("[іІ]\u0308"), "ї"))  # some systems decompose these letters
 
 
-def _lookalikes(alphabet: str) -> dict[str, str]:
-    """Letters of any other alphabet that are drawn like those of this one."""
+def _confusables(alphabet: str) -> dict[str, str]:
     table: dict[str, str] = {}
-    for sign, likenesses in confusables_data.items():
-        if len(sign) == 1 and sign.isalpha() and sign == sign.lower() and sign not in alphabet:
-            alike = [each["c"].lower() for each in likenesses]
-            table.update((sign, letter) for letter in alike if len(letter) == 1 and letter in alphabet)
+    for char, confusables in confusables_data.items():
+        if len(char) == 1 and char.isalpha() and char == char.lower() and char not in alphabet:
+            similar = [each["c"].lower() for each in confusables]
+            table.update((char, letter) for letter in similar if len(letter) == 1 and letter in alphabet)
     return table
 
 
-TO_CYRILLIC = _lookalikes(CYRILLIC) | DRAWN_CYRILLIC
-TO_LATIN = _lookalikes(LATIN) | DRAWN_LATIN
+# Each script with its lookalikes, and the tables of digits and symbols.
+SCRIPTS = (
+    (CYRILLIC, _confusables(CYRILLIC) | CYRILLIC_LOOKALIKES, CYRILLIC_LEET),
+    (LATIN, _confusables(LATIN) | LATIN_LOOKALIKES, LATIN_LEET),
+)
 
 
-def plain(text: str) -> str:
-    """The text in lower case and compatibility form, without invisible signs, stray accents and control characters.
-
-    Folding twice is folding once.
-    """
-    folded = text.translate(CONTROL)
-    if not folded.isascii():
-        for written, letter in ACCENTED:
-            folded = written.sub(letter, folded)
-    folded = PLAIN.sub(_compatible, folded).casefold().translate(YO)
-    return folded if folded.isascii() else PLAIN.sub(_compatible, folded).casefold().translate(YO)
+def normalize(text: str) -> str:
+    """Return the text in lower case and compatibility form, without invisible characters and accents; idempotent."""
+    normalized = text.translate(CONTROL)
+    if not normalized.isascii():
+        for decomposed, letter in COMPOSED:
+            normalized = decomposed.sub(letter, normalized)
+    normalized = EXOTIC.sub(_decompose, normalized).casefold().translate(YO)
+    return normalized if normalized.isascii() else EXOTIC.sub(_decompose, normalized).casefold().translate(YO)
 
 
-def _compatible(exotic: re.Match[str]) -> str:
-    """Latin letters lose their accents; of Cyrillic ones only й and ї have any, and these are one sign each."""
-    return "".join(map(_opened, exotic[0])).translate(CONTROL)
+def _decompose(exotic: re.Match[str]) -> str:
+    return "".join(map(_decomposed, exotic[0])).translate(CONTROL)
 
 
-def _opened(sign: str) -> str:
-    """What the sign stands for; nothing for what is not seen, a blank for what stands for whole words."""
-    parts = unicodedata.normalize("NFKD", sign)
-    if len(parts) > LONGEST_OPENED:
+def _decomposed(char: str) -> str:
+    """Return what the character stands for: "" for an invisible one, a space for one that stands for whole words."""
+    parts = unicodedata.normalize("NFKD", char)
+    if len(parts) > MAX_DECOMPOSED:
         return " "
-    return "".join(part for part in parts if unicodedata.category(part) not in UNSEEN)
+    return "".join(part for part in parts if unicodedata.category(part) not in INVISIBLE)
 
 
-def words(token: str) -> Iterator[str]:
-    """The words of a folded token, without apostrophes; letters that a mask hides stay as one asterisk."""
+def remove_apostrophes(text: str) -> str:
+    return "".join(char for char in text if char not in APOSTROPHES)
+
+
+def split_words(token: str) -> Iterator[str]:
+    """Yield the words of a normalised token, without apostrophes; masked letters become one asterisk."""
     for found in WORD.finditer(token):
-        yield MASK.sub("*", "".join(sign for sign in found[0] if sign not in APOSTROPHES))
+        yield MASK.sub("*", remove_apostrophes(found[0]))
 
 
-def readings(word: str) -> tuple[str, ...]:
-    """All that a folded word may say, what it most likely says first.
+def variants(word: str) -> tuple[str, ...]:
+    """Return the possible spellings of a normalised word, the most likely first.
 
-    A word of one script is read in the other, too, when all its letters are drawn alike ("cyka"). Digits and signs
-    are read as letters only within a word that has letters. Repeated letters are read as two and as one.
+    A word of one script is also tried in the other when all its letters have lookalikes there ("cyka"). Digits and
+    symbols are tried as letters only within a word that has letters. Repeated letters are tried as two and as one.
     """
-    return _known_readings(word) if len(word) <= LONGEST_KNOWN else _readings(word)
+    return _cached_variants(word) if len(word) <= MAX_CACHED_LENGTH else _variants(word)
 
 
-def _readings(word: str) -> tuple[str, ...]:
-    cyrillic, latin = sum(sign in CYRILLIC for sign in word), sum(sign in LATIN for sign in word)
-    if not any(sign.isalpha() for sign in word):
+def _variants(word: str) -> tuple[str, ...]:
+    if not any(char.isalpha() for char in word):
         return (word,)
-    scripts = [(CYRILLIC, TO_CYRILLIC, LEET_CYRILLIC), (LATIN, TO_LATIN, LEET_LATIN)]
-    if latin > cyrillic:
-        scripts.reverse()
-    found = [_respelt(word, scripts[0][1])]
-    for number, (alphabet, likenesses, leets) in enumerate(scripts):
-        for leet in leets:
-            said = _respelt(word, {**likenesses, **leet})
-            if number == 0 or all(sign in alphabet or sign == "*" for sign in said):
-                found.append(said)
-    return tuple(dict.fromkeys(_without_repeats(found)))
+    cyrillic, latin = sum(char in CYRILLIC for char in word), sum(char in LATIN for char in word)
+    scripts = SCRIPTS[::-1] if latin > cyrillic else SCRIPTS
+    found = [_replace(word, scripts[0][1])]
+    for number, (alphabet, lookalikes, leet_tables) in enumerate(scripts):
+        for leet in leet_tables:
+            spelling = _replace(word, {**lookalikes, **leet})
+            if number == 0 or all(char in alphabet or char == "*" for char in spelling):
+                found.append(spelling)
+    shortened = [RUN.sub(r"\1\1", each) for each in found] + [REPEATED.sub(r"\1", each) for each in found]
+    return tuple(dict.fromkeys(shortened))
 
 
-_known_readings = lru_cache(maxsize=20_000)(_readings)  # ads share most of their words
+_cached_variants = lru_cache(maxsize=20_000)(_variants)  # ads share most of their words
 
 
-def _respelt(word: str, table: Mapping[str, str]) -> str:
-    return "".join(table.get(sign, sign) for sign in word)
-
-
-def _without_repeats(found: Iterable[str]) -> Iterator[str]:
-    for said in found:
-        yield RUN.sub(r"\1\1", said)
-    for said in found:
-        yield REPEATED.sub(r"\1", said)
+def _replace(word: str, table: Mapping[str, str]) -> str:
+    return "".join(table.get(char, char) for char in word)

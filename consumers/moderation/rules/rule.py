@@ -1,18 +1,19 @@
-"""What all rules have in common."""
+"""The base classes of rules, and combinations of rules."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Collection, Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from consumers.moderation.rules.model import Severity
-from consumers.moderation.rules.text import Reading
-from schemas.locale import Locale
+from consumers.moderation.rules.text import NormalizedText
+from schemas.locale import LOCALES, Locale
+from templates.translations import SOURCE_LOCALE, translations
 
 
 class Texts(BaseModel):
-    """What people read when the rule has fired, in each language."""
+    """What people read when the rule matches, in each language."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -21,16 +22,26 @@ class Texts(BaseModel):
     ru: Annotated[str, Field(min_length=1)]
 
     def by_locale(self) -> dict[Locale, str]:
-        """As the opinion hands them on."""
         return {"uk": self.uk, "en": self.en, "ru": self.ru}
 
 
+def _translated(text: Any) -> Any:
+    """Look up the translations of an English text; a rule file may also hold the texts of all languages itself."""
+    if not isinstance(text, str):
+        return text
+    found = {locale: translations(locale).gettext(text) for locale in LOCALES}
+    if missing := [locale for locale in LOCALES if locale != SOURCE_LOCALE and found[locale] == text]:
+        raise ValueError(f"no translation into {', '.join(missing)}; write text.uk, text.en and text.ru")
+    return found
+
+
 class Rule(BaseModel):
-    """A rule of the file; each kind adds what it needs to know.
+    """A rule of a rule file; each kind adds its own settings.
 
     Args:
-        id: never renamed once used: decisions of the past name it.
-        shadow: recorded, and without a part in the verdict.
+        id: never renamed once used: past decisions refer to it.
+        shadow: recorded without effect on the verdict.
+        text: an English text of the catalogues in `templates/locale`, or the texts of all languages.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -39,12 +50,34 @@ class Rule(BaseModel):
     category: Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
     severity: Severity
     shadow: bool = False
-    text: Texts
+    text: Annotated[Texts, BeforeValidator(_translated)]
 
 
 class TextRule(Rule, ABC):
-    """A rule that looks at the ad itself; a combination looks at what these have found."""
+    """A rule that evaluates the ad itself."""
 
     @abstractmethod
-    def find(self, reading: Reading) -> Iterator[str]:
-        """What in the ad breaks the rule, as excerpts."""
+    def find(self, text: NormalizedText) -> Iterator[str]:
+        """Yield excerpts of the ad that match the rule."""
+
+
+class Combination(Rule):
+    """A rule that matches when other rules do; the only kind that may reject.
+
+    Args:
+        all_of: ids of rules or names of categories that must all have matched.
+        any_of: of which at least one must have matched, unless the list is empty.
+    """
+
+    kind: Literal["combination"]
+    all_of: Annotated[list[str], Field(min_length=1)]
+    any_of: list[str] = Field(default_factory=list)
+
+    @property
+    def parts(self) -> list[str]:
+        return [*self.all_of, *self.any_of]
+
+    def matches(self, matched: Collection[str]) -> bool:
+        return all(part in matched for part in self.all_of) and (
+            not self.any_of or any(part in matched for part in self.any_of)
+        )

@@ -1,4 +1,4 @@
-"""Words and phrases of a list. A list knows no context: such a rule flags, and a person decides."""
+"""Word lists and phrase lists. They know no context, so they flag for review and never reject."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,118 +7,54 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from consumers.moderation.rules.normalize import APOSTROPHES, plain
+from consumers.moderation.rules.normalize import normalize, remove_apostrophes
 from consumers.moderation.rules.rule import TextRule
-from consumers.moderation.rules.text import Reading, Word
+from consumers.moderation.rules.text import NormalizedText, Word
 
-GAP = "..."  # of a phrase: up to three words in between
+GAP = "..."  # in a phrase: up to three words
 ENTRY = re.compile(r"\*?[\w'*]+")
 NOTHING = "(?!)"
 
 
-def _folded(entry: str) -> str:
-    return "".join(sign for sign in plain(entry) if sign not in APOSTROPHES)
-
-
 def _root(entry: str) -> str:
-    if not ENTRY.fullmatch(entry) or len(entry.strip("*")) < 2:  # noqa: PLR2004  a single letter is no root
-        raise ValueError(f'"{entry}" is no root; write a word, with * where it may go on: root* *root *root*')
-    return _folded(entry)
+    if not ENTRY.fullmatch(entry) or len(entry.strip("*")) < 2:  # noqa: PLR2004  a single letter matches too much
+        raise ValueError(f'"{entry}" is not a root; write a word, with * where it may continue: root* *root *root*')
+    return remove_apostrophes(normalize(entry))
 
 
 def _phrase(entry: str) -> str:
     parts = [part for word in entry.split() if word != GAP for part in word.split("|")]
     if not parts or not all(ENTRY.fullmatch(part) for part in parts) or entry.startswith(GAP):
-        raise ValueError(f'"{entry}" is no phrase; write words, with * at their ends, | between choices, ... for a gap')
-    return _folded(entry)
+        raise ValueError(
+            f'"{entry}" is not a phrase; write words, with * where they may continue, | between choices, ... for a gap'
+        )
+    return remove_apostrophes(normalize(entry))
 
 
 Root = Annotated[str, AfterValidator(_root)]
 Phrase = Annotated[str, AfterValidator(_phrase)]
 
 
-def _pattern(roots: Sequence[str]) -> re.Pattern[str]:
-    """Finds each word of a text of words that one of the roots matches."""
-    exact = [re.escape(root) for root in roots if root[0] != "*" != root[-1]]
-    begun = [re.escape(root[:-1]) for root in roots if root[0] != "*" == root[-1]]
-    ended = [re.escape(root[1:]) for root in roots if root[0] == "*" != root[-1]]
-    inside = [re.escape(root[1:-1]) for root in roots if root[0] == "*" == root[-1]]
-    return re.compile(
-        rf"(?<= )(?:(?:{_any(exact)})(?= )|(?:{_any(begun)})|[^ ]*?(?:(?:{_any(ended)})(?= )|(?:{_any(inside)})))"
-    )
-
-
 def _any(choices: Sequence[str]) -> str:
     return "|".join(choices) or NOTHING
 
 
-class Words(TextRule):
-    """Roots, as whole words (`root`), beginnings (`root*`), ends (`*root`) or anywhere (`*root*`).
-
-    Args:
-        allow: words of the same form that are meant well although a root matches them.
-    """
-
-    kind: Literal["words"]
-    roots: Annotated[list[Root], Field(min_length=1)]
-    allow: list[Root] = Field(default_factory=list)
-
-    @cached_property
-    def _blocked(self) -> re.Pattern[str]:
-        return _pattern(self.roots)
-
-    @cached_property
-    def _allowed(self) -> re.Pattern[str]:
-        return _pattern(self.allow)
-
-    @cached_property
-    def _anywhere(self) -> re.Pattern[str]:
-        return re.compile(_any([re.escape(root.strip("*")) for root in self.roots]))
-
-    def find(self, reading: Reading) -> Iterator[str]:
-        """Words that a root matches, in any of their readings; of letters one by one those that hold a root."""
-        for found in self._blocked.finditer(reading.lexicon.text):
-            word = reading.lexicon.word(found.start())
-            if not self._is_allowed(word):
-                yield word.source
-        for found in self._anywhere.finditer(reading.spelt.text):
-            yield reading.spelt.word(found.start()).source
-
-    def _is_allowed(self, word: Word) -> bool:
-        return self._allowed.search(f" {' '.join(word.readings)} ") is not None
+def _root_pattern(roots: Sequence[str]) -> re.Pattern[str]:
+    exact = [re.escape(root) for root in roots if root[0] != "*" != root[-1]]
+    prefixes = [re.escape(root[:-1]) for root in roots if root[0] != "*" == root[-1]]
+    suffixes = [re.escape(root[1:]) for root in roots if root[0] == "*" != root[-1]]
+    infixes = [re.escape(root[1:-1]) for root in roots if root[0] == "*" == root[-1]]
+    return re.compile(
+        rf"(?<= )(?:(?:{_any(exact)})(?= )|(?:{_any(prefixes)})"
+        rf"|[^ ]*?(?:(?:{_any(suffixes)})(?= )|(?:{_any(infixes)})))"
+    )
 
 
-class Phrases(TextRule):
-    """Words one after the other, within a sentence.
-
-    Args:
-        allow: phrases that are meant well; what they cover is not looked at.
-    """
-
-    kind: Literal["phrases"]
-    phrases: Annotated[list[Phrase], Field(min_length=1)]
-    allow: list[Phrase] = Field(default_factory=list)
-
-    @cached_property
-    def _blocked(self) -> re.Pattern[str]:
-        return _sequence(self.phrases)
-
-    @cached_property
-    def _allowed(self) -> re.Pattern[str]:
-        return _sequence(self.allow)
-
-    def find(self, reading: Reading) -> Iterator[str]:
-        """Phrases that stand in the text of the likeliest readings."""
-        text = self._allowed.sub(lambda covered: "." * len(covered[0]), reading.phrases.text)
-        for found in self._blocked.finditer(text):
-            yield reading.phrases.between(found.start(), found.end())
+def _phrase_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<= )(?:{_any([_words_pattern(phrase) for phrase in phrases])})(?= )")
 
 
-def _sequence(phrases: Sequence[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?<= )(?:{_any([_words(phrase) for phrase in phrases])})(?= )")
-
-
-def _words(phrase: str) -> str:
+def _words_pattern(phrase: str) -> str:
     pattern = ""
     for word in phrase.split():
         if word == GAP:
@@ -127,3 +63,64 @@ def _words(phrase: str) -> str:
             choices = "|".join(re.escape(part).replace(r"\*", "[^ .]*") for part in word.split("|"))
             pattern += f"{' ' if pattern else ''}(?:{choices})"
     return pattern
+
+
+class WordsRule(TextRule):
+    """Roots, as whole words (`root`), prefixes (`root*`), suffixes (`*root`) or anywhere (`*root*`).
+
+    Args:
+        allow: harmless words of the same form that a root would match.
+    """
+
+    kind: Literal["words"]
+    roots: Annotated[list[Root], Field(min_length=1)]
+    allow: list[Root] = Field(default_factory=list)
+
+    @cached_property
+    def _blocked(self) -> re.Pattern[str]:
+        return _root_pattern(self.roots)
+
+    @cached_property
+    def _allowed(self) -> re.Pattern[str]:
+        return _root_pattern(self.allow)
+
+    @cached_property
+    def _anywhere(self) -> re.Pattern[str]:
+        return re.compile(_any([re.escape(root.strip("*")) for root in self.roots]))
+
+    def find(self, text: NormalizedText) -> Iterator[str]:
+        """Yield words of which a root matches a variant, and spelled-out words that contain a root."""
+        for found in self._blocked.finditer(text.words.text):
+            word = text.words.word(found.start())
+            if not self._is_allowed(word):
+                yield word.source
+        for found in self._anywhere.finditer(text.spelled_out.text):
+            yield text.spelled_out.word(found.start()).source
+
+    def _is_allowed(self, word: Word) -> bool:
+        return self._allowed.search(f" {' '.join(word.variants)} ") is not None
+
+
+class PhrasesRule(TextRule):
+    """Consecutive words within a sentence, in their most likely variants.
+
+    Args:
+        allow: harmless phrases; the text that they cover is not searched.
+    """
+
+    kind: Literal["phrases"]
+    phrases: Annotated[list[Phrase], Field(min_length=1)]
+    allow: list[Phrase] = Field(default_factory=list)
+
+    @cached_property
+    def _blocked(self) -> re.Pattern[str]:
+        return _phrase_pattern(self.phrases)
+
+    @cached_property
+    def _allowed(self) -> re.Pattern[str]:
+        return _phrase_pattern(self.allow)
+
+    def find(self, text: NormalizedText) -> Iterator[str]:
+        searched = self._allowed.sub(lambda covered: "." * len(covered[0]), text.sentences.text)
+        for found in self._blocked.finditer(searched):
+            yield text.sentences.source(found.start(), found.end())

@@ -1,9 +1,9 @@
-"""How Alembic runs our migrations: on a connection that `schema.migrate` hands over."""
+"""Run the migrations on the connection that `storage.migrate` passes."""
 
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from pocketwatch.storage.migrate import OURS, VERSION_TABLE
+from pocketwatch.storage.migrate import VERSION_TABLE, include_own_tables
 from pocketwatch.storage.tables.suite import metadata
 
 connection: Connection = context.config.attributes["connection"]
@@ -11,7 +11,7 @@ context.configure(
     connection=connection,
     target_metadata=metadata,
     version_table=VERSION_TABLE,
-    include_name=OURS,
+    include_name=include_own_tables,
     compare_type=True,
     compare_server_default=True,
 )

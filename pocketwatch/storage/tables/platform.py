@@ -1,6 +1,6 @@
-"""The marketplace's own tables, as far as our jobs touch them: described, never altered.
+"""The platform's tables, as far as the jobs use them: described here, never altered.
 
-`pocketwatch doctor` compares the columns named here with the database's.
+`pocketwatch doctor` compares these columns with the database's.
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = sa.MetaData()
 
-# Made by djangorestframework-simplejwt. Its foreign key is checked at commit and has no ON DELETE, so blacklist rows go
-# first.
+# Of djangorestframework-simplejwt. The foreign key is checked at commit and has no ON DELETE, so blacklist rows are
+# deleted first.
 outstanding_tokens = sa.Table(
     "token_blacklist_outstandingtoken",
     metadata,

@@ -1,4 +1,4 @@
-"""The tables that Pocketwatch owns. Above each constraint stands which wrong state it makes impossible."""
+"""The suite's tables. The comment above a constraint says which wrong state it makes impossible."""
 
 from datetime import datetime
 
@@ -33,7 +33,7 @@ def _id() -> sa.Column[int]:
     return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
 
 
-# One row per run of a job: an attempt at a message, from its start to its end.
+# The run log: one row for each attempt of a job at a message.
 update_logs = sa.Table(
     "update_logs",
     metadata,
@@ -49,23 +49,23 @@ update_logs = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("dry_run", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("progress", sa.Float),  # the share that is done, 0 to 1; null where nobody knows
+    sa.Column("progress", sa.Float),  # the share that is done, 0 to 1; null when unknown
     sa.Column("statistics", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("error", sa.Text),
     sa.Column("worker", sa.Text, nullable=False),
     _one_of("status", STATUSES),
     _one_of("trigger", TRIGGERS),
-    # A run that is over says when; one that goes on does not.
+    # A run has an end exactly when it is over.
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     sa.CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
-    # A redelivered attempt takes up its own row again, so that a killed worker leaves none that runs for ever.
+    # A redelivered attempt continues its own row, so that a killed worker leaves none that runs for ever.
     sa.UniqueConstraint("job", "message_id", "attempt"),
     sa.Index(None, "job", "id"),  # `runs --job`
     sa.Index("update_logs_started_at_idx", "started_at", postgresql_using="brin"),  # the runs of a day
     sa.Index("update_logs_running_idx", "job", postgresql_where=sa.text("status = 'running'")),
 )
 
-# A consumer handles a message once: inserting (consumer, message id) is the claim, in the transaction of the effects.
+# A consumer handles a message once: inserting the row is the claim, in the transaction of the effects.
 inbox = sa.Table(
     "inbox",
     metadata,
@@ -74,12 +74,12 @@ inbox = sa.Table(
     _moment("handled_at", now=True),
 )
 
-# What is to be published: committed with the effects that ask for it, sent afterwards by the relay.
+# Messages to publish: committed with the effects that cause them, sent afterwards by the relay.
 outbox = sa.Table(
     "outbox",
     metadata,
     _id(),
-    # Ids follow from their cause, so a repeated attempt cannot ask for the same message twice.
+    # Ids derive from their cause, so a repeated attempt cannot insert the same message twice.
     sa.Column("message_id", sa.Text, nullable=False, unique=True),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("routing_key", sa.Text, nullable=False),
@@ -91,11 +91,11 @@ outbox = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("last_error", sa.Text),
     _moment("sent_at"),
-    # The relay's question: what is unsent and due, oldest first. Sent rows are not in it.
+    # The relay reads what is unsent and due, oldest first.
     sa.Index("outbox_unsent_idx", "available_at", "id", postgresql_where=sa.text("sent_at IS NULL")),
 )
 
-# Each planned moment of an entry, decided once by whichever publisher comes first.
+# The fire ledger: each planned moment of an entry, recorded once by the publisher that comes first.
 fires = sa.Table(
     "fires",
     metadata,
@@ -104,16 +104,16 @@ fires = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("message_id", sa.Text),
     sa.Column("reason", sa.Text),
-    sa.Column("timetable", sa.Text, nullable=False),  # cron and zone that planned it; a change begins anew
+    sa.Column("timetable", sa.Text, nullable=False),  # cron and zone that planned it; a change starts the entry over
     _moment("recorded_at", now=True),
     sa.PrimaryKeyConstraint("entry", "due_at"),
     _one_of("state", FIRE_STATES),
-    # What was published can be followed by its message; what was missed says why.
+    # A published fire names its message; a missed one says why.
     sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),
     sa.CheckConstraint("state <> 'missed' OR reason IS NOT NULL", name="reason"),
 )
 
-# An entry that must not fire for a while: who says so, why, and until when.
+# Pauses: an entry does not fire for a while.
 schedule_pauses = sa.Table(
     "schedule_pauses",
     metadata,
@@ -127,12 +127,12 @@ schedule_pauses = sa.Table(
     sa.Column("resumed_by", sa.Text),
     sa.CheckConstraint("author <> '' AND reason <> ''", name="explained"),
     sa.CheckConstraint("expires_at > paused_at", name="expires"),
-    # One open pause an entry, so that one `resume` ends it.
+    # An entry has one open pause, so that one `resume` ends it.
     sa.Index("schedule_pauses_open_key", "entry", unique=True, postgresql_where=sa.text("resumed_at IS NULL")),
 )
 
-# Made by Django on sites that had it before: `rate_date` and its index are ours, the rest is as Django's model has it,
-# which goes on inserting and reading (its rows say no date).
+# Created by Django on sites that had it before: `rate_date` and its index are the suite's, the rest is as in Django's
+# model, which still inserts (without a date) and reads.
 currency_rates = sa.Table(
     "currency_rates",
     metadata,
@@ -156,7 +156,7 @@ currency_rates = sa.Table(
     sa.Index("currency_ra_base_cu_c51eb0_idx", "base_currency", "target_currency", sa.text("fetched_at DESC")),
     sa.Index("currency_ra_source_cb5676_idx", "source", sa.text("fetched_at DESC")),
     sa.Index("currency_ra_is_acti_f77109_idx", "is_active", sa.text("fetched_at DESC")),
-    # One effect per day and source, however often a message comes.
+    # One rate for each pair, source and day, however often a message is delivered.
     sa.Index(
         "currency_rates_rate_date_key",
         "base_currency",
@@ -168,7 +168,7 @@ currency_rates = sa.Table(
     ),
 )
 
-# As Django's model has it. One row per run of rates.update and source.
+# As in Django's model. One row for each run of rates.update and source.
 currency_update_logs = sa.Table(
     "currency_update_logs",
     metadata,
@@ -188,7 +188,7 @@ currency_update_logs = sa.Table(
     sa.CheckConstraint("currencies_failed >= 0", name="currencies_failed"),
 )
 
-# Every change of an ad's status that the suite has made, so that it can be explained and undone.
+# Every change of an ad's status by the suite, so that it can be explained and undone.
 moderation_decisions = sa.Table(
     "moderation_decisions",
     metadata,
@@ -202,15 +202,15 @@ moderation_decisions = sa.Table(
     sa.Column("message_id", sa.Text),
     sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     _moment("decided_at", now=True),
-    sa.Column("content_hash", sa.Text),  # of what was decided upon; null where only the status counted
+    sa.Column("content_hash", sa.Text),  # of the content that was judged; null where only the status counted
     sa.Column("rules_version", sa.Text),
     sa.Column("scores", JSONB),
     sa.Index(None, "ad_id", "id"),
     sa.Index("moderation_decisions_decided_at_idx", "decided_at", postgresql_using="brin"),  # those of a day
 )
 
-# Made by Django on sites that had it before; as its model has it, but for what is marked as ours. No foreign key to the
-# platform's tables where we make it: each notice would lock a row of theirs.
+# Created by Django on sites that had it before, as in its model. When the suite creates it, it has no foreign key to
+# the platform's tables: each notification would lock a row there.
 manager_settings = sa.Table(
     "moderation_manager_notification_settings",
     metadata,
@@ -223,12 +223,12 @@ manager_settings = sa.Table(
     _moment("created_at", nullable=False),
     _moment("updated_at", nullable=False),
     sa.Column("manager_id", sa.BigInteger, nullable=False),
-    # One set of wishes a manager.
+    # One row of preferences for each manager.
     sa.UniqueConstraint("manager_id", name="moderation_manager_notification_settings_manager_id_key"),
 )
 
-# The info table: what someone is to read on the site. `manager_id` is who reads it; `audience` (ours) says whether as a
-# manager or as the owner of the ad.
+# The info table: notifications on the site. `manager_id` is the user who reads it; `audience` (the suite's column) says
+# whether as a manager or as the owner of the ad.
 notifications = sa.Table(
     "moderation_notifications",
     metadata,
@@ -250,8 +250,8 @@ notifications = sa.Table(
     sa.CheckConstraint("priority >= 0", name="priority"),
 )
 
-# One row per notification, channel and recipient. Ours are the columns from `key` on; a letter without a row in the
-# info table has no notification.
+# One row for each notification, channel and recipient. The columns from `key` on are the suite's; an email without a
+# row in the info table has no notification.
 notification_logs = sa.Table(
     "moderation_notification_logs",
     metadata,
@@ -260,17 +260,17 @@ notification_logs = sa.Table(
     sa.Column("recipient", sa.String(254), nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("error_message", sa.Text, nullable=False),
-    _moment("sent_at", nullable=False),  # before it is sent: when it was asked for
+    _moment("sent_at", nullable=False),  # before it is sent: when it was requested
     _moment("delivered_at"),
-    sa.Column("external_id", sa.String(100), nullable=False),  # the letter's Message-ID
+    sa.Column("external_id", sa.String(100), nullable=False),  # the email's Message-ID
     sa.Column("notification_id", sa.BigInteger),
     sa.Column("key", sa.Text),  # event, recipient and channel
     sa.Column("letter", sa.Text),
     sa.Column("locale", sa.Text),
-    sa.Column("reply", sa.Text),  # the mail server's last words
+    sa.Column("reply", sa.Text),  # the mail server's last reply
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("doubts", sa.Integer, nullable=False, server_default="0"),  # attempts that may have sent it, or not
-    sa.Column("held", JSONB),  # the letter itself while it waits for a digest
+    sa.Column("doubts", sa.Integer, nullable=False, server_default="0"),  # attempts whose delivery is unconfirmed
+    sa.Column("held", JSONB),  # the email, while it is held for a digest
     sa.Column("digest", sa.Text),  # the key of the digest that it went out in
     _moment("updated_at"),
     sa.ForeignKeyConstraint(
@@ -280,7 +280,7 @@ notification_logs = sa.Table(
         deferrable=True,
         initially="DEFERRED",
     ),
-    # A letter is the same letter however often it is asked for.
+    # An email is the same email however often it is requested.
     sa.Index("moderation_notification_logs_key", "key", unique=True),
     sa.Index("moderation_notification_logs_recipient_idx", "recipient", "sent_at"),
     sa.Index("moderation_notification_logs_sent_at_idx", "sent_at", postgresql_using="brin"),  # those of a day
@@ -289,7 +289,7 @@ notification_logs = sa.Table(
     sa.Index("moderation_notification_logs_notification_id_idx", "notification_id"),
 )
 
-# What a user wants to hear, how and when. Who has no row: Ukrainian, everything, at any hour.
+# Which notifications a user wants, and when. Without a row: all of them, in Ukrainian, at any hour.
 notification_preferences = sa.Table(
     "notification_preferences",
     metadata,
@@ -302,11 +302,11 @@ notification_preferences = sa.Table(
     _moment("updated_at", now=True),
     _one_of("locale", ("uk", "en", "ru")),
     sa.CheckConstraint("jsonb_typeof(channels) = 'array'", name="channels"),
-    # Quiet hours have a beginning and an end, or there are none.
+    # Quiet hours have a start and an end.
     sa.CheckConstraint("(quiet_from IS NULL) = (quiet_until IS NULL)", name="quiet"),
 )
 
-# Addresses that get no letters (`all`), or none of those that one can unsubscribe from (`subscribed`).
+# Addresses that get no email at all (`all`), or none that can be unsubscribed from (`subscribed`).
 mail_suppressions = sa.Table(
     "mail_suppressions",
     metadata,
@@ -318,24 +318,24 @@ mail_suppressions = sa.Table(
     sa.CheckConstraint("address = lower(address)", name="address"),
 )
 
-# What the analytics jobs have found, for anyone who reads: newest last, and gone after `expires_at`.
+# Results of the analytics jobs, deleted after `expires_at`.
 analytics_snapshots = sa.Table(
     "analytics_snapshots",
     metadata,
     _id(),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("locale", sa.Text),  # null: nothing in it is for people of one language
-    sa.Column("period", sa.Text, nullable=False),  # the moment or the day that it is of, ISO 8601
+    sa.Column("locale", sa.Text),  # null: the same for all languages
+    sa.Column("period", sa.Text, nullable=False),  # the moment or day that it describes, ISO 8601
     sa.Column("payload", JSONB, nullable=False),
     _moment("generated_at", now=True),
     _moment("expires_at"),  # null: never
     _one_of("kind", ("quick_stats", "platform", "daily_report")),
-    # One result a period, however often it is asked for.
+    # One result for each period, however often it is requested.
     sa.Index("analytics_snapshots_key", "kind", sa.text("coalesce(locale, '')"), "period", unique=True),
     sa.Index("analytics_snapshots_newest_idx", "kind", sa.text("generated_at DESC")),
 )
 
-# The roll-up: one row a day of the business time zone, replaced as a whole while rows of that day may still come.
+# The roll-up: one row for each day of the business time zone, replaced while rows of that day may still arrive.
 daily_activity = sa.Table(
     "daily_activity",
     metadata,
@@ -343,12 +343,12 @@ daily_activity = sa.Table(
     sa.Column("views", sa.BigInteger, nullable=False),
     sa.Column("new_ads", sa.BigInteger, nullable=False),
     sa.Column("new_users", sa.BigInteger, nullable=False),
-    sa.Column("activity", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),  # decisions, letters, runs
+    sa.Column("activity", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),  # decisions, emails, runs
     _moment("rolled_up_at", now=True),
     sa.CheckConstraint("views >= 0 AND new_ads >= 0 AND new_users >= 0", name="counts"),
 )
 
-# Views by ranges of their ids, because their table has no index on time: a range that is full is read once.
+# Views by ranges of their ids, because their table has no index on time: a full range is read once.
 view_counts = sa.Table(
     "view_counts",
     metadata,
@@ -358,17 +358,17 @@ view_counts = sa.Table(
     sa.CheckConstraint("views > 0", name="views"),
 )
 
-# How far the roll-ups are, and under which settings they were made.
+# Watermarks of the roll-ups, and the settings that they were made with.
 roll_up_state = sa.Table(
     "roll_up_state",
     metadata,
     sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
-    sa.Column("zone", sa.Text, nullable=False),  # whose days are counted
+    sa.Column("zone", sa.Text, nullable=False),  # time zone of the days
     sa.Column("segment_size", sa.Integer, nullable=False),  # ids
     sa.Column("views_mark", sa.Text),  # changes when views are deleted
-    sa.Column("compare_from", sa.BigInteger),  # the first segment that is not compared since then; null: all are
+    sa.Column("compare_from", sa.BigInteger),  # the first segment not compared since then; null: none
     sa.Column("recheck_next", sa.BigInteger, nullable=False, server_default="0"),  # segment, in rotation
     sa.Column("days_mark", sa.Text),  # changes when ads or users are deleted
-    sa.Column("recount_from", sa.Date),  # the first day that is not counted anew since then; null: all are
+    sa.Column("recount_from", sa.Date),  # the first day not recounted since then; null: none
     sa.CheckConstraint("single", name="single"),  # one row
 )

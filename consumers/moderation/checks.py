@@ -1,0 +1,12 @@
+"""Whether the rules can be loaded, for `pocketwatch doctor`."""
+
+from collections.abc import AsyncIterator
+
+from consumers.moderation.review.judge import rules_of
+from pocketwatch.monitoring.finding import Finding
+from pocketwatch.settings import Settings
+
+
+async def check(settings: Settings) -> AsyncIterator[Finding]:
+    found = rules_of(settings.moderation.rules)
+    yield Finding("rules", "ok", f"{len(found.rules)} moderation rules, version {found.version}")

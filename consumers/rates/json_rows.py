@@ -1,0 +1,72 @@
+"""Read a bank's answer as JSON rows, and quote its values in errors."""
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from consumers.rates.http import BankFailed
+
+MAX_SHOWN = 60  # characters of a value that an error quotes
+MAX_INTEGER = 18  # digits; Python refuses to read very long integers, and a decimal has no such limit
+
+Row = dict[str, Any]
+
+
+def read(body: bytes) -> list[Any]:
+    """Return the rows, with decimal numbers.
+
+    Raises:
+        BankFailed: if the body is not a JSON list with at least one row.
+    """
+    try:
+        rows = json.loads(body.decode("utf-8-sig"), parse_float=_number, parse_int=_integer, parse_constant=str)
+    except UnicodeDecodeError as error:
+        raise BankFailed(f"answer is not UTF-8: {_beginning(body)}") from error
+    except (ValueError, RecursionError) as error:
+        raise BankFailed(f"answer is not JSON: {_beginning(body)}") from error
+    if not isinstance(rows, list):
+        raise BankFailed(f"answer is not a list: {_beginning(body)}")
+    if not rows:
+        raise BankFailed("answer is an empty list")
+    return rows
+
+
+def _number(text: str) -> Decimal | str:
+    """Read a number exactly; return the text, which is not a rate, of a number that no decimal can hold."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text
+
+
+def _integer(text: str) -> int | Decimal | str:
+    return int(text) if len(text) <= MAX_INTEGER else _number(text)
+
+
+def storable(row: Row) -> Row:
+    """Return the row as JSONB can hold it: decimals as text, nested values left out."""
+    return {_clean(name): _scalar(value) for name, value in row.items() if not isinstance(value, dict | list)}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str):
+        return _clean(value)
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _clean(text: str) -> str:
+    """Remove what JSON allows and PostgreSQL refuses: NUL and unpaired surrogates."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")
+
+
+def shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = _clean(str(value))
+    return f'"{text[:MAX_SHOWN]}…"' if len(text) > MAX_SHOWN else f'"{text}"'
+
+
+def _beginning(body: bytes) -> str:
+    return shown(" ".join(body[: 4 * MAX_SHOWN].decode(errors="replace").split()))
