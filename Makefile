@@ -17,7 +17,7 @@ CHROMIUM = command -v chromium >/dev/null \
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version=3.11.0 --generate-hashes --no-annotate \
 	--no-header --no-emit-index-url --no-emit-find-links
 
-# Texts: templates/mail is in emails.po, consumers/<group> in <group>.po
+# Texts: templates are in emails.po, consumers/<group> in <group>.po
 CATALOGUES := $(sort $(basename $(notdir $(wildcard templates/locale/*/LC_MESSAGES/*.po))))
 LOCALES := $(notdir $(wildcard templates/locale/*))
 BABEL := mkdir -p .pocketwatch && $(BIN)/python -m babel.messages.frontend -q

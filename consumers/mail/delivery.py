@@ -20,7 +20,7 @@ from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import DeliveryResult
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
-from schemas.emails import ManagerDigest
+from schemas.emails import ManagerDigestEmail
 from schemas.mail import MailRequested
 
 CONFIG_ERROR = "smtp.config_error"
@@ -70,7 +70,7 @@ def claim_for(request: MailRequested, message_id: str, sender: EmailSender) -> C
         lifetime=email.lifetime,
         subscribed=email.subscribed,
         critical=email.critical,
-        is_digest=isinstance(email, ManagerDigest),
+        is_digest=isinstance(email, ManagerDigestEmail),
         held=request.model_dump_json(include=HELD_FIELDS) if email.name in DIGEST_KINDS else None,
     )
 

@@ -56,6 +56,7 @@ class EmailSender:
         mail, email = self._settings.mail, request.letter
         unsubscribe_url = unsubscribe.url_for(request.to, mail) if email.subscribed else None
         rendered = self._renderer.render(email, request.locale, unsubscribe_url=unsubscribe_url)
+        attachments = await images.load(email, rendered.locale)
         try:
             recipient = headers.address(request.to)
             message = mime.build(
@@ -65,7 +66,7 @@ class EmailSender:
                 message_id=message_id,
                 date=utc_now(),
                 unsubscribe_url=unsubscribe_url,
-                attachments=await images.load(email, rendered.locale),
+                attachments=attachments,
             )
         except ValueError as error:
             return rejected_locally("refused", "mail", str(error))

@@ -75,5 +75,5 @@ async def test_listed_privileges_suffice_for_every_job_and_command(
     assert len(activity.rows("SELECT 1 FROM moderation_notification_logs WHERE letter = 'daily_report'")) == 1
 
 
-async def ignored(_: float) -> None:
+async def ignored(_: float, **__: int) -> None:
     """Show no progress."""

@@ -136,15 +136,15 @@ async def test_duplicate_message_archives_once(
         row = await runs.over(sent.message_id)
         (late,) = ads.add("sold")  # a second run would archive this
         await publisher.publish(message_of(sent, {}), exchange=sent.exchange, routing_key=sent.routing_key)
-        await eventually(lambda: repeated(log_lines))
+        await eventually(lambda: is_duplicate(log_lines))
 
     assert ads.statuses()[late] == "sold"
     assert len(ads.decisions()) == 3
     assert await runs.of(sent.message_id) == [row]
 
 
-async def repeated(log_lines: list[dict[str, Any]]) -> bool:
-    return any(line.get("outcome") == "repeated" for line in log_lines)
+async def is_duplicate(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "duplicate" for line in log_lines)
 
 
 async def test_limit_makes_the_run_partial_and_the_next_one_continues(deliver: Deliver, ads: Ads):

@@ -443,7 +443,7 @@ async def test_same_message_twice_is_one_report(
         envelope, DailyReport()
     )
 
-    assert again == "repeated"
+    assert again == "duplicate"
     assert len(requested_emails(activity)) == 1
 
 

@@ -100,8 +100,8 @@ async def test_duplicate_message_has_one_effect(
 
     assert sorted(await ledger.noted(database)) == sorted([sent, last])
     assert len(await runs.of(sent)) == 1
-    told = [line["outcome"] for line in log_lines if line.get("message_id") == sent and "outcome" in line]
-    assert told == ["succeeded", "repeated"]
+    outcomes = [line["outcome"] for line in log_lines if line.get("message_id") == sent and "outcome" in line]
+    assert outcomes == ["succeeded", "duplicate"]
 
 
 async def test_hundreds_of_messages_with_duplicates_have_one_effect_each(
@@ -201,7 +201,7 @@ async def test_retry_later_is_logged_as_skipped_and_not_counted(
 
     row = await runs.over(sent)
 
-    assert (row["status"], row["error"]) == ("skipped", "somebody else is busy")
+    assert (row["status"], row["error"]) == ("skipped", "another session is busy")
 
     async def waits() -> bool:
         found = await queue_info(publisher.connection, "wait.10s")
@@ -332,11 +332,11 @@ async def test_every_message_logs_one_line_with_the_same_keys(
     for event in (Event(), Event(do="fail"), Event(do="reject")):
         await runs.over(await send(event))
 
-    async def told() -> list[dict[str, Any]] | None:
+    async def logged() -> list[dict[str, Any]] | None:
         lines = [line for line in log_lines if "took_ms" in line]
         return lines if len(lines) == 3 else None
 
-    lines = await eventually(told)
+    lines = await eventually(logged)
     keys = {"job", "message_id", "routing_key", "attempt", "took_ms", "outcome"}
     assert all(keys <= set(line) for line in lines)
     assert [line["outcome"] for line in lines] == ["succeeded", "failed", "dead"]

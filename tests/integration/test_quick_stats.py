@@ -229,14 +229,14 @@ async def test_same_message_twice_counts_once(
         sent = await trigger.publish(publisher, QuickStats())
         row = await runs.over(sent.message_id)
         await publisher.publish(message_of(sent, {}), exchange=sent.exchange, routing_key=sent.routing_key)
-        await eventually(lambda: repeated(log_lines))
+        await eventually(lambda: is_duplicate_logged(log_lines))
 
     assert await runs.of(sent.message_id) == [row]
     assert len(activity.rows("SELECT * FROM analytics_snapshots")) == 1
 
 
-async def repeated(log_lines: list[dict[str, Any]]) -> bool:
-    return any(line.get("outcome") == "repeated" for line in log_lines)
+async def is_duplicate_logged(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "duplicate" for line in log_lines)
 
 
 async def test_empty_platform_has_zeros(deliver: Deliver, activity: Activity):

@@ -30,7 +30,7 @@ async def run(database: Database, settings: Settings, *, now: datetime | None = 
     return job
 
 
-async def ignored(_: float) -> None:
+async def ignored(_: float, **__: int) -> None:
     """Show no progress."""
 
 

@@ -1,4 +1,4 @@
-"""Errands: handled without a transaction, claimed together; and what is asked together shares one transaction."""
+"""Side effects: handled without a transaction, claimed together, with reads and writes in shared transactions."""
 
 import asyncio
 from collections.abc import Sequence

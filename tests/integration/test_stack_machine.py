@@ -70,15 +70,15 @@ stack.down(wipe=True)
 
 
 def test_unprivileged_user_needs_no_root() -> None:
-    nobody = pwd.getpwnam("nobody")
+    account = pwd.getpwnam("nobody")
     with temporary_folder() as folder:
         if os.getuid() == 0:
             folder.mkdir()
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-            os.chown(folder.parent, nobody.pw_uid, nobody.pw_gid)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+            os.chown(folder.parent, account.pw_uid, account.pw_gid)
 
         result = subprocess.run(
-            [sys.executable, "-c", AS_UNPRIVILEGED_USER, folder, str(nobody.pw_uid), str(nobody.pw_gid)],
+            [sys.executable, "-c", AS_UNPRIVILEGED_USER, folder, str(account.pw_uid), str(account.pw_gid)],
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
             capture_output=True,
             text=True,

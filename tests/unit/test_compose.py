@@ -78,12 +78,12 @@ def test_our_processes_run_in_one_image_that_they_cannot_write_to(name: str) -> 
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_processes_have_time_to_finish_what_is_in_hand(name: str) -> None:
+def test_processes_have_time_to_finish_messages_in_flight(name: str) -> None:
     assert seconds(OURS[name]["stop_grace_period"]) > seconds(OURS[name]["environment"]["POCKETWATCH_GRACE"])
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_a_service_runs_is_a_command_of_ours(name: str) -> None:
+def test_services_run_commands_of_the_suite(name: str) -> None:
     program, *words = OURS[name]["command"]
     call = "from console.cli.main import main; main()"
 

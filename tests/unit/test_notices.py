@@ -24,7 +24,7 @@ from consumers.moderation.notices.notification import parse_address
 from consumers.moderation.notices.owners import NoticeToOwner
 from pocketwatch.settings import Site
 from pocketwatch.text import shorten
-from schemas.emails import OtherStatus, Plain
+from schemas.emails import OtherStatus, PlainEmail
 from schemas.locale import LOCALES, Locale
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
@@ -82,7 +82,7 @@ def test_notice_without_facts_becomes_a_plain_email(action: Action, message: str
 
     email = notice.email("uk")
 
-    assert isinstance(email, Plain)
+    assert isinstance(email, PlainEmail)
     assert email.paragraphs == [notice.title("uk")]
 
 

@@ -208,11 +208,11 @@ def test_interrupted_email_is_not_stored(running: tuple[Path, int], folder: Path
 
 
 def test_unwritable_folder_is_a_temporary_error(client: smtplib.SMTP, folder: Path):
-    aside = (folder / "mail").rename(folder / "aside")
+    renamed = (folder / "mail").rename(folder / "renamed")
 
     with pytest.raises(smtplib.SMTPDataError) as refused:
         client.sendmail("a@x.test", "b@x.test", b"Subject: x\r\n\r\n")
-    aside.rename(folder / "mail")
+    renamed.rename(folder / "mail")
     client.sendmail("a@x.test", "b@x.test", b"Subject: later\r\n\r\n")
 
     assert refused.value.smtp_code == 452

@@ -80,10 +80,11 @@ def test_translation_has_the_placeholders_of_its_text(file: Path):
 
 @pytest.mark.parametrize("locale", TRANSLATED)
 def test_catalogues_of_a_language_do_not_contradict_each_other(locale: str):
-    seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+    seen: dict[tuple[str | None, tuple[str, ...]], tuple[str, ...]] = {}
 
     for file in sorted((LOCALE / locale).glob("LC_MESSAGES/*.po")):
         for message in read(file):
             if message.id:
                 translation = listed(message.string)
-                assert seen.setdefault((message.context, *listed(message.id)), translation) == translation, message.id
+                text = (message.context, listed(message.id))
+                assert seen.setdefault(text, translation) == translation, message.id

@@ -110,8 +110,8 @@ def _log_entries(day: date, readers: Sequence[Reader]) -> Iterator[tuple[LogEntr
         yield LogEntry(key, address[:LONGEST_ADDRESS], status, reader.locale, error), reader
 
 
-def email_of(report: Report) -> emails.DailyReport:
-    return emails.DailyReport(
+def email_of(report: Report) -> emails.DailyReportEmail:
+    return emails.DailyReportEmail(
         occurred_at=report.made_at,
         day=report.day,
         figures=report.figures,

@@ -42,8 +42,8 @@ async def rebuild(database: Database, settings: Settings, *, progress: Progress)
     """Count everything again, except what purged logs said of closed days; return how much, as the run log has it."""
     async with database.begin() as connection:
         now = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-    rollup = RollUp(database.begin, settings.site.timezone, now, lambda: False, progress)
-    await rollup.run(again=True)
+    rollup = RollUp(database.begin, settings.site.timezone, now, lambda: False, progress, again=True)
+    await rollup.run()
     return rollup.done
 
 
@@ -54,18 +54,19 @@ class RollUp:
     now: datetime
     should_stop: Callable[[], bool]
     progress: Progress
+    again: bool = False  # count everything again
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATISTICS, 0))
 
-    async def run(self, *, again: bool = False) -> bool:
-        async with self._exclusive() as connection:
-            await connection.execute(id_ranges.START, {"zone": self.zone, "again": again})
+    async def run(self) -> bool:
         return await self._count_closed_ranges() and await self._refresh()
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[AsyncConnection]:
         async with short_transaction(self.begin) as connection:
             await connection.execute(LOCK)
+            await connection.execute(id_ranges.START, {"zone": self.zone, "again": self.again})
             yield connection
+        self.again = False
 
     async def _count_closed_ranges(self) -> bool:
         while True:

@@ -62,7 +62,7 @@ class MileageRule(TextRule):
     """An implausible mileage.
 
     Args:
-        most: in kilometres. A value may also be in thousands of kilometres: only what exceeds it in either unit is found.
+        most: in kilometres. Values may be in thousands of kilometres: only what exceeds it in either unit is found.
     """
 
     kind: Literal["mileage"]

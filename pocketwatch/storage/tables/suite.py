@@ -335,7 +335,7 @@ analytics_snapshots = sa.Table(
     sa.Index("analytics_snapshots_newest_idx", "kind", sa.text("generated_at DESC")),
 )
 
-# The roll-up: one row for each day of the business time zone, replaced while rows of that day may still arrive.
+# One row per day of the business time zone, replaced while the day is open.
 daily_activity = sa.Table(
     "daily_activity",
     metadata,
@@ -348,7 +348,7 @@ daily_activity = sa.Table(
     sa.CheckConstraint("views >= 0 AND new_ads >= 0 AND new_users >= 0", name="counts"),
 )
 
-# Views by ranges of their ids, because their table has no index on time: a full range is read once.
+# Views by id range, because their table has no index on time: a closed range is read once.
 view_counts = sa.Table(
     "view_counts",
     metadata,
@@ -358,17 +358,17 @@ view_counts = sa.Table(
     sa.CheckConstraint("views > 0", name="views"),
 )
 
-# Watermarks of the roll-ups, and the settings that they were made with.
+# What the roll-ups hold for, and where the rolling re-count continues.
 roll_up_state = sa.Table(
     "roll_up_state",
     metadata,
     sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
     sa.Column("zone", sa.Text, nullable=False),  # time zone of the days
     sa.Column("segment_size", sa.Integer, nullable=False),  # ids
-    sa.Column("views_mark", sa.Text),  # changes when views are deleted
-    sa.Column("compare_from", sa.BigInteger),  # the first segment not compared since then; null: none
-    sa.Column("recheck_next", sa.BigInteger, nullable=False, server_default="0"),  # segment, in rotation
-    sa.Column("days_mark", sa.Text),  # changes when ads or users are deleted
-    sa.Column("recount_from", sa.Date),  # the first day not recounted since then; null: none
+    sa.Column("views_mark", sa.Text),  # the file of ad_views, which TRUNCATE replaces
+    sa.Column("compare_from", sa.BigInteger),  # unused
+    sa.Column("recheck_next", sa.BigInteger, nullable=False, server_default="0"),  # id range, in rotation
+    sa.Column("days_mark", sa.Text),  # unused
+    sa.Column("recount_from", sa.Date),  # unused
     sa.CheckConstraint("single", name="single"),  # one row
 )
