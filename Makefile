@@ -33,7 +33,7 @@ install: $(INSTALLED) ## make .venv with everything pinned
 
 $(INSTALLED): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { $(VENV_PACKAGE) && $(PYTHON) -m venv --clear .venv; }
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { [ ! -L .venv ] && $(VENV_PACKAGE) && $(PYTHON) -m venv --clear .venv; }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -21,5 +21,5 @@ def parse_duration(text: str) -> timedelta:
     """
     match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if match is None:
-        raise ValueError(f'"{text}" is not a duration; use a whole number and a unit, such as 90s, 15m, 6h or 2d')
+        raise ValueError("not a duration; use a whole number and a unit, such as 90s, 15m, 6h or 2d")
     return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -69,7 +69,7 @@ def duration_option(text: str, *, option: str) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise PocketwatchError(f"{option}: {error}") from error
+        raise PocketwatchError(f'{option} is "{text}": {error}') from error
 
 
 def short_timeout(loaded: Settings) -> timedelta:

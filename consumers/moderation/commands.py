@@ -10,9 +10,7 @@ from consumers.moderation.review import queries
 from consumers.moderation.review.replay import MAX_SAMPLES, Replay
 from consumers.moderation.review.replay import replay as replay_all
 from consumers.moderation.rules.engine import RuleSet
-from pocketwatch.clock import parse_duration
-from pocketwatch.command import database, read_settings, run
-from pocketwatch.errors import PocketwatchError
+from pocketwatch.command import database, duration_option, read_settings, run
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import AsJson, console, print_json, print_table
 from schemas.moderation import LARGEST_ID
@@ -41,7 +39,7 @@ def replay(
     """
     settings = read_settings()
     loaded = RuleSet.load(rules or settings.moderation.rules)
-    result = run(_replay(settings, loaded, since=_duration(since), limit=limit))
+    result = run(_replay(settings, loaded, since=duration_option(since, option="--since"), limit=limit))
     if as_json:
         print_json(result.as_data())
     else:
@@ -51,13 +49,6 @@ def replay(
 async def _replay(settings: Settings, rules: RuleSet, *, since: timedelta, limit: int | None) -> Replay:
     async with database(settings, "moderation") as opened:
         return await replay_all(opened, rules, since=since, limit=limit)
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise PocketwatchError(f"--since: {error}") from error
 
 
 def _print(result: Replay) -> None:

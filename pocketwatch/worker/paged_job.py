@@ -22,9 +22,6 @@ PAGE_ROWS = 5000  # that one short transaction looks at
 PAGE_TIMEOUT = timedelta(seconds=30)  # a statement takes a fraction of this, unless the server is overloaded
 RETRY_AFTER = timedelta(minutes=5)
 
-SET_TIMEOUTS = sa.text(
-    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
-)
 BUSY = {
     locks.LOCK_NOT_AVAILABLE: "locked by another session",
     "57014": f"a page took longer than {PAGE_TIMEOUT.seconds} s",
@@ -92,8 +89,7 @@ class PagedJob(ABC):
     async def page(self) -> AsyncIterator[AsyncConnection]:
         """Open the short transaction of one page; no statement in it runs or waits for a lock for long."""
         async with self.transaction() as connection:
-            limits = {"lock": locks.LOCK_TIMEOUT, "statement": PAGE_TIMEOUT}
-            await connection.execute(SET_TIMEOUTS, {name: locks.milliseconds(span) for name, span in limits.items()})
+            await locks.set_timeouts(connection, statement=PAGE_TIMEOUT)
             yield connection
 
     async def pages(

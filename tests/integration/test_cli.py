@@ -145,7 +145,7 @@ def test_partial_run_has_its_own_exit_code(pocketwatch: Program, running: Proces
         ),
         (["cleanup.tokens", "--json", "[1]"], "--json must be an object"),
         (["cleanup.tokens", "--json", "{"], "--json is not valid JSON"),
-        (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout: "long" is not a duration'),
+        (["cleanup.tokens", "--wait", "--timeout", "long"], '--timeout is "long": not a duration'),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(pocketwatch: Program, arguments: list[str], words: str):

@@ -89,7 +89,7 @@ def test_invalid_duration_is_reported(pocketwatch: Program):
     done = pocketwatch("moderation", "replay", "--since", "a month")
 
     assert done.returncode == 1
-    assert done.stderr.startswith('pocketwatch: --since: "a month" is not a duration')
+    assert done.stderr.startswith('pocketwatch: --since is "a month": not a duration')
 
 
 def test_valid_rule_file_is_summarized(pocketwatch: Program, tmp_path: Path):

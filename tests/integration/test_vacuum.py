@@ -15,6 +15,7 @@ from consumers.maintenance.vacuum import queries
 from consumers.maintenance.vacuum import vacuum as job
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
+from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
 from publishers import trigger
 from schemas.ticks import Vacuum
@@ -155,7 +156,7 @@ async def test_transactions_of_other_users_count_by_their_age_in_transactions(ch
 async def test_locked_table_is_skipped_and_the_others_are_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
     churn.make("fires", dead=5000)
     churn.make("inbox", dead=3000)
 
@@ -169,7 +170,7 @@ async def test_locked_table_is_skipped_and_the_others_are_vacuumed(
 
 
 async def test_exclusively_locked_table_is_skipped(deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN ACCESS EXCLUSIVE MODE"):
         row = await deliver(Vacuum(tables=["fires"]))

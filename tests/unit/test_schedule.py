@@ -90,11 +90,11 @@ def test_default_schedule_is_valid_and_gives_a_reason_for_each_entry():
         (
             GOOD + 'grace = "soon"',
             (
-                'entry "tokens-nightly": grace is "soon": "soon" is not a duration; use a whole number and a unit, '
+                'entry "tokens-nightly": grace is "soon": not a duration; use a whole number and a unit, '
                 "such as 90s, 15m, 6h or 2d"
             ),
         ),
-        (GOOD + "grace = 6", 'entry "tokens-nightly": grace is 6: "6" is not a duration; use a whole number'),
+        (GOOD + "grace = 6", 'entry "tokens-nightly": grace is 6: not a duration; use a whole number'),
         (
             GOOD + 'catch_up = "maybe"',
             "entry \"tokens-nightly\": catch_up is \"maybe\": must be 'latest', 'all' or 'skip'",

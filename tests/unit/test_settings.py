@@ -50,7 +50,7 @@ def refused(tmp_path: Path, **environment: str) -> str:
         (
             "POCKETWATCH_GRACE",
             "20",
-            'POCKETWATCH_GRACE is "20": "20" is not a duration; use a whole number and a unit',
+            'POCKETWATCH_GRACE is "20": not a duration; use a whole number and a unit',
         ),
         ("POCKETWATCH_TIME_BUDGET", "0s", 'POCKETWATCH_TIME_BUDGET is "0s": must be greater than or equal to 1 second'),
         ("POCKETWATCH_TIMEZONE", "Kiev", 'POCKETWATCH_TIMEZONE is "Kiev": must be the name of a time zone, such as'),

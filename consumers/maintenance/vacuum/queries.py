@@ -6,8 +6,6 @@ from datetime import timedelta
 
 import asyncpg
 
-from pocketwatch.storage.locks import LOCK_TIMEOUT, milliseconds
-
 TABLES = (
     "SELECT relname AS name, format('%I.%I', schemaname, relname) AS quoted, relid, n_dead_tup AS dead, "
     "n_live_tup AS live FROM pg_stat_user_tables "
@@ -79,12 +77,6 @@ async def vacuumed_by(connection: asyncpg.Connection, table: Table) -> int | Non
 async def holders(connection: asyncpg.Connection, *, longer_than: timedelta, transactions: int) -> list[str]:
     """Describe what keeps dead rows from being removed: open for longer than this, or by more transactions."""
     return [row[0] for row in await connection.fetch(HOLDERS, longer_than, transactions)]
-
-
-async def set_timeouts(connection: asyncpg.Connection, *, statement: timedelta) -> None:
-    limits = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": statement}
-    for name, limit in limits.items():
-        await connection.execute("SELECT set_config($1, $2, false)", name, milliseconds(limit))
 
 
 async def vacuum(connection: asyncpg.Connection, table: Table) -> None:

@@ -15,6 +15,7 @@ import asyncpg
 from consumers.maintenance.vacuum import queries
 from consumers.maintenance.vacuum.queries import Measures, Table
 from pocketwatch.errors import PocketwatchError, Reject
+from pocketwatch.storage import locks
 from pocketwatch.storage.tables import platform, suite
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -61,7 +62,7 @@ async def vacuum(tick: Vacuum, job: JobContext) -> None:
         holders = await queries.holders(connection, longer_than=OPEN_FOR, transactions=TRANSACTIONS_BACK)
         if tables and holders:
             return job.mark_skipped(f"dead rows cannot be removed because of {'; '.join(holders)}")
-        await queries.set_timeouts(connection, statement=MAX_DURATION)
+        await locks.set_session_timeouts(connection, statement=MAX_DURATION)
         await vacuum_all(tables, connection, job)
     finally:
         connection.terminate()
