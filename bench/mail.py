@@ -1,10 +1,10 @@
-"""Letters from the queue to a mail server, rendered, built, sent and logged: ours against a Celery prefork worker.
+"""Emails from the queue to a mail server, rendered, built, sent and logged: ours against a Celery prefork worker.
 
     message ─► row of the log ─► templates ─► MIME ─► SMTP ─► row says sent ─► acknowledged
 
 python -m bench.mail fill 5000      messages for our consumer
 
-The mail server is the sink of `bench.smtp`, which throws letters away and counts them.
+The mail server is the sink of `bench.smtp`, which throws emails away and counts them.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ WARM_UP = 200
 POLL_INTERVAL, LOOK_SELDOM, PAUSE = 0.05, 2.0, 0.5  # seconds
 WITHIN = 1_200.0
 IN_FLIGHT = 100
-SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the letters, after which memory is looked at
+SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the emails, after which memory is looked at
 MOST_ADDED = 0.1  # of the resident memory, from the first look to the last
 PEER = "bench.peers.mail_app"
 CELERY = ("celery", "-A", PEER, "worker", "--without-gossip", "--without-mingle", "--pool", "prefork")
 SENT = "SELECT count(*) FROM moderation_notification_logs WHERE status = 'sent'"
-LETTER = {
+EMAIL = {
     "name": "ad_needs_edit",
     "ad_id": 4711,
     "ad_title": "Toyota Camry 2019, перший власник",
@@ -70,9 +70,9 @@ SIDES = (
 )
 
 
-def letter(number: int) -> dict[str, Any]:
-    """A usual letter to an owner, as JSON."""
-    return {**LETTER, "ad_id": number, "occurred_at": datetime.now(UTC).isoformat()}
+def email(number: int) -> dict[str, Any]:
+    """A typical email to an owner, as JSON."""
+    return {**EMAIL, "ad_id": number, "occurred_at": datetime.now(UTC).isoformat()}
 
 
 def address(number: int) -> str:
@@ -89,7 +89,7 @@ def run(servers: Servers, say: Say, *, quick: bool) -> Table:
         ]
         results = alternate(contenders, rounds=2 if quick else 3, warm_up=False, say=say)
     caption = f"{table.versions('celery', 'psycopg', 'jinja2')}; {servers.versions()}; {WARM_UP} to warm up"
-    title = f"mail: {count:,} letters from the queue to a local sink, until the last is logged as sent"
+    title = f"mail: {count:,} emails from the queue to a local sink, until the last is logged as sent"
     return table.compare(title, results, caption=[caption], count=count, target=TARGET)
 
 
@@ -101,10 +101,10 @@ def _measure(servers: Servers, side: Side, port: int, count: int) -> Sample:
 
 
 def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """Ours only: resident memory while letters go out by the hundred thousand."""
+    """Measure resident memory of our process while it sends a hundred thousand emails."""
     count = 2_000 if quick else 100_000
-    found = table.blank(f"mail-memory: {count:,} letters, one process")
-    for column in ("letters", "resident MB", "letters/s"):
+    found = table.blank(f"mail-memory: {count:,} emails, one process")
+    for column in ("emails", "resident MB", "emails/s"):
         found.add_column(column, justify="right")
     seen = []
     with smtp.sink() as port, _at_work(servers, SIDES[0], port, count) as (worker, connection):
@@ -139,7 +139,7 @@ def _at_work(servers: Servers, side: Side, port: int, count: int) -> Iterator[tu
                 memory.forget_peak(worker.pid)
             yield worker, connection
         if (taken := _taken(port)) != WARM_UP + count:
-            raise WorkNotDone(f"{side.name}: the sink has taken {taken} letters, should be {WARM_UP + count}")
+            raise WorkNotDone(f"{side.name}: the sink has taken {taken} emails, should be {WARM_UP + count}")
 
 
 def _until(worker: Worker, connection: psycopg.Connection, count: int, *, every: float = POLL_INTERVAL) -> None:
@@ -153,13 +153,13 @@ def _until(worker: Worker, connection: psycopg.Connection, count: int, *, every:
 
 
 def _taken(port: int) -> int:
-    """How many letters the sink has taken since it was asked last."""
+    """How many emails the sink has taken since the last count."""
     with smtplib.SMTP("127.0.0.1", port, local_hostname="bench") as client:
         return int(client.docmd("COUNT")[1].split()[0])
 
 
 async def fill(count: int) -> None:
-    """Ask for numbered letters."""
+    """Request numbered emails."""
     loaded = settings.load()
     async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY) as publisher:
         numbers = iter(range(count))
@@ -171,7 +171,7 @@ async def _ask(publisher: Publisher, numbers: Iterable[int]) -> None:
     for number in numbers:
         name = str(uuid4())
         envelope = Envelope(message_id=name, correlation_id=name, exchange=exchange, routing_key=routing_key)
-        body = {"to": address(number), "locale": "uk", "letter": letter(number)}
+        body = {"to": address(number), "locale": "uk", "letter": email(number)}
         await publisher.publish(message_of(envelope, body), exchange=exchange, routing_key=routing_key)
 
 

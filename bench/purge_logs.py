@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from consumers.maintenance.purge_logs import purge_logs
+from consumers.maintenance.purge.purge_logs import purge_logs
 from consumers.maintenance.retention import RULES
 from pocketwatch import settings
 from pocketwatch.stack.stack import Stack
@@ -54,8 +54,6 @@ FILL = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run took."""
-
     deleted: int
     seconds: float
     added: float  # MB of resident memory at its peak, above what the process needed before
@@ -65,8 +63,8 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[tuple[int, Figures, Figures]]:
     """For each number of rows: the run that purges, and the one after it."""
     results = []
     with TemporaryDirectory(prefix="pocketwatch-bench-") as folder:
-        stack = Stack(Path(folder), durable=True, say=lambda _: None)
-        with stack.guarded() as urls:
+        stack = Stack(Path(folder), durable=True, echo=lambda _: None)
+        with stack.lease() as urls:
             for rows in sizes:
                 url = _fill(urls["DATABASE_URL"], rows)
                 purged, again = _measured(url), _measured(url)
@@ -118,11 +116,11 @@ async def _one(url: str) -> Figures:
         await connection.exec_driver_sql("SELECT 1")
     envelope = Envelope(message_id="a", correlation_id="a", exchange="ticks", routing_key="maintenance.purge_logs")
     run_of = Run("maintenance.purge_logs", envelope)
-    work = JobContext(run_of, datetime.now(UTC), database=database, settings=loaded, stopping=lambda: False)
+    job = JobContext(run_of, datetime.now(UTC), database=database, settings=loaded, stopping=lambda: False)
     before, began = _memory("VmRSS"), time.perf_counter()
-    await purge_logs(PurgeLogs(), work)
+    await purge_logs(PurgeLogs(), job)
     seconds = time.perf_counter() - began
-    deleted = sum(work.statistics[rule.statistic] for rule in RULES)
+    deleted = sum(job.statistics[rule.statistic] for rule in RULES)
     await database.close()
     return Figures(deleted, seconds, _memory("VmHWM") - before)
 

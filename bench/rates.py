@@ -54,8 +54,8 @@ class Result:
 
 def run(rows: int = ROWS) -> list[Result]:
     """A dry run and a real one, on a database of its own."""
-    stack = Stack(FOLDER, durable=False, say=lambda _: None)
-    with stack.guarded() as urls:
+    stack = Stack(FOLDER, durable=False, echo=lambda _: None)
+    with stack.lease() as urls:
         return asyncio.run(_measure(urls["DATABASE_URL"], rows))
 
 

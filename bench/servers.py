@@ -104,10 +104,10 @@ def _exclusive() -> Iterator[None]:
 def started(say: Say) -> Iterator[Servers]:
     """Start servers with an empty marketplace; stop them and delete their data, however the block ends."""
     with _exclusive():
-        stack = Stack(FOLDER, say=say)
+        stack = Stack(FOLDER, echo=say)
         stack.down(wipe=True)  # left by a bench that was killed
         try:
-            with stack.guarded() as urls:
+            with stack.lease() as urls:
                 servers = Servers(urls)
                 _make_tables(servers)
                 yield servers

@@ -1,10 +1,10 @@
-"""Session clean-up: keys a second, and the memory that it takes, on a private Redis.
+"""Session clean-up on a private Redis: keys per second, and added memory.
 
     python -m bench.sessions [KEYS …]
 
-Most of the keys are sessions and tokens without a time to live, a third of them long expired, some unreadable, some
-with a time to live, some pointers. Each count runs in a process of its own, through the job's own parts, first as a dry
-run and then for good; memory is the growth of that process's peak (VmHWM) over what it had before its first page.
+Most keys are sessions and tokens without a TTL, a third of them long expired; some are unreadable, have a TTL, or
+are pointers. Each count runs in a process of its own, first as a dry run and then for real; memory is the growth of the
+process's peak (VmHWM) over what it had before its first page.
 """
 
 import json
@@ -21,8 +21,8 @@ from uuid import uuid4
 from redis import Redis
 from redis.asyncio import Redis as Client
 
-from consumers.cleanup.sessions.redis_store import Store
-from consumers.cleanup.sessions.sessions import Cleaning, Tally
+from consumers.cleanup.sessions.redis_store import SessionStore
+from consumers.cleanup.sessions.sessions import Counters, SessionCleaner
 from pocketwatch.command import run as run_fast
 from pocketwatch.settings import Servers, Settings
 from pocketwatch.stack.stack import Stack
@@ -39,11 +39,10 @@ LOT = 5_000
 
 
 def run(counts: tuple[int, ...] = COUNTS) -> list[dict[str, Any]]:
-    """A row of figures for each number of keys."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        stack = Stack(Path(folder), durable=False, say=lambda _: None)
-        with stack.guarded() as urls:
+        stack = Stack(Path(folder), durable=False, echo=lambda _: None)
+        with stack.lease() as urls:
             run_fast(migrate.migrate(Database(urls["DATABASE_URL"])))
             for count in counts:
                 fill(urls["REDIS_URL"], count)
@@ -99,24 +98,29 @@ async def clean(redis: str, database: str) -> dict[str, Any]:
     settings = Settings(servers=Servers(REDIS_URL=redis, DATABASE_URL=database))
     opened = Database(database)
     figures: dict[str, Any] = {}
-    async with connected(redis) as client, Store(client) as store:
-        await store.look([b"a key"])
+    async with connected(redis) as client, SessionStore(client) as store:
+        await store.read([b"a key"])
         before = peak()
         for name, dry_run in (("dry", True), ("real", False)):
             envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="")
             now = datetime.now(UTC)
-            work = JobContext(
-                Run("cleanup.sessions", envelope), now, database=opened, settings=settings, stopping=lambda: False
+            job = JobContext(
+                Run("cleanup.sessions", envelope),
+                now,
+                database=opened,
+                settings=settings,
+                stopping=lambda: False,
+                message=CleanSessions(dry_run=dry_run),
             )
-            tally = Tally(settings.sessions.key_patterns)
+            counters = Counters(settings.sessions.key_patterns)
             began, cpu = time.perf_counter(), time.process_time()
             server = await server_cpu(client)
-            assert await Cleaning(store, CleanSessions(dry_run=dry_run), work, tally).run()
+            assert await SessionCleaner(store, job, counters, timedelta(days=30)).run()
             took = time.perf_counter() - began
             figures[f"{name}_s"] = round(took, 2)
             figures[f"{name}_cpu_s"] = round(time.process_time() - cpu, 2)
             figures[f"{name}_redis_cpu_s"] = round(await server_cpu(client) - server, 2)
-            totals = tally.statistics()
+            totals = counters.statistics()
             figures[f"{name}_keys_per_s"] = round(totals["scanned"] / took)
             del totals["patterns"]
         figures["added_peak_kb"] = peak() - before
@@ -130,7 +134,7 @@ async def server_cpu(client: Client) -> float:
 
 
 def peak() -> int:
-    """The most memory that this process has had, in kilobytes."""
+    """Return the peak memory of this process, in kilobytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

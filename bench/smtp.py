@@ -1,9 +1,9 @@
-"""Letters to a local mail server that throws them away: our SmtpPool against smtplib with a connection for each.
+"""Emails to a local mail server that throws them away: our SmtpPool against smtplib with a connection for each.
 
-    python -m bench.smtp [LETTERS]
+    python -m bench.smtp [EMAILS]
 
-2,000 letters of 11 KB by default, serialised beforehand: only the pool is measured. The server runs in a process
-of its own, each sender too, and each run is checked by how many letters the server has taken, and how many bytes.
+2,000 emails of 11 KB by default, serialised beforehand: only the pool is measured. The server runs in a process
+of its own, each sender too, and each run is checked by how many emails the server has taken, and how many bytes.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from pocketwatch.command import run as run_fast
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.smtp.rate_limit import RateLimits
 
-LETTERS, ROUNDS, TARGET = 2_000, 5, 3.0
-CONNECTIONS, IN_HAND = 8, 64
+EMAILS, ROUNDS, TARGET = 2_000, 5, 3.0
+CONNECTIONS, IN_FLIGHT = 8, 64
 SENDER, RECIPIENT = "noreply@site.test", "reader@mail.test"
-LETTER = b"Subject: News\r\nMessage-ID: <1@site.test>\r\n\r\n" + b"A line of some seventy characters.\r\n" * 311
+EMAIL = b"Subject: News\r\nMessage-ID: <1@site.test>\r\n\r\n" + b"A line of some seventy characters.\r\n" * 311
 REPLIES = {
     b"EHLO": b"250-sink\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n",
     b"DATA": b"354 go on\r\n",
@@ -40,39 +40,39 @@ REPLIES = {
 
 
 class Sink(asyncio.Protocol):
-    """Takes letters and counts them; `COUNT` tells how many, and begins anew."""
+    """Takes emails and counts them; `COUNT` tells how many, and resets the count."""
 
-    letters = size = 0
+    emails = size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.buffer, self.is_letter = b"", False
+        self.buffer, self.is_email = b"", False
         self.transport.write(b"220 sink\r\n")
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        said = self.end() if self.is_letter else b""
-        while not self.is_letter and b"\r\n" in self.buffer:
+        reply = self.end() if self.is_email else b""
+        while not self.is_email and b"\r\n" in self.buffer:
             line, _, self.buffer = self.buffer.partition(b"\r\n")
-            said += self.answer(line[:4].upper())
-        if said:
-            self.transport.write(said)
-        if said == REPLIES[b"QUIT"]:
+            reply += self.answer(line[:4].upper())
+        if reply:
+            self.transport.write(reply)
+        if reply == REPLIES[b"QUIT"]:
             self.transport.close()
 
     def end(self) -> bytes:
         if not self.buffer.endswith(b"\r\n.\r\n"):
             return b""
-        Sink.letters, Sink.size = Sink.letters + 1, Sink.size + len(self.buffer) - 3
-        self.buffer, self.is_letter = b"", False
+        Sink.emails, Sink.size = Sink.emails + 1, Sink.size + len(self.buffer) - 3
+        self.buffer, self.is_email = b"", False
         return b"250 ok\r\n"
 
     def answer(self, verb: bytes) -> bytes:
         if verb == b"COUN":
-            counted = b"250 %d %d\r\n" % (Sink.letters, Sink.size)
-            Sink.letters = Sink.size = 0
+            counted = b"250 %d %d\r\n" % (Sink.emails, Sink.size)
+            Sink.emails = Sink.size = 0
             return counted
-        self.is_letter = verb == b"DATA"
+        self.is_email = verb == b"DATA"
         return REPLIES.get(verb, b"250 ok\r\n")
 
 
@@ -94,10 +94,10 @@ def sink() -> Iterator[int]:
 
 
 def send_plainly(port: int, count: int) -> None:
-    """As Django's mail backend does for a single letter."""
+    """As Django's mail backend does for a single email."""
     for _ in range(count):
         with smtplib.SMTP("127.0.0.1", port, local_hostname="bench") as client:
-            client.sendmail(SENDER, RECIPIENT, LETTER)
+            client.sendmail(SENDER, RECIPIENT, EMAIL)
 
 
 async def send(port: int, count: int) -> None:
@@ -108,10 +108,10 @@ async def send(port: int, count: int) -> None:
 
         async def work() -> None:
             for _ in left:
-                result = await pool.send(sender=SENDER, recipient=RECIPIENT, message=LETTER)
+                result = await pool.send(sender=SENDER, recipient=RECIPIENT, message=EMAIL)
                 assert result.outcome == "sent", result
 
-        await asyncio.gather(*(work() for _ in range(IN_HAND)))
+        await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
 
 
 SENDERS = {"--smtplib": send_plainly, "--ours": lambda port, count: run_fast(send(port, count))}
@@ -123,14 +123,14 @@ def run(count: int, say: Say) -> Table:
         contenders = [
             Contender(
                 "Pocketwatch SmtpPool",
-                f"{CONNECTIONS} kept connections, up to {IN_HAND} letters in hand",
+                f"{CONNECTIONS} kept connections, up to {IN_FLIGHT} emails in flight",
                 lambda: measure("--ours", port, count),
                 ours=True,
             ),
-            Contender("smtplib", "a connection for each letter", lambda: measure("--smtplib", port, count)),
+            Contender("smtplib", "a connection for each email", lambda: measure("--smtplib", port, count)),
         ]
         results = alternate(contenders, rounds=ROUNDS, warm_up=True, say=say)
-    title = f"smtp: {count:,} letters of {len(LETTER) / 1000:.0f} KB to a local sink"
+    title = f"smtp: {count:,} emails of {len(EMAIL) / 1000:.0f} KB to a local sink"
     return table.compare(title, results, caption=[table.versions("aiosmtplib")], count=count, target=TARGET)
 
 
@@ -138,8 +138,8 @@ def measure(sender: str, port: int, count: int) -> Sample:
     done = programs.run(programs.module("bench.smtp", sender, str(port), str(count)), os.environ)
     with smtplib.SMTP("127.0.0.1", port, local_hostname="bench") as client:
         taken = tuple(map(int, client.docmd("COUNT")[1].split()))
-    if taken != (count, count * len(LETTER)):
-        raise WorkNotDone(f"{sender}: the sink has taken {taken}, should be {(count, count * len(LETTER))}")
+    if taken != (count, count * len(EMAIL)):
+        raise WorkNotDone(f"{sender}: the sink has taken {taken}, should be {(count, count * len(EMAIL))}")
     return Sample(**json.loads(done.output))
 
 
@@ -150,7 +150,7 @@ def main(words: list[str]) -> None:
         with reporting():
             return SENDERS[words[0]](*map(int, words[1:]))
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    return console.print(run(int(words[0]) if words else LETTERS, Console(stderr=True, highlight=False).print))
+    return console.print(run(int(words[0]) if words else EMAILS, Console(stderr=True, highlight=False).print))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def compare(
 
     Args:
         count: messages of a run: then rates are shown, else seconds.
-        target: how many times as fast as the best peer the best of ours should be.
+        target: how many times as fast as the best peer our best contender should be.
     """
     has_wall = any(result.wall for result in results)
     table = blank(title)

@@ -18,7 +18,7 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.clock import utc_now
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
-from pocketwatch.stack import probes
+from pocketwatch.stack import probes, servers
 from pocketwatch.storage import migrate, outbox
 from pocketwatch.storage.database import clock_time
 from pocketwatch.storage.redis import connected
@@ -117,9 +117,9 @@ async def check_mail(settings: Settings) -> AsyncIterator[Finding]:
     if url is None:
         yield Finding("mail", "warning", "SMTP_URL is not set, so emails cannot be sent")
     elif await asyncio.to_thread(probes.is_reachable, url):
-        yield Finding("mail", "ok", f"{probes.address(url)} answers")
+        yield Finding("mail", "ok", f"{servers.address(url)} answers")
     else:
-        yield Finding("mail", "problem", f"{probes.address(url)} does not answer; emails wait")
+        yield Finding("mail", "problem", f"{servers.address(url)} does not answer; emails wait")
 
 
 async def check_broker(settings: Settings) -> AsyncIterator[Finding]:

@@ -21,7 +21,7 @@ from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.stack.letters import letters
+from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.database import Database
 from publishers import schedule, trigger
@@ -51,7 +51,7 @@ SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL AND available_at <= no
 
 def tour(console: Console) -> bool:
     """Return whether every job succeeded and left the expected content."""
-    Stack(FOLDER, say=lambda _: None).down(wipe=True)
+    Stack(FOLDER, echo=lambda _: None).down(wipe=True)
     for root in ROOTS:
         shutil.rmtree(FOLDER / root, ignore_errors=True)
     logger.disable("publishers")  # the tour prints what it does itself
@@ -84,7 +84,7 @@ def tour(console: Console) -> bool:
 def _moderation(environment: dict[str, str]) -> bool:
     succeeded = _wait_for(environment, "message_id", moderation.run(environment))
     sent = _wait_for_emails(environment["DATABASE_URL"])
-    caught = len(letters(FOLDER))
+    caught = len(caught_emails(FOLDER))
     statuses = list(moderation.statuses(environment["DATABASE_URL"]).values())
     return succeeded and sent == caught > 0 and statuses == [ad.expected_status for ad in moderation.ADS]
 

@@ -23,10 +23,10 @@ ROOTS = ("media", "static", "log")
 @contextmanager
 def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
     """Start servers with a seeded marketplace, and yield the environment for the suite's processes."""
-    stack = Stack(folder, say=lambda line: console.print(f"  {line}"))
+    stack = Stack(folder, echo=lambda line: console.print(f"  {line}"))
     roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS}
     console.print("[bold]servers[/]")
-    with stack.guarded() as urls, _banks(console) as bank_settings:
+    with stack.lease() as urls, _banks(console) as bank_settings:
         environment = _foreign(os.environ) | urls | bank_settings | roots
         console.print("[bold]marketplace[/]")
         run([sys.executable, "-m", "demo.marketplace", "make"], environment)

@@ -18,7 +18,7 @@ def _message_types() -> Iterator[type[Message]]:
 
 
 def _is_published(member: object) -> bool:
-    """Base classes have no routing key; what only others publish has no exchange of ours."""
+    """Base classes have no routing key; messages that only others publish have no exchange."""
     is_message = inspect.isclass(member) and issubclass(member, Message)
     return is_message and hasattr(member, "routing_key") and bool(getattr(member, "exchange", ""))
 

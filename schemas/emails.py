@@ -222,7 +222,7 @@ Gap = Literal["day", "decisions", "letters", "comparison", "rates", "old_rates",
 
 
 class ReportFigure(_Facts):
-    """One count of a day; null where nobody knows. `weekday_mean`: of the same weekday in the four weeks before."""
+    """One count of a day; null if unknown. `weekday_mean`: of the same weekday in the four weeks before."""
 
     name: FigureName
     value: Id | None

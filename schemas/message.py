@@ -1,4 +1,4 @@
-"""What every message on the wire has in common.
+"""The base of all messages.
 
 The body is JSON that holds the arguments only; everything about the message travels beside it (see `envelope`).
 """
@@ -17,7 +17,7 @@ class Message(BaseModel):
     routing_key: ClassVar[str]
 
     def payload(self) -> dict[str, Any]:
-        """The body: arguments that were given, each whole; whoever reads it knows the defaults of the others."""
+        """Return the body: the arguments that were set, complete; the reader knows the defaults of the others."""
         return self.model_dump(mode="json", include=self.model_fields_set)
 
 

@@ -20,6 +20,6 @@ def figure_labels(locale: Locale) -> Mapping[FigureName, str]:
         "decisions_reject": texts.pgettext("figure", "Rejected"),
         "decisions_review": texts.pgettext("figure", "Left to a person"),
         "decisions_max_attempts": texts.pgettext("figure", "Attempts used up"),
-        "letters_sent": texts.pgettext("figure", "Letters sent"),
-        "letters_failed": texts.pgettext("figure", "Letters failed"),
+        "letters_sent": texts.pgettext("figure", "Emails sent"),
+        "letters_failed": texts.pgettext("figure", "Emails failed"),
     }

@@ -1,7 +1,7 @@
-"""Celery sending the letters that ours sends, as it is usually written; set up for the same promises.
+"""Celery sends the same emails, as is usual; with the same guarantees.
 
 The templates and their rendering are ours, so that the languages and the words are the same work. The rest is what
-Django's mail backend does: an EmailMessage of the standard library, and a connection of smtplib for each letter. The
+Django's mail backend does: an EmailMessage of the standard library, and a connection of smtplib for each email. The
 log row is inserted, and says `sent` in the same transaction.
 
 python -m bench.peers.mail_app fill 5000    messages, without confirms
@@ -63,13 +63,13 @@ def database() -> psycopg.Connection:
 
 @app.task(name="bench.send")
 def send(name: str, body: dict[str, Any]) -> None:
-    """One letter."""
+    """One email."""
     request = MailRequested.model_validate(body, strict=False)
     key = f"{name}:{request.to}:email"
     external_id = message_id(key, "bench.example")
     with database().transaction():
-        database().execute(INSERT, [request.to, external_id, key, request.letter.name, request.locale])
-        built = build(renderer().render(request.letter, request.locale), request.to, external_id)
+        database().execute(INSERT, [request.to, external_id, key, request.email.name, request.locale])
+        built = build(renderer().render(request.email, request.locale), request.to, external_id)
         server = urlsplit(os.environ["SMTP_URL"])
         with smtplib.SMTP(server.hostname or "", server.port or 25, local_hostname="bench") as client:
             client.send_message(built)
@@ -91,7 +91,7 @@ def build(rendered: RenderedEmail, to: str, external_id: str) -> EmailMessage:
 def main(verb: str, count: int) -> None:
     assert verb == "fill", verb
     for number in range(count):
-        body = {"to": mail.address(number), "locale": "uk", "letter": mail.letter(number)}
+        body = {"to": mail.address(number), "locale": "uk", "email": mail.email(number)}
         send.apply_async((str(uuid4()), body))
 
 

@@ -32,8 +32,8 @@ COMMANDS: Mapping[str, str] = {
 MESSAGES = {
     "42P01": "{reason}; to create the suite's tables, run: pocketwatch migrate",
     "55P03": "another transaction has locked a table or row, and nothing was changed; try again ({reason})",
-    "42501": "the database's user lacks a right (docs/operations.md): {reason}",
-    "ChannelAccessRefused": "the broker's user lacks a right (docs/operations.md): {reason}",
+    "42501": "the database's user lacks a right (docs/configuration.md): {reason}",
+    "ChannelAccessRefused": "the broker's user lacks a right (docs/configuration.md): {reason}",
 }
 
 

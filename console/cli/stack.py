@@ -1,4 +1,4 @@
-"""`pocketwatch stack`: the servers on this machine."""
+"""`pocketwatch stack`: the servers of this machine."""
 
 import dataclasses
 import json
@@ -6,30 +6,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from dotenv import dotenv_values
 from rich.console import Console
 from rich.table import Table
 
 from pocketwatch import settings
+from pocketwatch.stack.servers import LABELS
+from pocketwatch.stack.snapshot import ServerStatus
 from pocketwatch.stack.stack import Stack
-from pocketwatch.stack.status import ServerStatus
-from pocketwatch.stack.urls import LABELS
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="The servers on this machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.",
+    help="The servers of this machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.",
 )
-Folder = Annotated[Path, typer.Option("--folder", help="Where data, logs and passwords are kept.")]
+Folder = Annotated[Path, typer.Option("--folder", help="The folder of data, logs and passwords.")]
 DEFAULT_FOLDER = settings.LOCAL_STACK.parent
 
 
 @app.command()
 def up(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Bring the servers up; those that run already are left as they are.
+    """Start the servers that do not run.
 
-    Each is taken from the first of these that has it: its URL in the environment or in .env; a running Docker engine;
-    programs on this machine, which are installed when they are missing and we may.
+    Each server is the first of these that exists: the one that its URL in the environment or in .env names; a
+    container, if Docker runs; a program of this machine, which is installed if it is missing and permissions suffice.
 
     Example: pocketwatch stack up
     """
@@ -41,14 +40,14 @@ def up(folder: Folder = DEFAULT_FOLDER) -> None:
 @app.command()
 def down(
     folder: Folder = DEFAULT_FOLDER,
-    wipe: Annotated[bool, typer.Option("--wipe", help="Delete the data, too.")] = False,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Delete the data too.")] = False,
 ) -> None:
-    """Stop the servers that `up` started, and nothing else.
+    """Stop the servers that `up` started.
 
     Example: pocketwatch stack down --wipe
     """
     open_stack(folder).down(wipe=wipe)
-    _say("the servers are stopped" + (", their data are deleted" if wipe else ""))
+    _echo("the servers are stopped" + (", their data are deleted" if wipe else ""))
 
 
 @app.command()
@@ -56,7 +55,7 @@ def status(
     folder: Folder = DEFAULT_FOLDER,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how each server is; the exit code is 1 when one is not ready.
+    """Show the state of each server; the exit code is 1 if one is not ready.
 
     Example: pocketwatch stack status --json
     """
@@ -80,19 +79,11 @@ def env(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 def open_stack(folder: Path) -> Stack:
-    """The stack of a folder, as commands see it."""
-    return Stack(folder, given=_given(), say=_say)
+    return Stack.from_settings(folder, echo=_echo)
 
 
-def _say(line: str) -> None:
+def _echo(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _given() -> dict[str, str]:
-    """The URLs of servers that somebody else runs: what is set, but not by the stack of this folder."""
-    own = dotenv_values(settings.LOCAL_STACK)
-    values = settings.load().servers.model_dump(by_alias=True)
-    return {name: value for name, value in values.items() if isinstance(value, str) and value != own.get(name)}
 
 
 def _table(servers: list[ServerStatus]) -> Table:

@@ -94,7 +94,7 @@ def verify(
         print_json(asdict(found))
     else:
         console.print(
-            f"{found.segments} id ranges and {found.days} days compared, {len(found.differences)} differences"
+            f"{found.id_ranges} id ranges and {found.days} days compared, {len(found.differences)} differences"
         )
         if found.differences:
             rows = [[each.what, each.where, each.rolled_up, each.there] for each in found.differences]

@@ -1,4 +1,4 @@
-"""Overlap: what is found is worked on while more is searched for."""
+"""Overlap a search with the work on what it finds."""
 
 import asyncio
 from collections import deque
@@ -9,14 +9,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-async def overlapped(
-    source: AsyncIterator[Item], act: Callable[[Item], Awaitable[Result]], *, at_once: int
+async def pipelined(
+    source: AsyncIterator[Item], function: Callable[[Item], Awaitable[Result]], *, at_once: int
 ) -> AsyncIterator[tuple[Item, Result]]:
-    """Each item with what `act` made of it, in order; up to `at_once` of them in work at a time."""
+    """Yield each item with what `function` returns for it, in order; up to `at_once` calls run at a time."""
     running: deque[tuple[Item, asyncio.Future[Result]]] = deque()
     try:
         async for item in source:
-            running.append((item, asyncio.ensure_future(act(item))))
+            running.append((item, asyncio.ensure_future(function(item))))
             if len(running) == at_once:
                 done, result = running.popleft()
                 yield done, await result

@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from console.cli.stack import open_stack
 from consumers.mail import queries, suppressions
 from consumers.mail.compose.preview import write_preview
 from pocketwatch.command import database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import LOCAL_STACK, Settings
-from pocketwatch.stack import letters
-from pocketwatch.stack.letters import Email as CaughtEmail
+from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
+from pocketwatch.stack.stack import Stack
 from pocketwatch.terminal import AsJson, console, print_json, print_table, printable
 
 STATUSES = ("pending", "sending", "sent", "failed", "unknown", "suppressed", "expired")
@@ -119,13 +118,13 @@ def caught(
 
     Example: pocketwatch mail caught --show 12
     """
-    stack = open_stack(folder)
-    if other := stack.letters_elsewhere():
+    stack = Stack.from_settings(folder)
+    if other := stack.other_mail_server():
         raise PocketwatchError(f"emails do not go to the mail catcher of {folder} but to {other}; look there")
     if show is not None:
-        _show(letters.letter(stack.folder, show), show, as_json=as_json)
+        _show(caught_email(stack.folder, show), show, as_json=as_json)
         return
-    found = letters.letters(stack.folder, newest=limit)[::-1]
+    found = caught_emails(stack.folder, newest=limit)[::-1]
     if as_json:
         print_json([asdict(email) for email in found])
     else:

@@ -23,7 +23,7 @@ INSERT_ROWS = sa.text("""
     SELECT 'email', claim.recipient, 'pending', '', now(), '', notification.id, claim.key, claim.letter, claim.locale,
         now()
     FROM unnest(
-        CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:letters AS text[]), CAST(:locales AS text[]),
+        CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:locales AS text[]),
         CAST(:notifications AS bigint[])
     ) AS claim (key, recipient, letter, locale, notification_id)
     LEFT JOIN moderation_notifications notification ON notification.id = claim.notification_id
@@ -114,7 +114,7 @@ async def lock_rows(connection: AsyncConnection, claims: Sequence[Claim]) -> dic
         INSERT_ROWS,
         {
             **shared,
-            "letters": [claim.email for claim in claims],
+            "names": [claim.email for claim in claims],
             "locales": [claim.locale for claim in claims],
             "notifications": [claim.notification_id for claim in claims],
         },

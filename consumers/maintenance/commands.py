@@ -1,10 +1,10 @@
-"""`archive`: ads that the suite has archived, and bringing one back."""
+"""`pocketwatch archive`: list archived ads, and restore one."""
 
 from typing import Annotated, Any
 
 import typer
 
-from consumers.maintenance.queries import archiving
+from consumers.maintenance.archive import queries
 from pocketwatch.command import (
     current_user,
     database,
@@ -21,7 +21,7 @@ from pocketwatch.terminal import (
     print_table,
 )
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Ads that were archived, and bringing one back.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List archived ads, and restore one.")
 
 COLUMNS = ("ad_id", "decided_at", "from_status", "status_now", "reason", "actor", "message_id")
 LARGEST_ID = 2**63 - 1
@@ -29,9 +29,9 @@ LARGEST_ID = 2**63 - 1
 
 @app.command("list")
 def list_archivings(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20, as_json: AsJson = False
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of ads.")] = 20, as_json: AsJson = False
 ) -> None:
-    """Show the latest archivings, newest first, each with the status that its ad has now.
+    """Show the ads archived last, newest first, each with its present status.
 
     Example: pocketwatch archive list --limit 100
     """
@@ -44,21 +44,21 @@ def list_archivings(
 
 async def _latest(settings: Settings, limit: int) -> list[dict[str, Any]]:
     async with database(settings, "archive") as opened, opened.begin() as connection:
-        return await archiving.archivings(connection, limit=limit)
+        return await queries.archivings(connection, limit=limit)
 
 
 @app.command("restore")
 def restore(
     ad_id: Annotated[int, typer.Argument(metavar="AD_ID", min=1, max=LARGEST_ID, help="The ad's id.")],
-    reason: Annotated[str, typer.Option(help="Why; kept with the decision.")] = "restored by hand",
-    actor: Annotated[str | None, typer.Option(help="Who says so; your user name by default.")] = None,
+    reason: Annotated[str, typer.Option(help="The reason; recorded with the decision.")] = "restored by hand",
+    actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
 ) -> None:
-    """Bring an ad back that the suite has archived: it has its former status again, and is left alone for a while.
+    """Restore an archived ad to its former status; the job leaves it alone for a while.
 
     Example: pocketwatch archive restore 4711 --reason "the owner has called"
     """
     if not reason.strip():
-        raise PocketwatchError("--reason must say something")
+        raise PocketwatchError("--reason: empty; say why the ad is restored")
     archived = run(_restore(read_settings(), ad_id, reason=reason, actor=actor or current_user(option="--actor")))
     console.print(
         f'ad {ad_id} is "{archived["from_status"]}" again; '
@@ -67,18 +67,15 @@ def restore(
 
 
 async def _restore(settings: Settings, ad_id: int, *, reason: str, actor: str) -> dict[str, Any]:
-    """The decision that was undone."""
     async with database(settings, "archive") as opened, opened.begin() as connection:
         await locks.set_lock_timeout(connection)
-        status = await archiving.hold_ad(connection, ad_id)
+        status = await queries.lock_ad(connection, ad_id)
         if status is None:
-            raise PocketwatchError(f"there is no ad {ad_id}")
+            raise PocketwatchError(f"ad {ad_id}: not found")
         if status != "archived":
-            raise PocketwatchError(f'ad {ad_id} is not archived but "{status}", so there is nothing to bring back')
-        last = await archiving.last_decision(connection, ad_id)
+            raise PocketwatchError(f'ad {ad_id}: not archived but "{status}"; there is nothing to restore')
+        last = await queries.last_decision(connection, ad_id)
         if last is None or last["action"] != "archived":
-            raise PocketwatchError(
-                f"ad {ad_id} was not archived by the suite but by somebody else; change it on the platform"
-            )
-        await archiving.restore(connection, ad_id, status=last["from_status"], reason=reason, actor=actor)
+            raise PocketwatchError(f"ad {ad_id}: not archived by the suite; change its status on the platform")
+        await queries.restore(connection, ad_id, status=last["from_status"], reason=reason, actor=actor)
         return last

@@ -1,101 +1,98 @@
-"""What may go from the suite's own tables, when, and why not sooner: one rule a table, here and nowhere else."""
+"""How long rows of the suite's own tables are kept, and why: one rule per table."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-# What tells a message that was handled from one that was not must outlive every copy of it. Copies that the suite
-# itself makes are gone within eight days: a ticker that was away looks back seven, the waits between attempts are three
-# hours together, a delivery is held for minutes. The rest is for people: a queue that nobody consumed over a holiday,
-# a dead letter that is sent back.
+# Records that detect duplicates must outlive every copy of a message. Copies that the suite itself makes are gone
+# within eight days: a ticker catches up seven, retry delays add up to three hours, a delivery is held for minutes. The
+# rest is for operators: a queue without a consumer over a holiday, a dead letter that is requeued.
 KEEP_FOR_DEDUPLICATION = timedelta(days=30)
-# Somebody may be following a run (`trigger --wait`) that has just ended.
+# `trigger --wait` may still be following a run that has just ended.
 KEEP_FOR_FOLLOWING = timedelta(days=1)
-# The analytics count the runs of a day once more while it may still change, which is until the fourth day after it.
+# The daily roll-up recounts a day's runs until the fourth day after it.
 KEEP_FOR_ROLL_UP = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What may go from one table.
+class RetentionRule:
+    """The retention of one table.
 
     Args:
-        table: its name, which is also that of its figure: `<table>_deleted`.
-        since: the column that says from when on a row's retention counts; a row where it is null stays.
-        may_go: what else must be true of a row, as SQL.
-        least: how long a row is kept whatever the message says.
-        asked: whether the message's `retention_days` can keep it for longer.
-        written: where rows have an `id` that grows, the column that grows with it, so that the walk through the table
-            ends at the first page that is too young. Without it the whole table is walked through, block by block.
-        why: what the rows are for, and why they may go then.
+        table: its counter is `<table>_deleted`.
+        since: the column from which a row's retention counts; rows where it is null are kept.
+        condition: a further condition for deletion, as SQL.
+        minimum: how long a row is kept whatever the message says.
+        adjustable: whether the message's `retention_days` can keep it for longer.
+        ordered_by: for tables with an ascending `id`, a column that ascends with it, so that the scan ends at the first
+            page without old rows. Without it the whole table is scanned, block by block.
+        why: what the rows are for, and why they may be deleted then.
     """
 
     table: str
     since: str
-    may_go: str = "true"
-    least: timedelta
-    asked: bool = True
-    written: str | None = None
+    condition: str = "true"
+    minimum: timedelta
+    adjustable: bool = True
+    ordered_by: str | None = None
     why: str
 
     @property
     def statistic(self) -> str:
-        """The name of its figure in the run log."""
         return f"{self.table}_deleted"
 
     def keep(self, retention_days: int) -> timedelta:
-        """How long its rows are kept when the message asks for so many days."""
-        return max(self.least, timedelta(days=retention_days)) if self.asked else self.least
+        return max(self.minimum, timedelta(days=retention_days)) if self.adjustable else self.minimum
 
 
 RULES = (
-    Rule(
+    RetentionRule(
         table="update_logs",
         since="finished_at",
-        may_go="status <> 'running'",
-        least=KEEP_FOR_ROLL_UP,
-        written="started_at",
-        why="the history of runs is read by people, and rolled up by day; a run that goes on has no end yet",
+        condition="status <> 'running'",
+        minimum=KEEP_FOR_ROLL_UP,
+        ordered_by="started_at",
+        why="operators read the history of runs, and the roll-up counts it by day; a running job has no end yet",
     ),
-    Rule(
+    RetentionRule(
         table="currency_update_logs",
         since="created_at",
-        may_go=(
+        condition=(
             "EXISTS (SELECT FROM currency_update_logs AS newer WHERE newer.source = currency_update_logs.source "
             "AND newer.status = currency_update_logs.status AND newer.id > currency_update_logs.id)"
         ),
-        least=KEEP_FOR_FOLLOWING,
-        written="created_at",
-        why="read by people; the newest of each source and status says since when it has been so",
+        minimum=KEEP_FOR_FOLLOWING,
+        ordered_by="created_at",
+        why="operators read it; the newest row of each source and status shows since when it has been so",
     ),
-    Rule(
+    RetentionRule(
         table="moderation_notification_logs",
         since="sent_at",
-        may_go="status NOT IN ('pending', 'sending')",
-        least=KEEP_FOR_DEDUPLICATION,
-        written="sent_at",
-        why="says which letter has been sent to whom, so that none is sent twice; what is not sent yet stays",
+        condition="status NOT IN ('pending', 'sending')",
+        minimum=KEEP_FOR_DEDUPLICATION,
+        ordered_by="sent_at",
+        why="records which email was sent to whom, so that none is sent twice; unsent ones are kept",
     ),
-    Rule(
+    RetentionRule(
         table="inbox",
         since="handled_at",
-        least=KEEP_FOR_DEDUPLICATION,
-        asked=False,
-        why="recognises a repeated message; nobody reads it, and it grows by a row with every message",
+        minimum=KEEP_FOR_DEDUPLICATION,
+        adjustable=False,
+        why="detects duplicate messages; it grows by a row with every message",
     ),
-    Rule(
+    RetentionRule(
         table="outbox",
         since="sent_at",
-        may_go="sent_at IS NOT NULL",
-        least=KEEP_FOR_DEDUPLICATION,
-        asked=False,
-        written="created_at",
-        why="keeps a repeated attempt from asking for a message again; what is not sent yet stays, however old",
+        condition="sent_at IS NOT NULL",
+        minimum=KEEP_FOR_DEDUPLICATION,
+        adjustable=False,
+        ordered_by="created_at",
+        why="keeps a repeated attempt from publishing a message again; unsent ones are kept, however old",
     ),
-    Rule(
+    RetentionRule(
         table="fires",
         since="due_at",
-        may_go="EXISTS (SELECT FROM fires AS newer WHERE newer.entry = fires.entry AND newer.due_at > fires.due_at)",
-        least=KEEP_FOR_DEDUPLICATION,
-        why="keeps a moment from firing twice; a ticker begins from the newest record of each entry",
+        condition="EXISTS (SELECT FROM fires AS newer WHERE newer.entry = fires.entry AND newer.due_at > fires.due_at)",
+        minimum=KEEP_FOR_DEDUPLICATION,
+        why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry",
     ),
 )

@@ -1,6 +1,6 @@
 """SQL of currency rates and their update log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from consumers.rates.banks import BASE, KYIV, Quote, Source
 from pocketwatch.storage.tables.suite import currency_rates, currency_update_logs
+from pocketwatch.worker.paged_job import PagedDelete
 
 Connection = AsyncConnection | AsyncSession
 
@@ -148,70 +149,47 @@ async def log_failures(
             await connection.execute(sa.insert(currency_update_logs).values(row))
 
 
-async def newest_of_each(connection: AsyncConnection) -> list[int]:
-    """The ids of the rates that stay however old: the newest of each (base, target, source)."""
+async def newest_rate_ids(connection: AsyncConnection) -> list[int]:
+    """Return the newest rate of each base, target and source, which is kept however old it is."""
     return list((await connection.execute(NEWEST_OF_EACH)).scalars())
 
 
-async def last_id(connection: AsyncConnection, table: sa.Table) -> int:
-    """The newest row's id; 0 when there is none."""
-    return int((await connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)))).scalar_one())
+def old_rates(cutoff: datetime, *, keep: Sequence[int]) -> PagedDelete:
+    day = cutoff.astimezone(KYIV).date()
+    return _by_id(
+        currency_rates,
+        OLD_RATE,
+        keep="id = ANY(:keep)",
+        kept="rates_kept_as_newest",
+        parameters={"before": cutoff, "before_day": day, "keep": list(keep)},
+    )
 
 
-@dataclass(frozen=True)
-class Cleaning:
-    """What is to be deleted from a table, and how that is asked: a look at a page, and the delete in its range."""
-
-    table: sa.Table
-    look: sa.TextClause
-    delete: sa.TextClause
-    limits: dict[str, Any]
+def old_update_logs(cutoff: datetime) -> PagedDelete:
+    return _by_id(currency_update_logs, "started_at < :before", parameters={"before": cutoff})
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What became of some rows, in the order of their ids."""
-
-    last_id: int | None  # None: there were none
-    scanned: int
-    kept: int  # though old
-    deleted: int
-
-
-async def clean_page(
-    connection: AsyncConnection, cleaning: Cleaning, *, dry_run: bool, after: int, until: int, size: int
-) -> Page:
-    """Look through the next rows by id, and delete those that are old and not to be kept; a dry run counts them.
-
-    What is old is asked of a row again as it is deleted: somebody may have renewed it meanwhile.
-    """
-    limits = {**cleaning.limits, "after": after, "until": until, "size": size}
-    found = (await connection.execute(cleaning.look, limits)).one()
-    if dry_run or not found.doomed:
-        return Page(found.last_id, found.scanned, found.kept, found.doomed)
-    gone = await connection.execute(cleaning.delete, {**cleaning.limits, "after": after, "until": found.last_id})
-    return Page(found.last_id, found.scanned, found.kept, gone.rowcount)
-
-
-def _cleaning(table: sa.Table, old: str, kept: str, **limits: Any) -> Cleaning:
-    look = f"""
-        SELECT max(id) AS last_id, count(*) AS scanned, count(*) FILTER (WHERE is_old AND is_kept) AS kept,
-            count(*) FILTER (WHERE is_old AND NOT is_kept) AS doomed
-        FROM (
-            SELECT id, {old} AS is_old, {kept} AS is_kept
-            FROM {table.name} WHERE id > :after AND id <= :until ORDER BY id LIMIT :size
-        ) page
-    """
-    delete = f"DELETE FROM {table.name} WHERE id > :after AND id <= :until AND {old} AND NOT {kept}"
-    return Cleaning(table, sa.text(look), sa.text(delete), limits)
-
-
-def old_rates(before: datetime, *, kept: Sequence[int]) -> Cleaning:
-    """Rates that were fetched, and are for a day, before this moment."""
-    day = before.astimezone(KYIV).date()
-    return _cleaning(currency_rates, OLD_RATE, "id = ANY(:ids)", before=before, before_day=day, ids=list(kept))
-
-
-def old_lines(before: datetime) -> Cleaning:
-    """Lines of the update log whose run began before this moment."""
-    return _cleaning(currency_update_logs, "started_at < :before", "false", before=before)
+def _by_id(
+    table: sa.Table, old: str, *, keep: str = "false", kept: str | None = None, parameters: Mapping[str, Any]
+) -> PagedDelete:
+    page = f"""
+        WITH page AS (
+            SELECT id, {old} AS old, {keep} AS keep FROM {table.name} WHERE id > :after ORDER BY id LIMIT :size
+        )"""
+    # The condition is repeated: a row may have been renewed since the page was read.
+    deleted = f"""{page}, deleted AS (
+            DELETE FROM {table.name} WHERE id > :after AND id <= (SELECT max(id) FROM page) AND {old} AND NOT {keep}
+            RETURNING id
+        )"""
+    result = f"""
+        SELECT CASE WHEN count(*) = :size THEN max(id) END AS next,
+            max(id)::float8 / (SELECT max(id) FROM {table.name}) AS share, count(*) AS scanned,
+            {f"count(*) FILTER (WHERE old AND keep) AS {kept}," if kept else ""}
+            {{deleted}} AS deleted
+        FROM page"""
+    return PagedDelete(
+        table=table.name,
+        count=sa.text(page + result.format(deleted="count(*) FILTER (WHERE old AND NOT keep)")),
+        delete=sa.text(deleted + result.format(deleted="(SELECT count(*) FROM deleted)")),
+        parameters=parameters,
+    )

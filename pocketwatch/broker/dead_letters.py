@@ -12,10 +12,16 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 from pocketwatch.broker.declare import DECLARE_TIMEOUT, queue_info
 from pocketwatch.broker.publisher import Publisher, copy_message
 from pocketwatch.broker.topology import Queue
-from schemas import envelope as wire
+from schemas import envelope as metadata
 
 MAX_UNACKNOWLEDGED = 10_000  # messages that are held at a time; they return to the queue at the end
-FAILURE_HEADERS = (wire.ERROR, wire.ERROR_TYPE, wire.FIRST_FAILED_AT, wire.LAST_FAILED_AT, wire.ORIGIN_QUEUE)
+FAILURE_HEADERS = (
+    metadata.ERROR,
+    metadata.ERROR_TYPE,
+    metadata.FIRST_FAILED_AT,
+    metadata.LAST_FAILED_AT,
+    metadata.ORIGIN_QUEUE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +110,12 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
     return DeadLetter(
         queue=queue,
         message_id=message.message_id or "",
-        routing_key=str(headers.get(wire.ORIGIN_ROUTING_KEY, message.routing_key or "")),
-        error_type=str(headers.get(wire.ERROR_TYPE, "Broker")),
-        error=str(headers.get(wire.ERROR, f"dead-lettered by the broker: {reason}")),
-        attempt=_number(headers.get(wire.ATTEMPT)) or 1,
-        first_failed_at=str(headers.get(wire.FIRST_FAILED_AT, "")),
-        last_failed_at=str(headers.get(wire.LAST_FAILED_AT, "")),
+        routing_key=str(headers.get(metadata.ORIGIN_ROUTING_KEY, message.routing_key or "")),
+        error_type=str(headers.get(metadata.ERROR_TYPE, "Broker")),
+        error=str(headers.get(metadata.ERROR, f"dead-lettered by the broker: {reason}")),
+        attempt=_number(headers.get(metadata.ATTEMPT)) or 1,
+        first_failed_at=str(headers.get(metadata.FIRST_FAILED_AT, "")),
+        last_failed_at=str(headers.get(metadata.LAST_FAILED_AT, "")),
         headers=json.loads(json.dumps(headers, default=str)),
         body=message.body.decode(errors="replace"),
     )
@@ -117,13 +123,13 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
 
 def _without_failure(message: AbstractIncomingMessage, attempt: int) -> aio_pika.Message:
     """Copy the message without its failure; attempts are kept, so that the run log continues counting."""
-    dropped = (*wire.BROKER_HEADERS, *FAILURE_HEADERS)
+    dropped = (*metadata.BROKER_HEADERS, *FAILURE_HEADERS)
     headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
-    times, before = _number(headers.get(wire.REQUEUED)), _number(headers.get(wire.ATTEMPTS_BEFORE))
-    headers |= {wire.ATTEMPT: 1, wire.ATTEMPTS_BEFORE: before + attempt, wire.REQUEUED: times + 1}
+    times, before = _number(headers.get(metadata.REQUEUED)), _number(headers.get(metadata.ATTEMPTS_BEFORE))
+    headers |= {metadata.ATTEMPT: 1, metadata.ATTEMPTS_BEFORE: before + attempt, metadata.REQUEUED: times + 1}
     return copy_message(message, headers=headers)
 
 
 def _number(header: object) -> int:
     """Return a counter; 0 for anything else that the header may hold."""
-    return header if isinstance(header, int) and 0 <= header < wire.MAX_COUNT else 0
+    return header if isinstance(header, int) and 0 <= header < metadata.MAX_COUNT else 0

@@ -12,7 +12,7 @@ from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
 DECLARE_TIMEOUT = 10.0  # seconds
-PERMISSIONS = "docs/operations.md lists the permissions that its user needs"
+PERMISSIONS = "docs/configuration.md lists the permissions that its user needs"
 
 
 async def declare(connection: AbstractConnection, topology: Topology) -> None:

@@ -214,7 +214,7 @@ def with_celery(queue: str) -> Topology:
     """Return the topology of consumers: with the queue from which the bridge takes Celery's tasks.
 
     Raises:
-        SettingsError: when one of ours has this name.
+        SettingsError: when the suite has a queue of this name.
     """
     if any(known.name == queue for known in TOPOLOGY.all_queues):
         raise SettingsError(f'POCKETWATCH_CELERY_QUEUE is "{queue}": a queue of Pocketwatch; name one of Celery')

@@ -1,7 +1,8 @@
 """The same servers in containers: `docker compose` with the project's compose.yaml, a project per folder."""
 
 import os
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,15 @@ from pocketwatch.stack.processes import Launch, run
 from pocketwatch.stack.state import State
 
 FILE = "compose.yaml"
-DETECTION_PATIENCE = 5.0  # seconds
-PATIENCE = 900.0  # seconds; images may have to be downloaded
+DETECTION_TIMEOUT = 5.0  # seconds
+TIMEOUT = 900.0  # seconds; images may have to be downloaded
 PORTS = {
     "rabbitmq": ("amqp", "management"),
     "postgres": ("postgres",),
     "redis": ("redis",),
     "mail": ("mail", "mailpit"),
 }
-SERVICES = {"mail": "mailpit"}  # what the compose file calls them, where that is something else
+SERVICES = {"mail": "mailpit"}  # names in the compose file, where they differ
 # Variables of the compose file.
 PORT_VARIABLES = {
     "amqp": "RABBITMQ_PORT",
@@ -36,23 +37,23 @@ PASSWORD_VARIABLES = {"rabbitmq": "RABBITMQ_PASSWORD", "postgres": "POSTGRES_PAS
 
 @dataclass(frozen=True)
 class Docker:
-    """The program `docker`."""
+    """The command line program `docker`."""
 
     program: str = "docker"
 
     def is_running(self) -> bool:
-        """True when its engine answers and it has `docker compose`."""
+        """Return whether the engine answers and `docker compose` is installed."""
         return self._succeeds("info") and self._succeeds("compose", "version")
 
     def _succeeds(self, *arguments: str) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, subprocess.TimeoutExpired):
             program = Launch([self.program, *arguments], environment=None)
-            return run(program, patience=DETECTION_PATIENCE).returncode == 0
+            return run(program, timeout=DETECTION_TIMEOUT).returncode == 0
         return False
 
 
-class Compose:
-    """The servers of one folder, as one compose project."""
+class ComposeBackend:
+    """The servers of one folder as a compose project."""
 
     def __init__(
         self, folder: Path, file: Path, state: State, passwords: Mapping[str, str], *, docker: Docker | None = None
@@ -63,11 +64,11 @@ class Compose:
         self._passwords = passwords
         self._docker = docker or Docker()
 
-    def up(self, names: list[str]) -> None:
+    def up(self, names: Collection[str]) -> None:
         """Start these services and wait until their health checks pass.
 
         Raises:
-            StackError: when they do not, with the last lines that Docker says.
+            StackError: when they do not, with the last lines of Docker's output.
         """
         running = (
             set(self._run("ps", "--services", "--status", "running").split()) if self._variables.exists() else set()
@@ -78,32 +79,28 @@ class Compose:
         self._write_variables()
         self._run("up", "--detach", "--wait", *map(_service, names))
 
-    def stop(self, names: Iterable[str]) -> None:
-        """Stop these services; when none is left, the whole project."""
+    def stop(self, names: Collection[str]) -> None:
         if not self._variables.exists():
             return
-        stopped = list(names)
-        if set(stopped) >= set(PORTS):
+        if set(names) >= set(PORTS):
             self._run("down")
-        elif stopped:
-            self._run("stop", *map(_service, stopped))
+        elif names:
+            self._run("stop", *map(_service, names))
 
-    def wipe(self) -> None:
+    def destroy(self) -> None:
         """Remove the containers and their data."""
         if self._variables.exists():
             self._run("down", "--volumes", "--remove-orphans")
         remove(self._variables)
 
     def is_running(self, name: str) -> bool:
-        """True when its port is open."""
         return all(port in self._state.ports and probes.is_open(self._state.ports[port]) for port in PORTS[name])
 
     def is_ready(self, name: str) -> bool:
-        """True when it does its work."""
-        return self.is_running(name) and probes.READY[name](self._state.ports, self._passwords.get(name, ""))
+        return self.is_running(name) and probes.is_ready(name, self._state.ports, self._passwords.get(name, ""))
 
-    def pid(self, name: str) -> int | None:  # noqa: ARG002  the same shape as the private servers
-        """None: the process is Docker's."""
+    def pid(self, name: str) -> int | None:  # noqa: ARG002  the signature of every backend
+        """Return None: the process belongs to Docker."""
         return None
 
     @property
@@ -124,15 +121,15 @@ class Compose:
         command += ["--file", str(self._file), "--env-file", str(self._variables), *arguments]
         program = Launch(command, cwd=self._file.parent, environment=self._environment())
         try:
-            done = run(program, patience=PATIENCE)
-        except TimeoutError as error:
-            raise StackError(f"docker compose {arguments[0]} was not done after {PATIENCE:g} s") from error
+            done = run(program, timeout=TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"docker compose {arguments[0]} was not done after {TIMEOUT:g} s") from error
         if done.returncode:
-            raise StackError(f"docker compose {arguments[0]} failed:\n{_last_words(done.stderr)}")
+            raise StackError(f"docker compose {arguments[0]} failed:\n{_last_lines(done.stderr)}")
         return done.stdout
 
     def _environment(self) -> dict[str, str]:
-        """Docker needs much of ours (where its engine is), but compose would prefer our variables to the file's."""
+        """Return the caller's environment (it may say where the engine is) without what overrides the env file."""
         ours = {*PORT_VARIABLES.values(), *PASSWORD_VARIABLES.values()}
         return {
             name: value for name, value in os.environ.items() if name not in ours and not name.startswith("COMPOSE_")
@@ -143,5 +140,5 @@ def _service(name: str) -> str:
     return SERVICES.get(name, name)
 
 
-def _last_words(text: str, lines: int = 8) -> str:
+def _last_lines(text: str, lines: int = 8) -> str:
     return "\n".join(f"  {line}" for line in text.strip().splitlines()[-lines:])

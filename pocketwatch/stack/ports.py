@@ -1,6 +1,6 @@
-"""Ports: below the kernel's ephemeral range, the same ones for a folder at each start, and never somebody else's.
+"""Free ports below the kernel's ephemeral range, the same for a folder at each start.
 
-A port inside the ephemeral range fails at random: any client's connection may hold it for a minute after it has ended.
+A port inside the ephemeral range fails at random: a client's connection may hold it, for a minute even after its end.
 """
 
 import hashlib
@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
+from pocketwatch.stack.servers import LOOPBACK
+
 LOWEST, HIGHEST = 12_000, 32_768
 KERNEL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-# A port's place in the folder's block. The last eight are for the RabbitMQ command line tools: they take any free one.
-PLACES = {
+# Offsets in a folder's block of ports. The last eight are for the RabbitMQ command line tools, which take a free one.
+OFFSETS = {
     "amqp": 0,
     "management": 1,
     "distribution": 2,
@@ -26,19 +27,22 @@ PLACES = {
 }
 BLOCK = 16
 TOOLS = 8
-PATIENCE = 1.0  # seconds
+RELEASE_TIMEOUT = 1.0  # seconds
 POLL = 0.02  # seconds
 
 
 def digest(folder: Path) -> str:
-    """A short name for a folder, the same at each call."""
+    """Return a short, stable name for a folder."""
     return hashlib.sha256(str(folder).encode()).hexdigest()[:10]
 
 
 def reassign(ports: dict[str, int], names: Iterable[str], *, folder: Path) -> None:
-    """Give each of the names a port that is free now: the one it has, or else the next in its place.
+    """Replace the ports that are not free; a port that clients know gets a moment to become free.
 
-    Clients know the one it has, so a moment is spent waiting for whatever still holds it.
+    Args:
+        ports: by name; changed in place.
+        names: of the ports to look at.
+        folder: of the stack.
     """
     for name in names:
         if name not in ports or not _becomes_free(ports[name]):
@@ -46,7 +50,7 @@ def reassign(ports: dict[str, int], names: Iterable[str], *, folder: Path) -> No
 
 
 def is_free(port: int) -> bool:
-    """True when a server could listen there now."""
+    """Return whether a server could listen on a port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
         try:
@@ -57,7 +61,7 @@ def is_free(port: int) -> bool:
 
 
 def _becomes_free(port: int) -> bool:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RELEASE_TIMEOUT
     while not (free := is_free(port)) and time.monotonic() < deadline:
         time.sleep(POLL)
     return free
@@ -66,12 +70,12 @@ def _becomes_free(port: int) -> bool:
 def _first_free(name: str, *, folder: Path) -> int:
     count = (_end() - LOWEST) // BLOCK
     first = int(digest(folder), 16) % count
-    candidates = (LOWEST + (first + step) % count * BLOCK + PLACES[name] for step in range(count))
+    candidates = (LOWEST + (first + step) % count * BLOCK + OFFSETS[name] for step in range(count))
     return next(filter(is_free, candidates))
 
 
 def _end() -> int:
-    """Where the ports that the kernel gives to clients begin; when it gives all, or does not say, none is avoided."""
+    """Return where the ephemeral range begins; it is not avoided if it is unknown or covers nearly all ports."""
     if not KERNEL_RANGE.exists():
         return HIGHEST
     lowest_ephemeral = int(KERNEL_RANGE.read_text(encoding="utf-8").split()[0])

@@ -1,26 +1,27 @@
-"""Probes: is that a server of the right kind, does it let us in, and does it work?
+"""Check whether a server is reachable, or ready for its clients. No check takes longer than a few seconds."""
 
-They speak a few bytes of each protocol, so that no client library has to agree with us about time limits and retries.
-"""
-
-import base64
+import asyncio
 import http.client
-import json
 import smtplib
 import socket
 import ssl
-import struct
+from base64 import b64encode
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
-from pocketwatch.stack.ports import LOOPBACK
+import asyncpg
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pocketwatch.stack.servers import DATABASE, LOOPBACK, USER, split_hosts
 
 TIMEOUT = 2.0  # seconds
-BUSY_TIMEOUT = 5.0  # seconds: the management API answers late on a busy machine, mail servers let strangers wait
-USER = "pocketwatch"
-PROTOCOL_3 = 196_608
-SMTP_DONE = 250
+SLOW_TIMEOUT = 5.0  # seconds; the management API is slow on a busy machine, and mail servers delay their greeting
+SMTP_OK = 250
 DEFAULT_PORTS = {
     "amqp": 5672,
     "amqps": 5671,
@@ -35,87 +36,69 @@ DEFAULT_PORTS = {
 
 
 def is_open(port: int) -> bool:
-    """True when something listens on that port of this machine."""
+    """Return whether a process listens on this port of the loopback interface."""
     with suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT) as connection:
-        # Without a listener, a connection to an ephemeral port can find itself at the other end.
+        # A connection to a closed ephemeral port can connect to itself.
         return bool(connection.getsockname() != connection.getpeername())
     return False
 
 
-def rabbitmq_is_ready(ports: Mapping[str, int], password: str) -> bool:
-    """True when it takes connections, and its management API knows our user.
+def is_ready(server: str, ports: Mapping[str, int], password: str) -> bool:
+    """Return whether a server of the stack lets its user in and works."""
+    if server == "rabbitmq":  # it opens all its listeners last, within a moment
+        return is_open(ports["amqp"]) and _management_is_ready(ports["management"], password)
+    if server == "postgres":
+        with ThreadPoolExecutor(1) as thread:  # as this thread may run an event loop
+            return thread.submit(asyncio.run, _postgres_is_ready(ports["postgres"], password)).result()
+    if server == "redis":
+        return _redis_is_ready(ports["redis"], password)
+    return _mail_is_ready(ports["mail"])
 
-    It opens all its listeners last, within a moment.
-    """
-    if not is_open(ports["amqp"]):
-        return False
-    token = base64.b64encode(f"{USER}:{password}".encode()).decode()
-    connection = http.client.HTTPConnection(LOOPBACK, ports["management"], timeout=BUSY_TIMEOUT)
+
+def is_reachable(url: str) -> bool:
+    """Return whether one of the hosts of a URL accepts connections; a mail server must also send its greeting."""
+    return any(_accepts_connections(part) for part in split_hosts(url))
+
+
+def _management_is_ready(port: int, password: str) -> bool:
+    credentials = b64encode(f"{USER}:{password}".encode()).decode()
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=SLOW_TIMEOUT)
     try:
-        connection.request("GET", "/api/whoami", headers={"Authorization": f"Basic {token}"})
-        answer = json.loads(connection.getresponse().read())
-        return isinstance(answer, dict) and answer.get("name") == USER
-    except (OSError, http.client.HTTPException, ValueError):
+        connection.request("GET", "/api/whoami", headers={"Authorization": f"Basic {credentials}"})
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
 
 
-def postgres_is_ready(ports: Mapping[str, int], password: str) -> bool:  # noqa: ARG001  it can be sent only encrypted
-    """True when PostgreSQL asks for our password; while it starts or stops, it answers with an error instead."""
-    greeting = struct.pack("!i", PROTOCOL_3) + f"user\0{USER}\0database\0{USER}\0\0".encode()
-    return _talk(ports["postgres"], struct.pack("!i", len(greeting) + 4) + greeting).startswith(b"R")
-
-
-def redis_is_ready(ports: Mapping[str, int], password: str) -> bool:
-    """True when Redis takes our password, and has loaded its data."""
-    return _talk(ports["redis"], f"AUTH {password}\r\nPING\r\n".encode(), lines=2).startswith(b"+OK\r\n+PONG")
-
-
-def mail_is_ready(ports: Mapping[str, int], password: str = "") -> bool:  # noqa: ARG001  it has none
-    """True when it greets us and says what it can do."""
-    with suppress(OSError), _greeted_by("smtp", LOOPBACK, ports["mail"]) as server:
-        return server.ehlo()[0] == SMTP_DONE
+async def _postgres_is_ready(port: int, password: str) -> bool:
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection = await asyncpg.connect(
+            host=LOOPBACK, port=port, user=USER, password=password, database=DATABASE, ssl=False, timeout=TIMEOUT
+        )
+        await connection.close(timeout=TIMEOUT)
+        return True
     return False
 
 
-READY = {
-    "rabbitmq": rabbitmq_is_ready,
-    "postgres": postgres_is_ready,
-    "redis": redis_is_ready,
-    "mail": mail_is_ready,
-}
+def _redis_is_ready(port: int, password: str) -> bool:
+    once = Retry(NoBackoff(), 0)
+    with (
+        suppress(RedisError),
+        Redis(LOOPBACK, port, password=password, socket_timeout=TIMEOUT, retry=once) as redis,
+    ):
+        return bool(redis.ping())
+    return False
 
 
-def address(url: str) -> str:
-    """Where the servers of a URL are, without user and password."""
-    return ",".join(urlsplit(part).netloc.rpartition("@")[2] or "a local socket" for part in _parts(url))
+def _mail_is_ready(port: int) -> bool:
+    with suppress(OSError), _smtp_client("smtp", LOOPBACK, port) as client:
+        return client.ehlo()[0] == SMTP_OK
+    return False
 
 
-def is_reachable(url: str) -> bool:
-    """True when something listens at the URL, or at one of several, separated by commas; a mail server must greet."""
-    return any(_connects(part) for part in _parts(url))
-
-
-def _talk(port: int, request: bytes, *, lines: int = 0) -> bytes:
-    """What a server answers: so many lines, or whatever comes first."""
-    answer = b""
-    with suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT) as connection:
-        connection.sendall(request)
-        while received := connection.recv(256):
-            answer += received
-            if answer.count(b"\n") >= lines:
-                break
-    return answer
-
-
-def _parts(url: str) -> list[str]:
-    """A cluster is written as several URLs, or for PostgreSQL as one with several hosts."""
-    scheme = url.partition("://")[0]
-    return [part if "://" in part else f"{scheme}://{part}" for part in url.split(",")]
-
-
-def _connects(url: str) -> bool:
+def _accepts_connections(url: str) -> bool:
     with suppress(OSError, ValueError):
         parts = urlsplit(url)
         host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
@@ -124,7 +107,7 @@ def _connects(url: str) -> bool:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(f"{host}/.s.PGSQL.{port}")
         elif "smtp" in parts.scheme:
-            with _greeted_by(parts.scheme, host, port):
+            with _smtp_client(parts.scheme, host, port):
                 pass
         else:
             socket.create_connection((host, port), TIMEOUT).close()
@@ -132,15 +115,16 @@ def _connects(url: str) -> bool:
     return False
 
 
-def _greeted_by(scheme: str, host: str, port: int) -> smtplib.SMTP:
-    """A conversation with a mail server that has welcomed us; nothing secret is ever said in it.
+def _smtp_client(scheme: str, host: str, port: int) -> smtplib.SMTP:
+    """Connect to a mail server and read its greeting.
 
     Raises:
-        OSError: when it does not.
+        OSError: when it does not greet.
     """
     if scheme != "smtps":
-        return smtplib.SMTP(host, port, local_hostname="localhost", timeout=BUSY_TIMEOUT)
-    anybody = ssl.create_default_context()
-    anybody.check_hostname = False
-    anybody.verify_mode = ssl.CERT_NONE  # whether we may trust it is for those to ask who send letters
-    return smtplib.SMTP_SSL(host, port, local_hostname="localhost", timeout=BUSY_TIMEOUT, context=anybody)
+        return smtplib.SMTP(host, port, local_hostname="localhost", timeout=SLOW_TIMEOUT)
+    # The certificate is verified where emails are sent; a probe sends no secret.
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    return smtplib.SMTP_SSL(host, port, local_hostname="localhost", timeout=SLOW_TIMEOUT, context=unverified)

@@ -1,37 +1,37 @@
-"""Processes: starting one that outlives us, knowing it again later, and ending it."""
+"""Start processes that outlive the command that started them, recognise them later, and end them."""
 
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# What a server runs with; the caller's http_proxy, PG*, RABBITMQ_*, ERL_* or locale would change what it does.
+# The caller's http_proxy, PG*, RABBITMQ_*, ERL_* or locale would change how a server behaves.
 ENVIRONMENT = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"}
+PROJECT = Path(__file__).parents[2]  # from where `python -m` finds our modules
 POLL = 0.02  # seconds
-KILL_PATIENCE = 10.0  # seconds; the kernel may have to finish a write first
+KILL_TIMEOUT = 10.0  # seconds; the kernel may have to finish a write first
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that we started. The pid alone may belong to somebody else by now, with its start time it cannot."""
+    """A process known by its pid and its start time, so that a recycled pid is not mistaken for it."""
 
     pid: int
-    started: int  # clock ticks from the machine's start
+    start_time: int  # clock ticks since the machine's boot
 
     @property
     def alive(self) -> bool:
-        """False also for a zombie: in a container nobody may ever reap it."""
-        return started(self.pid) == self.started
+        """False for a zombie too: in a container, no process may ever reap it."""
+        return start_time(self.pid) == self.start_time
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, unless the process is gone."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -47,86 +47,58 @@ class Account:
 
 @dataclass(frozen=True)
 class Launch:
-    """A program to start; never through a shell."""
+    """A program to start, without a shell."""
 
     command: list[str]
     cwd: Path = Path("/")
     environment: Mapping[str, str] | None = field(default_factory=lambda: ENVIRONMENT)  # None: the caller's
-    account: Account | None = None  # the caller's by default
+    account: Account | None = None  # None: the caller's
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `subprocess.Popen`."""
+        switch = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
+        return {"args": self.command, "cwd": self.cwd, "env": self.environment, **switch}
 
 
 def launch(program: Launch, *, log: Path) -> Process:
-    """Start a program that lives on when we end; what it prints is appended to the log."""
-    account = program.account
+    """Start a program that outlives this process; its output is appended to the log."""
     with log.open("ab") as output:
-        child = subprocess.Popen(  # noqa: S603  the programs of the servers
-            program.command,
-            cwd=program.cwd,
-            env=program.environment,
+        child = subprocess.Popen(
+            **program.options(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # so that Ctrl-C in our terminal does not reach it
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
+            start_new_session=True,  # so that Ctrl-C in this terminal does not reach it
         )
-    process = Process(child.pid, started(child.pid) or 0)
-    # When it dies before us, somebody must wait for it, or it stays a zombie.
-    threading.Thread(target=child.wait, daemon=True).start()
+    process = Process(child.pid, start_time(child.pid) or 0)
+    threading.Thread(target=child.wait, daemon=True).start()  # reaps it, if it ends before us
     return process
 
 
-def run(
-    program: Launch, *, stdin: int = subprocess.DEVNULL, output: IO[bytes] | None = None, patience: float | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end.
-
-    Args:
-        program: what to run.
-        stdin: what it reads.
-        output: where it writes; the result's `stdout` and `stderr` by default.
-        patience: kill it after so many seconds.
+def run(program: Launch, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; `options` are those of `subprocess.run`.
 
     Raises:
-        TimeoutError: when it was killed.
+        subprocess.TimeoutExpired: when it was killed after its option `timeout`.
     """
-    account = program.account
-    try:
-        return subprocess.run(  # noqa: S603  the programs of the servers
-            program.command,
-            cwd=program.cwd,
-            env=program.environment,
-            stdin=stdin,
-            stdout=output or subprocess.PIPE,
-            stderr=output or subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=patience,
-            check=False,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{program.command[0]} was stopped after {patience:g} s") from error
+    defaults = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.run(**program.options(), **defaults | options, text=True, errors="replace", check=False)
 
 
-def end(processes: Iterable[tuple[Process, signal.Signals]], *, patience: float) -> None:
-    """Ask all of them to stop, each with its own signal; kill what is left after `patience` seconds."""
-    alive = [process for process, _ in processes if process.alive]
-    for process, number in processes:
+def terminate(processes: Iterable[tuple[Process, signal.Signals]], *, timeout: float) -> None:
+    """Send each process its own signal; kill those that are left after `timeout` seconds."""
+    alive = [(process, number) for process, number in processes if process.alive]
+    for process, number in alive:
         process.send(number)
-        process.send(signal.SIGCONT)  # a stopped process would not even see the signal
-    if not wait_until_gone(alive, patience=patience):
-        for process in alive:
+        process.send(signal.SIGCONT)  # a suspended process would not handle the signal
+    if not wait_until_gone([process for process, _ in alive], timeout=timeout):
+        for process, _ in alive:
             process.send(signal.SIGKILL)
-        wait_until_gone(alive, patience=KILL_PATIENCE)
+        wait_until_gone([process for process, _ in alive], timeout=KILL_TIMEOUT)
 
 
-def wait_until_gone(processes: Iterable[Process], *, patience: float) -> bool:
-    """True when none of them is left."""
-    deadline = time.monotonic() + patience
+def wait_until_gone(processes: Iterable[Process], *, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
     while any(process.alive for process in processes):
         if time.monotonic() > deadline:
             return False
@@ -134,58 +106,41 @@ def wait_until_gone(processes: Iterable[Process], *, patience: float) -> bool:
     return True
 
 
-def started(pid: int) -> int | None:
-    """When a living process started, in clock ticks from the machine's start."""
-    with suppress(OSError):
-        state, _, ticks = _stat(pid)
-        return None if state in "ZX" and _has_no_threads(pid) else ticks
-    return None
-
-
-def strays(*, programs: frozenset[str], homes: Iterable[Path], known: Iterable[Process]) -> list[Process]:
-    """Servers that run in one of our folders and that no record names.
+def find_processes(programs: Collection[str], folders: Collection[Path]) -> list[Process]:
+    """Return the running programs with one of these names whose working directory is in one of the folders.
 
     Args:
-        programs: names as in /proc/PID/comm; of one that Python runs (`-m`), its module's.
-        homes: their working folder lies in one of these.
-        known: not these, nor their children.
+        programs: names as in `/proc/PID/comm`; of a program that `python -m` runs, its module's.
+        folders: they may have been deleted.
     """
-    recorded = {process.pid for process in known if process.alive}
     found = []
     for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         with suppress(OSError):
-            _, parent, ticks = _stat(pid)
-            program = _module(pid) or _comm(pid)
-            if program in programs and not recorded & {pid, parent} and _lives_in(pid, program, homes):
-                found.append(Process(pid, ticks))
+            program = _module(pid) or Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+            if program in programs and _works_in(pid, program, folders):
+                found.append(Process(pid, start_time(pid) or 0))
     return found
 
 
-def _stat(pid: int) -> tuple[str, int, int]:
-    """State, parent, start time; the program's name before them may contain blanks and parentheses."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    return fields[0], int(fields[1]), int(fields[19])
-
-
-def _has_no_threads(pid: int) -> bool:
-    """A killed process of many threads is a zombie before the last of them has let go of files and ports."""
-    return len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1
-
-
-def _comm(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+def start_time(pid: int) -> int | None:
+    """Return when a living process started."""
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[2].split()  # the program's name before them may contain blanks and parentheses
+        # A killed process of many threads is a zombie before the last of them has closed its files and ports.
+        is_gone = fields[0] in "ZX" and len(list(Path(f"/proc/{pid}/task").iterdir())) <= 1
+        return None if is_gone else int(fields[19])
+    return None
 
 
 def _module(pid: int) -> str | None:
-    """What Python runs there, when it was told to run a module."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return os.fsdecode(words[2]) if words[1:2] == [b"-m"] and len(words) > 2 else None  # noqa: PLR2004  python -m name
 
 
-def _lives_in(pid: int, program: str, homes: Iterable[Path]) -> bool:
-    if program == "epmd":  # one that RabbitMQ started itself stands in "/", but still tells whose it is
+def _works_in(pid: int, program: str, folders: Iterable[Path]) -> bool:
+    if program == "epmd":  # RabbitMQ's tools start one that works in "/"
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return any(b"HOME=" + os.fsencode(home) in environment for home in homes)
-    # When somebody has deleted the folder, the kernel says so at the end of its name.
+        return any(b"HOME=" + os.fsencode(folder) in environment for folder in folders)
     cwd = Path(str(Path(f"/proc/{pid}/cwd").readlink()).removesuffix(" (deleted)"))
-    return any(cwd.is_relative_to(home) for home in homes)
+    return any(cwd.is_relative_to(folder) for folder in folders)

@@ -1,36 +1,31 @@
-"""The servers on one machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.
+"""The servers of one machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.
 
-Each is taken from the first of these that has it: its URL is given; Docker runs here, and there is a compose.yaml in
-the current folder; programs installed on this machine, as private instances with their data below one folder. Where
-data have been made once, they stay: a folder does not change from Docker to private instances, or back.
+Each server is the first of these that exists: the external one that its URL names; a container, if Docker runs and the
+current folder has a compose.yaml; a program of this machine, as a private instance. A folder with data keeps its
+backend.
 """
 
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from dotenv import dotenv_values
+
+from pocketwatch import settings
 from pocketwatch.errors import StackError
-from pocketwatch.stack import probes
-from pocketwatch.stack.compose import FILE, Compose, Docker
+from pocketwatch.stack.compose import FILE, ComposeBackend, Docker
 from pocketwatch.stack.files import remove, write_private
-from pocketwatch.stack.given import Given
-from pocketwatch.stack.guard import Guard
-from pocketwatch.stack.native import Native
-from pocketwatch.stack.ports import LOOPBACK
-from pocketwatch.stack.programs import Programs
-from pocketwatch.stack.server import Place
-from pocketwatch.stack.source import Source
-from pocketwatch.stack.state import SERVERS, Identity, IdentityLost, State, contents, forget, is_ours, locked
-from pocketwatch.stack.status import ServerStatus, of_given, of_ours
-from pocketwatch.stack.urls import LABELS, VARIABLES, environment, main_port
-
-UNTIL_DOWN = "up"  # the holder of what `up` starts
+from pocketwatch.stack.lease import hold, is_held
+from pocketwatch.stack.native.backend import NativeBackend
+from pocketwatch.stack.native.programs import Programs
+from pocketwatch.stack.native.server import StackContext
+from pocketwatch.stack.servers import LABELS, LOOPBACK, MANAGEMENT, SERVERS, VARIABLES, address, own_address
+from pocketwatch.stack.snapshot import Backend, ServerStatus, Snapshot
+from pocketwatch.stack.state import Identity, IdentityLostError, State, contents, delete_state, is_stack, locked
 
 
-def _to_stderr(line: str) -> None:
+def _echo_to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
@@ -38,13 +33,13 @@ class Stack:
     """The servers of one folder.
 
     Args:
-        folder: where their data, logs and passwords are kept. Two stacks never share one.
-        given: URLs of servers that somebody else runs, by the names of their settings. They are never altered. (A URL
-            of this stack's own counts for nothing, so that its environment may be exported to where we are called.)
-        durable: whether data survive a crash of the whole machine; without, PostgreSQL writes faster. Holds for
-            servers that are started, not for those that run already.
-        say: told what is done, a line at a time; standard error by default.
-        programs: where the programs of private instances are looked for.
+        folder: for their data, logs and passwords. Two stacks never share one.
+        external: URLs of servers that the stack does not run, by the names of their settings. They are never altered.
+            URLs of the stack's own servers are ignored, so that its environment may be exported to its commands.
+        durable: whether data survive a crash of the whole machine; if not, PostgreSQL writes faster. It applies to
+            servers that are started, not to those that run already.
+        echo: called with each line of progress.
+        programs: where the programs of private instances are searched for.
         docker: the program `docker`.
     """
 
@@ -52,133 +47,131 @@ class Stack:
         self,
         folder: Path = Path(".pocketwatch"),
         *,
-        given: Mapping[str, str] | None = None,
+        external: Mapping[str, str] | None = None,
         durable: bool = True,
-        say: Callable[[str], None] = _to_stderr,
+        echo: Callable[[str], None] = _echo_to_stderr,
         programs: Programs | None = None,
         docker: Docker | None = None,
     ) -> None:
         self.folder = folder.resolve()
-        self._given = Given(given or {})
+        self._external = external or {}
         self._durable = durable
-        self._say = say
+        self._echo = echo
         self._programs = programs or Programs()
         self._docker = docker or Docker()
-        self._holder = UNTIL_DOWN
+        self._is_leased = False
+
+    @classmethod
+    def from_settings(cls, folder: Path, *, echo: Callable[[str], None] = _echo_to_stderr) -> "Stack":
+        """Return the stack of a folder, with the external servers of the environment and `.env`."""
+        own = dotenv_values(settings.LOCAL_STACK)
+        values = settings.load().servers.model_dump(by_alias=True)
+        external = {name: value for name, value in values.items() if isinstance(value, str) and value != own.get(name)}
+        return cls(folder, external=external, echo=echo)
 
     def up(self) -> dict[str, str]:
-        """Bring the servers up; those that run already are left as they are.
+        """Start the servers that do not run.
 
         Returns:
-            The environment: RABBITMQ_URL, RABBITMQ_MANAGEMENT_URL, DATABASE_URL, REDIS_URL and SMTP_URL. What is not
-            given is also written to the file `env` in the folder; no value needs quotes.
+            The environment: RABBITMQ_URL, RABBITMQ_MANAGEMENT_URL, DATABASE_URL, REDIS_URL and SMTP_URL. Those of the
+            stack's own servers are also written to the file `env` in the folder; no value needs quotes.
 
         Raises:
-            StackError: when one does not start, with the end of its log.
+            StackError: when a server does not start, with the end of its log.
         """
-        with locked(self.folder, say=self._say):
-            given = self._given.by_server(Identity.read(self.folder), State.read(self.folder).ports)
-            for server, url in given.items():
-                self._say(f"{LABELS[server]} at {probes.address(url)}: given by {VARIABLES[server]}, left alone")
-            urls = self._start([server for server in SERVERS if server not in given])
-        return urls | self._given.environment(given)
+        with locked(self.folder, echo=self._echo):
+            external = self._external_servers(Identity.read(self.folder), State.read(self.folder).ports)
+            for server, url in external.items():
+                self._echo(f"{LABELS[server]} at {address(url)}: set by {VARIABLES[server]}, left alone")
+            urls = self._start([server for server in SERVERS if server not in external])
+        return urls | self._external_environment(external)
 
     def down(self, *, wipe: bool = False) -> None:
-        """Stop everything that was started for this folder.
+        """Stop every server that was started for this folder.
 
         Args:
-            wipe: delete the data, too.
+            wipe: delete the data too.
 
         Raises:
-            StackError: when the folder is somebody else's, and holds what is called like ours.
+            StackError: when the folder is no stack's, but has files with the names of a stack's.
         """
-        deleted = not is_ours(self.folder)  # or never made; servers of it may still run
-        if deleted and (found := contents(self.folder)):
+        is_deleted = not is_stack(self.folder)  # its servers may still run
+        if is_deleted and (found := contents(self.folder)):
             names = ", ".join(sorted(path.name for path in found))
             raise StackError(
-                f"no stack was ever started in {self.folder}, so {names} in it belong to somebody else; "
-                "nothing was touched"
+                f"no stack was ever started in {self.folder}, so {names} in it belong to another program; "
+                "nothing was deleted"
             )
-        with locked(self.folder, say=self._say):
-            now = self._look()
-            if wipe or deleted:
-                now.source.wipe()
-                forget(self.folder)
+        with locked(self.folder, echo=self._echo):
+            now = self._snapshot()
+            if wipe or is_deleted:
+                now.backend.destroy()
+                delete_state(self.folder)
             else:
-                now.source.stop(SERVERS)
-                now.state.release_all()
+                now.backend.stop(SERVERS)
+                now.state.keep(kept=False)
                 remove(self.folder / "env")
 
     def status(self) -> list[ServerStatus]:
-        """How each server is, now."""
-        now = self._look()
-        return [
-            of_given(server, now.given[server])
-            if server in now.given
-            else of_ours(server, now.identity.source, now.source, now.state)
-            for server in SERVERS
-        ]
+        now = self._snapshot()
+        return [now.status(server) for server in SERVERS]
 
     def env(self) -> dict[str, str]:
-        """The environment of the running stack.
+        """Return the environment of the running stack, like `up`.
 
         Raises:
-            StackError: when it is not up.
+            StackError: when a server does not run.
         """
-        now = self._look()
-        if down := [LABELS[server] for server in now.own if not now.source.is_running(server)]:
+        now = self._snapshot()
+        if down := [LABELS[server] for server in now.own if not now.backend.is_running(server)]:
             raise StackError(f"not running: {', '.join(down)}; start the servers: pocketwatch stack up")
-        return now.urls() | self._given.environment(now.given)
+        return now.environment() | self._external_environment(now.external)
 
     def pid(self, name: str) -> int | None:
-        """The process of a private instance: rabbitmq, postgres, redis or mail."""
-        return self._look().source.pid(name)
+        """Return the process of a private instance: rabbitmq, postgres, redis or mail."""
+        return self._snapshot().backend.pid(name)
 
-    def letters_elsewhere(self) -> str | None:
-        """Where letters go, unless this folder's own catcher keeps them (see `stack.letters`)."""
-        now = self._look()
-        if "mail" in now.given:
-            return f"{probes.address(now.given['mail'])}, which is given by {VARIABLES['mail']}"
-        if now.identity.source == "docker" and (port := now.state.ports.get("mailpit")):
+    def other_mail_server(self) -> str | None:
+        """Return where emails go, unless it is to this folder's own mail catcher."""
+        now = self._snapshot()
+        if "mail" in now.external:
+            return f"{address(now.external['mail'])}, which is set by {VARIABLES['mail']}"
+        if now.identity.backend == "docker" and (port := now.state.ports.get("mailpit")):
             return f"Mailpit, http://{LOOPBACK}:{port}"
         return None
 
     @contextmanager
-    def guarded(self) -> Iterator[dict[str, str]]:
-        """Bring the servers up for as long as this process uses them.
+    def lease(self) -> Iterator[dict[str, str]]:
+        """Run the servers for the time of the block, and yield their environment.
 
-        At the end, what this use started is stopped, unless somebody else holds it by then (`up`, or another use). When
-        this process dies before, even by SIGKILL, a guard process does the same. Within the block, `up` of this object
-        starts again what has died, for this use.
+        At the end, or when this process is killed before, the servers are stopped, unless `up` keeps them or another
+        process holds a lease. In the block, `up` of this object restarts servers that have died, without keeping them.
         """
-        self._holder = secrets.token_hex(8)
-        guard = Guard(self.folder, self._holder)
+        self._is_leased = True
         try:
-            yield self.up()
+            with hold(self.folder):
+                yield self.up()
         finally:
-            try:
-                self.release(self._holder)
-            finally:
-                guard.dismiss()
-                self._holder = UNTIL_DOWN
+            self._is_leased = False
+            self.stop_unused()  # if the watchdog was killed or has failed
 
-    def release(self, holder: str) -> None:
-        """Stop what only this holder wanted."""
+    def stop_unused(self) -> None:
+        """Stop the servers, unless `up` keeps them or a process holds a lease."""
         if not (self.folder / "lock").exists():
             return
-        with locked(self.folder, say=self._say):
-            now = self._look()
-            now.source.stop(now.state.release(holder))
-            if not any(now.source.is_running(server) for server in SERVERS):
+        with locked(self.folder, echo=self._echo):
+            now = self._snapshot()
+            if not now.state.kept and not is_held(self.folder):
+                now.backend.stop(SERVERS)
                 remove(self.folder / "env")
 
     def _start(self, servers: list[str]) -> dict[str, str]:
         if not servers:
             return {}
         if identity := Identity.read(self.folder):
-            if identity.source == "docker" and not self._docker.is_running():
+            if identity.backend == "docker" and not self._docker.is_running():
                 raise StackError(
-                    f"the data of {self.folder} are in Docker, which does not run; start it, or take another --folder"
+                    f"the data of {self.folder} are in Docker, which does not run; start it, or use another --folder"
                 )
             return self._bring_up(servers, identity)
         if compose := self._compose_file():
@@ -186,73 +179,66 @@ class Stack:
             try:
                 return self._bring_up(servers, in_docker)
             except StackError as error:
-                self._say(f"{error}\nso private instances are taken instead")
+                self._echo(f"{error}\nso private instances are used instead")
             with suppress(StackError):
-                self._now(in_docker).source.wipe()
+                self._snapshot_of(in_docker).backend.destroy()
         return self._bring_up(servers, self._new_identity(None))
 
     def _new_identity(self, compose: Path | None) -> Identity:
-        """For data that will be made; what is left of older ones was left by somebody who deleted the folder."""
+        """Write an identity for new data; servers and data of a deleted folder may still exist and are destroyed."""
         identity = Identity.new(self.folder, compose=compose)
-        self._now(identity).source.wipe()
+        self._snapshot_of(identity).backend.destroy()
         identity.write(self.folder)
         return identity
 
     def _bring_up(self, servers: list[str], identity: Identity) -> dict[str, str]:
-        now = self._now(identity)
-        running = {server for server in servers if now.source.is_running(server)}
-        now.state.hold(servers, holder=self._holder)
-        try:
-            now.source.up(servers)
-        finally:
-            now.state.forget_holders(server for server in servers if not now.source.is_running(server))
+        now = self._snapshot_of(identity)
+        running = {server for server in servers if now.backend.is_running(server)}
+        now.backend.up(servers)
+        if not self._is_leased:
+            now.state.keep(kept=True)
         for server in servers:
             what = "runs already" if server in running else "started"
-            self._say(f"{LABELS[server]} at {now.address(server)}: {what}, {identity.source}")
-        urls = now.urls()
+            self._echo(f"{LABELS[server]} at {own_address(server, now.state.ports)}: {what}, {identity.backend}")
+        urls = now.environment()
         write_private(self.folder / "env", "".join(f"{name}={value}\n" for name, value in urls.items()))
         return urls
 
-    def _look(self) -> "_Now":
-        """For looking and stopping: that works also when the passwords are lost, or were never made."""
+    def _snapshot(self) -> Snapshot:
+        """Look at the servers; this works without passwords too, whether lost or not yet made."""
         try:
             identity = Identity.read(self.folder) or Identity.new(self.folder, compose=self._compose_file())
-        except IdentityLost:
+        except IdentityLostError:
             in_docker = (self.folder / "compose.env").exists()
             identity = Identity.new(self.folder, compose=Path(FILE).resolve() if in_docker else None)
-        return self._now(identity)
+        return self._snapshot_of(identity)
 
-    def _now(self, identity: Identity) -> "_Now":
+    def _snapshot_of(self, identity: Identity) -> Snapshot:
         state = State.read(self.folder)
-        source: Source
+        backend: Backend
         if identity.compose is not None:
-            file = Path(identity.compose)
-            source = Compose(self.folder, file, state, identity.passwords, docker=self._docker)
+            backend = ComposeBackend(
+                self.folder, Path(identity.compose), state, identity.passwords, docker=self._docker
+            )
         else:
-            place = Place(self.folder, identity.node, identity.passwords, state.ports, self._programs, self._durable)
-            source = Native(place, state, say=self._say)
-        return _Now(identity, state, source, self._given.by_server(identity, state.ports))
+            context = StackContext(
+                self.folder, identity.node, identity.passwords, state.ports, self._programs, self._durable
+            )
+            backend = NativeBackend(context, state, echo=self._echo)
+        return Snapshot(identity, state, backend, self._external_servers(identity, state.ports))
+
+    def _external_servers(self, identity: Identity | None, ports: Mapping[str, int]) -> dict[str, str]:
+        urls = {server: self._external.get(variable) for server, variable in VARIABLES.items()}
+        return {
+            server: url for server, url in urls.items() if url and not (identity and identity.owns(server, url, ports))
+        }
+
+    def _external_environment(self, servers: Mapping[str, str]) -> dict[str, str]:
+        urls = {VARIABLES[server]: url for server, url in servers.items()}
+        if "rabbitmq" in servers and self._external.get(MANAGEMENT):
+            urls[MANAGEMENT] = self._external[MANAGEMENT]
+        return urls
 
     def _compose_file(self) -> Path | None:
         file = Path(FILE).resolve()
         return file if file.exists() and self._docker.is_running() else None
-
-
-@dataclass(frozen=True)
-class _Now:
-    """All that is known of a folder's servers at one moment."""
-
-    identity: Identity
-    state: State
-    source: Source
-    given: Mapping[str, str]
-
-    @property
-    def own(self) -> list[str]:
-        return [server for server in SERVERS if server not in self.given]
-
-    def address(self, server: str) -> str:
-        return f"{LOOPBACK}:{main_port(server, self.state.ports)}"
-
-    def urls(self) -> dict[str, str]:
-        return environment(self.own, ports=self.state.ports, passwords=self.identity.passwords)

@@ -1,161 +1,134 @@
-"""What a folder remembers of its servers: one lock for every command, what the data were made with, what runs now."""
+"""The files by which a folder knows its servers: what their data were created with, what runs now, and the lock."""
 
 import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack.files import remove, write_private
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Process
+from pocketwatch.stack.servers import PROTECTED, SERVERS, VARIABLES, environment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-PROTECTED = ("rabbitmq", "postgres", "redis")  # by a password each
-SERVERS = (*PROTECTED, "mail")
-LOGS = {*SERVERS, "epmd", "install", "guard"}
-RECORDS = ("compose.env", "state.json", "identity.json", "lock")
+LOGS = {*SERVERS, "install", "watchdog", "epmd", "guard"}  # the last two are of earlier versions
+RECORDS = ("compose.env", "state.json", "identity.json", "lock", "users")
 FILES = (*SERVERS, "postgres.new", "env", *RECORDS)
 
 
-class IdentityLost(StackError):
-    """There are data, but nothing says what they were made with."""
+class IdentityLostError(StackError):
+    """There are data, but no record of what they were created with."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the data were made with. As long as there are data, this must be there too."""
+    """What the data were created with; kept for as long as the data."""
 
-    source: str  # "native" or "docker"
-    node: str  # RabbitMQ's name for itself; its data folder is called so
+    node: str  # RabbitMQ's node name; its data folder has this name
     passwords: dict[str, str] = field(repr=False)
-    compose: str | None = None  # the compose file, for Docker
+    compose: str | None = None  # the path of the compose file, if the servers are in Docker
+
+    @property
+    def backend(self) -> Literal["docker", "native"]:
+        return "docker" if self.compose else "native"
 
     @classmethod
     def new(cls, folder: Path, *, compose: Path | None) -> "Identity":
-        """New passwords, for a folder without data."""
         return cls(
-            source="native" if compose is None else "docker",
             node=f"pocketwatch_{digest(folder)}@localhost",
             passwords={server: secrets.token_hex(16) for server in PROTECTED},
-            compose=None if compose is None else str(compose),
+            compose=str(compose) if compose else None,
         )
 
     @classmethod
     def read(cls, folder: Path) -> "Identity | None":
-        """None for a folder that never had servers.
+        """Return None for a folder without data.
 
         Raises:
-            IdentityLost: when the data are still there.
-            StackError: when it is another user's.
+            IdentityLostError: when there are data but no readable record.
+            StackError: when the record belongs to another user.
         """
         path = folder / "identity.json"
         if not path.exists() and not any((folder / server).exists() for server in PROTECTED):
             return None
         try:
-            return cls(**_load(path))
+            values = _load(path)
+            return cls(values["node"], dict(values["passwords"]), values["compose"])
         except PermissionError as error:
-            raise StackError(f"{path} belongs to another user; work as that user, or take another --folder") from error
-        except (OSError, ValueError, TypeError) as error:
-            raise IdentityLost(
-                f"{path} is lost or damaged, so the passwords of the data beside it are not known; "
+            raise StackError(f"{path} belongs to another user; work as that user, or use another --folder") from error
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise IdentityLostError(
+                f"{path} is missing or damaged, so the passwords of the data beside it are not known; "
                 f"put it back, or delete the data: pocketwatch stack down --wipe"
             ) from error
 
-    def owns(self, server: str, url: str) -> bool:
-        """True for a URL of this very server: nobody else has its password."""
-        return urlsplit(url).password == self.passwords[server]
+    def owns(self, server: str, url: str, ports: Mapping[str, int]) -> bool:
+        """Return whether a URL leads to the stack's own server: by its password, or without one by its port."""
+        if server in PROTECTED:
+            return urlsplit(url).password == self.passwords[server]
+        return url == environment([server], ports=ports, passwords=self.passwords)[VARIABLES[server]]
 
     def write(self, folder: Path) -> None:
-        """Keep it."""
         write_private(folder / "identity.json", json.dumps(asdict(self), indent=1))
 
 
 @dataclass
 class State:
-    """What runs now. When it is lost, nothing is: it is made anew, and servers that it does not name are stopped.
+    """What runs now. Losing it costs a restart of the servers, but no data.
 
     Attributes:
-        folder: where it was written; in a copy of the folder it says nothing.
-        boot: the machine's start in which it was written; after another one no process is ours.
-        holders: who wants a server to run: "up" until `down`, and each use that a guard watches until its end.
+        folder: where it was written; a copy of the folder has no servers.
+        boot_id: the boot of the machine in which it was written; after another one, no process is left.
+        kept: whether the servers run until `down`, or only while a process holds a lease.
     """
 
     folder: str
-    boot: str
+    boot_id: str
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
-    holders: dict[str, list[str]] = field(default_factory=dict)
+    kept: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> "State":
-        """An empty one where there is none, or one that does not apply here and now."""
-        fresh = cls(str(folder), BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else "")
-        try:
+        """Return an empty state where there is none, or where it does not apply."""
+        state = cls(str(folder), BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else "")
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             values = _load(folder / "state.json")
-            values["processes"] = {name: Process(**process) for name, process in values["processes"].items()}
-            known = cls(**values)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return fresh
-        if known.folder != fresh.folder:
-            return fresh
-        if known.boot != fresh.boot:
-            fresh.ports = known.ports
-            return fresh
-        return known
+            if values["folder"] == state.folder:
+                state.ports = dict(values["ports"])
+                if values["boot_id"] == state.boot_id:
+                    state.processes = {name: Process(**process) for name, process in values["processes"].items()}
+                    state.kept = bool(values["kept"])
+        return state
+
+    def keep(self, *, kept: bool) -> None:
+        self.kept = kept
+        self.write()
 
     def write(self) -> None:
-        """Keep it; a reader sees the old one or this one, never half of it."""
         write_private(Path(self.folder) / "state.json", json.dumps(asdict(self), indent=1))
 
-    def hold(self, servers: Iterable[str], *, holder: str) -> None:
-        """Note who wants these servers to run."""
-        for server in servers:
-            holders = self.holders.setdefault(server, [])
-            if holder not in holders:
-                holders.append(holder)
-        self.write()
 
-    def release(self, holder: str) -> list[str]:
-        """Forget a holder; the servers that nobody wants any more."""
-        let_go = [server for server, holders in self.holders.items() if holder in holders]
-        for server in let_go:
-            self.holders[server].remove(holder)
-        unwanted = [server for server in let_go if not self.holders[server]]
-        self.write()
-        return unwanted
-
-    def release_all(self) -> None:
-        """Nobody wants any of them."""
-        self.holders.clear()
-        self.write()
-
-    def forget_holders(self, servers: Iterable[str]) -> None:
-        """For servers that do not run, as they did not start."""
-        for server in servers:
-            self.holders.pop(server, None)
-        self.write()
-
-
-def is_ours(folder: Path) -> bool:
-    """Whether a stack has ever worked in this folder; the guard's log is the first thing that some make."""
-    return any((folder / record).exists() for record in (*RECORDS, "guard.log"))
+def is_stack(folder: Path) -> bool:
+    """Return whether a stack ever worked in this folder; of some, the watchdog's log is the only file."""
+    return any((folder / name).exists() for name in (*RECORDS, "watchdog.log", "guard.log"))
 
 
 def contents(folder: Path) -> list[Path]:
-    """What is there by the names of the servers' data, logs and records; the folder may hold other things."""
+    """Return what has the names of the servers' data, logs and records; a folder may contain other files."""
     logs = [log for log in folder.glob("*.log") if log.name.split(".")[0] in LOGS]
     return logs + [folder / name for name in FILES if (folder / name).exists()]
 
 
-def forget(folder: Path) -> None:
-    """Delete the servers' data, logs and records."""
+def delete_state(folder: Path) -> None:
+    """Delete the servers' data, logs and records, and the folder if it is empty then."""
     for path in contents(folder):
         remove(path)
     with suppress(OSError):
@@ -163,42 +136,38 @@ def forget(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, say: Callable[[str], None]) -> Iterator[None]:
-    """One command at a time works on a folder; a second one waits.
+def locked(folder: Path, *, echo: Callable[[str], None]) -> Iterator[None]:
+    """Let one command at a time work on a folder.
 
     Raises:
-        StackError: when a file cannot be written, or whatever else the system refuses.
+        StackError: for every error of the operating system in the block.
     """
     try:
-        with _lock(folder, say):
+        with _lock(folder, echo):
             yield
     except OSError as error:
         raise StackError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
 @contextmanager
-def _lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """A lock file that was deleted by `down --wipe` while we waited for it locks nothing: then take the new one."""
+def _lock(folder: Path, echo: Callable[[str], None]) -> Iterator[None]:
     path = folder / "lock"
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
-            _wait_for(file, say)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                echo("waiting for another command that works on these servers")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # `down --wipe` may have deleted the file while we waited; then lock its successor.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield
                 return
 
 
-def _wait_for(file: IO[bytes], say: Callable[[str], None]) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say("waiting for another command that works on these servers")
-        fcntl.flock(file, fcntl.LOCK_EX)
-
-
 def _load(path: Path) -> dict[str, Any]:
     values = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
-        raise TypeError(f"{path} holds no table")
+        raise TypeError(f"{path} is no JSON object")
     return values

@@ -1,23 +1,22 @@
-"""What is old hangs on "now"; where two clocks disagree, nobody knows what is old."""
+"""Refuse destructive jobs when two clocks disagree: what is old by one may be young by the other."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import Reject
-from pocketwatch.worker.context import EventContext
 
-MAY_DIFFER = timedelta(hours=1)
+MAX_SKEW = timedelta(hours=1)
 
 
-def check_clock_skew(event: EventContext) -> None:
-    """Refuse to change anything when the database's clock and this machine's are more than an hour apart.
+def check(now: datetime, other: datetime | None = None, *, of: str = "this machine") -> None:
+    """Compare the database's time with that of this machine, or of another server.
 
     Raises:
-        Reject: naming both.
+        Reject: when they are more than an hour apart.
     """
-    here = utc_now()
-    if abs(here - event.now) > MAY_DIFFER:
+    there = other or utc_now()
+    if abs(there - now) > MAX_SKEW:
         raise Reject(
-            f"the database says it is {event.now:%Y-%m-%d %H:%M} UTC, this machine says {here:%Y-%m-%d %H:%M} UTC; "
+            f"the database says it is {now:%Y-%m-%d %H:%M} UTC, {of} says {there:%Y-%m-%d %H:%M} UTC; "
             "nothing was changed, set the clocks"
         )

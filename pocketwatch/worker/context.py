@@ -20,6 +20,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.batcher import Item, Result
+from pocketwatch.worker.paged_job import PagedJob
 from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
@@ -160,7 +161,7 @@ class EventContext:
 
 
 class SideEffectContext(EventContext):
-    """The context of a message whose effect lies outside the database, such as an email.
+    """The context of a message with an effect outside the database, such as an email.
 
     The handler runs without a transaction. What it wants written is committed afterwards, with the claim, in a
     transaction shared with others. When the process dies in between, the message is delivered again: the handler keeps
@@ -192,7 +193,7 @@ class SideEffectContext(EventContext):
         return result
 
 
-class JobContext(EventContext):
+class JobContext(EventContext, PagedJob):
     """The context of a job that runs alone.
 
     `session` belongs to the transaction that also claims the message. Long jobs leave it alone until the end: they work
@@ -208,9 +209,11 @@ class JobContext(EventContext):
         settings: Settings,
         stopping: Callable[[], bool] = lambda: False,
         resource: Any = None,
+        message: Message | None = None,
     ) -> None:
         self.session: AsyncSession = database.session()
         super().__init__(run.envelope, now, settings=settings, loader=DirectLoader(self.session), resource=resource)
+        self.message = message
         self._run, self._database, self._stopping = run, database, stopping
         self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
         self._reported = time.monotonic()

@@ -5,7 +5,7 @@
     SideEffectExecutor   many messages at the same time without a transaction, claimed together afterwards
 
 Group commit: delivered ─► waiting ─► claim ─► handlers ─► rows, table by table ─► commit ─► each acknowledged.
-A handler tells its context what to write; it executes nothing. A batch can therefore be run again in halves until the
+A handler adds to its context what to write; it executes nothing. A batch can therefore be run again in halves until the
 message that the database refuses is alone. Why, and what was measured: docs/decisions/0001-group-commit.md.
 """
 
@@ -70,7 +70,13 @@ class JobExecutor:
         if now is None:
             return "duplicate"
         job = JobContext(
-            run, now, database=self.database, settings=self.settings, stopping=self.stopping, resource=self.resource
+            run,
+            now,
+            database=self.database,
+            settings=self.settings,
+            stopping=self.stopping,
+            resource=self.resource,
+            message=message,
         )
         async with job.session:
             await self.handler(message, job)

@@ -8,7 +8,7 @@ from schemas.message import Tick
 
 USER_KEYS = ("approved", "rejected", "needs_edit", "max_attempts", "unknown")
 MANAGER_KEYS = ("review_required", "max_attempts", "flagged", "unknown")
-# What RabbitMQ 3.10 and 4.x both accept for quorum queues, and heed.
+# What RabbitMQ 3.10 and 4.x both accept and apply for quorum queues.
 ACCEPTED = {
     "x-queue-type",
     "x-overflow",

@@ -35,7 +35,7 @@ why = "a fault test"
 
 @contextmanager
 def held(database_url: str, table: str) -> Iterator[None]:
-    """Nobody can write to a table; reading goes on."""
+    """Block writes to a table; reads continue."""
     with psycopg.connect(database_url) as connection:
         connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
         yield

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from consumers.cleanup.sessions import redis_store
-from consumers.cleanup.sessions.redis_store import Change, Page, Store
+from consumers.cleanup.sessions.redis_store import KeyChange, KeyPage, SessionStore
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage.redis import connected
@@ -60,7 +60,7 @@ def kill(servers: Servers) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_attempt(
+async def test_next_attempt_cleans_after_redis_was_killed(
     servers: Servers,
     consume: Consume,
     publisher: Publisher,
@@ -69,9 +69,9 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
     monkeypatch: pytest.MonkeyPatch,
 ):
     fill(sessions)
-    scan, killed = Store.scan, False
+    scan, killed = SessionStore.scan, False
 
-    async def scan_and_die(self: Store, match: str, **how: Any) -> AsyncIterator[Page]:
+    async def scan_and_die(self: SessionStore, match: str, **how: Any) -> AsyncIterator[KeyPage]:
         nonlocal killed
         async for page in scan(self, match, **how):
             yield page
@@ -79,7 +79,7 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
                 killed = True
                 await asyncio.to_thread(kill, servers)
 
-    monkeypatch.setattr(Store, "scan", scan_and_die)
+    monkeypatch.setattr(SessionStore, "scan", scan_and_die)
     monkeypatch.setattr(redis_store, "PAGE", 200)
 
     async with consume():
@@ -102,14 +102,14 @@ async def test_a_redis_that_is_killed_during_the_run_is_cleaned_by_the_next_atte
     assert all(sessions.last_moment(f"user:session:{number}") for number in range(0, COUNT, 2))
 
 
-async def test_a_cursor_is_never_used_after_a_restart_that_nobody_noticed(
+async def test_cursor_is_never_used_after_an_unnoticed_restart(
     servers: Servers, redis_url: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ):
     fill(sessions)
     monkeypatch.setattr(redis_store, "PAGE", 200)
 
     async def scan_over_a_restart() -> None:
-        async with connected(redis_url) as client, Store(client) as store:
+        async with connected(redis_url) as client, SessionStore(client) as store:
             async for page in store.scan("user:session:*"):
                 if 0.3 < page.share < 0.6:
                     await asyncio.to_thread(restart, servers)
@@ -118,29 +118,29 @@ async def test_a_cursor_is_never_used_after_a_restart_that_nobody_noticed(
         await scan_over_a_restart()
 
 
-async def test_scripts_that_redis_has_forgotten_are_sent_again(redis_url: str, sessions: Sessions, client: Redis):
+async def test_flushed_scripts_are_loaded_again(redis_url: str, sessions: Sessions, client: Redis):
     fill(sessions)
 
-    async with connected(redis_url) as connection, Store(connection) as store:
+    async with connected(redis_url) as connection, SessionStore(connection) as store:
         pages = [page async for page in store.scan("user:session:1*")]
         await client.script_flush()
-        found = await store.look(pages[0].keys[:5])
+        found = await store.read(pages[0].keys[:5])
         pages += [page async for page in store.scan("user:session:1*")]
 
     assert len(found) == 5
     assert len(pages) > 1
 
 
-async def test_a_run_that_is_killed_half_way_leaves_nothing_that_the_next_cannot_finish(
+async def test_run_after_a_killed_one_finishes_its_work(
     redis_url: str, sessions: Sessions, consume: Consume, publisher: Publisher, runs: Runs
 ):
     fill(sessions)
-    async with connected(redis_url) as client, Store(client) as store:
+    async with connected(redis_url) as client, SessionStore(client) as store:
         async for page in store.scan("user:session:*"):
             keys = [key for key in page.keys if b"by-user-id" not in key]
-            found = await store.look(keys)
+            found = await store.read(keys)
             await store.change(
-                [Change(key, what) for key, what in zip(keys, found, strict=True) if key[-1:] in b"13579"]
+                [KeyChange(key, what) for key, what in zip(keys, found, strict=True) if key[-1:] in b"13579"]
             )
             break  # its pointers dangle now
 

@@ -1,4 +1,4 @@
-"""analytics.cleanup: what is expired goes from the table and from Redis, what is current stays."""
+"""analytics.cleanup: expired snapshots are deleted from the table and from Redis."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,7 @@ def cached(kind: str, *, hours: float, now: datetime | None = None) -> str:
     return json.dumps({"kind": kind, "locale": None, "period": "p", "generated_at": made.isoformat(), "payload": {}})
 
 
-async def test_expired_snapshots_go_and_others_stay(deliver: Deliver, activity: Activity):
+async def test_expired_snapshots_are_deleted(deliver: Deliver, activity: Activity):
     add(activity, age=5, left=-3)
     add(activity, age=4, left=-2)
     kept = {add(activity, age=1, left=1), add(activity, age=3, left=None)}
@@ -68,7 +68,7 @@ async def test_expired_snapshots_go_and_others_stay(deliver: Deliver, activity: 
     assert ids(activity) == kept
 
 
-async def test_the_newest_of_each_kind_and_locale_stays_however_old(deliver: Deliver, activity: Activity):
+async def test_newest_snapshot_of_each_kind_and_locale_is_kept(deliver: Deliver, activity: Activity):
     add(activity, age=30, left=-20)
     kept = {add(activity, age=20, left=-10)}
     add(activity, age=30, left=-20, kind="platform", locale="uk")
@@ -81,7 +81,7 @@ async def test_the_newest_of_each_kind_and_locale_stays_however_old(deliver: Del
     assert row["statistics"]["snapshots_kept_as_newest"] == 4
 
 
-async def test_the_newest_period_stays_though_that_of_an_older_one_was_made_later(deliver: Deliver, activity: Activity):
+async def test_newest_period_is_kept_when_an_older_one_was_made_later(deliver: Deliver, activity: Activity):
     newest = add(activity, age=20, left=-10, kind="daily_report", period="2026-03-28")
     add(activity, age=19, left=-10, kind="daily_report", period="2026-03-27")
     made_last = add(activity, age=18, left=-10, kind="daily_report", period="2025-01-01")
@@ -91,7 +91,7 @@ async def test_the_newest_period_stays_though_that_of_an_older_one_was_made_late
     assert ids(activity) == {newest, made_last}
 
 
-async def test_a_later_period_of_another_language_supersedes_nothing(deliver: Deliver, activity: Activity):
+async def test_later_period_of_another_locale_supersedes_nothing(deliver: Deliver, activity: Activity):
     newest = add(activity, age=20, left=-10, kind="platform", locale="en", period="2026-03-27")
     made_last = add(activity, age=19, left=-10, kind="platform", locale="en", period="2026-03-26")
     other = add(activity, age=20, left=-10, kind="platform", locale="uk", period="2026-03-28")
@@ -101,14 +101,14 @@ async def test_a_later_period_of_another_language_supersedes_nothing(deliver: De
     assert ids(activity) == {newest, made_last, other}
 
 
-async def test_a_run_out_of_time_hands_the_rest_on(
+async def test_run_out_of_time_is_continued(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "PAGE", 2)
     for age in range(5, 12):
         add(activity, age=age, left=-1)
 
-    first = transaction(JOB, database, settings, stopping=lambda: True)
+    first = transaction(JOB, database, settings, stopping=lambda: True, message=CleanAnalytics())
     await job.clean_analytics(CleanAnalytics(), first)
     second = transaction(JOB, database, settings)
     await job.clean_analytics(CleanAnalytics(), second)
@@ -119,7 +119,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
     assert "continued_by" not in second.statistics
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
+async def test_dry_run_counts_the_same_and_changes_nothing(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "PAGE", 2)
@@ -129,8 +129,9 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     sessions.redis.set(f"{PREFIX}platform", cached("platform", hours=1))
     before, keys = ids(activity), sessions.everything()
 
-    dry, real = (transaction(JOB, database, settings) for _ in range(2))
-    await job.clean_analytics(CleanAnalytics(dry_run=True), dry)
+    tick = CleanAnalytics(dry_run=True)
+    dry, real = transaction(JOB, database, settings, message=tick), transaction(JOB, database, settings)
+    await job.clean_analytics(tick, dry)
     unchanged = ids(activity) == before and sessions.everything() == keys
     await job.clean_analytics(CleanAnalytics(), real)
 
@@ -145,7 +146,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     }
 
 
-async def test_keys_without_an_end_go_unless_they_are_current_and_then_they_get_one(
+async def test_outdated_keys_without_a_ttl_are_deleted_and_current_ones_get_one(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     current, old = f"{PREFIX}quick_stats", f"{PREFIX}platform:uk"
@@ -154,27 +155,27 @@ async def test_keys_without_an_end_go_unless_they_are_current_and_then_they_get_
     sessions.redis.set(f"{PREFIX}daily_report_2025-01-01", "{not json")
     sessions.redis.rpush(f"{PREFIX}a_list", "x")
 
-    work = transaction(JOB, database, settings)
-    await job.clean_analytics(CleanAnalytics(), work)
+    one = transaction(JOB, database, settings)
+    await job.clean_analytics(CleanAnalytics(), one)
 
     assert sessions.keys() == {current.encode()}
     assert 1700 < sessions.redis.ttl(current) <= 1800
-    assert work.statistics["cache_keys_deleted"] == 3
+    assert one.statistics["cache_keys_deleted"] == 3
 
 
-async def test_a_key_with_an_end_stays_until_then_unless_what_it_says_is_out_of_date(
+async def test_key_with_a_ttl_is_kept_unless_outdated(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     sessions.redis.set(f"{PREFIX}quick_stats", cached("quick_stats", hours=0.5), ex=100)
-    sessions.redis.set(f"{PREFIX}somebodys", "a value", ex=100)
+    sessions.redis.set(f"{PREFIX}foreign", "a value", ex=100)
     sessions.redis.set(f"{PREFIX}platform:en", cached("platform", hours=9), ex=100_000)
 
     await job.clean_analytics(CleanAnalytics(), transaction(JOB, database, settings))
 
-    assert sessions.keys() == {f"{PREFIX}quick_stats".encode(), f"{PREFIX}somebodys".encode()}
+    assert sessions.keys() == {f"{PREFIX}quick_stats".encode(), f"{PREFIX}foreign".encode()}
 
 
-async def test_keys_of_others_are_never_touched(
+async def test_keys_with_other_prefixes_are_never_touched(
     database: Database, settings: Settings, activity: Activity, sessions: Sessions
 ):
     for key in ("pocketwatch:other", "analytics:quick_stats", "user:session:1", "pocketwatch:analytic"):
@@ -186,7 +187,7 @@ async def test_keys_of_others_are_never_touched(
     assert sessions.everything() == before
 
 
-async def test_a_roll_up_is_never_cleaned(deliver: Deliver, activity: Activity):
+async def test_roll_ups_are_never_deleted(deliver: Deliver, activity: Activity):
     activity.run("INSERT INTO daily_activity (day, views, new_ads, new_users) VALUES ('2001-01-01', 1, 2, 3)")
     activity.run("INSERT INTO view_counts VALUES (0, '2001-01-01', 5)")
 
@@ -196,7 +197,7 @@ async def test_a_roll_up_is_never_cleaned(deliver: Deliver, activity: Activity):
     assert activity.view_counts() == [(0, "2001-01-01", 5)]
 
 
-async def test_the_same_run_twice_finds_nothing_the_second_time(deliver: Deliver, activity: Activity):
+async def test_second_run_finds_nothing(deliver: Deliver, activity: Activity):
     add(activity, age=5, left=-3)
     add(activity, age=1, left=1)
 
@@ -205,19 +206,19 @@ async def test_the_same_run_twice_finds_nothing_the_second_time(deliver: Deliver
     assert [row["statistics"]["snapshots_deleted"] for row in (first, second)] == [1, 0]
 
 
-async def test_redis_that_is_away_is_told_and_keeps_no_row_from_going(
+async def test_unreachable_redis_makes_the_run_partial_and_rows_are_deleted(
     database: Database, settings: Settings, activity: Activity
 ):
     add(activity, age=5, left=-3)
     kept = add(activity, age=1, left=1)
     servers = settings.servers.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
 
-    work = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
-    await job.clean_analytics(CleanAnalytics(), work)
+    one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    await job.clean_analytics(CleanAnalytics(), one)
 
-    assert work.status == "partial"
-    assert work.reason
-    assert work.reason.startswith("the cache was not looked at: Redis at 127.0.0.1:1/0 does not answer")
+    assert one.status == "partial"
+    assert one.reason
+    assert one.reason.startswith("cache: not cleaned; Redis at 127.0.0.1:1/0 does not answer")
     assert ids(activity) == {kept}
 
 
@@ -226,13 +227,13 @@ async def test_without_redis_only_the_table_is_cleaned(database: Database, setti
     kept = add(activity, age=1, left=1)
     servers = settings.servers.model_copy(update={"redis_url": None})
 
-    work = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
-    await job.clean_analytics(CleanAnalytics(), work)
+    one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    await job.clean_analytics(CleanAnalytics(), one)
 
-    assert (work.status, ids(activity)) == ("succeeded", {kept})
+    assert (one.status, ids(activity)) == ("succeeded", {kept})
 
 
-async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, activity: Activity):
+async def test_clock_skew_deletes_nothing(database: Database, settings: Settings, activity: Activity):
     expired = {add(activity, age=5, left=-3), add(activity, age=1, left=1)}
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):

@@ -70,7 +70,7 @@ async def test_listed_privileges_suffice_for_every_job_and_command(
     await rollup.rebuild(limited, settings, progress=ignored)
     found = await verify(limited, settings)
 
-    assert (found.segments, found.differences) == (2, [])
+    assert (found.id_ranges, found.differences) == (2, [])
     assert activity.rows("SELECT 1 FROM analytics_snapshots WHERE period = '2026-01-01'") == []
     assert len(activity.rows("SELECT 1 FROM moderation_notification_logs WHERE letter = 'daily_report'")) == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumers.maintenance import archive_ads as job
+from consumers.maintenance.archive import archive_ads as job
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
@@ -26,9 +26,7 @@ NOTHING = dict.fromkeys(job.STATISTICS, 0)
 OTHER_STATUSES = ("draft", "pending", "needs_review", "blocked", "archived")
 
 
-async def test_sold_and_rejected_ads_are_archived_at_once_and_active_ones_when_nobody_changed_them(
-    deliver: Deliver, ads: Ads
-):
+async def test_sold_rejected_and_inactive_ads_are_archived(deliver: Deliver, ads: Ads):
     (sold,), (rejected,) = ads.add("sold", created=0), ads.add("rejected", created=0)
     (forgotten,) = ads.add("active", created=400, updated=181)
     (cared_for,) = ads.add("active", created=400, updated=179)
@@ -42,7 +40,7 @@ async def test_sold_and_rejected_ads_are_archived_at_once_and_active_ones_when_n
     assert ads.statuses() == {**dict.fromkeys(archived, "archived"), cared_for: "active"}
 
 
-async def test_each_archived_ad_has_a_decision_that_says_why(deliver: Deliver, ads: Ads):
+async def test_each_archived_ad_has_a_decision_with_the_reason(deliver: Deliver, ads: Ads):
     (sold,), (rejected,), (forgotten,) = ads.add("sold"), ads.add("rejected"), ads.add("active", updated=200)
     (was,) = ads.rows("SELECT updated_at, to_char(updated_at, 'YYYY-MM-DD') AS day FROM car_ads WHERE id = 3")
 
@@ -64,7 +62,7 @@ async def test_each_archived_ad_has_a_decision_that_says_why(deliver: Deliver, a
     assert datetime.fromisoformat(decisions[forgotten]["details"]["updated_at"]) == was["updated_at"]
 
 
-async def test_archiving_is_a_change_that_those_see_who_follow_changes(deliver: Deliver, ads: Ads):
+async def test_archiving_updates_the_moment_of_change(deliver: Deliver, ads: Ads):
     ads.add("sold", updated=50)
 
     await deliver(ArchiveAds())
@@ -74,7 +72,7 @@ async def test_archiving_is_a_change_that_those_see_who_follow_changes(deliver: 
 
 
 @pytest.mark.parametrize("status", OTHER_STATUSES)
-async def test_ads_of_any_other_status_stay(deliver: Deliver, ads: Ads, status: str):
+async def test_ads_of_other_statuses_are_kept(deliver: Deliver, ads: Ads, status: str):
     (kept,) = ads.add(status, created=4000)
 
     row = await deliver(ArchiveAds(inactive_days=1))
@@ -84,7 +82,7 @@ async def test_ads_of_any_other_status_stay(deliver: Deliver, ads: Ads, status: 
 
 
 @pytest.mark.parametrize(("days", "archived"), [(1, 2), (10, 1), (30, 0)])
-async def test_how_long_an_ad_may_be_inactive_is_the_messages(deliver: Deliver, ads: Ads, days: int, archived: int):
+async def test_inactive_days_are_those_of_the_message(deliver: Deliver, ads: Ads, days: int, archived: int):
     ads.add("active", updated=5)
     ads.add("active", updated=20)
 
@@ -93,7 +91,7 @@ async def test_how_long_an_ad_may_be_inactive_is_the_messages(deliver: Deliver, 
     assert row["statistics"]["inactive_archived"] == archived
 
 
-async def test_an_ad_that_was_never_changed_counts_from_its_creation(deliver: Deliver, ads: Ads):
+async def test_unchanged_ad_is_dated_by_its_creation(deliver: Deliver, ads: Ads):
     (old,), (new,) = ads.add("active", created=181, updated=None), ads.add("active", created=179, updated=None)
 
     await deliver(ArchiveAds())
@@ -101,7 +99,7 @@ async def test_an_ad_that_was_never_changed_counts_from_its_creation(deliver: De
     assert ads.statuses() == {old: "archived", new: "active"}
 
 
-async def test_an_active_ad_of_unknown_age_stays_and_is_counted(deliver: Deliver, ads: Ads):
+async def test_active_ad_of_unknown_age_is_kept_and_counted(deliver: Deliver, ads: Ads):
     (kept,), (sold,) = ads.add("active", created=None), ads.add("sold", created=None)
 
     row = await deliver(ArchiveAds())
@@ -110,9 +108,7 @@ async def test_an_active_ad_of_unknown_age_stays_and_is_counted(deliver: Deliver
     assert row["statistics"]["kept_undated"] == 1
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
-    deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch
-):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(job, "PAGE", 4)
     ads.add("sold", count=5)
     ads.add("rejected", count=3)
@@ -131,7 +127,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     assert len(ads.decisions()) == 14
 
 
-async def test_the_same_message_twice_archives_once(
+async def test_duplicate_message_archives_once(
     consume: Consume, publisher: Publisher, runs: Runs, ads: Ads, log_lines: list[dict[str, Any]]
 ):
     ads.add("sold", count=3)
@@ -140,30 +136,30 @@ async def test_the_same_message_twice_archives_once(
         row = await runs.over(sent.message_id)
         (late,) = ads.add("sold")  # a second run would archive this
         await publisher.publish(message_of(sent, {}), exchange=sent.exchange, routing_key=sent.routing_key)
-        await eventually(lambda: repeated(log_lines))
+        await eventually(lambda: is_duplicate(log_lines))
 
     assert ads.statuses()[late] == "sold"
     assert len(ads.decisions()) == 3
     assert await runs.of(sent.message_id) == [row]
 
 
-async def repeated(log_lines: list[dict[str, Any]]) -> bool:
-    return any(line.get("outcome") == "repeated" for line in log_lines)
+async def is_duplicate(log_lines: list[dict[str, Any]]) -> bool:
+    return any(line.get("outcome") == "duplicate" for line in log_lines)
 
 
-async def test_a_limit_stops_the_run_and_the_next_one_goes_on(deliver: Deliver, ads: Ads):
+async def test_limit_makes_the_run_partial_and_the_next_one_continues(deliver: Deliver, ads: Ads):
     ads.add("sold", count=5)
 
     row = await deliver(ArchiveAds(max_archived=3))
     rest = await deliver(ArchiveAds(max_archived=3))
 
     assert row["status"] == "partial"
-    assert row["error"] == "stopped at its limit of 3 ads (max_archived); the next run goes on"
+    assert row["error"] == "max_archived 3: limit reached; the next run continues"
     assert row["statistics"]["sold_archived"] == 3
     assert (rest["status"], rest["statistics"]["sold_archived"]) == ("succeeded", 2)
 
 
-async def test_a_limit_that_is_just_enough_is_no_limit(deliver: Deliver, ads: Ads):
+async def test_limit_that_is_just_enough_succeeds(deliver: Deliver, ads: Ads):
     ads.add("sold", count=3)
 
     row = await deliver(ArchiveAds(max_archived=3))
@@ -171,7 +167,7 @@ async def test_a_limit_that_is_just_enough_is_no_limit(deliver: Deliver, ads: Ad
     assert row["status"] == "succeeded"
 
 
-async def test_a_run_out_of_time_hands_the_rest_on_and_its_limit_with_it(
+async def test_run_out_of_time_is_continued_with_the_rest_of_its_limit(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, ads: Ads, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "PAGE", 4)
@@ -190,9 +186,7 @@ async def test_a_run_out_of_time_hands_the_rest_on_and_its_limit_with_it(
     assert len(ads.decisions()) == 9
 
 
-async def test_an_ad_that_a_person_has_restored_is_left_alone_for_as_long_as_a_forgotten_one(
-    deliver: Deliver, ads: Ads
-):
+async def test_restored_ad_is_left_alone_for_the_inactive_days(deliver: Deliver, ads: Ads):
     (lately,), (long_ago,) = ads.add("sold"), ads.add("sold")
     for ad, days in ((lately, 179), (long_ago, 181)):
         ads.rows(
@@ -208,7 +202,7 @@ async def test_an_ad_that_a_person_has_restored_is_left_alone_for_as_long_as_a_f
     assert row["statistics"]["kept_restored"] == 1
 
 
-async def test_a_restored_ad_that_is_sold_later_is_archived(deliver: Deliver, ads: Ads):
+async def test_restored_ad_that_is_sold_later_is_archived(deliver: Deliver, ads: Ads):
     (ad,) = ads.add("sold")
     ads.rows(
         "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor) "
@@ -221,7 +215,7 @@ async def test_a_restored_ad_that_is_sold_later_is_archived(deliver: Deliver, ad
     assert ads.statuses() == {ad: "archived"}
 
 
-async def test_an_ad_that_somebody_edits_at_that_moment_is_left_for_the_next_run(deliver: Deliver, ads: Ads):
+async def test_ad_being_edited_is_left_for_the_next_run(deliver: Deliver, ads: Ads):
     held, other = ads.add("sold", count=2)
 
     with psycopg.connect(ads.database_url) as editor:
@@ -236,27 +230,27 @@ async def test_an_ad_that_somebody_edits_at_that_moment_is_left_for_the_next_run
 
 
 @pytest.mark.parametrize("edit", ["status = 'active'", "updated_at = now()"])
-async def test_an_edit_between_looking_and_archiving_wins(
+async def test_edit_between_read_and_archiving_wins(
     database: Database, settings: Settings, ads: Ads, monkeypatch: pytest.MonkeyPatch, edit: str
 ):
     edited, other = ads.add("sold", updated=300, count=2)
-    archive = job.archiving.archive_ads
+    archive = job.queries.archive_ads
 
     async def edit_first(*arguments: Any, **more: Any) -> list[str]:
         with psycopg.connect(ads.database_url) as editor:
             editor.execute(f"UPDATE car_ads SET {edit} WHERE id = %s".encode(), [edited])
         return await archive(*arguments, **more)
 
-    monkeypatch.setattr(job.archiving, "archive_ads", edit_first)
-    work = transaction(JOB, database, settings)
-    await job.archive_ads(ArchiveAds(), work)
+    monkeypatch.setattr(job.queries, "archive_ads", edit_first)
+    one = transaction(JOB, database, settings)
+    await job.archive_ads(ArchiveAds(), one)
 
     assert ads.statuses()[edited] != "archived"
     assert ads.statuses()[other] == "archived"
-    assert (work.statistics["sold_archived"], work.statistics["kept_changed"]) == (1, 1)
+    assert (one.statistics["sold_archived"], one.statistics["kept_changed"]) == (1, 1)
 
 
-async def test_views_of_an_ad_neither_wait_nor_keep_it_from_being_archived(deliver: Deliver, ads: Ads):
+async def test_views_and_archiving_do_not_block_each_other(deliver: Deliver, ads: Ads):
     (sold,) = ads.add("sold")
 
     with psycopg.connect(ads.database_url) as visitor:
@@ -267,9 +261,7 @@ async def test_views_of_an_ad_neither_wait_nor_keep_it_from_being_archived(deliv
     assert ads.statuses() == {sold: "archived"}
 
 
-async def test_a_locked_table_is_waited_for_only_briefly_and_tried_again_later(
-    deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch
-):
+async def test_locked_table_is_retried_later(deliver: Deliver, ads: Ads, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
     (sold,) = ads.add("sold")
 
@@ -278,11 +270,11 @@ async def test_a_locked_table_is_waited_for_only_briefly_and_tried_again_later(
         row = await deliver(ArchiveAds())
 
     assert (row["status"], row["attempt"]) == ("skipped", 1)
-    assert row["error"] == "car_ads or moderation_decisions is locked by somebody else"
+    assert row["error"] == "car_ads or moderation_decisions: locked by another session"
     assert ads.statuses() == {sold: "sold"}
 
 
-async def test_two_runners_at_once_archive_each_ad_once(database: Database, settings: Settings, ads: Ads):
+async def test_concurrent_runs_archive_each_ad_once(database: Database, settings: Settings, ads: Ads):
     ads.add("sold", count=3000)
 
     first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
@@ -293,17 +285,17 @@ async def test_two_runners_at_once_archive_each_ad_once(database: Database, sett
     assert sorted(decision["ad_id"] for decision in ads.decisions()) == list(ads.statuses())
 
 
-async def test_clocks_that_disagree_archive_nothing(database: Database, settings: Settings, ads: Ads):
+async def test_clock_skew_archives_nothing(database: Database, settings: Settings, ads: Ads):
     (sold,) = ads.add("sold")
-    work = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+    one = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
-        await job.archive_ads(ArchiveAds(), work)
+        await job.archive_ads(ArchiveAds(), one)
 
     assert ads.statuses() == {sold: "sold"}
 
 
-async def test_a_consumer_killed_while_it_archives_is_taken_over_and_nothing_is_lost_or_doubled(
+async def test_killed_archiving_is_taken_over_and_archives_each_ad_once(
     pocketwatch: Program, publisher: Publisher, runs: Runs, ads: Ads
 ):
     count = 4000

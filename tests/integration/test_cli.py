@@ -122,7 +122,7 @@ def test_failed_run_is_the_exit_code_and_shows_the_retry(pocketwatch: Program, r
     done = pocketwatch("trigger", "cleanup.media", "--wait")
 
     assert done.returncode == 1
-    assert f'the root "{media}" is missing; is its disk mounted?' in done.stdout
+    assert f'root "{media}": missing; is its disk mounted?' in done.stdout
     assert "retried in 10s (attempt 2 of 6)" in done.stdout
 
 
@@ -244,7 +244,7 @@ def test_missing_broker_right_is_named(pocketwatch: Program, servers: Servers, v
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
-    assert "docs/operations.md" in done.stderr
+    assert "docs/configuration.md" in done.stderr
 
 
 def test_missing_dead_letters_are_reported(pocketwatch: Program):
@@ -353,7 +353,7 @@ def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, ra
     assert found["outbox"]["result"] == "problem"
     assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
-    assert "lacks a right (docs/operations.md): permission denied" in found["database"]["detail"]
+    assert "lacks a right (docs/configuration.md): permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
 
 

@@ -27,7 +27,7 @@ async def test_verify_shows_differences_and_rebuild_corrects_them(
 
     wrong = pocketwatch("analytics", "verify", "--all")
     read = pocketwatch("analytics", "verify", "--all", "--json")
-    mended = pocketwatch("analytics", "rebuild")
+    rebuilt = pocketwatch("analytics", "rebuild")
     again = pocketwatch("analytics", "verify", "--all")
 
     assert (true.returncode, true.stdout) == (0, "0 id ranges and 7 days compared, 0 differences\n")
@@ -35,8 +35,8 @@ async def test_verify_shows_differences_and_rebuild_corrects_them(
     assert "new_ads" in wrong.stdout
     (difference,) = json.loads(read.stdout)["differences"]
     assert (difference["what"], difference["rolled_up"], difference["there"]) == ("new_ads", 5, 2)
-    assert mended.returncode == 0, mended.stderr
-    assert "days_corrected=" in mended.stdout
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "days_corrected=" in rebuilt.stdout
     assert again.returncode == 0, again.stdout
 
 

@@ -11,7 +11,7 @@ from tests.fixtures.suite import Deliver, Program
 
 
 @pytest.mark.parametrize("status", ["sold", "rejected", "active"])
-async def test_an_archived_ad_is_brought_back_and_stays(pocketwatch: Program, deliver: Deliver, ads: Ads, status: str):
+async def test_archived_ad_is_restored_and_left_alone(pocketwatch: Program, deliver: Deliver, ads: Ads, status: str):
     (ad,) = ads.add(status)
     await deliver(ArchiveAds())
     assert ads.statuses() == {ad: "archived"}
@@ -33,7 +33,7 @@ async def test_an_archived_ad_is_brought_back_and_stays(pocketwatch: Program, de
     assert row["statistics"]["kept_restored"] == (0 if status == "active" else 1)
 
 
-async def test_who_brings_it_back_is_the_user_of_the_machine(pocketwatch: Program, deliver: Deliver, ads: Ads):
+async def test_actor_defaults_to_the_user_of_the_machine(pocketwatch: Program, deliver: Deliver, ads: Ads):
     (ad,) = ads.add("sold")
     await deliver(ArchiveAds())
 
@@ -42,7 +42,7 @@ async def test_who_brings_it_back_is_the_user_of_the_machine(pocketwatch: Progra
     assert (ads.decisions()[-1]["actor"], ads.decisions()[-1]["reason"]) == (getpass.getuser(), "restored by hand")
 
 
-async def test_what_cannot_be_brought_back_is_told(pocketwatch: Program, deliver: Deliver, ads: Ads):
+async def test_unrestorable_ads_are_refused_with_the_reason(pocketwatch: Program, deliver: Deliver, ads: Ads):
     (active,), (foreign,) = ads.add("active", updated=1), ads.add("archived")
     (twice,) = ads.add("sold")
     await deliver(ArchiveAds())
@@ -51,11 +51,11 @@ async def test_what_cannot_be_brought_back_is_told(pocketwatch: Program, deliver
         manager.execute("UPDATE car_ads SET status = 'archived' WHERE id = %s", [twice])
 
     for arguments, words in {
-        ("4711",): "there is no ad 4711",
-        (str(active),): f'ad {active} is not archived but "active", so there is nothing to bring back',
-        (str(foreign),): f"ad {foreign} was not archived by the suite but by somebody else; change it on the platform",
-        (str(twice),): f"ad {twice} was not archived by the suite but by somebody else; change it on the platform",
-        (str(active), "--reason", " "): "--reason must say something",
+        ("4711",): "ad 4711: not found",
+        (str(active),): f'ad {active}: not archived but "active"; there is nothing to restore',
+        (str(foreign),): f"ad {foreign}: not archived by the suite; change its status on the platform",
+        (str(twice),): f"ad {twice}: not archived by the suite; change its status on the platform",
+        (str(active), "--reason", " "): "--reason: empty; say why the ad is restored",
     }.items():
         done = pocketwatch("archive", "restore", *arguments)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"pocketwatch: {words}\n")
@@ -63,7 +63,7 @@ async def test_what_cannot_be_brought_back_is_told(pocketwatch: Program, deliver
 
 
 @pytest.mark.parametrize("ad_id", ["Tavria", "0", "-1", "9223372036854775808"])
-def test_what_is_no_id_is_told(pocketwatch: Program, ad_id: str):
+def test_invalid_ad_id_is_refused(pocketwatch: Program, ad_id: str):
     done = pocketwatch("archive", "restore", "--", ad_id)
 
     assert done.returncode == 2
@@ -71,9 +71,7 @@ def test_what_is_no_id_is_told(pocketwatch: Program, ad_id: str):
     assert "Traceback" not in done.stderr
 
 
-async def test_the_latest_archivings_are_listed_with_what_became_of_them(
-    pocketwatch: Program, deliver: Deliver, ads: Ads
-):
+async def test_archived_ads_are_listed_with_their_present_status(pocketwatch: Program, deliver: Deliver, ads: Ads):
     (sold,), (rejected,) = ads.add("sold"), ads.add("rejected")
     row = await deliver(ArchiveAds())
     pocketwatch("archive", "restore", str(sold))
@@ -96,7 +94,7 @@ def test_each_command_shows_an_example(pocketwatch: Program):
         assert f"Example: pocketwatch archive {command}" in done.stdout
 
 
-async def test_an_ad_that_is_being_edited_is_not_waited_for_long(pocketwatch: Program, deliver: Deliver, ads: Ads):
+async def test_restoring_does_not_wait_long_for_an_edit(pocketwatch: Program, deliver: Deliver, ads: Ads):
     (ad,) = ads.add("sold")
     await deliver(ArchiveAds())
 

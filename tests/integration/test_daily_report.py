@@ -37,7 +37,7 @@ DECISION = """
 INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
 SELECT 1, %(action)s, 'pending', 'active', '', 'rules', moment FROM unnest(%(moments)s::timestamptz[]) AS moment
 """
-LETTER = """
+LOGGED_EMAIL = """
 INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id)
 SELECT 'email', 'a@example.com', %(status)s, '', moment, '' FROM unnest(%(moments)s::timestamptz[]) AS moment
 """
@@ -140,9 +140,9 @@ def everything(activity: Activity, day: date) -> None:
         activity.users(*[moment] * (count + 1))
         for extra, action in enumerate((*get_args(Action), "archived")):
             activity.run(DECISION, action=action, moments=[moment] * (count + extra))
-        activity.run(LETTER, status="sent", moments=[moment] * (count + 2))
-        activity.run(LETTER, status="failed", moments=[moment] * count)
-        activity.run(LETTER, status="suppressed", moments=[moment])
+        activity.run(LOGGED_EMAIL, status="sent", moments=[moment] * (count + 2))
+        activity.run(LOGGED_EMAIL, status="failed", moments=[moment] * count)
+        activity.run(LOGGED_EMAIL, status="suppressed", moments=[moment])
         run(activity, "cleanup.tokens", moment)
 
 
@@ -377,7 +377,7 @@ async def test_report_is_sent_to_subscribed_managers_in_their_language(deliver: 
 
 async def test_invalid_address_is_recorded_and_skipped(deliver: Deliver, activity: Activity):
     activity.views(noon(yesterday()))
-    lost = manager(activity, address="nobody at home")
+    lost = manager(activity, address="no address at all")
     manager(activity, address="sound@example.com")
 
     row = await deliver(DailyReport())
@@ -386,8 +386,8 @@ async def test_invalid_address_is_recorded_and_skipped(deliver: Deliver, activit
     assert row["statistics"]["readers_without_address"] == [lost]
     (line,) = activity.rows("SELECT * FROM moderation_notification_logs WHERE status = 'failed'")
     assert (line["recipient"], line["error_message"]) == (
-        "nobody at home",
-        'address "nobody at home": not an email address',
+        "no address at all",
+        'address "no address at all": not an email address',
     )
 
 
@@ -482,10 +482,10 @@ async def test_each_reader_receives_one_email_with_charts(
         await eventually(lambda: all_sent(activity, len(readers)))
 
     assert len(requested_emails(activity)) == len(readers)
-    assert sorted(letter.recipients for letter in smtp.emails) == [(address,) for address in readers]
-    for letter in smtp.emails:
-        images = {part["Content-ID"] for part in letter.message.walk() if part.get_content_type() == "image/png"}
-        html = letter.message.get_body(("html",))
+    assert sorted(email.recipients for email in smtp.emails) == [(address,) for address in readers]
+    for email in smtp.emails:
+        images = {part["Content-ID"] for part in email.message.walk() if part.get_content_type() == "image/png"}
+        html = email.message.get_body(("html",))
         assert html is not None
         assert images == {"<views>", "<people>", "<decisions>"}
         assert all(f"cid:{image.strip('<>')}" in html.get_content() for image in images)

@@ -48,10 +48,10 @@ async def consuming(consume: Consume) -> AsyncIterator[None]:
 
 @pytest.fixture
 def dead(publisher: Publisher) -> Callable[[], Awaitable[list[DeadLetter]]]:
-    async def letters() -> list[DeadLetter]:
+    async def dead_letters_now() -> list[DeadLetter]:
         return await dead_letters.fetch(publisher, ledger.QUEUE, limit=100)
 
-    return letters
+    return dead_letters_now
 
 
 Dead = Callable[[], Awaitable[list[DeadLetter]]]
@@ -100,8 +100,8 @@ async def test_duplicate_message_has_one_effect(
 
     assert sorted(await ledger.noted(database)) == sorted([sent, last])
     assert len(await runs.of(sent)) == 1
-    told = [line["outcome"] for line in log_lines if line.get("message_id") == sent and "outcome" in line]
-    assert told == ["succeeded", "repeated"]
+    outcomes = [line["outcome"] for line in log_lines if line.get("message_id") == sent and "outcome" in line]
+    assert outcomes == ["succeeded", "duplicate"]
 
 
 async def test_hundreds_of_messages_with_duplicates_have_one_effect_each(
@@ -156,31 +156,35 @@ async def test_message_is_dead_lettered_with_its_failure_after_the_last_attempt(
 
     row = await runs.over(sent)
     assert (row["status"], row["attempt"]) == ("dead", 6)
-    (letter,) = await eventually(dead)
-    assert (letter.queue, letter.message_id, letter.routing_key) == ("test.ledger", sent, "test.event")
-    assert (letter.error_type, letter.error, letter.attempt) == ("RuntimeError", "RuntimeError: attempt 6 fails", 6)
-    assert letter.first_failed_at == "2026-01-01T00:00:00+00:00"
-    assert letter.last_failed_at > "2026-11"
-    assert letter.headers["x-origin-exchange"] == "moderation"
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.queue, dead_letter.message_id, dead_letter.routing_key) == ("test.ledger", sent, "test.event")
+    assert (dead_letter.error_type, dead_letter.error, dead_letter.attempt) == (
+        "RuntimeError",
+        "RuntimeError: attempt 6 fails",
+        6,
+    )
+    assert dead_letter.first_failed_at == "2026-01-01T00:00:00+00:00"
+    assert dead_letter.last_failed_at > "2026-11"
+    assert dead_letter.headers["x-origin-exchange"] == "moderation"
     (fact,) = await rows_of(database, outbox)
     assert (fact["exchange"], fact["routing_key"]) == ("facts", "run.failed")
     assert fact["payload"]["message_id"] == sent
 
 
 async def test_reject_dead_letters_at_once(send: Send, consuming: None, runs: Runs, dead: Dead):
-    sent = await send(Event(do="give_up"))
+    sent = await send(Event(do="reject"))
 
     row = await runs.over(sent)
 
     assert (row["status"], row["attempt"], row["error"]) == ("dead", 1, "this cannot help")
-    assert [letter.error_type for letter in await eventually(dead)] == ["Reject"]
+    assert [dead_letter.error_type for dead_letter in await eventually(dead)] == ["Reject"]
 
 
 async def test_message_dead_lettered_twice_publishes_one_fact(
     send: Send, consuming: None, dead: Dead, database: Database, log_lines: list[dict[str, Any]]
 ):
-    sent = await send(Event(do="give_up"))
-    await send(Event(do="give_up"), message_id=sent)
+    sent = await send(Event(do="reject"))
+    await send(Event(do="reject"), message_id=sent)
 
     async def both() -> bool:
         return len(await dead()) == 2
@@ -197,7 +201,7 @@ async def test_retry_later_is_logged_as_skipped_and_not_counted(
 
     row = await runs.over(sent)
 
-    assert (row["status"], row["error"]) == ("skipped", "somebody else is busy")
+    assert (row["status"], row["error"]) == ("skipped", "another session is busy")
 
     async def waits() -> bool:
         found = await queue_info(publisher.connection, "wait.10s")
@@ -214,8 +218,8 @@ async def test_message_that_cannot_be_passed_on_is_dead_lettered_by_the_queue(
 
     sent = await send(Event(fails_until=1))
 
-    (letter,) = await eventually(dead)
-    assert (letter.message_id, letter.error) == (sent, "dead-lettered by the broker: rejected")
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.message_id, dead_letter.error) == (sent, "dead-lettered by the broker: rejected")
     assert "message.not_passed_on" in [line["event"] for line in log_lines]
 
 
@@ -225,10 +229,10 @@ async def test_failure_that_cannot_be_logged_loses_no_message(
     async with database.begin() as connection:
         await connection.execute(sa.text("ALTER TABLE update_logs RENAME TO elsewhere"))
 
-    sent = await send(Event(do="give_up"))
+    sent = await send(Event(do="reject"))
 
-    (letter,) = await eventually(dead)
-    assert (letter.message_id, letter.error) == (sent, "this cannot help")
+    (dead_letter,) = await eventually(dead)
+    assert (dead_letter.message_id, dead_letter.error) == (sent, "this cannot help")
     assert "run_log.unavailable" in [line["event"] for line in log_lines]
 
 
@@ -283,10 +287,10 @@ async def test_invalid_message_is_rejected_with_its_reason_and_the_next_is_handl
     assert (row["status"], row["attempt"]) == ("rejected", 1)
     assert row["error"].startswith(words)
     assert (await runs.over(good))["status"] == "succeeded"
-    (letter,) = await eventually(dead)
-    assert letter.error_type == "InvalidMessage"
-    assert letter.error.startswith(words)
-    assert letter.headers["x-error"] == letter.error
+    (dead_letter,) = await eventually(dead)
+    assert dead_letter.error_type == "InvalidMessage"
+    assert dead_letter.error.startswith(words)
+    assert dead_letter.headers["x-error"] == dead_letter.error
 
 
 @pytest.mark.parametrize(
@@ -303,9 +307,9 @@ async def test_invalid_headers_reject_the_message(
 ):
     await raw(publisher, b"{}", **properties)
 
-    (letter,) = await eventually(dead)
+    (dead_letter,) = await eventually(dead)
 
-    assert letter.error_type == "InvalidMessage"
+    assert dead_letter.error_type == "InvalidMessage"
     (row,) = await runs.newest()
     assert (row["status"], row["job"]) == ("rejected", "test.ledger")
 
@@ -325,14 +329,14 @@ async def test_empty_body_means_the_defaults(
 async def test_every_message_logs_one_line_with_the_same_keys(
     send: Send, consuming: None, runs: Runs, log_lines: list[dict[str, Any]]
 ):
-    for event in (Event(), Event(do="fail"), Event(do="give_up")):
+    for event in (Event(), Event(do="fail"), Event(do="reject")):
         await runs.over(await send(event))
 
-    async def told() -> list[dict[str, Any]] | None:
+    async def logged() -> list[dict[str, Any]] | None:
         lines = [line for line in log_lines if "took_ms" in line]
         return lines if len(lines) == 3 else None
 
-    lines = await eventually(told)
+    lines = await eventually(logged)
     keys = {"job", "message_id", "routing_key", "attempt", "took_ms", "outcome"}
     assert all(keys <= set(line) for line in lines)
     assert [line["outcome"] for line in lines] == ["succeeded", "failed", "dead"]

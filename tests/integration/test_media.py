@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from consumers.cleanup.files import sweep
+from consumers.cleanup.files.counters import SweepCounters
+from consumers.cleanup.files.deleter import BATCH_FILES
 from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Files
@@ -28,7 +30,7 @@ def left(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-async def test_files_older_than_the_retention_go(deliver: Deliver, media: Path):
+async def test_files_older_than_the_retention_are_deleted(deliver: Deliver, media: Path):
     put(media / "ads/1/old.jpg", days_old=8)
     put(media / "ads/2/new.jpg", days_old=6)
 
@@ -45,7 +47,7 @@ async def test_files_older_than_the_retention_go(deliver: Deliver, media: Path):
     assert left(media) == {"ads/2/new.jpg"}
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, media: Path):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, media: Path):
     for n in range(20):
         put(media / f"{n % 4}/{n}.jpg", days_old=n)
 
@@ -58,7 +60,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
 
 
 @pytest.mark.parametrize(("days", "kept"), [(0, 0), (3, 1), (30, 2)])
-async def test_the_retention_is_the_messages(deliver: Deliver, media: Path, days: int, kept: int):
+async def test_retention_is_that_of_the_message(deliver: Deliver, media: Path, days: int, kept: int):
     put(media / "a", days_old=1)
     put(media / "b", days_old=5)
 
@@ -67,16 +69,16 @@ async def test_the_retention_is_the_messages(deliver: Deliver, media: Path, days
     assert len(left(media)) == kept
 
 
-async def test_a_missing_root_fails_clearly_and_is_tried_again(deliver: Deliver, media: Path):
+async def test_missing_root_is_retried(deliver: Deliver, media: Path):
     media.rmdir()
 
     row = await deliver(CleanMedia())
 
     assert (row["status"], row["attempt"]) == ("failed", 1)
-    assert row["error"] == f'the root "{media}" is missing; is its disk mounted?'
+    assert row["error"] == f'root "{media}": missing; is its disk mounted?'
 
 
-async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
+async def test_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
     put(tmp_path / "elsewhere/old", days_old=30)
     media.rmdir()
     media.symlink_to(tmp_path / "elsewhere")
@@ -84,11 +86,11 @@ async def test_a_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_pa
     row = await deliver(CleanMedia())
 
     assert row["status"] == "failed"
-    assert "is a symbolic link or no folder" in row["error"]
+    assert "a symbolic link or not a folder" in row["error"]
     assert left(tmp_path / "elsewhere") == {"old"}
 
 
-async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_go_on(
+async def test_too_large_share_is_rejected_with_the_remedy(
     deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sweep, "SHARE_APPLIES_ABOVE", 10)
@@ -110,7 +112,7 @@ async def test_a_run_that_would_destroy_nearly_everything_stops_and_says_how_to_
     assert left(media) == {"0"}
 
 
-async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
+async def test_undeletable_file_is_named_and_makes_the_run_partial(
     deliver: Deliver, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for name in "abc":
@@ -131,17 +133,17 @@ async def test_what_cannot_be_deleted_makes_the_run_partial_and_is_named(
     assert left(media) == {"b"}
 
 
-async def test_a_run_out_of_time_hands_the_rest_on(
+async def test_run_out_of_time_is_continued(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for n in range(3 * sweep.PARCEL_FILES):
+    for n in range(3 * BATCH_FILES):
         put(media / f"{n}", days_old=30)
     survey = Sweep.survey
 
-    def survey_then_run_out(self: Sweep) -> sweep.Figures:
-        figures = survey(replace(self, stop=lambda: False))
+    def survey_then_run_out(self: Sweep) -> SweepCounters:
+        counters = survey(replace(self, stop=lambda: False))
         monkeypatch.setattr(Sweep, "survey", survey)
-        return figures
+        return counters
 
     monkeypatch.setattr(Sweep, "survey", survey_then_run_out)
     async with consume(time_budget=timedelta(0)):
@@ -150,11 +152,11 @@ async def test_a_run_out_of_time_hands_the_rest_on(
         rest = await runs.over(f"{sent.message_id}.1")
 
     assert row["statistics"]["continued_by"] == f"{sent.message_id}.1"
-    assert row["statistics"]["files_deleted"] == 3 * sweep.PARCEL_FILES - len(left(media)) == sweep.PARCEL_FILES
+    assert row["statistics"]["files_deleted"] == 3 * BATCH_FILES - len(left(media)) == BATCH_FILES
     assert rest["status"] == "partial"
 
 
-async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_round_in_circles(
+async def test_run_without_progress_is_partial_and_not_continued(
     consume: Consume, publisher: Publisher, runs: Runs, media: Path
 ):
     put(media / "old", days_old=30)
@@ -164,16 +166,14 @@ async def test_a_run_that_has_no_time_to_see_everything_says_so_and_does_not_go_
         row = await runs.over(sent.message_id)
 
     assert (row["status"], row["statistics"]["files_deleted"]) == ("partial", 0)
-    assert row["error"] == (
-        "its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)"
-    )
+    assert row["error"] == "time budget 0:00:00: exhausted before the end; raise POCKETWATCH_TIME_BUDGET"
     assert left(media) == {"old"}
 
 
-async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Consume, publisher: Publisher, runs: Runs):
+async def test_missing_setting_is_named(consume: Consume, publisher: Publisher, runs: Runs):
     async with consume(roots=Files()):
         sent = await trigger.publish(publisher, CleanMedia())
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "dead"
-    assert row["error"] == "POCKETWATCH_MEDIA_ROOT is not set, so there is nothing that may be cleaned"
+    assert row["error"] == "POCKETWATCH_MEDIA_ROOT: not set; set it to the folder to clean"

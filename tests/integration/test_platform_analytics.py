@@ -43,7 +43,7 @@ INSERT INTO ad_views (created_at, ip_address, ad_id) SELECT %(at)s::timestamptz,
 """
 DECISION = """
 INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor, decided_at)
-VALUES (%(ad)s, %(action)s, %(before)s, %(after)s, '', 'somebody', %(at)s)
+VALUES (%(ad)s, %(action)s, %(before)s, %(after)s, '', 'a moderator', %(at)s)
 """
 QUARTILES = """
 SELECT mark_id, count(*) AS ads, percentile_cont(0.25) WITHIN GROUP (ORDER BY uah) AS lower,
@@ -377,11 +377,11 @@ async def test_deleted_ads_leave_every_figure(
     market: Market, activity: Activity, database: Database, settings: Settings
 ):
     now = datetime.now(UTC)
-    doomed, staying = market.ad(make=2, region=2), market.ad()
-    activity.views(now - timedelta(days=1), count=id_ranges.SIZE, ad=doomed)
+    deleted, staying = market.ad(make=2, region=2), market.ad()
+    activity.views(now - timedelta(days=1), count=id_ranges.SIZE, ad=deleted)
     activity.views(now, count=5, ad=staying)
     before = await overview_at(now, database, settings, activity)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
     after = await overview_at(now + timedelta(minutes=1), database, settings, activity)
 

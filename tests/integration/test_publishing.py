@@ -87,9 +87,11 @@ async def test_connection_fails_over_to_the_next_node(settings: Settings, proxy:
 
 
 async def test_process_starts_with_any_node_that_answers(settings: Settings):
-    nobody = "amqp://user:secret@127.0.0.1:1/x"
+    unreachable = "amqp://user:secret@127.0.0.1:1/x"
 
-    found = await find_reachable_node([nobody, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0))
+    found = await find_reachable_node(
+        [unreachable, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0)
+    )
 
     assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
 
@@ -112,8 +114,8 @@ async def test_late_node_is_waited_for(settings: Settings, proxy: Proxy):
     [
         (lambda url: url._replace(netloc="127.0.0.1:1"), "does not answer"),
         (
-            lambda url: url._replace(netloc=f"somebody:secret@127.0.0.1:{url.port}"),
-            'refuses user "somebody" or its password',
+            lambda url: url._replace(netloc=f"stranger:secret@127.0.0.1:{url.port}"),
+            'refuses user "stranger" or its password',
         ),
         (lambda url: url._replace(path="/nowhere"), 'has no vhost "nowhere", or user "pocketwatch" may not use it'),
     ],

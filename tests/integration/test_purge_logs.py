@@ -10,14 +10,15 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from consumers.maintenance import purge_logs as job
-from consumers.maintenance.queries import purging
+from consumers.maintenance.purge import purge_logs as job
+from consumers.maintenance.purge import queries
 from consumers.maintenance.retention import RULES
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
+from pocketwatch.worker import paged_job
 from publishers import trigger
 from schemas.ticks import PurgeLogs
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
@@ -75,7 +76,7 @@ NOTIFICATION = (
 
 
 @dataclass
-class Logs:
+class Tables:
     """The tables that are purged, in a test's database."""
 
     database_url: str
@@ -94,17 +95,17 @@ class Logs:
 
 
 @pytest.fixture
-def ledgers(database_url: str) -> Logs:
+def tables(database_url: str) -> Tables:
     with psycopg.connect(database_url) as connection:
         connection.execute(NOTIFICATION.encode())
-    return Logs(database_url)
+    return Tables(database_url)
 
 
 @pytest.mark.parametrize("table", list(ADD))
-async def test_rows_older_than_their_retention_go_and_the_others_stay(deliver: Deliver, ledgers: Logs, table: str):
-    ledgers.add(table, days=100, count=3)
-    ledgers.add(table, days=91, count=2)
-    ledgers.add(table, days=5, count=4)
+async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, tables: Tables, table: str):
+    tables.add(table, days=100, count=3)
+    tables.add(table, days=91, count=2)
+    tables.add(table, days=5, count=4)
 
     row = await deliver(PurgeLogs())
 
@@ -113,99 +114,101 @@ async def test_rows_older_than_their_retention_go_and_the_others_stay(deliver: D
     assert kept_days == {rule.table: rule.keep(90).days for rule in RULES}
     assert row["statistics"] == NOTHING | {f"{table}_deleted": 5}
     own = {"update_logs": "job = 'cleanup.media'", "inbox": "consumer = 'cleanup.media'"}
-    assert ledgers.count(table, own.get(table, "true")) == 4
+    assert tables.count(table, own.get(table, "true")) == 4
 
 
 @pytest.mark.parametrize(("days", "deleted"), [(0, 4), (10, 3), (50, 2), (365, 1)])
-async def test_how_long_the_run_log_is_kept_is_the_messages(deliver: Deliver, ledgers: Logs, days: int, deleted: int):
+async def test_retention_of_the_run_log_is_that_of_the_message(
+    deliver: Deliver, tables: Tables, days: int, deleted: int
+):
     for age in (400, 60, 20, 8):
-        ledgers.add("update_logs", days=age)
+        tables.add("update_logs", days=age)
 
     row = await deliver(PurgeLogs(retention_days=days))
 
     assert row["statistics"]["update_logs_deleted"] == deleted
 
 
-async def test_no_retention_takes_away_what_recognises_a_repeat(deliver: Deliver, ledgers: Logs):
+async def test_no_retention_shortens_deduplication(deliver: Deliver, tables: Tables):
     kept = ("inbox", "outbox", "fires", "moderation_notification_logs")
     for table in kept:
-        ledgers.add(table, days=29, count=3)
-        ledgers.add(table, days=31)
+        tables.add(table, days=29, count=3)
+        tables.add(table, days=31)
 
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["statistics"]["kept_days"] == dict.fromkeys(kept, 30) | {"update_logs": 7, "currency_update_logs": 1}
     assert [row["statistics"][f"{table}_deleted"] for table in kept] == [1, 1, 1, 1]
-    assert [ledgers.count(table, "consumer = 'cleanup.media'" if table == "inbox" else "true") for table in kept] == [
+    assert [tables.count(table, "consumer = 'cleanup.media'" if table == "inbox" else "true") for table in kept] == [
         3
     ] * 4
 
 
-async def test_the_run_itself_is_in_the_log_and_the_inbox_when_it_is_over(deliver: Deliver, ledgers: Logs):
+async def test_own_run_is_in_the_log_and_the_inbox_afterwards(deliver: Deliver, tables: Tables):
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["status"] == "succeeded"
-    assert ledgers.count("inbox", f"message_id = '{row['message_id']}'") == 1
+    assert tables.count("inbox", f"message_id = '{row['message_id']}'") == 1
 
 
-async def test_a_run_that_goes_on_stays_however_old_it_is(deliver: Deliver, ledgers: Logs):
-    ledgers.add("update_logs", "running", days=400)
+async def test_running_job_is_kept_however_old(deliver: Deliver, tables: Tables):
+    tables.add("update_logs", "running", days=400)
 
     await deliver(PurgeLogs(retention_days=0))
 
-    assert ledgers.count("update_logs", "status = 'running'") == 1
+    assert tables.count("update_logs", "status = 'running'") == 1
 
 
-async def test_a_message_that_is_not_sent_yet_stays_however_old_it_is(deliver: Deliver, ledgers: Logs):
-    ledgers.add("outbox", "unsent", days=400, count=2)
-    ledgers.add("outbox", "sent now", days=400, count=3)
-    ledgers.add("outbox", "sent", days=400)
+async def test_unsent_message_is_kept_however_old(deliver: Deliver, tables: Tables):
+    tables.add("outbox", "unsent", days=400, count=2)
+    tables.add("outbox", "sent now", days=400, count=3)
+    tables.add("outbox", "sent", days=400)
 
     row = await deliver(PurgeLogs(retention_days=0))
 
     assert row["statistics"]["outbox_deleted"] == 1
-    assert ledgers.count("outbox", "sent_at IS NULL") == 2
-    assert ledgers.count("outbox", "sent_at IS NOT NULL") == 3
+    assert tables.count("outbox", "sent_at IS NULL") == 2
+    assert tables.count("outbox", "sent_at IS NOT NULL") == 3
 
 
-async def test_the_newest_fire_of_each_entry_stays_because_a_ticker_begins_from_it(deliver: Deliver, ledgers: Logs):
-    ledgers.add("fires", "yearly", days=400, count=3)
-    ledgers.add("fires", "daily", days=400, count=3)
-    ledgers.add("fires", "daily", days=1)
-    with psycopg.connect(ledgers.database_url) as connection:
+async def test_newest_fire_of_each_entry_is_kept(deliver: Deliver, tables: Tables):
+    tables.add("fires", "yearly", days=400, count=3)
+    tables.add("fires", "daily", days=400, count=3)
+    tables.add("fires", "daily", days=1)
+    with psycopg.connect(tables.database_url) as connection:
         newest = connection.execute("SELECT max(due_at) FROM fires WHERE entry = 'yearly'").fetchone()
 
     row = await deliver(PurgeLogs())
 
     assert row["statistics"]["fires_deleted"] == 5
-    with psycopg.connect(ledgers.database_url) as connection:
+    with psycopg.connect(tables.database_url) as connection:
         left = connection.execute("SELECT entry, due_at FROM fires WHERE entry = 'yearly'").fetchall()
     assert newest is not None
     assert left == [("yearly", newest[0])]
 
 
-async def test_the_newest_line_of_each_outcome_of_the_rates_stays(deliver: Deliver, ledgers: Logs):
-    ledgers.add("currency_update_logs", "SUCCESS", days=400, count=3)
-    ledgers.add("currency_update_logs", "FAILED", days=300, count=2)
+async def test_newest_update_log_of_each_source_and_status_is_kept(deliver: Deliver, tables: Tables):
+    tables.add("currency_update_logs", "SUCCESS", days=400, count=3)
+    tables.add("currency_update_logs", "FAILED", days=300, count=2)
 
     row = await deliver(PurgeLogs())
 
     assert row["statistics"]["currency_update_logs_deleted"] == 3
-    assert ledgers.count("currency_update_logs") == 2
+    assert tables.count("currency_update_logs") == 2
 
 
-async def test_a_notification_that_is_not_sent_yet_stays(deliver: Deliver, ledgers: Logs):
-    ledgers.add("moderation_notification_logs", "pending", days=400)
+async def test_unsent_notification_is_kept(deliver: Deliver, tables: Tables):
+    tables.add("moderation_notification_logs", "pending", days=400)
 
     await deliver(PurgeLogs(retention_days=0))
 
-    assert ledgers.count("moderation_notification_logs") == 1
+    assert tables.count("moderation_notification_logs") == 1
 
 
-async def test_a_table_that_is_not_there_is_no_problem(deliver: Deliver, ledgers: Logs):
-    with psycopg.connect(ledgers.database_url) as connection:
+async def test_missing_table_is_no_problem(deliver: Deliver, tables: Tables):
+    with psycopg.connect(tables.database_url) as connection:
         connection.execute("DROP TABLE moderation_notification_logs")
-    ledgers.add("inbox", days=100)
+    tables.add("inbox", days=100)
 
     row = await deliver(PurgeLogs())
 
@@ -214,18 +217,18 @@ async def test_a_table_that_is_not_there_is_no_problem(deliver: Deliver, ledgers
     assert row["statistics"]["inbox_deleted"] == 1
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
-    deliver: Deliver, ledgers: Logs, monkeypatch: pytest.MonkeyPatch
+async def test_dry_run_counts_the_same_and_changes_nothing(
+    deliver: Deliver, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(job, "ROWS", 7)
-    monkeypatch.setattr(job, "BLOCKS", 1)
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 7)
+    monkeypatch.setattr(job, "PAGE_BLOCKS", 1)
     for table in ADD:
-        ledgers.add(table, days=100, count=300)
-        ledgers.add(table, days=1, count=100)
-    before = {table: ledgers.count(table) for table in ADD}
+        tables.add(table, days=100, count=300)
+        tables.add(table, days=1, count=100)
+    before = {table: tables.count(table) for table in ADD}
 
     dry = await deliver(PurgeLogs(dry_run=True))
-    after_dry = {table: ledgers.count(table) for table in ADD}
+    after_dry = {table: tables.count(table) for table in ADD}
     real = await deliver(PurgeLogs())
 
     assert after_dry == before | {"update_logs": before["update_logs"] + 1, "inbox": before["inbox"] + 1}
@@ -233,45 +236,46 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(
     assert {table: real["statistics"][f"{table}_deleted"] for table in ADD} == dict.fromkeys(ADD, 300)
 
 
-async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, ledgers: Logs, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(job, "ROWS", 2)
-    ledgers.add("outbox", "unsent", days=400, count=10)
-    ledgers.add("outbox", "sent", days=400, count=3)
-    ledgers.add("update_logs", days=1)  # its attempt was taken up again
-    ledgers.add("update_logs", "running", days=400, count=10)
-    ledgers.add("update_logs", "failed", days=300, count=3)
+async def test_old_rows_behind_kept_ones_are_found(deliver: Deliver, tables: Tables, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 2)
+    tables.add("outbox", "unsent", days=400, count=10)
+    tables.add("outbox", "sent", days=400, count=3)
+    tables.add("update_logs", days=1)  # its attempt was taken up again
+    tables.add("update_logs", "running", days=400, count=10)
+    tables.add("update_logs", "failed", days=300, count=3)
 
     row = await deliver(PurgeLogs())
 
     assert (row["statistics"]["outbox_deleted"], row["statistics"]["update_logs_deleted"]) == (3, 3)
 
 
-async def test_what_is_behind_a_page_that_is_wholly_young_is_not_read(database: Database, ledgers: Logs):
-    ledgers.add("update_logs", days=1, count=100)
+async def test_scan_ends_at_the_first_page_without_old_rows(database: Database, tables: Tables):
+    tables.add("update_logs", days=1, count=100)
     (rule,) = (rule for rule in RULES if rule.table == "update_logs")
     cutoff = datetime.now(UTC) - timedelta(days=90)
 
+    rows = queries.expired_rows(rule, cutoff)
     async with database.begin() as connection:
-        found = await purging.purge(connection, rule, after=0, size=10, before=cutoff, dry_run=False)
+        found = await connection.execute(rows.delete, {**rows.parameters, "after": 0, "size": 10})
 
-    assert found == (None, 0)
+    assert found.one() == (None, 0)
 
 
-async def test_an_empty_table_is_no_work(deliver: Deliver, ledgers: Logs):
+async def test_empty_table_is_no_work(deliver: Deliver, tables: Tables):
     row = await deliver(PurgeLogs())
 
     assert row["status"] == "succeeded"
     assert {key: value for key, value in row["statistics"].items() if key != "kept_days"} == NOTHING
 
 
-async def test_a_run_out_of_time_hands_the_rest_on_from_where_it_stopped(
-    consume: Consume, relay: None, publisher: Publisher, runs: Runs, ledgers: Logs, monkeypatch: pytest.MonkeyPatch
+async def test_run_out_of_time_is_continued_from_its_position(
+    consume: Consume, relay: None, publisher: Publisher, runs: Runs, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(job, "ROWS", 4)
-    monkeypatch.setattr(job, "BLOCKS", 1)
-    ledgers.add("update_logs", days=100, count=9)
-    ledgers.add("update_logs", days=1, count=5)
-    ledgers.add("inbox", days=100, count=200)  # in three blocks
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 4)
+    monkeypatch.setattr(job, "PAGE_BLOCKS", 1)
+    tables.add("update_logs", days=100, count=9)
+    tables.add("update_logs", days=1, count=5)
+    tables.add("inbox", days=100, count=200)  # in three blocks
 
     async with consume(time_budget=timedelta(0)):
         first = await trigger.publish(publisher, PurgeLogs())
@@ -287,97 +291,97 @@ async def test_a_run_out_of_time_hands_the_rest_on_from_where_it_stopped(
     assert [row["statistics"]["update_logs_deleted"] for row in rows] == [4, 4, 1, 0, 0, 0]
     assert [row["statistics"]["inbox_deleted"] > 0 for row in rows] == [False, False, False, True, True, True]
     assert sum(row["statistics"]["inbox_deleted"] for row in rows) == 200
-    assert ledgers.count("update_logs", "job = 'cleanup.media'") == 5
-    assert ledgers.count("inbox", "consumer = 'cleanup.media'") == 0
+    assert tables.count("update_logs", "job = 'cleanup.media'") == 5
+    assert tables.count("inbox", "consumer = 'cleanup.media'") == 0
 
 
-async def test_a_table_that_somebody_has_locked_is_left_and_the_others_are_purged(
-    deliver: Deliver, ledgers: Logs, monkeypatch: pytest.MonkeyPatch
+async def test_locked_table_is_named_and_the_others_are_purged(
+    deliver: Deliver, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
-    ledgers.add("moderation_notification_logs", days=100)
-    ledgers.add("fires", days=100, count=2)
+    tables.add("moderation_notification_logs", days=100)
+    tables.add("fires", days=100, count=2)
 
-    with psycopg.connect(ledgers.database_url) as migration:
+    with psycopg.connect(tables.database_url) as migration:
         migration.execute("LOCK TABLE moderation_notification_logs IN ACCESS EXCLUSIVE MODE")
         row = await deliver(PurgeLogs())
 
     assert row["status"] == "partial"
-    assert row["error"] == "moderation_notification_logs is locked by somebody else"
+    assert row["error"] == "moderation_notification_logs: locked by another session"
     assert row["statistics"]["moderation_notification_logs_deleted"] == 0
     assert row["statistics"]["fires_deleted"] == 1
 
 
-async def test_a_row_that_somebody_holds_is_left_for_the_next_run(deliver: Deliver, ledgers: Logs):
-    ledgers.add("outbox", days=100, count=3)
+async def test_locked_row_is_left_for_the_next_run(deliver: Deliver, tables: Tables):
+    tables.add("outbox", days=100, count=3)
 
-    with psycopg.connect(ledgers.database_url) as somebody:
-        somebody.execute("SELECT id FROM outbox ORDER BY id LIMIT 1 FOR UPDATE")
+    with psycopg.connect(tables.database_url) as other:
+        other.execute("SELECT id FROM outbox ORDER BY id LIMIT 1 FOR UPDATE")
         row = await deliver(PurgeLogs())
 
     assert (row["status"], row["statistics"]["outbox_deleted"]) == ("succeeded", 2)
-    assert ledgers.count("outbox") == 1
+    assert tables.count("outbox") == 1
 
 
-async def test_a_table_that_we_may_not_change_is_told_and_the_others_are_purged(
-    database: Database, settings: Settings, ledgers: Logs
+async def test_table_without_permission_is_named_and_the_others_are_purged(
+    database: Database, settings: Settings, tables: Tables
 ):
-    ledgers.add("moderation_notification_logs", days=100)
-    ledgers.add("inbox", days=100)
+    tables.add("moderation_notification_logs", days=100)
+    tables.add("inbox", days=100)
     ours = "update_logs, currency_update_logs, inbox, outbox, fires"
     role = f"suite_{uuid4().hex[:8]}"
-    with psycopg.connect(ledgers.database_url) as connection:
+    with psycopg.connect(tables.database_url) as connection:
         connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
         connection.execute(f"GRANT SELECT, UPDATE, DELETE ON {ours} TO {role}".encode())
-    limited = Database(f"postgresql://{role}:x@{ledgers.database_url.rpartition('@')[2]}")
+    limited = Database(f"postgresql://{role}:x@{tables.database_url.rpartition('@')[2]}")
 
-    work = transaction(JOB, limited, settings)
-    await job.purge_logs(PurgeLogs(), work)
+    one = transaction(JOB, limited, settings)
+    await job.purge_logs(PurgeLogs(), one)
     await limited.close()
-    with psycopg.connect(ledgers.database_url) as connection:
+    with psycopg.connect(tables.database_url) as connection:
         connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
-    assert work.status == "partial"
-    assert work.reason == "moderation_notification_logs may not be changed by this database user"
-    assert work.statistics["inbox_deleted"] == 1
+    assert one.status == "partial"
+    assert one.reason == "moderation_notification_logs: may not be changed by this database user"
+    assert one.statistics["inbox_deleted"] == 1
 
 
-async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, ledgers: Logs):
+async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, tables: Tables):
     for table in ("inbox", "outbox", "update_logs"):
-        ledgers.add(table, days=100, count=3000)
+        tables.add(table, days=100, count=3000)
 
     first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
     await asyncio.gather(job.purge_logs(PurgeLogs(), first), job.purge_logs(PurgeLogs(), second))
 
     for table in ("inbox", "outbox", "update_logs"):
         assert first.statistics[f"{table}_deleted"] + second.statistics[f"{table}_deleted"] == 3000
-        assert ledgers.count(table) == 0
+        assert tables.count(table) == 0
 
 
-async def test_clocks_that_disagree_purge_nothing(database: Database, settings: Settings, ledgers: Logs):
-    ledgers.add("inbox", days=100)
+async def test_clock_skew_purges_nothing(database: Database, settings: Settings, tables: Tables):
+    tables.add("inbox", days=100)
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.purge_logs(
             PurgeLogs(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
         )
 
-    assert ledgers.count("inbox") == 1
+    assert tables.count("inbox") == 1
 
 
-async def test_a_consumer_killed_while_it_purges_is_taken_over_and_nothing_that_must_stay_is_lost(
-    pocketwatch: Program, publisher: Publisher, runs: Runs, ledgers: Logs
+async def test_killed_purge_is_taken_over_and_deletes_only_old_rows(
+    pocketwatch: Program, publisher: Publisher, runs: Runs, tables: Tables
 ):
     count = 60_000
-    ledgers.add("outbox", "unsent", days=100, count=5)
-    ledgers.add("outbox", days=100, count=count)
-    ledgers.add("outbox", days=1, count=5)
+    tables.add("outbox", "unsent", days=100, count=5)
+    tables.add("outbox", days=100, count=count)
+    tables.add("outbox", days=1, count=5)
     consumer = pocketwatch.start("consume", "maintenance")
     await asyncio.to_thread(consumer.until, "consumers.started")
 
     sent = await trigger.publish(publisher, PurgeLogs())
     end = time.monotonic() + 20
-    while (left := ledgers.count("outbox")) == count + 10:
+    while (left := tables.count("outbox")) == count + 10:
         assert time.monotonic() < end
     consumer.kill()
     pocketwatch.start("consume", "maintenance")
@@ -386,5 +390,5 @@ async def test_a_consumer_killed_while_it_purges_is_taken_over_and_nothing_that_
     assert 10 < left < count + 10
     assert (row["status"], row["attempt"]) == ("succeeded", 1)
     assert 0 < row["statistics"]["outbox_deleted"] < count
-    assert ledgers.count("outbox") == 10
+    assert tables.count("outbox") == 10
     assert len(await runs.newest()) == 1

@@ -294,11 +294,11 @@ async def test_deleted_views_of_the_last_hour_are_gone_at_once(
     database: Database, settings: Settings, activity: Activity
 ):
     now = datetime.now(UTC)
-    (doomed,) = activity.ads(now)
-    activity.views(now, now - timedelta(days=1), count=9_000, ad=doomed)
+    (deleted,) = activity.ads(now)
+    activity.views(now, now - timedelta(days=1), count=9_000, ad=deleted)
     activity.views(now, count=9_000)
     before = await run_at(now, database, settings)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
     after = await run_at(now, database, settings)
 

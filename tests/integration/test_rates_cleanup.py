@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from consumers.rates import cleanup as job
 from consumers.rates import queries
 from pocketwatch.broker.publisher import Publisher
+from pocketwatch.worker import paged_job
 from publishers import trigger
 from schemas.ticks import CleanRates
 from tests.fixtures.banks import StoredRates
@@ -16,7 +16,7 @@ from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.support.waiting import eventually
 
 
-async def test_old_rates_and_lines_go_and_the_newest_of_each_stays(deliver: Deliver, rates: StoredRates):
+async def test_old_rates_are_deleted_except_the_newest_of_each_pair_and_source(deliver: Deliver, rates: StoredRates):
     kept = {
         rates.add("USD", days_old=29),
         rates.add("USD", days_old=5),
@@ -42,7 +42,7 @@ async def test_old_rates_and_lines_go_and_the_newest_of_each_stays(deliver: Deli
     assert rates.ids("currency_update_logs") == {new_line}
 
 
-async def test_rows_of_django_go_by_when_they_were_fetched(deliver: Deliver, rates: StoredRates):
+async def test_undated_rows_of_django_are_old_by_their_fetch(deliver: Deliver, rates: StoredRates):
     newest = rates.add("USD", days_old=40, dated=False)
     rates.add("USD", days_old=50, dated=False)
     rates.add("USD", days_old=60)
@@ -52,7 +52,7 @@ async def test_rows_of_django_go_by_when_they_were_fetched(deliver: Deliver, rat
     assert rates.ids() == {newest}
 
 
-async def test_a_rate_goes_only_when_both_its_day_and_its_fetching_are_past(deliver: Deliver, rates: StoredRates):
+async def test_rate_is_old_only_when_its_day_and_its_fetch_are(deliver: Deliver, rates: StoredRates):
     newest = rates.add("USD", days_old=0)
     corrected, early = rates.add("USD", days_old=40), rates.add("USD", days_old=50)
     with psycopg.connect(rates.database_url) as connection:
@@ -64,13 +64,13 @@ async def test_a_rate_goes_only_when_both_its_day_and_its_fetching_are_past(deli
     assert rates.ids() == {newest, corrected, early}
 
 
-def test_the_day_before_which_rates_are_old_is_one_of_kyiv():
+def test_cutoff_day_of_rates_is_in_kyiv_time():
     late_evening = datetime(2026, 8, 1, 22, 30, tzinfo=UTC)
 
-    assert queries.old_rates(late_evening, kept=[]).limits["before_day"] == date(2026, 8, 2)
+    assert queries.old_rates(late_evening, keep=[]).parameters["before_day"] == date(2026, 8, 2)
 
 
-async def test_the_newest_is_so_by_its_day_and_not_by_its_id(deliver: Deliver, rates: StoredRates):
+async def test_newest_rate_is_decided_by_day_and_not_by_id(deliver: Deliver, rates: StoredRates):
     newest = rates.add("USD", days_old=40)
     rates.add("USD", days_old=50)
 
@@ -79,7 +79,7 @@ async def test_the_newest_is_so_by_its_day_and_not_by_its_id(deliver: Deliver, r
     assert rates.ids() == {newest}
 
 
-async def test_a_rate_that_was_taken_out_does_not_stand_in_for_one_in_force(deliver: Deliver, rates: StoredRates):
+async def test_inactive_rate_does_not_replace_the_newest_active_one(deliver: Deliver, rates: StoredRates):
     active, taken_out = rates.add("USD", days_old=50), rates.add("USD", days_old=40, is_active=False)
     rates.add("USD", days_old=60, is_active=False)
 
@@ -88,7 +88,7 @@ async def test_a_rate_that_was_taken_out_does_not_stand_in_for_one_in_force(deli
     assert rates.ids() == {active, taken_out}
 
 
-async def test_a_rate_that_was_taken_out_goes_when_a_newer_one_is_in_force(deliver: Deliver, rates: StoredRates):
+async def test_inactive_rate_is_deleted_when_a_newer_active_one_exists(deliver: Deliver, rates: StoredRates):
     active = rates.add("USD", days_old=40)
     rates.add("USD", days_old=50, is_active=False)
 
@@ -97,7 +97,7 @@ async def test_a_rate_that_was_taken_out_goes_when_a_newer_one_is_in_force(deliv
     assert rates.ids() == {active}
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, rates: StoredRates):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, rates: StoredRates):
     for days in range(20, 50):
         rates.add("USD", days_old=days)
         rates.add_log(days_old=days)
@@ -111,7 +111,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
 
 
 @pytest.mark.parametrize(("days", "kept"), [(0, 1), (7, 2), (3650, 3)])
-async def test_the_retention_is_the_messages(deliver: Deliver, rates: StoredRates, days: int, kept: int):
+async def test_retention_is_that_of_the_message(deliver: Deliver, rates: StoredRates, days: int, kept: int):
     for days_old in (2, 5, 9):
         rates.add("USD", days_old=days_old)
 
@@ -127,7 +127,7 @@ async def test_empty_tables_are_no_work(deliver: Deliver, rates: StoredRates):
     assert set(row["statistics"].values()) == {0}
 
 
-async def test_a_second_run_finds_nothing(deliver: Deliver, rates: StoredRates):
+async def test_second_run_finds_nothing(deliver: Deliver, rates: StoredRates):
     for days in range(31, 40):
         rates.add("USD", days_old=days)
 
@@ -137,7 +137,7 @@ async def test_a_second_run_finds_nothing(deliver: Deliver, rates: StoredRates):
     assert (row["statistics"]["rates_deleted"], row["statistics"]["rates_kept_as_newest"]) == (0, 1)
 
 
-async def test_a_run_out_of_time_hands_the_rest_on(
+async def test_run_out_of_time_is_continued(
     consume: Consume,
     relay: None,
     publisher: Publisher,
@@ -148,7 +148,7 @@ async def test_a_run_out_of_time_hands_the_rest_on(
     for days in range(40, 52):
         rates.add("USD", days_old=days)
         rates.add_log(days_old=days)
-    monkeypatch.setattr(job, "PAGE", 5)
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 5)
 
     async with consume(time_budget=timedelta(0)):
         await trigger.publish(publisher, CleanRates())
@@ -164,23 +164,23 @@ async def test_a_run_out_of_time_hands_the_rest_on(
     assert sum(row["statistics"]["update_logs_deleted"] for row in rows) == 12
 
 
-async def test_a_dry_run_out_of_time_says_so_and_does_not_go_round_in_circles(
+async def test_dry_run_out_of_time_is_partial_and_not_continued(
     consume: Consume, publisher: Publisher, runs: Runs, rates: StoredRates, monkeypatch: pytest.MonkeyPatch
 ):
     for days in range(40, 52):
         rates.add("USD", days_old=days)
-    monkeypatch.setattr(job, "PAGE", 5)
+    monkeypatch.setattr(paged_job, "PAGE_ROWS", 5)
 
     async with consume(time_budget=timedelta(0)):
         sent = await trigger.publish(publisher, CleanRates(dry_run=True))
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "partial"
-    assert "give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)" in row["error"]
+    assert row["error"] == "time budget 0:00:00: exhausted before the end; raise POCKETWATCH_TIME_BUDGET"
     assert "continued_by" not in row["statistics"]
 
 
-async def test_a_rate_that_is_renewed_meanwhile_stays(deliver: Deliver, rates: StoredRates, runs: Runs):
+async def test_rate_renewed_during_the_run_is_kept(deliver: Deliver, rates: StoredRates, runs: Runs):
     rates.add("USD", days_old=40)
     renewed = rates.add("USD", days_old=50)
 

@@ -192,15 +192,15 @@ async def test_id_chosen_by_hand_does_not_close_ranges_that_the_sequence_has_not
 async def test_deleted_views_leave_the_roll_ups_with_the_rolling_recount(
     database: Database, settings: Settings, activity: Activity
 ):
-    doomed, kept = activity.ads(noon(SPRING), noon(SPRING))
+    deleted, kept = activity.ads(noon(SPRING), noon(SPRING))
     for number in range(5):
         skip_to(activity, number * SIZE + SIZE - 9)
-        activity.views(noon(SPRING), noon(AUTUMN), count=2, ad=kept if number % 2 else doomed)
+        activity.views(noon(SPRING), noon(AUTUMN), count=2, ad=kept if number % 2 else deleted)
         activity.views(noon(SPRING), ad=kept)
     skip_to(activity, 5 * SIZE + 1)
     activity.views(noon(SPRING), ad=kept)
     await run(database, settings)
-    activity.delete_ad(doomed)
+    activity.delete_ad(deleted)
 
     job = await run(database, settings)
 
@@ -573,9 +573,9 @@ async def test_verify_finds_no_differences(database: Database, settings: Setting
     found = await verify(database, settings)
     sample = await verify(database, settings, sample=2)
 
-    assert (found.segments, found.differences) == (3, [])
+    assert (found.id_ranges, found.differences) == (3, [])
     assert found.days == (yesterday() - OPENED.date()).days + 1
-    assert (sample.segments, sample.days, sample.differences) == (2, 2, [])
+    assert (sample.id_ranges, sample.days, sample.differences) == (2, 2, [])
 
 
 @pytest.mark.parametrize(
@@ -620,4 +620,4 @@ async def test_verify_without_roll_ups_compares_nothing(database: Database, sett
 
     found = await verify(database, settings)
 
-    assert (found.segments, found.days, found.differences) == (0, 0, [])
+    assert (found.id_ranges, found.days, found.differences) == (0, 0, [])

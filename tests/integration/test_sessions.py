@@ -4,37 +4,36 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 
 from consumers.cleanup.sessions import redis_store
 from consumers.cleanup.sessions import sessions as job
-from consumers.cleanup.sessions.keys import Rule, pointer
+from consumers.cleanup.sessions.keys import ExpiryRule, pointer
 from consumers.cleanup.sessions.redis_store import (
     HAS_TTL,
     PER_SCRIPT,
     VANISHED,
-    Store,
+    SessionStore,
 )
 from pocketwatch import settings as reading
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
-from pocketwatch.storage.run_log import Run
-from pocketwatch.worker import context
+from pocketwatch.worker import clock_skew, context
 from pocketwatch.worker.context import JobContext
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.ticks import CleanSessions
 from tests.fixtures.sessions import DATABASE, Sessions, iso
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
 from tests.fixtures.tokens import days_ago
+from tests.support.alone import transaction
 from tests.support.waiting import eventually
 
-NOTHING = dict.fromkeys(job.Tally.NAMES, 0)
+JOB = "cleanup.sessions"
+NOTHING = dict.fromkeys(job.STATISTICS, 0)
 DEFAULTS = reading.Sessions().key_patterns
 
 
@@ -61,9 +60,7 @@ def fill(sessions: Sessions) -> None:
     sessions.redis.set("user:session:by-user-id:logged-out", "user:session:deleted-by-its-owner")
 
 
-async def test_what_expired_before_the_retention_goes_in_every_layout_and_the_rest_learns_to_go_by_itself(
-    deliver: Deliver, sessions: Sessions
-):
+async def test_expired_keys_of_every_layout_are_deleted_and_others_get_a_ttl(deliver: Deliver, sessions: Sessions):
     fill(sessions)
     before = sessions.keys()
 
@@ -96,7 +93,7 @@ async def test_what_expired_before_the_retention_goes_in_every_layout_and_the_re
     }
 
 
-async def test_a_session_that_stays_goes_by_itself_when_its_retention_is_over(deliver: Deliver, sessions: Sessions):
+async def test_kept_session_expires_after_its_retention(deliver: Deliver, sessions: Sessions):
     moment = days_ago(-10).replace(microsecond=345_000)
     sessions.add("user:session:t", expires=moment)
 
@@ -106,7 +103,7 @@ async def test_a_session_that_stays_goes_by_itself_when_its_retention_is_over(de
 
 
 @pytest.mark.parametrize("is_hash", [False, True])
-async def test_a_session_that_is_renewed_after_a_run_does_not_end_before_it_should(
+async def test_session_renewed_after_a_run_does_not_expire_early(
     deliver: Deliver, sessions: Sessions, *, is_hash: bool
 ):
     def write(expires: datetime) -> None:
@@ -124,7 +121,7 @@ async def test_a_session_that_is_renewed_after_a_run_does_not_end_before_it_shou
     assert last is None or last > days_ago(-300)
 
 
-async def test_a_second_run_finds_nothing_left_to_do(deliver: Deliver, sessions: Sessions):
+async def test_second_run_finds_nothing(deliver: Deliver, sessions: Sessions):
     fill(sessions)
     await deliver(CleanSessions())
     before = sessions.everything()
@@ -135,7 +132,7 @@ async def test_a_second_run_finds_nothing_left_to_do(deliver: Deliver, sessions:
     assert totals(row) == {"scanned": 12, "with_ttl": 8, "no_ttl": 4}
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, sessions: Sessions):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, sessions: Sessions):
     fill(sessions)
     sessions.redis.set("session:odd", "{")
     before = sessions.everything()
@@ -149,19 +146,22 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
     assert dry["statistics"]["pointers_deleted"] == 2
 
 
-@pytest.mark.parametrize(("seconds", "goes"), [(-1, True), (1, False)])
+@pytest.mark.parametrize(("seconds", "deleted"), [(-1, True), (1, False)])
 @pytest.mark.parametrize("days", [1, 30])
-async def test_a_second_decides(database: Database, settings: Settings, sessions: Sessions, seconds, goes, days):
-    one = transaction(database, settings)
+async def test_expiry_is_decided_to_the_second(
+    database: Database, settings: Settings, sessions: Sessions, seconds, deleted, days
+):
+    tick = CleanSessions(retention_days=days, dry_run=True)
+    one = transaction(JOB, database, settings, message=tick)
     expires = one.now - timedelta(days=days) + timedelta(seconds=seconds)
     sessions.add("session:t", expires=expires)
 
-    await job.clean_sessions(CleanSessions(retention_days=days, dry_run=True), one)
+    await job.clean_sessions(tick, one)
 
-    assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if goes else (0, 1))
+    assert (one.statistics["deleted"], one.statistics["ttl_set"]) == ((1, 0) if deleted else (0, 1))
 
 
-async def test_keys_with_a_time_to_live_are_left_to_redis(deliver: Deliver, sessions: Sessions):
+async def test_keys_with_a_ttl_are_left_to_redis(deliver: Deliver, sessions: Sessions):
     sessions.add("session:t", expires=days_ago(400))
     sessions.redis.expire("session:t", 1000)
     sessions.redis.set("user:session:by-user-id:1", "user:session:gone", ex=1000)
@@ -173,7 +173,7 @@ async def test_keys_with_a_time_to_live_are_left_to_redis(deliver: Deliver, sess
     assert totals(row) == {"scanned": 2, "with_ttl": 2}
 
 
-async def test_users_and_accounts_stay_as_they_are(deliver: Deliver, sessions: Sessions):
+async def test_users_and_accounts_are_not_touched(deliver: Deliver, sessions: Sessions):
     for key in (
         "user:1",
         "user:email:a@example.org",
@@ -197,13 +197,11 @@ async def test_users_and_accounts_stay_as_they_are(deliver: Deliver, sessions: S
     assert totals(row) == {"scanned": 1, "no_ttl": 1, "pointers_deleted": 1}
 
 
-async def test_a_foolish_pattern_that_got_in_nevertheless_still_touches_no_user(
-    database: Database, settings: Settings, sessions: Sessions
-):
+async def test_too_wide_pattern_touches_no_user(database: Database, settings: Settings, sessions: Sessions):
     for key in ("user:1", "user:email:a@example.org", "user:account:by-user-id:1", "user:session:t"):
         sessions.add(key, expires=days_ago(400))
     foolish = reading.Sessions.model_construct(key_patterns=("user:*", "*"))
-    one = transaction(database, settings.model_copy(update={"sessions": foolish}))
+    one = transaction(JOB, database, settings.model_copy(update={"sessions": foolish}))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -212,7 +210,7 @@ async def test_a_foolish_pattern_that_got_in_nevertheless_still_touches_no_user(
     assert one.statistics["patterns"]["*"] == NOTHING
 
 
-async def test_what_cannot_be_read_is_kept_and_counted(deliver: Deliver, sessions: Sessions):
+async def test_unreadable_values_are_kept_and_counted(deliver: Deliver, sessions: Sessions):
     texts = [
         b"",
         b"{",
@@ -244,7 +242,7 @@ async def test_what_cannot_be_read_is_kept_and_counted(deliver: Deliver, session
     assert totals(row) == {"scanned": len(before), "no_ttl": len(before), "unreadable": len(before)}
 
 
-async def test_keys_are_any_bytes(deliver: Deliver, sessions: Sessions):
+async def test_keys_may_be_any_bytes(deliver: Deliver, sessions: Sessions):
     odd = [b"session:\xff\x00\xfe", b"session:a b\r\n*3", "session:ключ".encode(), b"session:[*?]\\"]
     for key in odd:
         sessions.add(key, expires=days_ago(40))
@@ -255,10 +253,10 @@ async def test_keys_are_any_bytes(deliver: Deliver, sessions: Sessions):
     assert totals(row)["deleted"] == len(odd)
 
 
-async def test_lists_of_session_ids_have_no_expiry_and_stay(database: Database, settings: Settings, sessions: Sessions):
+async def test_lists_of_session_ids_are_kept(database: Database, settings: Settings, sessions: Sessions):
     sessions.redis.rpush("session-ids:by-user-id:1", "gone", "t")
     sessions.add("session:t", expires=days_ago(40))
-    one = transaction(database, with_patterns(settings, "session:*", "session-ids:*"))
+    one = transaction(JOB, database, with_patterns(settings, "session:*", "session-ids:*"))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -266,14 +264,12 @@ async def test_lists_of_session_ids_have_no_expiry_and_stay(database: Database, 
     assert one.statistics["patterns"]["session-ids:*"] == NOTHING | {"scanned": 1, "no_ttl": 1}
 
 
-async def test_a_prefix_before_every_key_is_found_again_for_what_pointers_name(
-    database: Database, settings: Settings, sessions: Sessions
-):
+async def test_targets_of_pointers_are_found_under_a_prefix(database: Database, settings: Settings, sessions: Sessions):
     for name in ("there", "gone"):
         sessions.redis.set(f"base:user:session:by-user-id:{name}", f"user:session:{name}")
     sessions.add("base:user:session:there", expires=days_ago(-1))
     sessions.add("base:user:1", expires=days_ago(400))
-    one = transaction(database, with_patterns(settings, "base:user:session:*"))
+    one = transaction(JOB, database, with_patterns(settings, "base:user:session:*"))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -281,12 +277,12 @@ async def test_a_prefix_before_every_key_is_found_again_for_what_pointers_name(
     assert sessions.keys() == kept
 
 
-async def test_a_key_that_several_patterns_match_is_counted_once(
+async def test_key_matched_by_several_patterns_is_counted_once(
     database: Database, settings: Settings, sessions: Sessions
 ):
     fill(sessions)
     patterns = ("user:session:by-user-id:*", "user:session:ol*", "user:session:*")
-    one = transaction(database, with_patterns(settings, *patterns))
+    one = transaction(JOB, database, with_patterns(settings, *patterns))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -296,7 +292,7 @@ async def test_a_key_that_several_patterns_match_is_counted_once(
     assert by_pattern["user:session:*"] == NOTHING | {"scanned": 2, "no_ttl": 2, "ttl_set": 2}
 
 
-async def test_an_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
+async def test_empty_redis_is_no_work(deliver: Deliver, sessions: Sessions):
     row = await deliver(CleanSessions())
 
     assert row["status"] == "succeeded"
@@ -324,20 +320,20 @@ async def test_many_keys_are_cleaned_page_by_page(deliver: Deliver, sessions: Se
 
 @pytest.fixture
 async def store(redis_url: str) -> Any:
-    async with connected(redis_url) as client, Store(client) as opened:
+    async with connected(redis_url) as client, SessionStore(client) as opened:
         yield opened
 
 
-RULE = Rule.of(datetime.now(UTC), timedelta(days=30))
+RULE = ExpiryRule.of(datetime.now(UTC), timedelta(days=30))
 
 
-async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
-    store: Store, sessions: Sessions, client: Redis
+async def test_session_renewed_between_read_and_deletion_survives(
+    store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [b"session:renewed", b"session:given-a-ttl", b"session:deleted", b"session:now-a-hash", b"session:untouched"]
     for key in keys:
         sessions.add(key, expires=days_ago(40))
-    changes = [RULE.change(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+    changes = [RULE.change(key, found) for key, found in zip(keys, await store.read(keys), strict=True)]
 
     await client.set(keys[0], json.dumps({"expires": iso(days_ago(-30))}))
     await client.expire(keys[1], 1000)
@@ -350,11 +346,9 @@ async def test_a_session_that_is_renewed_between_look_and_deletion_survives(
     assert sessions.keys() == {keys[0], keys[1], keys[3]}
 
 
-async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
-    store: Store, sessions: Sessions, client: Redis
-):
+async def test_hash_renewed_between_read_and_deletion_survives(store: SessionStore, sessions: Sessions, client: Redis):
     sessions.redis.hset("session:t", mapping={"sessionToken": "t", "expires": iso(days_ago(40))})
-    (found,) = await store.look([b"session:t"])
+    (found,) = await store.read([b"session:t"])
     change = RULE.change(b"session:t", found)
     assert change is not None
 
@@ -364,13 +358,11 @@ async def test_a_hash_that_is_renewed_between_look_and_deletion_survives(
     assert sessions.keys() == {b"session:t"}
 
 
-async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
-    store: Store, sessions: Sessions, client: Redis
-):
+async def test_key_written_after_the_read_gets_no_ttl(store: SessionStore, sessions: Sessions, client: Redis):
     keys = [b"session:longer", b"session:renewed"]
     for key in keys:
         sessions.add(key, expires=days_ago(10))
-    changes = [RULE.change(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+    changes = [RULE.change(key, found) for key, found in zip(keys, await store.read(keys), strict=True)]
 
     await client.expire(keys[0], 10**8)
     await client.set(keys[1], json.dumps({"expires": iso(days_ago(-300))}))
@@ -381,13 +373,13 @@ async def test_a_time_to_live_is_never_put_on_a_key_that_was_written_meanwhile(
     assert sessions.everything() == before
 
 
-async def test_a_pointer_goes_only_if_it_still_says_the_same_and_its_target_is_still_gone(
-    store: Store, sessions: Sessions, client: Redis
+async def test_pointer_is_deleted_only_while_unchanged_and_dangling(
+    store: SessionStore, sessions: Sessions, client: Redis
 ):
     keys = [f"user:session:by-user-id:{name}".encode() for name in ("rewritten", "back", "dangling")]
     for key in keys:
         sessions.redis.set(key, b"user:session:" + key[-4:])
-    pointers = [pointer(key, found) for key, found in zip(keys, await store.look(keys), strict=True)]
+    pointers = [pointer(key, found) for key, found in zip(keys, await store.read(keys), strict=True)]
 
     await client.set(keys[0], "user:session:of-a-new-login")
     await client.set(b"user:session:" + keys[1][-4:], "{}")
@@ -397,7 +389,7 @@ async def test_a_pointer_goes_only_if_it_still_says_the_same_and_its_target_is_s
     assert sessions.keys() == {keys[0], keys[1], b"user:session:" + keys[1][-4:]}
 
 
-async def test_logins_during_the_run_lose_neither_their_sessions_nor_their_pointers(
+async def test_logins_during_the_run_keep_their_sessions_and_pointers(
     deliver: Deliver, sessions: Sessions, client: Redis
 ):
     for number in range(1500):
@@ -429,8 +421,8 @@ async def test_logins_during_the_run_lose_neither_their_sessions_nor_their_point
     assert totals(row)["deleted"] > 0
 
 
-async def test_keys_that_scan_repeats_when_the_table_shrinks_are_seen_once(
-    store: Store, sessions: Sessions, client: Redis, monkeypatch
+async def test_keys_that_scan_repeats_are_seen_once(
+    store: SessionStore, sessions: Sessions, client: Redis, monkeypatch
 ):
     """Redis repeats a key in about every fourth of these rounds: what `RECENT_PAGES` is for."""
     monkeypatch.setattr(redis_store, "PAGE", 10)
@@ -454,7 +446,7 @@ async def has_shrunk(client: Redis) -> bool:
     return int(statistics[f"db.{DATABASE}"]["overhead.hashtable.main"]) < 4096 * 8
 
 
-async def test_keys_that_are_added_all_the_time_do_not_disturb(
+async def test_keys_added_during_the_run_do_not_disturb(
     consume: Consume, publisher: Publisher, runs: Runs, sessions: Sessions, client: Redis
 ):
     for number in range(3000):
@@ -484,13 +476,13 @@ async def test_keys_that_are_added_all_the_time_do_not_disturb(
     assert totals(row)["scanned"] == totals(row)["no_ttl"] <= 3000 + added
 
 
-async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, sessions: Sessions):
+async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, sessions: Sessions):
     for number in range(3000):
         sessions.add(f"user:session:{number}", expires=days_ago(40))
         sessions.redis.set(f"user:session:by-user-id:{number}", f"user:session:{number}")
     sessions.add("session:live", expires=days_ago(-1))
 
-    first, second = transaction(database, settings), transaction(database, settings)
+    first, second = (transaction(JOB, database, settings) for _ in range(2))
     await asyncio.gather(job.clean_sessions(CleanSessions(), first), job.clean_sessions(CleanSessions(), second))
 
     assert sessions.keys() == {b"session:live"}
@@ -498,16 +490,16 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
         assert first.statistics[name] + second.statistics[name] == total
 
 
-async def test_a_key_that_is_gone_or_has_a_time_to_live_is_told_from_others(store: Store, sessions: Sessions):
+async def test_missing_keys_and_keys_with_a_ttl_are_recognised(store: SessionStore, sessions: Sessions):
     sessions.redis.set("session:t", "x", ex=1000)
 
-    assert await store.look([b"session:t", b"session:gone"]) == [HAS_TTL, VANISHED]
+    assert await store.read([b"session:t", b"session:gone"]) == [HAS_TTL, VANISHED]
 
 
 # ---- Time, settings and servers
 
 
-async def test_a_run_out_of_time_begins_again_in_a_message_of_its_own_until_all_is_done(
+async def test_run_out_of_time_starts_over_until_everything_is_clean(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, sessions: Sessions
 ):
     for number in range(6000):
@@ -530,7 +522,7 @@ async def test_a_run_out_of_time_begins_again_in_a_message_of_its_own_until_all_
     assert sessions.keys() == set()
 
 
-async def test_a_run_that_would_get_no_further_does_not_go_round_in_circles(
+async def test_run_without_progress_is_partial_and_not_continued(
     consume: Consume, publisher: Publisher, runs: Runs, sessions: Sessions
 ):
     for number in range(6000):
@@ -541,9 +533,7 @@ async def test_a_run_that_would_get_no_further_does_not_go_round_in_circles(
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "partial"
-    assert row["error"] == (
-        "its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is 0:00:00)"
-    )
+    assert row["error"] == "time budget 0:00:00: exhausted before the end; raise POCKETWATCH_TIME_BUDGET"
     assert 0 < totals(row)["scanned"] < 6000
 
 
@@ -553,17 +543,17 @@ def elsewhere(settings: Settings, database: Database) -> Any:
 
     async def run(url: str | None) -> JobContext:
         servers = settings.servers.model_copy(update={"redis_url": url})
-        one = transaction(database, settings.model_copy(update={"servers": servers}))
+        one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
         await job.clean_sessions(CleanSessions(), one)
         return one
 
     return run
 
 
-async def test_without_a_redis_the_run_is_skipped_and_says_why(elsewhere: Any):
+async def test_run_without_redis_is_skipped(elsewhere: Any):
     one = await elsewhere(None)
 
-    assert (one.status, one.reason) == ("skipped", "REDIS_URL is not set, so there are no sessions to look at")
+    assert (one.status, one.reason) == ("skipped", "REDIS_URL: not set; there are no sessions to clean")
     assert one.statistics == NOTHING | {"patterns": dict.fromkeys(DEFAULTS, NOTHING)}
 
 
@@ -573,7 +563,7 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
     return {
         "wrong password": f"redis://:not-the-password@{place}",
         "no password": f"redis://{place}",
-        "nobody": "redis://:not-the-password@127.0.0.1:1/0",
+        "unreachable": "redis://:not-the-password@127.0.0.1:1/0",
     }
 
 
@@ -582,10 +572,10 @@ def wrong_urls(redis_url: str) -> dict[str, str]:
     [
         ("wrong password", "refuses the login: invalid username-password pair"),
         ("no password", "refuses the login: Authentication required"),
-        ("nobody", "Redis at 127.0.0.1:1/0 does not answer: "),
+        ("unreachable", "Redis at 127.0.0.1:1/0 does not answer: "),
     ],
 )
-async def test_a_redis_that_is_away_or_refuses_us_fails_clearly_and_is_tried_again(
+async def test_unreachable_redis_fails_with_the_reason(
     settings: Settings, publisher: Publisher, runs: Runs, wrong_urls: dict[str, str], which: str, words: str
 ):
     servers = settings.servers.model_copy(update={"redis_url": wrong_urls[which]})
@@ -599,11 +589,11 @@ async def test_a_redis_that_is_away_or_refuses_us_fails_clearly_and_is_tried_aga
     assert "not-the-password" not in row["error"]
 
 
-async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, redis_url: str):
+async def test_replica_is_refused(elsewhere: Any, sessions: Sessions, redis_url: str):
     sessions.add("session:t", expires=days_ago(40))
     sessions.redis.replicaof("127.0.0.1", "1")
     try:
-        with pytest.raises(Exception, match="is a read-only replica; REDIS_URL must name the primary"):
+        with pytest.raises(Exception, match="is a read-only replica; set REDIS_URL to the primary"):
             await elsewhere(redis_url)
     finally:
         sessions.redis.replicaof("NO", "ONE")
@@ -611,21 +601,21 @@ async def test_a_replica_is_told_as_such(elsewhere: Any, sessions: Sessions, red
     assert sessions.keys() == {b"session:t"}
 
 
-async def test_clocks_that_disagree_delete_nothing(database: Database, settings: Settings, sessions: Sessions):
+async def test_clock_skew_deletes_nothing(database: Database, settings: Settings, sessions: Sessions):
     sessions.add("session:t", expires=days_ago(40))
-    one = transaction(database, settings)
+    one = transaction(JOB, database, settings)
     one.now += timedelta(hours=2)
 
     with pytest.raises(Exception, match="nothing was changed, set the clocks"):
         await job.clean_sessions(CleanSessions(), one)
     with pytest.raises(Exception, match=r"Redis says .* nothing was changed, set the clocks"):
-        job.check_clock_of(one, datetime.now(UTC).timestamp())
+        clock_skew.check(one.now, datetime.now(UTC), of="Redis")
 
     assert sessions.keys() == {b"session:t"}
 
 
-@pytest.mark.parametrize("which", ["wrong password", "nobody"])
-def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_urls: dict[str, str], which: str):
+@pytest.mark.parametrize("which", ["wrong password", "unreachable"])
+def test_doctor_names_the_problem_with_redis(pocketwatch: Program, wrong_urls: dict[str, str], which: str):
     done = pocketwatch("doctor", "--json", REDIS_URL=wrong_urls[which])
 
     (found,) = [finding for finding in json.loads(done.stdout) if finding["subject"].lower() == "redis"]
@@ -634,7 +624,7 @@ def test_the_doctor_says_what_is_wrong_with_redis(pocketwatch: Program, wrong_ur
     assert "not-the-password" not in done.stdout + done.stderr
 
 
-def test_the_doctor_finds_redis_well_or_missing(pocketwatch: Program):
+def test_doctor_finds_redis_ok_or_missing(pocketwatch: Program):
     def of(**changes: str) -> dict[str, str]:
         findings = json.loads(pocketwatch("doctor", "--json", **changes).stdout)
         return next(finding for finding in findings if finding["subject"] == "Redis")
@@ -654,9 +644,3 @@ def job_consumed(settings: Settings) -> Any:
 def with_patterns(settings: Settings, *patterns: str) -> Settings:
     chosen = reading.Sessions(POCKETWATCH_SESSION_KEY_PATTERNS=patterns)  # type: ignore[call-arg]
     return settings.model_copy(update={"sessions": chosen})
-
-
-def transaction(database: Database, settings: Settings) -> JobContext:
-    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.sessions")
-    run = Run("cleanup.sessions", envelope)
-    return JobContext(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

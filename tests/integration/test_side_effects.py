@@ -1,4 +1,4 @@
-"""Errands: handled without a transaction, claimed together; and what is asked together shares one transaction."""
+"""Side effects: handled without a transaction, claimed together, with reads and writes in shared transactions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ async def note(event: Event, context: SideEffectContext) -> None:
     place = await context.run_batched(place_of, (context.message_id, event.n))
     if event.do == "fail":
         raise RuntimeError("the effect could not be had")
-    context.insert(ledger, message_id=f"{context.message_id} told", n=place, word="told", owner=0)
+    context.insert(ledger, message_id=f"{context.message_id} inserted", n=place, word="inserted", owner=0)
     context.execute(RAISE, by=100, message=context.message_id)
     context.republish(CleanMedia(), at=utc_now() + timedelta(hours=1))
     context.record(place=place)
@@ -46,48 +46,48 @@ async def transactions(connection: AsyncConnection, word: str) -> int:
 
 
 @pytest.fixture
-async def errands(database: Database, settings: Settings) -> SideEffectExecutor:
+async def executor(database: Database, settings: Settings) -> SideEffectExecutor:
     await make_tables(database)
     return SideEffectExecutor("test.ledger", note, database, settings)
 
 
-async def test_concurrent_side_effects_share_transactions(errands: SideEffectExecutor, database: Database, runs: Runs):
-    outcomes = await asyncio.gather(*(errands.handle(envelope(number), Event()) for number in range(50)))
+async def test_concurrent_side_effects_share_transactions(executor: SideEffectExecutor, database: Database, runs: Runs):
+    outcomes = await asyncio.gather(*(executor.handle(envelope(number), Event()) for number in range(50)))
 
     assert outcomes == ["succeeded"] * 50
     async with database.begin() as connection:
-        assert await transactions(connection, "told") == 1
+        assert await transactions(connection, "inserted") == 1
     places = [row["statistics"]["place"] for row in await runs.newest(limit=100)]
     assert sorted(places) == list(range(50))
 
 
 async def test_rows_are_written_with_the_claim_and_a_failure_is_not_claimed(
-    errands: SideEffectExecutor, database: Database, runs: Runs
+    executor: SideEffectExecutor, database: Database, runs: Runs
 ):
     results = await asyncio.gather(
-        errands.handle(envelope(1), Event()), errands.handle(envelope(2), Event(do="fail")), return_exceptions=True
+        executor.handle(envelope(1), Event()), executor.handle(envelope(2), Event(do="fail")), return_exceptions=True
     )
 
     assert results[0] == "succeeded"
     assert isinstance(results[1], RuntimeError)
-    assert sorted(await noted(database)) == ["event-1", "event-1 told", "event-2"]
+    assert sorted(await noted(database)) == ["event-1", "event-1 inserted", "event-2"]
     async with database.begin() as connection:
         claimed = (await connection.execute(sa.text("SELECT message_id FROM inbox"))).scalars().all()
         raised = (await connection.execute(sa.text("SELECT message_id FROM ledger WHERE n >= 100"))).scalars().all()
     assert (claimed, raised) == (["event-1"], ["event-1"])
-    assert await errands.handle(envelope(2), Event()) == "succeeded"
+    assert await executor.handle(envelope(2), Event()) == "succeeded"
 
 
-async def test_duplicate_side_effect_writes_nothing_twice(errands: SideEffectExecutor, database: Database):
-    first = await errands.handle(envelope(1), Event())
-    second = await errands.handle(envelope(1), Event())
+async def test_duplicate_side_effect_writes_nothing_twice(executor: SideEffectExecutor, database: Database):
+    first = await executor.handle(envelope(1), Event())
+    second = await executor.handle(envelope(1), Event())
 
     assert (first, second) == ("succeeded", "duplicate")
-    assert (await noted(database)).count("event-1 told") == 1
+    assert (await noted(database)).count("event-1 inserted") == 1
 
 
-async def test_delayed_message_keeps_its_id_and_stays_in_the_outbox(errands: SideEffectExecutor, database: Database):
-    await errands.handle(envelope(1), Event())
+async def test_delayed_message_keeps_its_id_and_stays_in_the_outbox(executor: SideEffectExecutor, database: Database):
+    await executor.handle(envelope(1), Event())
 
     async with database.begin() as connection:
         due = await outbox.claim(connection, size=10)
@@ -99,27 +99,27 @@ async def test_delayed_message_keeps_its_id_and_stays_in_the_outbox(errands: Sid
     assert kept == [("event-1", "ticks", "cleanup.media")]
 
 
-async def test_side_effect_has_no_transaction_to_read_in(settings: Settings, errands: SideEffectExecutor):
-    context = SideEffectContext(envelope(1), utc_now(), settings=settings, run_batched=errands.run_batched)
+async def test_side_effect_has_no_transaction_to_read_in(settings: Settings, executor: SideEffectExecutor):
+    context = SideEffectContext(envelope(1), utc_now(), settings=settings, run_batched=executor.run_batched)
 
     with pytest.raises(TypeError, match="SideEffectContext has no transaction to read in"):
         await context.load(BatchQuery("SELECT 1"), 1)
 
 
-async def test_refused_item_of_a_batch_fails_alone(errands: SideEffectExecutor, database: Database):
+async def test_refused_item_of_a_batch_fails_alone(executor: SideEffectExecutor, database: Database):
     asked = [("good", 1), ("b\x00d", 2), ("fine", 3)]
 
-    answers = await asyncio.gather(*(errands.run_batched(place_of, item) for item in asked), return_exceptions=True)
+    answers = await asyncio.gather(*(executor.run_batched(place_of, item) for item in asked), return_exceptions=True)
 
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
     assert sorted(await noted(database)) == ["fine", "good"]
 
 
-async def test_items_submitted_while_a_batch_runs_are_run_too(errands: SideEffectExecutor, database: Database):
+async def test_items_submitted_while_a_batch_runs_are_run_too(executor: SideEffectExecutor, database: Database):
 
     async def one_after_another(number: int) -> None:
         for turn in range(5):
-            await errands.run_batched(place_of, (f"{number}-{turn}", turn))
+            await executor.run_batched(place_of, (f"{number}-{turn}", turn))
 
     await asyncio.gather(*map(one_after_another, range(20)))
 

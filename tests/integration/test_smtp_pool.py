@@ -201,7 +201,7 @@ async def test_too_large_message_is_refused(smtp: SmtpServer, *, size_is_announc
     assert len(smtp.emails) == 1
 
 
-@pytest.mark.parametrize("address", ["", "nobody", "a b@c.test", "a@b.test>\r\nRCPT TO:<c@d.test", "a@b.test\0"])
+@pytest.mark.parametrize("address", ["", "no-address", "a b@c.test", "a@b.test>\r\nRCPT TO:<c@d.test", "a@b.test\0"])
 async def test_invalid_recipient_is_rejected_without_asking_the_server(smtp: SmtpServer, address: str):
     async with sending(smtp) as pool:
         result = await pool.send(sender="noreply@site.test", recipient=address, message=MESSAGE)

@@ -1,4 +1,4 @@
-"""The servers of one machine, started for real. One stack serves most tests: each begins with `up`."""
+"""A stack with all its servers. One stack serves most tests: each begins with `up`."""
 
 import asyncio
 import json
@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.letters import letters
+from pocketwatch.stack import probes
+from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from tests.support.machine import is_alive, listener, listening_addresses, processes_of
 from tests.support.stacks import (
@@ -51,20 +52,20 @@ def moved_to(name: str, stack: Stack) -> Stack:
     return quiet_stack(stack.folder.rename(stack.folder.with_name(name)))
 
 
-async def test_up_gives_four_servers_that_work(stack: Stack) -> None:
+async def test_up_starts_four_working_servers(stack: Stack) -> None:
     environment = stack.env()
 
     await store(environment, "at work")
     send(environment["SMTP_URL"], "at work")
 
     assert await stored(environment) == {"at work"}
-    assert letters(stack.folder)[-1].subject == "at work"
+    assert caught_emails(stack.folder)[-1].subject == "at work"
     assert [(server.name, server.source, server.ready) for server in stack.status()] == [
         (server, "native", True) for server in SERVERS
     ]
 
 
-async def test_our_users_may_make_vhosts_and_databases(stack: Stack) -> None:
+async def test_users_may_create_vhosts_and_databases(stack: Stack) -> None:
     environment = stack.env()
     async with httpx.AsyncClient(base_url=environment["RABBITMQ_MANAGEMENT_URL"]) as management:
         who = (await management.get("/api/whoami")).json()
@@ -78,7 +79,7 @@ async def test_our_users_may_make_vhosts_and_databases(stack: Stack) -> None:
     await database.close()
 
 
-def test_a_second_up_starts_nothing(stack: Stack) -> None:
+def test_second_up_starts_nothing(stack: Stack) -> None:
     before = pids(stack)
 
     stack.up()
@@ -86,7 +87,7 @@ def test_a_second_up_starts_nothing(stack: Stack) -> None:
     assert pids(stack) == before
 
 
-def test_the_env_file_is_private_and_holds_what_up_returns(stack: Stack) -> None:
+def test_env_file_is_private_and_equals_the_environment(stack: Stack) -> None:
     environment = stack.up()
 
     file = stack.folder / "env"
@@ -95,7 +96,7 @@ def test_the_env_file_is_private_and_holds_what_up_returns(stack: Stack) -> None
     assert dict(line.split("=", 1) for line in file.read_text().splitlines()) == environment == stack.env()
 
 
-def test_only_this_machine_reaches_the_servers(stack: Stack) -> None:
+def test_servers_listen_on_the_loopback_interface_only(stack: Stack) -> None:
     ports = set(record(stack)["ports"].values())
 
     found = listening_addresses(ports)
@@ -104,13 +105,13 @@ def test_only_this_machine_reaches_the_servers(stack: Stack) -> None:
     assert set().union(*found.values()) <= LOOPBACK
 
 
-def test_an_exported_environment_of_the_stack_does_not_count_as_given(stack: Stack) -> None:
-    again = quiet_stack(stack.folder, given=stack.env())
+def test_exported_environment_of_the_stack_is_not_external(stack: Stack) -> None:
+    again = quiet_stack(stack.folder, external=stack.env())
 
     assert {server.source for server in again.status()} == {"native"}
 
 
-async def test_what_was_stored_survives_the_kill_of_every_server(stack: Stack) -> None:
+async def test_data_survive_the_kill_of_every_server(stack: Stack) -> None:
     await store(stack.env(), "before the kill")
     send(stack.env()["SMTP_URL"], "before the kill")
     before = stack.env()
@@ -120,10 +121,10 @@ async def test_what_was_stored_survives_the_kill_of_every_server(stack: Stack) -
 
     assert after == before
     assert await stored(after) == {"before the kill"}
-    assert letters(stack.folder)[-1].subject == "before the kill"
+    assert caught_emails(stack.folder)[-1].subject == "before the kill"
 
 
-def test_up_starts_only_what_has_died(stack: Stack) -> None:
+def test_up_restarts_only_dead_servers(stack: Stack) -> None:
     before = pids(stack)
     kill(stack, "postgres")
 
@@ -134,7 +135,7 @@ def test_up_starts_only_what_has_died(stack: Stack) -> None:
     assert (after["rabbitmq"], after["redis"]) == (before["rabbitmq"], before["redis"])
 
 
-def test_status_and_env_tell_which_server_is_down(stack: Stack) -> None:
+def test_status_and_env_name_the_server_that_is_down(stack: Stack) -> None:
     kill(stack, "redis")
 
     ready = {server.name: server.ready for server in stack.status()}
@@ -144,7 +145,7 @@ def test_status_and_env_tell_which_server_is_down(stack: Stack) -> None:
         stack.env()
 
 
-def test_a_stopped_server_goes_on_instead_of_being_killed(stack: Stack) -> None:
+def test_suspended_server_is_resumed(stack: Stack) -> None:
     before = pids(stack)
     os.kill(before["redis"], signal.SIGSTOP)
 
@@ -153,7 +154,18 @@ def test_a_stopped_server_goes_on_instead_of_being_killed(stack: Stack) -> None:
     assert pids(stack) == before
 
 
-async def test_a_lost_record_costs_a_restart_but_no_data(stack: Stack) -> None:
+@pytest.mark.parametrize("server", ["rabbitmq", "postgres", "redis"])
+def test_hanging_server_is_not_ready(stack: Stack, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "TIMEOUT", 0.2)
+    monkeypatch.setattr(probes, "SLOW_TIMEOUT", 0.2)
+    os.kill(pid(stack, server), signal.SIGSTOP)
+
+    found = {status.name: status.detail for status in stack.status()}
+
+    assert found[server] == "does not answer"
+
+
+async def test_lost_state_costs_a_restart_but_no_data(stack: Stack) -> None:
     await store(stack.env(), "before the loss")
     before = pids(stack)
     (stack.folder / "state.json").unlink()
@@ -164,20 +176,20 @@ async def test_a_lost_record_costs_a_restart_but_no_data(stack: Stack) -> None:
     assert await stored(after) == {"before the loss"}
 
 
-def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(stack: Stack) -> None:
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+def test_recycled_pid_is_left_alone(stack: Stack) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
         values = record(stack)
-        values["processes"]["redis"] = {"pid": stranger.pid, "started": 1}
+        values["processes"]["redis"] = {"pid": other.pid, "start_time": 1}
         (stack.folder / "state.json").write_text(json.dumps(values))
 
         stack.up()
 
-        assert stranger.poll() is None
-        assert pid(stack, "redis") != stranger.pid
-        stranger.kill()
+        assert other.poll() is None
+        assert pid(stack, "redis") != other.pid
+        other.kill()
 
 
-def test_a_port_that_somebody_took_is_left_to_them(stack: Stack) -> None:
+def test_port_taken_by_another_program_is_replaced(stack: Stack) -> None:
     before = record(stack)["ports"]
     kill(stack, "redis")
     with listener(before["redis"]):
@@ -189,7 +201,7 @@ def test_a_port_that_somebody_took_is_left_to_them(stack: Stack) -> None:
     assert {**after, "redis": 0} == {**before, "redis": 0}
 
 
-async def test_down_leaves_nothing_running_and_the_data_may_move(stack: Stack, folder: Path) -> None:
+async def test_down_leaves_nothing_running_and_the_folder_can_be_moved(stack: Stack, folder: Path) -> None:
     await store(stack.env(), "before the move")
     ports = set(record(stack)["ports"].values())
 

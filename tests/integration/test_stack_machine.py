@@ -1,4 +1,4 @@
-"""Stacks beside one another, beside servers of others, under other users and on machines that lack something."""
+"""Several stacks, external servers, other users, and machines that lack something."""
 
 import os
 import pwd
@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.programs import Programs
+from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.stack import Stack
 from tests.support.greeter import greeter
 from tests.support.machine import is_alive, listener, processes_of
@@ -28,9 +28,9 @@ def small() -> Iterator[Stack]:
         yield stack
 
 
-def test_two_folders_and_two_commands_at_once_do_not_collide() -> None:
+def test_concurrent_folders_and_commands_do_not_collide() -> None:
     with temporary_folder() as one, temporary_folder(mode=0o700) as closed:
-        other = closed / "тека з пробілами"  # where no other user can go, and RabbitMQ's letters end
+        other = closed / "тека з пробілами"  # closed to other users, and outside Latin-1
         commands = [
             subprocess.Popen(
                 [sys.executable, "-c", COMMAND_LINE, "up", "--folder", folder],
@@ -42,10 +42,10 @@ def test_two_folders_and_two_commands_at_once_do_not_collide() -> None:
             )
             for folder in (one, other, one)
         ]
-        said = [command.communicate()[1] for command in commands]
+        outputs = [command.communicate()[1] for command in commands]
         try:
             assert [command.returncode for command in commands] == [0, 0, 0]
-            assert sorted(text.count("started") for text in said) == [0, 4, 4]
+            assert sorted(text.count("started") for text in outputs) == [0, 4, 4]
             assert all(server.ready for folder in (one, other) for server in quiet_stack(folder).status())
             ports = [set(record(quiet_stack(folder))["ports"].values()) for folder in (one, other)]
             assert not ports[0] & ports[1]
@@ -53,14 +53,14 @@ def test_two_folders_and_two_commands_at_once_do_not_collide() -> None:
             quiet_stack(other).down(wipe=True)
 
 
-AS_A_PLAIN_USER = """
+AS_UNPRIVILEGED_USER = """
 import encodings.idna, os, sys  # idna: what is loaded late cannot be loaded by a user who may not read it
 from pathlib import Path
 from pocketwatch.stack.stack import Stack
 if os.getuid() == 0:
     os.setgroups([]), os.setgid(int(sys.argv[3])), os.setuid(int(sys.argv[2]))
 # The mail catcher is Python, which this user may not be able to start.
-stack = Stack(Path(sys.argv[1]), given={"SMTP_URL": "smtp://127.0.0.1:1"}, durable=False)
+stack = Stack(Path(sys.argv[1]), external={"SMTP_URL": "smtp://127.0.0.1:1"}, durable=False)
 stack.up()
 assert [server.ready for server in stack.status()] == [True, True, True, False]
 owners = {os.stat(f"/proc/{stack.pid(server)}").st_uid for server in ("rabbitmq", "postgres", "redis")}
@@ -69,16 +69,16 @@ stack.down(wipe=True)
 """
 
 
-def test_a_plain_user_needs_no_root() -> None:
-    nobody = pwd.getpwnam("nobody")
+def test_unprivileged_user_needs_no_root() -> None:
+    account = pwd.getpwnam("nobody")
     with temporary_folder() as folder:
         if os.getuid() == 0:
             folder.mkdir()
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-            os.chown(folder.parent, nobody.pw_uid, nobody.pw_gid)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+            os.chown(folder.parent, account.pw_uid, account.pw_gid)
 
         result = subprocess.run(
-            [sys.executable, "-c", AS_A_PLAIN_USER, folder, str(nobody.pw_uid), str(nobody.pw_gid)],
+            [sys.executable, "-c", AS_UNPRIVILEGED_USER, folder, str(account.pw_uid), str(account.pw_gid)],
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
             capture_output=True,
             text=True,
@@ -88,18 +88,18 @@ def test_a_plain_user_needs_no_root() -> None:
         assert (result.returncode, folder.exists()) == (0, False), result.stderr
 
 
-def test_what_is_given_is_neither_started_nor_stopped(tmp_path: Path) -> None:
+def test_external_servers_are_neither_started_nor_stopped(tmp_path: Path) -> None:
     with listener() as port, greeter() as mail:
         urls = {
-            "RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{port}/",
-            "DATABASE_URL": f"postgresql://somebody:secret@127.0.0.1:{port}/theirs",
+            "RABBITMQ_URL": f"amqp://user:secret@127.0.0.1:{port}/",
+            "DATABASE_URL": f"postgresql://user:secret@127.0.0.1:{port}/theirs",
             "REDIS_URL": f"redis://:secret@127.0.0.1:{port}/0",
-            "SMTP_URL": f"smtp://somebody:secret@127.0.0.1:{mail}",
+            "SMTP_URL": f"smtp://user:secret@127.0.0.1:{mail}",
         }
-        stack = quiet_stack(tmp_path / "stack", given=urls)
+        stack = quiet_stack(tmp_path / "stack", external=urls)
 
         assert stack.up() == urls == stack.env()
-        assert [(s.source, s.ready, s.pid) for s in stack.status()] == [("given", True, None)] * 4
+        assert [(s.source, s.ready, s.pid) for s in stack.status()] == [("external", True, None)] * 4
         assert "secret" not in str(stack.status())
         stack.down(wipe=True)
 
@@ -107,15 +107,15 @@ def test_what_is_given_is_neither_started_nor_stopped(tmp_path: Path) -> None:
     assert not any(server.ready for server in stack.status())
 
 
-def test_only_what_is_not_given_is_started(small: Stack) -> None:
+def test_only_servers_that_are_not_external_are_started(small: Stack) -> None:
     environment = small.up()
 
-    assert [server.source for server in small.status()] == ["given", "native", "native", "native"]
-    assert environment["RABBITMQ_URL"].startswith("amqp://somebody")
-    assert "somebody" not in (small.folder / "env").read_text()
+    assert [server.source for server in small.status()] == ["external", "native", "native", "native"]
+    assert environment["RABBITMQ_URL"].startswith("amqp://user")
+    assert "user" not in (small.folder / "env").read_text()
 
 
-def test_servers_whose_folder_was_deleted_are_found_and_stopped(small: Stack) -> None:
+def test_down_stops_servers_whose_folder_was_deleted(small: Stack) -> None:
     small.up()
     running = pids(small, "postgres", "redis").values()
     shutil.rmtree(small.folder)
@@ -126,11 +126,11 @@ def test_servers_whose_folder_was_deleted_are_found_and_stopped(small: Stack) ->
     assert not small.folder.exists()
 
 
-async def test_a_folder_that_was_deleted_begins_anew_wherever_its_data_were() -> None:
-    mask = os.umask(0o077)  # so that the unprivileged user cannot enter what we make
+async def test_up_starts_afresh_after_the_folder_was_deleted() -> None:
+    mask = os.umask(0o077)  # so that the unprivileged user cannot enter new folders
     try:
         with temporary_folder(mode=0o700) as folder:
-            stack = quiet_stack(folder, given={"RABBITMQ_URL": "amqp://127.0.0.1:1/"})
+            stack = quiet_stack(folder, external={"RABBITMQ_URL": "amqp://127.0.0.1:1/"})
             stack.up()
             shutil.rmtree(folder)
 
@@ -141,24 +141,24 @@ async def test_a_folder_that_was_deleted_begins_anew_wherever_its_data_were() ->
         os.umask(mask)
 
 
-def test_missing_programs_that_cannot_be_installed_are_named(tmp_path: Path) -> None:
+def test_missing_programs_are_named_if_they_cannot_be_installed(tmp_path: Path) -> None:
     nowhere = Programs(root=tmp_path / "empty", path="")
-    stack = Stack(tmp_path / "stack", say=lambda _: None, programs=nowhere)
+    stack = Stack(tmp_path / "stack", echo=lambda _: None, programs=nowhere)
 
     with pytest.raises(StackError, match=r"apt-get install .*rabbitmq-server postgresql redis-server"):
         stack.up()
 
 
-def test_a_server_that_does_not_start_is_named_with_the_end_of_its_log(small: Stack, tmp_path: Path) -> None:
+def test_error_shows_the_log_of_a_server_that_does_not_start(small: Stack, tmp_path: Path) -> None:
     broken = tmp_path / "redis-server"
     broken.write_text("#!/bin/sh\necho out of luck today\nexit 3\n")
     broken.chmod(0o755)
     programs = Programs(path=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     stack = Stack(
         small.folder,
-        given={"RABBITMQ_URL": "amqp://127.0.0.1:1/"},
+        external={"RABBITMQ_URL": "amqp://127.0.0.1:1/"},
         durable=False,
-        say=lambda _: None,
+        echo=lambda _: None,
         programs=programs,
     )
 
@@ -171,7 +171,7 @@ def test_a_server_that_does_not_start_is_named_with_the_end_of_its_log(small: St
     assert processes_of(small.folder) == []
 
 
-def test_data_whose_passwords_are_lost_are_not_touched_without_a_word(small: Stack) -> None:
+def test_data_without_passwords_are_kept_until_wipe(small: Stack) -> None:
     small.up()
     small.down()
     (small.folder / "identity.json").unlink()

@@ -1,4 +1,4 @@
-"""The mail catcher as a server of the stack. The other servers are given, as ports that take connections."""
+"""The mail catcher as a server of the stack; the other servers are external."""
 
 import json
 import os
@@ -8,12 +8,13 @@ import smtplib
 import subprocess
 import sys
 from collections.abc import Iterator
+from mailbox import Maildir
 from pathlib import Path
 
 import pytest
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.letters import forget, letters
+from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Program
@@ -22,8 +23,8 @@ from tests.support.machine import is_alive, listener, listening_addresses, proce
 from tests.support.stacks import kill, pid, pids, quiet_stack, record, send, temporary_folder
 
 OTHERS = {
-    "RABBITMQ_URL": "amqp://somebody:secret@127.0.0.1:1/",
-    "DATABASE_URL": "postgresql://somebody:secret@127.0.0.1:1/theirs",
+    "RABBITMQ_URL": "amqp://user:secret@127.0.0.1:1/",
+    "DATABASE_URL": "postgresql://user:secret@127.0.0.1:1/theirs",
     "REDIS_URL": "redis://:secret@127.0.0.1:1/0",
 }
 
@@ -36,14 +37,14 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def stack(folder: Path) -> Stack:
-    return quiet_stack(folder, given=OTHERS)
+    return quiet_stack(folder, external=OTHERS)
 
 
 def subjects(stack: Stack) -> list[str]:
-    return [letter.subject for letter in letters(stack.folder)]
+    return [email.subject for email in caught_emails(stack.folder)]
 
 
-def test_what_is_sent_to_the_url_is_kept_over_restarts_and_kills(stack: Stack):
+def test_emails_survive_restarts_and_kills(stack: Stack):
     url = stack.up()["SMTP_URL"]
     send(url, "at first")
 
@@ -58,10 +59,10 @@ def test_what_is_sent_to_the_url_is_kept_over_restarts_and_kills(stack: Stack):
     send(url, "after a kill")
 
     assert subjects(stack) == ["at first", "after a stop", "after a kill"]
-    assert [letter.number for letter in letters(stack.folder)] == [1, 2, 3]
+    assert [email.number for email in caught_emails(stack.folder)] == [1, 2, 3]
 
 
-def test_down_stops_it_with_clients_on_the_line_and_wipe_deletes_the_letters(stack: Stack):
+def test_down_stops_it_despite_connected_clients_and_wipe_deletes_emails(stack: Stack):
     url = stack.up()["SMTP_URL"]
     send(url, "to be deleted")
     process = pid(stack, "mail")
@@ -76,7 +77,7 @@ def test_down_stops_it_with_clients_on_the_line_and_wipe_deletes_the_letters(sta
     assert not stack.folder.exists()
 
 
-def test_status_and_env_show_it(stack: Stack):
+def test_status_and_env_include_the_mail_catcher(stack: Stack):
     environment = stack.up()
 
     port = record(stack)["ports"]["mail"]
@@ -85,11 +86,11 @@ def test_status_and_env_show_it(stack: Stack):
     assert (mail.address, mail.pid) == (f"127.0.0.1:{port}", stack.pid("mail"))
     assert environment["SMTP_URL"] == stack.env()["SMTP_URL"] == f"smtp://127.0.0.1:{port}"
     assert (stack.folder / "env").read_text() == f"SMTP_URL=smtp://127.0.0.1:{port}\n"
-    assert stack.letters_elsewhere() is None
+    assert stack.other_mail_server() is None
 
 
-def test_one_that_hangs_is_not_ready(stack: Stack, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pocketwatch.stack.probes.BUSY_TIMEOUT", 0.2)
+def test_hanging_mail_catcher_is_not_ready(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pocketwatch.stack.probes.SLOW_TIMEOUT", 0.2)
     stack.up()
 
     os.kill(pid(stack, "mail"), signal.SIGSTOP)
@@ -98,17 +99,17 @@ def test_one_that_hangs_is_not_ready(stack: Stack, monkeypatch: pytest.MonkeyPat
     assert (mail.ready, mail.detail) == (False, "does not answer")
 
 
-def test_its_exported_url_does_not_count_as_given(stack: Stack):
+def test_exported_url_of_the_mail_catcher_is_not_external(stack: Stack):
     environment = stack.up()
 
-    again = quiet_stack(stack.folder, given=environment)
+    again = quiet_stack(stack.folder, external=environment)
 
-    assert [server.source for server in again.status()] == ["given", "given", "given", "native"]
+    assert [server.source for server in again.status()] == ["external", "external", "external", "native"]
     again.up()
-    assert again.letters_elsewhere() is None
+    assert again.other_mail_server() is None
 
 
-def test_a_port_that_somebody_took_is_left_to_them(stack: Stack):
+def test_port_taken_by_another_program_is_replaced(stack: Stack):
     stack.up()
     before = record(stack)["ports"]["mail"]
     kill(stack, "mail")
@@ -120,7 +121,7 @@ def test_a_port_that_somebody_took_is_left_to_them(stack: Stack):
     assert record(stack)["ports"]["mail"] != before
 
 
-def test_a_lost_record_costs_a_restart_but_no_letters(stack: Stack):
+def test_lost_state_costs_a_restart_but_no_emails(stack: Stack):
     send(stack.up()["SMTP_URL"], "before the loss")
     before = pid(stack, "mail")
     (stack.folder / "state.json").unlink()
@@ -131,7 +132,7 @@ def test_a_lost_record_costs_a_restart_but_no_letters(stack: Stack):
     assert subjects(stack) == ["before the loss"]
 
 
-def test_one_whose_folder_was_deleted_is_found_and_stopped(stack: Stack):
+def test_down_stops_a_mail_catcher_whose_folder_was_deleted(stack: Stack):
     stack.up()
     process = pid(stack, "mail")
     shutil.rmtree(stack.folder)
@@ -141,39 +142,38 @@ def test_one_whose_folder_was_deleted_is_found_and_stopped(stack: Stack):
     assert not is_alive(process)
 
 
-def test_somebody_elses_python_in_the_folder_is_left_alone(stack: Stack):
-
+def test_foreign_python_process_in_the_folder_is_left_alone(stack: Stack):
     stack.up()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"]
     with subprocess.Popen(
         command, cwd=stack.folder / "mail", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as stranger:
+    ) as other:
         (stack.folder / "state.json").unlink()
 
         stack.up()
 
-        assert stranger.poll() is None
-        stranger.kill()
+        assert other.poll() is None
+        other.kill()
 
 
-def test_letters_that_were_forgotten_do_not_disturb_it(stack: Stack):
+def test_deleted_emails_do_not_disturb_the_mail_catcher(stack: Stack):
     url = stack.up()["SMTP_URL"]
     send(url, "one")
 
-    forget(stack.folder)
+    Maildir(stack.folder / "mail").clear()
     send(url, "two")
 
     assert subjects(stack) == ["two"]
 
 
-def test_the_folder_of_a_version_without_it_gets_one(folder: Path):
+def test_folder_without_mail_catcher_gets_one(folder: Path):
     with listener() as broker:
-        others = {"RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{broker}/"}
-        older = quiet_stack(folder, given=others | {"SMTP_URL": "smtp://127.0.0.1:1"})
+        others = {"RABBITMQ_URL": f"amqp://user:secret@127.0.0.1:{broker}/"}
+        older = quiet_stack(folder, external=others | {"SMTP_URL": "smtp://127.0.0.1:1"})
         older.up()
         before = pids(older, "postgres", "redis")
         assert "mail" not in (folder / "state.json").read_text() + (folder / "identity.json").read_text()
-        newer = quiet_stack(folder, given=others)
+        newer = quiet_stack(folder, external=others)
 
         assert newer.status()[-1].detail == "not running"
         with pytest.raises(StackError, match=r"not running: Mail; .*stack up"):
@@ -186,44 +186,47 @@ def test_the_folder_of_a_version_without_it_gets_one(folder: Path):
         assert subjects(newer) == ["welcome"]
 
 
-def test_a_mail_server_that_is_given_is_left_alone(folder: Path):
+def test_external_mail_server_is_left_alone(folder: Path):
     with greeter() as port:
-        url = f"smtp+starttls://somebody:secret@127.0.0.1:{port}"
-        stack = quiet_stack(folder, given=OTHERS | {"SMTP_URL": url})
+        url = f"smtp+starttls://user:secret@127.0.0.1:{port}"
+        stack = quiet_stack(folder, external=OTHERS | {"SMTP_URL": url})
 
         assert stack.up()["SMTP_URL"] == stack.env()["SMTP_URL"] == url
-        assert (stack.status()[-1].source, stack.status()[-1].ready) == ("given", True)
-        assert stack.status()[-1].detail == "given by SMTP_URL, reachable"
-        assert stack.letters_elsewhere() == f"127.0.0.1:{port}, which is given by SMTP_URL"
+        assert (stack.status()[-1].source, stack.status()[-1].ready) == ("external", True)
+        assert stack.status()[-1].detail == "set by SMTP_URL, reachable"
+        assert stack.other_mail_server() == f"127.0.0.1:{port}, which is set by SMTP_URL"
         assert "secret" not in str(stack.status())
         assert not (folder / "mail").exists()
 
-    assert stack.status()[-1].detail == "given by SMTP_URL, not reachable"
+    assert stack.status()[-1].detail == "set by SMTP_URL, not reachable"
 
 
-def test_one_that_cannot_start_is_named_with_the_end_of_its_log(stack: Stack):
-    stack.folder.mkdir()
-    (stack.folder / "mail").mkdir()
-    (stack.folder / "mail/letter.new").mkdir()  # where it writes its letters
+def test_error_shows_the_log_of_a_mail_catcher_that_does_not_start(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho out of luck today\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
 
     with pytest.raises(StackError) as error:
         stack.up()
 
     assert str(error.value).startswith("Mail did not start")
-    assert "letter.new" in str(error.value)
+    assert "out of luck today" in str(error.value)
     assert processes_of(stack.folder) == []
 
 
-def test_the_command_shows_what_the_suites_catcher_holds(pocketwatch: Program, servers: Servers):
-    send(servers.urls["SMTP_URL"], "a letter of the tests")
+def test_mail_caught_shows_the_emails_of_the_stack(pocketwatch: Program, servers: Servers):
+    send(servers.urls["SMTP_URL"], "an email of the tests")
 
     done = pocketwatch("mail", "caught", "--json", "--limit", "1", "--folder", str(servers.stack.folder))
 
     assert done.returncode == 0, done.stderr
-    assert [letter["subject"] for letter in json.loads(done.stdout)] == ["a letter of the tests"]
+    assert [email["subject"] for email in json.loads(done.stdout)] == ["an email of the tests"]
 
 
-def test_the_doctor_says_whether_letters_can_be_sent(pocketwatch: Program, servers: Servers):
+def test_doctor_reports_whether_emails_can_be_sent(pocketwatch: Program, servers: Servers):
     def of(**changes: str) -> tuple[str, str]:
         findings = json.loads(pocketwatch("doctor", "--json", **changes).stdout)
         return next((finding["result"], finding["detail"]) for finding in findings if finding["subject"] == "mail")

@@ -65,9 +65,7 @@ def with_forms(names: set[str]) -> set[str]:
     return {form for name in names for form in (name, f"{name}.gz")}
 
 
-async def test_after_two_releases_of_django_the_current_one_is_whole_and_the_old_one_is_gone(
-    deliver: Deliver, static: Path, tmp_path: Path
-):
+async def test_of_two_releases_only_the_current_one_is_left(deliver: Deliver, static: Path, tmp_path: Path):
     first = release(tmp_path / "source", static, FIRST)
     compress(static)
     second = release(tmp_path / "source", static, SECOND)
@@ -91,7 +89,7 @@ async def test_after_two_releases_of_django_the_current_one_is_whole_and_the_old
     assert release(tmp_path / "source", static, SECOND) == second
 
 
-async def test_versions_younger_than_the_retention_stay(deliver: Deliver, static: Path, tmp_path: Path):
+async def test_versions_newer_than_the_retention_are_kept(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     release(tmp_path / "source", static, SECOND)
     age(static, days=29)
@@ -103,7 +101,7 @@ async def test_versions_younger_than_the_retention_stay(deliver: Deliver, static
     assert (row["status"], row["statistics"]["files_deleted"]) == ("succeeded", 0)
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, static: Path, tmp_path: Path):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     release(tmp_path / "source", static, SECOND)
     age(static, days=31)
@@ -117,9 +115,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
     assert dry["statistics"]["files_deleted"] == len(before) - len(left(static)) == 8
 
 
-async def test_without_a_manifest_nothing_goes_and_the_run_is_tried_again(
-    deliver: Deliver, static: Path, tmp_path: Path
-):
+async def test_missing_manifest_deletes_nothing_and_is_retried(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     release(tmp_path / "source", static, SECOND)
     age(static, days=31)
@@ -129,12 +125,10 @@ async def test_without_a_manifest_nothing_goes_and_the_run_is_tried_again(
     row = await deliver(CleanStaticFiles())
 
     assert (row["status"], left(static)) == ("failed", before)
-    assert f'the manifest "{static}/staticfiles.json" is missing' in row["error"]
+    assert f'manifest "{static}/staticfiles.json": missing' in row["error"]
 
 
-async def test_with_a_manifest_of_another_kind_nothing_goes_and_the_run_is_given_up(
-    deliver: Deliver, static: Path, tmp_path: Path
-):
+async def test_wrong_manifest_deletes_nothing_and_is_rejected(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     age(static, days=31)
     (static / "staticfiles.json").write_text('{"version": "9", "paths": {}}')
@@ -143,27 +137,27 @@ async def test_with_a_manifest_of_another_kind_nothing_goes_and_the_run_is_given
     row = await deliver(CleanStaticFiles())
 
     assert (row["status"], left(static)) == ("dead", before)
-    assert f'the manifest "{static}/staticfiles.json" is of version "9"' in row["error"]
+    assert f'manifest "{static}/staticfiles.json": version "9"' in row["error"]
 
 
-async def test_a_missing_root_is_tried_again(deliver: Deliver, static: Path):
+async def test_missing_root_is_retried(deliver: Deliver, static: Path):
     static.rmdir()
 
     row = await deliver(CleanStaticFiles())
 
-    assert (row["status"], row["error"]) == ("failed", f'the root "{static}" is missing; is its disk mounted?')
+    assert (row["status"], row["error"]) == ("failed", f'root "{static}": missing; is its disk mounted?')
 
 
-async def test_without_a_root_the_job_says_which_setting_is_missing(consume: Consume, publisher: Publisher, runs: Runs):
+async def test_missing_setting_is_named(consume: Consume, publisher: Publisher, runs: Runs):
     async with consume(roots=Files()):
         sent = await trigger.publish(publisher, CleanStaticFiles())
         row = await runs.over(sent.message_id)
 
     assert row["status"] == "dead"
-    assert row["error"] == "POCKETWATCH_STATIC_ROOT is not set, so there is nothing that may be cleaned"
+    assert row["error"] == "POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean"
 
 
-async def test_what_cannot_be_deleted_makes_the_run_partial(
+async def test_undeletable_file_makes_the_run_partial(
     deliver: Deliver, static: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     release(tmp_path / "source", static, FIRST)

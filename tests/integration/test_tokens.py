@@ -1,9 +1,8 @@
 """cleanup.tokens on the tables that simplejwt's own migrations make, with tokens that it has issued."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -12,22 +11,21 @@ from consumers.cleanup.tokens import tokens as job
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.run_log import Run
 from pocketwatch.worker import context
-from pocketwatch.worker.context import JobContext
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
 from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.fixtures.tokens import Tokens, a_token, days_ago
+from tests.support.alone import transaction
 from tests.support.waiting import eventually
 
+JOB = "cleanup.tokens"
 EXPIRED = {"count": 5, "issued_days_ago": 70, "blacklist": 2}  # 40 days ago
 WITHIN_MARGIN = {"count": 4, "issued_days_ago": 40, "blacklist": 1}  # 10 days ago
 VALID = {"count": 3, "issued_days_ago": 1, "blacklist": 3}
 
 
-async def test_tokens_that_expired_before_the_margin_go_with_their_blacklist_rows(deliver: Deliver, tokens: Tokens):
+async def test_tokens_expired_before_the_margin_are_deleted_with_their_blacklist_rows(deliver: Deliver, tokens: Tokens):
     tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
 
     row = await deliver(CleanTokens())
@@ -43,7 +41,7 @@ async def test_tokens_that_expired_before_the_margin_go_with_their_blacklist_row
     assert tokens.counts() == (7, 4)
 
 
-async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: Deliver, tokens: Tokens):
+async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, tokens: Tokens):
     tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
 
     dry = await deliver(CleanTokens(dry_run=True))
@@ -55,7 +53,7 @@ async def test_a_dry_run_reports_the_same_numbers_and_changes_nothing(deliver: D
 
 
 @pytest.mark.parametrize(("days", "deleted"), [(0, 9), (9, 9), (11, 5), (39, 5), (41, 0)])
-async def test_the_margin_is_the_messages(deliver: Deliver, tokens: Tokens, days: int, deleted: int):
+async def test_margin_is_that_of_the_message(deliver: Deliver, tokens: Tokens, days: int, deleted: int):
     tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
 
     row = await deliver(CleanTokens(retention_days=days))
@@ -64,7 +62,7 @@ async def test_the_margin_is_the_messages(deliver: Deliver, tokens: Tokens, days
     assert row["statistics"]["kept_within_margin"] == 9 - deleted
 
 
-async def test_a_revoked_token_that_is_still_valid_stays_revoked(deliver: Deliver, tokens: Tokens):
+async def test_revoked_token_that_is_still_valid_stays_revoked(deliver: Deliver, tokens: Tokens):
     tokens.issue(VALID)
 
     await deliver(CleanTokens(retention_days=0))
@@ -72,7 +70,7 @@ async def test_a_revoked_token_that_is_still_valid_stays_revoked(deliver: Delive
     assert tokens.counts() == (3, 3)
 
 
-async def test_the_token_decides_and_not_the_column(deliver: Deliver, tokens: Tokens):
+async def test_expiry_of_the_token_overrides_the_column(deliver: Deliver, tokens: Tokens):
     long_ago, ahead = days_ago(60), days_ago(-5)
     says_expired = tokens.add(a_token(exp=int(long_ago.timestamp())), expires_at=ahead, blacklisted=True)
     says_valid = tokens.add(a_token(exp=int(ahead.timestamp())), expires_at=long_ago)
@@ -83,7 +81,7 @@ async def test_the_token_decides_and_not_the_column(deliver: Deliver, tokens: To
     assert says_valid in tokens.ids()
 
 
-async def test_an_unreadable_token_goes_by_its_column_and_is_counted(deliver: Deliver, tokens: Tokens):
+async def test_unreadable_token_is_decided_by_its_column_and_counted(deliver: Deliver, tokens: Tokens):
     kinds = ["", "rubbish", "a.b.c", a_token(), a_token(exp="soon"), a_token(exp=True), a_token(exp=None)]
     old = [tokens.add(kind, expires_at=days_ago(60)) for kind in kinds]
     new = [tokens.add(kind, expires_at=days_ago(10)) for kind in kinds]
@@ -107,7 +105,7 @@ async def test_milliseconds_and_huge_values_are_kept(deliver: Deliver, tokens: T
     assert row["statistics"]["unreadable"] == 0
 
 
-async def test_a_sliding_token_lives_as_long_as_it_can_be_refreshed(deliver: Deliver, tokens: Tokens):
+async def test_sliding_token_expires_with_its_refresh(deliver: Deliver, tokens: Tokens):
     old = int(days_ago(60).timestamp())
     refreshable = tokens.add(a_token(token_type="sliding", exp=old, refresh_exp=int(days_ago(1).timestamp())))
     over = tokens.add(a_token(token_type="sliding", exp=old, refresh_exp=old + 9), blacklisted=True)
@@ -121,7 +119,7 @@ async def test_a_sliding_token_lives_as_long_as_it_can_be_refreshed(deliver: Del
     assert row["statistics"]["kept_within_margin"] == 1
 
 
-async def test_an_empty_table_is_no_work(deliver: Deliver, tokens: Tokens):
+async def test_empty_table_is_no_work(deliver: Deliver, tokens: Tokens):
     row = await deliver(CleanTokens())
 
     assert row["status"] == "succeeded"
@@ -129,7 +127,7 @@ async def test_an_empty_table_is_no_work(deliver: Deliver, tokens: Tokens):
 
 
 @pytest.mark.parametrize("page", [job.PAGE, 3, 2])
-async def test_a_limit_stops_the_run_and_says_so(
+async def test_limit_makes_the_run_partial(
     deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch, page: int
 ):
     monkeypatch.setattr(job, "PAGE", page)
@@ -138,12 +136,12 @@ async def test_a_limit_stops_the_run_and_says_so(
     row = await deliver(CleanTokens(max_deleted=3))
 
     assert row["status"] == "partial"
-    assert row["error"] == "stopped at its limit of 3 tokens (max_deleted); the next run goes on"
+    assert row["error"] == "max_deleted 3: limit reached; the next run continues"
     assert row["statistics"]["outstanding_deleted"] == 3
     assert tokens.counts()[0] == 2
 
 
-async def test_a_run_out_of_time_hands_the_rest_on_and_nothing_is_done_twice(
+async def test_run_out_of_time_is_continued_and_nothing_is_done_twice(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ):
     tokens.issue({"count": 10, "issued_days_ago": 70}, VALID)
@@ -168,7 +166,7 @@ async def test_a_run_out_of_time_hands_the_rest_on_and_nothing_is_done_twice(
     assert tokens.counts() == (3, 3)
 
 
-async def test_the_runs_of_a_chain_share_one_limit(
+async def test_continuations_share_one_limit(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ):
     tokens.issue(EXPIRED)
@@ -183,7 +181,7 @@ async def test_the_runs_of_a_chain_share_one_limit(
     assert tokens.counts()[0] == 2
 
 
-async def test_a_run_whose_limit_and_time_are_over_at_once_hands_nothing_on(
+async def test_run_out_of_limit_and_time_is_not_continued(
     consume: Consume, publisher: Publisher, runs: Runs, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ):
     tokens.issue(EXPIRED)
@@ -198,7 +196,7 @@ async def test_a_run_whose_limit_and_time_are_over_at_once_hands_nothing_on(
     assert tokens.counts()[0] == 2
 
 
-async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch):
+async def test_run_reports_its_progress(deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch):
     tokens.issue({"count": 20, "issued_days_ago": 70})
     monkeypatch.setattr(job, "PAGE", 5)
     monkeypatch.setattr(context, "PROGRESS_INTERVAL", 0.0)
@@ -208,10 +206,10 @@ async def test_a_run_reports_how_far_it_is(deliver: Deliver, tokens: Tokens, mon
     assert row["progress"] == 1.0
 
 
-async def test_two_runners_at_once_share_the_work(database: Database, settings: Settings, tokens: Tokens):
+async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, tokens: Tokens):
     tokens.issue({"count": 300, "issued_days_ago": 70, "blacklist": 100}, VALID)
 
-    first, second = transaction(database, settings), transaction(database, settings)
+    first, second = (transaction(JOB, database, settings) for _ in range(2))
     await asyncio.gather(job.clean_tokens(CleanTokens(), first), job.clean_tokens(CleanTokens(), second))
 
     assert tokens.counts() == (3, 3)
@@ -219,7 +217,7 @@ async def test_two_runners_at_once_share_the_work(database: Database, settings: 
         assert first.statistics[name] + second.statistics[name] == total
 
 
-async def test_a_token_that_a_login_holds_is_left_for_the_next_run(deliver: Deliver, tokens: Tokens):
+async def test_token_locked_by_a_login_is_left_for_the_next_run(deliver: Deliver, tokens: Tokens):
     tokens.issue(EXPIRED)
     held = min(tokens.ids())
 
@@ -232,7 +230,7 @@ async def test_a_token_that_a_login_holds_is_left_for_the_next_run(deliver: Deli
     assert tokens.ids() == {held}
 
 
-async def test_logins_at_the_same_moment_neither_wait_nor_lose_their_tokens(deliver: Deliver, tokens: Tokens):
+async def test_concurrent_logins_neither_wait_nor_lose_their_tokens(deliver: Deliver, tokens: Tokens):
     tokens.issue(EXPIRED)
 
     with psycopg.connect(tokens.database_url) as login:  # not committed while the job runs
@@ -247,7 +245,7 @@ async def test_logins_at_the_same_moment_neither_wait_nor_lose_their_tokens(deli
     assert tokens.counts() == (1, 0)
 
 
-async def test_a_token_that_is_blacklisted_just_then_leaves_no_orphan(deliver: Deliver, tokens: Tokens):
+async def test_token_blacklisted_during_the_run_leaves_no_orphan(deliver: Deliver, tokens: Tokens):
     tokens.issue(EXPIRED)
     late = max(tokens.ids())
 
@@ -260,9 +258,3 @@ async def test_a_token_that_is_blacklisted_just_then_leaves_no_orphan(deliver: D
 
     assert row["status"] == "succeeded"
     assert tokens.counts() == (0, 0)
-
-
-def transaction(database: Database, settings: Settings) -> JobContext:
-    envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key="cleanup.tokens")
-    run = Run("cleanup.tokens", envelope)
-    return JobContext(run, datetime.now(UTC), database=database, settings=settings, stopping=lambda: False)

@@ -11,8 +11,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from consumers.maintenance import vacuum as job
-from consumers.maintenance.queries import vacuuming
+from consumers.maintenance.vacuum import queries
+from consumers.maintenance.vacuum import vacuum as job
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -22,13 +22,13 @@ from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.support.alone import transaction
 
 JOB = "maintenance.vacuum"
-NOTHING = dict.fromkeys(job.FIGURES, 0) | {"tables": {}}
+NOTHING = dict.fromkeys(job.STATISTICS, 0) | {"tables": {}}
 KEYS = {"bytes_before", "bytes_after", "dead_tuples_before", "dead_tuples_after"}
 
 
 @dataclass
 class Churn:
-    """Tables with dead rows in them, which nobody but the job vacuums."""
+    """Tables with dead rows, which only the job vacuums."""
 
     database_url: str
 
@@ -42,12 +42,12 @@ class Churn:
             connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
             rows = f"INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series(1, {dead + live}) AS n"
             connection.execute(rows.encode())
-            doomed = f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT {dead})"
-            connection.execute(doomed.encode())
+            delete = f"DELETE FROM {table} WHERE ctid IN (SELECT ctid FROM {table} LIMIT {dead})"
+            connection.execute(delete.encode())
 
     @contextmanager
     def session(self, *statements: str) -> Iterator[None]:
-        """Somebody else's transaction, which has done this and stays open."""
+        """Another session's transaction, which has executed this and stays open."""
         with psycopg.connect(self.database_url) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
@@ -75,7 +75,7 @@ async def test_tables_with_many_dead_rows_are_vacuumed_and_measured(deliver: Del
     assert 0 < statistics["bytes_after"] < statistics["bytes_before"]
 
 
-async def test_tables_that_are_named_are_vacuumed_whatever_is_in_them(deliver: Deliver, churn: Churn):
+async def test_named_tables_are_vacuumed_unconditionally(deliver: Deliver, churn: Churn):
     churn.make("inbox", dead=5000)
 
     row = await deliver(Vacuum(tables=["fires", "token_blacklist_outstandingtoken"]))
@@ -84,24 +84,22 @@ async def test_tables_that_are_named_are_vacuumed_whatever_is_in_them(deliver: D
     assert set(row["statistics"]["tables"]) == {"fires", "token_blacklist_outstandingtoken"}
 
 
-async def test_where_nothing_is_dead_nothing_is_done(deliver: Deliver):
+async def test_tables_without_dead_rows_are_not_vacuumed(deliver: Deliver):
     row = await deliver(Vacuum())
 
     assert (row["status"], row["statistics"]) == ("succeeded", NOTHING)
 
 
 @pytest.mark.parametrize("name", ["auth_user", "no_such_table", 'inbox"; DROP TABLE inbox; --', "pg_catalog.pg_class"])
-async def test_a_table_that_is_none_of_ours_is_refused_by_name(deliver: Deliver, name: str):
+async def test_foreign_table_is_rejected_by_name(deliver: Deliver, name: str):
     row = await deliver(Vacuum(tables=["inbox", name]))
 
     assert row["status"] == "dead"
-    assert row["error"].startswith(
-        f'tables names "{name}"; what may be vacuumed here is analytics_snapshots, car_ads, '
-    )
+    assert row["error"].startswith(f'tables "{name}": may not be vacuumed; use some of analytics_snapshots, car_ads, ')
     assert "outbox" in row["error"]
 
 
-async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it_is_named(
+async def test_long_open_transaction_skips_the_run_and_is_named(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "OPEN_FOR", timedelta(0))
@@ -113,12 +111,12 @@ async def test_while_a_transaction_has_been_open_for_long_nothing_is_done_and_it
         row = await deliver(Vacuum())
 
     assert row["status"] == "skipped"
-    assert row["error"].startswith("dead rows could not be removed because of process ")
+    assert row["error"].startswith("dead rows cannot be removed because of process ")
     assert "(pocketwatch, a report), in a transaction since 20" in row["error"]
     assert row["statistics"] == NOTHING
 
 
-async def test_whoever_keeps_dead_rows_does_not_matter_where_none_are_to_go(
+async def test_holders_of_dead_rows_are_ignored_where_nothing_is_to_be_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job, "OPEN_FOR", timedelta(0))
@@ -129,7 +127,7 @@ async def test_whoever_keeps_dead_rows_does_not_matter_where_none_are_to_go(
     assert (row["status"], row["statistics"]) == ("succeeded", NOTHING)
 
 
-async def test_a_transaction_that_was_opened_just_now_is_no_obstacle(deliver: Deliver, churn: Churn):
+async def test_recent_transaction_does_not_skip_the_run(deliver: Deliver, churn: Churn):
     churn.make("inbox", dead=5000)
 
     with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
@@ -138,15 +136,15 @@ async def test_a_transaction_that_was_opened_just_now_is_no_obstacle(deliver: De
     assert (row["status"], row["statistics"]["tables_vacuumed"]) == ("succeeded", 1)
 
 
-async def test_of_other_users_transactions_the_age_in_transactions_counts(churn: Churn, role: str):
+async def test_transactions_of_other_users_count_by_their_age_in_transactions(churn: Churn, role: str):
     connection = await asyncpg.connect(role)
     with churn.session("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "TABLE fires"):
         for _ in range(3):
-            with psycopg.connect(churn.database_url) as somebody:
-                somebody.execute("SELECT pg_current_xact_id()")
+            with psycopg.connect(churn.database_url) as other:
+                other.execute("SELECT pg_current_xact_id()")
 
-        found = await vacuuming.holders(connection, longer_than=timedelta(0), transactions=2)
-        none = await vacuuming.holders(connection, longer_than=timedelta(0), transactions=1000)
+        found = await queries.holders(connection, longer_than=timedelta(0), transactions=2)
+        none = await queries.holders(connection, longer_than=timedelta(0), transactions=1000)
     await connection.close()
 
     assert len(found) == 1
@@ -154,67 +152,63 @@ async def test_of_other_users_transactions_the_age_in_transactions_counts(churn:
     assert none == []
 
 
-async def test_a_table_that_is_locked_is_skipped_and_the_others_are_vacuumed(
+async def test_locked_table_is_skipped_and_the_others_are_vacuumed(
     deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
     churn.make("fires", dead=5000)
     churn.make("inbox", dead=3000)
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):
         row = await deliver(Vacuum(tables=["inbox", "fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
+    assert (row["status"], row["error"]) == ("partial", "fires: locked by another session")
     assert (row["statistics"]["tables_vacuumed"], row["statistics"]["tables_skipped"]) == (1, 1)
-    assert row["statistics"]["tables"]["fires"] == {"skipped": "is locked by somebody else"}
+    assert row["statistics"]["tables"]["fires"] == {"skipped": "locked by another session"}
     assert row["statistics"]["dead_tuples_before"] == 3000
 
 
-async def test_a_table_whose_size_cannot_even_be_read_is_skipped(
-    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(vacuuming, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+async def test_exclusively_locked_table_is_skipped(deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(queries, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN ACCESS EXCLUSIVE MODE"):
         row = await deliver(Vacuum(tables=["fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "fires is locked by somebody else")
+    assert (row["status"], row["error"]) == ("partial", "fires: locked by another session")
 
 
-async def test_a_table_that_is_being_vacuumed_already_is_not_waited_for(deliver: Deliver, churn: Churn):
+async def test_table_being_vacuumed_is_skipped(deliver: Deliver, churn: Churn):
     with churn.session("LOCK TABLE fires IN SHARE UPDATE EXCLUSIVE MODE"):  # as a vacuum does
         row = await deliver(Vacuum(tables=["fires"]))
 
     assert row["status"] == "partial"
-    assert row["error"].startswith("fires is being vacuumed or altered already, by process ")
+    assert row["error"].startswith("fires: being vacuumed or altered by process ")
 
 
-async def test_a_vacuum_that_takes_too_long_is_given_up(
-    deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(job, "LONGEST", timedelta(milliseconds=100))
+async def test_vacuum_that_takes_too_long_is_cancelled(deliver: Deliver, churn: Churn, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(job, "MAX_DURATION", timedelta(milliseconds=100))
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):  # it takes as long as this
         row = await deliver(Vacuum(tables=["fires"]))
 
-    assert (row["status"], row["error"]) == ("partial", "fires was not done after 0:00:00.100000")
+    assert (row["status"], row["error"]) == ("partial", "fires: not done after 0:00:00.100000")
 
 
-async def test_a_table_that_belongs_to_somebody_else_is_told(settings: Settings, role: str):
+async def test_table_of_another_owner_is_named(settings: Settings, role: str):
     database = Database(role)
-    work = transaction(JOB, database, settings)
+    one = transaction(JOB, database, settings)
 
-    await job.vacuum(Vacuum(tables=["fires"]), work)
+    await job.vacuum(Vacuum(tables=["fires"]), one)
     await database.close()
 
-    assert work.status == "partial"
-    assert work.reason is not None
-    assert work.reason.startswith("fires was refused: ")
-    assert work.reason != "fires was refused: the server does not say why"
-    assert (work.statistics["tables_vacuumed"], work.statistics["tables_skipped"]) == (0, 1)
+    assert one.status == "partial"
+    assert one.reason is not None
+    assert one.reason.startswith("fires: refused: ")
+    assert one.reason != "fires: refused: the server does not say why"
+    assert (one.statistics["tables_vacuumed"], one.statistics["tables_skipped"]) == (0, 1)
 
 
-async def test_a_run_out_of_time_hands_the_other_tables_on(
+async def test_run_out_of_time_is_continued_with_the_other_tables(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, churn: Churn
 ):
     churn.make("inbox", dead=3000)
@@ -230,28 +224,28 @@ async def test_a_run_out_of_time_hands_the_other_tables_on(
     assert "continued_by" not in rest["statistics"]
 
 
-async def test_a_process_that_is_asked_to_stop_leaves_the_table_in_hand_to_whoever_goes_on(
+async def test_shutdown_leaves_the_current_table_to_a_continuation(
     database: Database, settings: Settings, churn: Churn
 ):
     asked = asyncio.Event()
-    work = transaction(JOB, database, settings, stopping=asked.is_set)
+    one = transaction(JOB, database, settings, stopping=asked.is_set)
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):
-        running = asyncio.create_task(job.vacuum(Vacuum(tables=["fires"]), work))
+        running = asyncio.create_task(job.vacuum(Vacuum(tables=["fires"]), one))
         await asyncio.sleep(1)
         assert not running.done()
         asked.set()
         await asyncio.wait_for(running, 3)
 
-    ((_, message),) = work.rows
+    ((_, message),) = one.rows
     assert message["payload"] == {"tables": ["fires"]}
-    assert (work.status, work.statistics["tables_vacuumed"]) == ("succeeded", 0)
+    assert (one.status, one.statistics["tables_vacuumed"]) == ("succeeded", 0)
 
 
 @pytest.fixture
 def role(database_url: str) -> Iterator[str]:
-    """The database, as somebody who owns nothing in it sees it."""
-    name = f"somebody_{uuid4().hex[:8]}"
+    """The URL of the database for a user who owns nothing in it."""
+    name = f"role_{uuid4().hex[:8]}"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'".encode())
         connection.execute(f"GRANT SELECT, UPDATE ON update_logs TO {name}".encode())

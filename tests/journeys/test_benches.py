@@ -12,16 +12,16 @@ from pocketwatch.stack.stack import Stack
 from tests.fixtures.servers import ROOT, clean_environment
 
 MADE_HERE = shutil.ignore_patterns(".*", "__pycache__", "tests", "docs")
-PATIENCE = 280.0
+TIMEOUT = 280.0
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
-    """The tree as it is, so that a bench that somebody runs in this one is not disturbed."""
+    """A copy of the tree, so that a bench that runs in this one is not disturbed."""
     folder = tmp_path / "clone"
     shutil.copytree(ROOT, folder, ignore=MADE_HERE)
     yield folder
-    Stack(folder / ".pocketwatch/bench", say=lambda _: None).down(wipe=True)
+    Stack(folder / ".pocketwatch/bench", echo=lambda _: None).down(wipe=True)
 
 
 @pytest.mark.timeout(300)
@@ -32,7 +32,7 @@ def test_benches_check_the_work_of_every_contender(clone: Path):
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 

@@ -25,7 +25,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(ROOT, folder, ignore=GENERATED)
     yield folder
     for made in (folder / ".pocketwatch", folder / ".pocketwatch/demo"):
-        Stack(made, say=lambda _: None).down(wipe=True)
+        Stack(made, echo=lambda _: None).down(wipe=True)
 
 
 def start(clone: Path, *options: str) -> "subprocess.Popen[str]":

@@ -9,6 +9,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
 from pocketwatch.worker.context import JobContext
 from schemas.envelope import Envelope
+from schemas.message import Message
 
 
 def transaction(
@@ -18,8 +19,11 @@ def transaction(
     *,
     now: datetime | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    message: Message | None = None,
 ) -> JobContext:
     """A message of this job that has just begun."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=job)
     began = now or datetime.now(UTC)
-    return JobContext(Run(job, envelope), began, database=database, settings=settings, stopping=stopping)
+    return JobContext(
+        Run(job, envelope), began, database=database, settings=settings, stopping=stopping, message=message
+    )

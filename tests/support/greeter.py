@@ -1,4 +1,4 @@
-"""Somebody else's mail server, as far as a probe sees it."""
+"""A foreign mail server, as a probe sees it."""
 
 import contextlib
 import socketserver
@@ -18,7 +18,7 @@ class _Conversation(socketserver.StreamRequestHandler):
 
 @contextlib.contextmanager
 def greeter(greeting: str = "220 hello", *, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A port of this machine that greets whoever comes, and agrees to everything."""
+    """Yield a port that sends this greeting and accepts every command."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Conversation) as server:
         server.greeting = greeting.encode()  # type: ignore[attr-defined]
         if tls is not None:

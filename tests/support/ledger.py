@@ -1,4 +1,4 @@
-"""A consumer of events for the tests: it writes each event into a table, sends another, and fails when told to."""
+"""A consumer of events for the tests: it writes each event into a table, publishes another, and fails on demand."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -42,7 +42,7 @@ class Event(Message):
 
     n: Annotated[int, Field(ge=0)] = 0
     do: Literal[
-        "write", "fail", "give_up", "later", "too_long", "orphan", "nul", "overflow", "broken_read", "skip", "partial"
+        "write", "fail", "reject", "later", "too_long", "orphan", "nul", "overflow", "broken_read", "skip", "partial"
     ] = "write"
     fails_until: int = 0  # attempts that fail before one succeeds
 
@@ -60,10 +60,10 @@ async def note(event: Event, context: EventContext) -> None:
     """Write the event, and send another on."""
     if context.envelope.attempt <= event.fails_until or event.do == "fail":
         raise RuntimeError(f"attempt {context.envelope.attempt} fails")
-    if event.do == "give_up":
+    if event.do == "reject":
         raise Reject("this cannot help")
     if event.do == "later" and context.envelope.attempt == 1 and event.n == 0:
-        raise RetryLater("somebody else is busy", after=timedelta(seconds=1))
+        raise RetryLater("another session is busy", after=timedelta(seconds=1))
     if event.do == "skip":
         return context.mark_skipped("there is nothing to do")
     known = await context.load(OWNER, "no number" if event.do == "broken_read" else event.n % 3)

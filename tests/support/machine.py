@@ -1,4 +1,4 @@
-"""What runs and listens on this machine, read from /proc, without any help from the product."""
+"""Processes and listening ports of this machine, read from /proc without the code under test."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ LISTENING = "0A"
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Living processes that work in a folder, or call one below it their home."""
+    """Return the living processes with their working directory or home in a folder."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_of(entry, folder)]
 
 
@@ -24,7 +24,7 @@ def is_alive(pid: int) -> bool:
 
 
 def listening_addresses(ports: set[int]) -> dict[int, set[str]]:
-    """For each of these ports on which something listens: the local addresses, as the kernel writes them."""
+    """Return the local addresses of each of these ports on which a process listens, as the kernel writes them."""
     found: dict[int, set[str]] = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text(encoding="utf-8").splitlines()[1:]:
@@ -34,10 +34,10 @@ def listening_addresses(ports: set[int]) -> dict[int, set[str]]:
     return found
 
 
-def eventually(claim: Callable[[], object]) -> bool:
-    """True as soon as the claim holds; false when it does not in time."""
+def eventually(condition: Callable[[], object]) -> bool:
+    """Return whether a condition becomes true in time."""
     end = time.monotonic() + DEADLINE
-    while not claim():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.05)
@@ -46,7 +46,7 @@ def eventually(claim: Callable[[], object]) -> bool:
 
 @contextlib.contextmanager
 def listener(port: int = 0) -> Iterator[int]:
-    """Somebody else's server: a port of this machine that takes connections and says nothing."""
+    """Yield a port that accepts connections and sends nothing."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", port))

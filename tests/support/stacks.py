@@ -1,4 +1,4 @@
-"""Servers for a test of the stack, and what a test stores in them."""
+"""Stacks for tests, and the data that tests store in their servers."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ SERVERS = ("rabbitmq", "postgres", "redis", "mail")
 
 @contextlib.contextmanager
 def temporary_folder(mode: int = 0o755) -> Iterator[Path]:
-    """A folder for a stack, in one that everybody can enter (pytest's own are closed); whatever runs there is ended."""
+    """Yield a folder for a stack, whose parent every user can enter (pytest's own are private); destroy the stack."""
     with tempfile.TemporaryDirectory(prefix="pocketwatch-", ignore_cleanup_errors=True) as parent:
         Path(parent).chmod(mode)
         folder = Path(parent) / "stack"
@@ -36,32 +36,30 @@ def temporary_folder(mode: int = 0o755) -> Iterator[Path]:
             quiet_stack(folder).down(wipe=True)
 
 
-def quiet_stack(folder: Path, *, given: Mapping[str, str] | None = None) -> Stack:
-    """A stack that says nothing and writes fast."""
-    return Stack(folder, given=given, durable=False, say=lambda _: None)
+def quiet_stack(folder: Path, *, external: Mapping[str, str] | None = None) -> Stack:
+    """Return a stack without progress lines, whose PostgreSQL writes fast."""
+    return Stack(folder, external=external, durable=False, echo=lambda _: None)
 
 
 @contextlib.contextmanager
 def small_stack() -> Iterator[Stack]:
-    """One without RabbitMQ, which takes longest to start: it is given, as a port that takes connections."""
+    """Yield a stack without RabbitMQ, which takes longest to start: a port that accepts connections replaces it."""
     with temporary_folder() as folder, listener() as port:
-        yield quiet_stack(folder, given={"RABBITMQ_URL": f"amqp://somebody:secret@127.0.0.1:{port}/"})
+        yield quiet_stack(folder, external={"RABBITMQ_URL": f"amqp://user:secret@127.0.0.1:{port}/"})
 
 
 def pid(stack: Stack, server: str) -> int:
-    """The process of a server that runs."""
     found = stack.pid(server)
     assert found is not None, f"{server} does not run"
     return found
 
 
 def pids(stack: Stack, *servers: str) -> dict[str, int]:
-    """The processes of these servers, or of all."""
+    """Return the processes of these servers, or of all."""
     return {server: pid(stack, server) for server in servers or SERVERS}
 
 
 def record(stack: Stack) -> dict[str, Any]:
-    """What the stack remembers of its servers."""
     values: dict[str, Any] = json.loads((stack.folder / "state.json").read_text())
     return values
 
@@ -74,10 +72,10 @@ def kill(stack: Stack, *servers: str) -> None:
 
 
 async def make_queue(environment: Mapping[str, str]) -> None:
-    """A quorum queue that a kill leaves whole.
+    """Declare a quorum queue that survives a kill.
 
-    RabbitMQ 3.10 writes the name of a new one to the disk up to a second later; killed before, it comes back with an
-    empty queue of that name.
+    RabbitMQ 3.10 writes the name of a new one to the disk up to a second late; killed before, it restarts with an empty
+    queue of that name.
     """
     async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
         await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
@@ -85,7 +83,7 @@ async def make_queue(environment: Mapping[str, str]) -> None:
 
 
 async def store(environment: Mapping[str, str], text: str) -> None:
-    """A persistent message, a row and a key."""
+    """Store a persistent message, a row and a key."""
     async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
         queue = await channel.declare_queue(QUEUE, passive=True)
         await queue.purge()
@@ -100,7 +98,7 @@ async def store(environment: Mapping[str, str], text: str) -> None:
 
 
 async def stored(environment: Mapping[str, str]) -> set[Any]:
-    """What RabbitMQ, PostgreSQL and Redis have kept; one text when all are well."""
+    """Return the stored texts of RabbitMQ, PostgreSQL and Redis."""
     async with await aio_pika.connect(environment["RABBITMQ_URL"]) as broker, broker.channel() as channel:
         queue = await channel.declare_queue(QUEUE, passive=True)
         message = await queue.get()
@@ -114,10 +112,9 @@ async def stored(environment: Mapping[str, str]) -> set[Any]:
 
 
 def send(url: str, subject: str) -> None:
-    """A letter, by SMTP."""
-    letter = EmailMessage()
-    letter["From"], letter["To"], letter["Subject"] = "shop@site.test", "olena@site.test", subject
-    letter.set_content("Hello")
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "shop@site.test", "olena@site.test", subject
+    message.set_content("Hello")
     server = urlsplit(url)
     with smtplib.SMTP(server.hostname or "", server.port or 0, local_hostname="localhost", timeout=10) as smtp:
-        smtp.send_message(letter)
+        smtp.send_message(message)

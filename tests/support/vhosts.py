@@ -1,4 +1,4 @@
-"""Vhosts that are used again: to make all queues anew for each test would take most of the time of the tests."""
+"""Vhosts that are used again: to declare all queues for each test would take most of the time of the tests."""
 
 import asyncio
 import threading
@@ -65,7 +65,7 @@ class Vhosts:
         return found
 
     def _empty(self, name: str) -> bool:
-        """Whether nobody consumes any more, and every message is gone; in a thread, as a test's loop may be open."""
+        """Return whether nothing consumes any more, and every message is gone; in a thread, as the loop may be busy."""
         result: list[bool] = []
         thread = threading.Thread(target=lambda: result.append(asyncio.run(self._purge(name))))
         thread.start()

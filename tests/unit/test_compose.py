@@ -1,4 +1,4 @@
-"""compose.yaml, its image, and the stack that runs its servers; a script stands for the program `docker`."""
+"""compose.yaml, its image, and the Docker backend of the stack; a script replaces the program `docker`."""
 
 import re
 import subprocess
@@ -11,10 +11,11 @@ import yaml
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack import compose, ports
-from pocketwatch.stack.compose import Compose, Docker
-from pocketwatch.stack.programs import Programs
+from pocketwatch.stack.compose import ComposeBackend, Docker
+from pocketwatch.stack.native.programs import Programs
+from pocketwatch.stack.servers import SERVERS
 from pocketwatch.stack.stack import Stack
-from pocketwatch.stack.state import SERVERS, State
+from pocketwatch.stack.state import State
 from tests.support.machine import listener
 
 PROJECT = Path(__file__).parents[2]
@@ -77,12 +78,12 @@ def test_our_processes_run_in_one_image_that_they_cannot_write_to(name: str) -> 
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_processes_have_time_to_finish_what_is_in_hand(name: str) -> None:
+def test_processes_have_time_to_finish_messages_in_flight(name: str) -> None:
     assert seconds(OURS[name]["stop_grace_period"]) > seconds(OURS[name]["environment"]["POCKETWATCH_GRACE"])
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_a_service_runs_is_a_command_of_ours(name: str) -> None:
+def test_services_run_commands_of_the_suite(name: str) -> None:
     program, *words = OURS[name]["command"]
     call = "from console.cli.main import main; main()"
 
@@ -123,7 +124,7 @@ def test_the_heartbeat_is_healthy_for_one_minute(tmp_path: Path) -> None:
 
 FAKE = """#!/bin/sh
 echo "$@" >>"$(dirname "$0")/calls"
-[ -z "$POSTGRES_PASSWORD" ] || echo "the caller's password shines through" >>"$(dirname "$0")/calls"
+[ -z "$POSTGRES_PASSWORD" ] || echo "the caller's password is passed on" >>"$(dirname "$0")/calls"
 case "$*" in *broken*) echo "no space left" >&2; exit 1;; *"ps --services"*) echo redis;; esac
 """
 
@@ -141,13 +142,13 @@ def calls(docker: Docker) -> list[str]:
 
 
 @pytest.fixture
-def servers(tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Compose:
+def servers(tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> ComposeBackend:
     monkeypatch.setenv("POSTGRES_PASSWORD", "the caller's")
     passwords = {"rabbitmq": "one", "postgres": "two", "redis": "three"}
-    return Compose(tmp_path, PROJECT / "compose.yaml", State.read(tmp_path), passwords, docker=docker)
+    return ComposeBackend(tmp_path, PROJECT / "compose.yaml", State.read(tmp_path), passwords, docker=docker)
 
 
-def test_up_starts_the_servers_and_waits_for_them(servers: Compose, docker: Docker, tmp_path: Path) -> None:
+def test_up_starts_the_services_and_waits_for_them(servers: ComposeBackend, docker: Docker, tmp_path: Path) -> None:
     servers.up([*SERVERS])
 
     project = f"pocketwatch-{ports.digest(tmp_path)}"
@@ -155,7 +156,9 @@ def test_up_starts_the_servers_and_waits_for_them(servers: Compose, docker: Dock
     assert calls(docker) == [f"{expected} up --detach --wait rabbitmq postgres redis mailpit"]
 
 
-def test_the_variables_are_private_and_those_of_the_file(servers: Compose, tmp_path: Path) -> None:
+def test_env_file_is_private_and_sets_the_variables_of_the_compose_file(
+    servers: ComposeBackend, tmp_path: Path
+) -> None:
     servers.up([*SERVERS])
 
     file = tmp_path / "compose.env"
@@ -165,7 +168,7 @@ def test_the_variables_are_private_and_those_of_the_file(servers: Compose, tmp_p
     assert {name for name in VARIABLES if name.endswith("_PORT")} <= names
 
 
-def test_a_second_up_leaves_the_port_of_a_running_service_alone(servers: Compose, tmp_path: Path) -> None:
+def test_second_up_keeps_the_port_of_a_running_service(servers: ComposeBackend, tmp_path: Path) -> None:
     servers.up(["redis"])
     before = State.read(tmp_path).ports
 
@@ -175,8 +178,8 @@ def test_a_second_up_leaves_the_port_of_a_running_service_alone(servers: Compose
     assert State.read(tmp_path).ports == before
 
 
-def test_a_second_up_leaves_the_ports_of_a_running_mail_catcher_alone(
-    servers: Compose, docker: Docker, tmp_path: Path
+def test_second_up_keeps_the_ports_of_a_running_mail_catcher(
+    servers: ComposeBackend, docker: Docker, tmp_path: Path
 ) -> None:
     servers.up(["mail"])
     before = State.read(tmp_path).ports
@@ -188,7 +191,7 @@ def test_a_second_up_leaves_the_ports_of_a_running_mail_catcher_alone(
     assert State.read(tmp_path).ports == before
 
 
-def test_the_mail_catcher_in_docker_is_the_server_mail(servers: Compose, docker: Docker, tmp_path: Path) -> None:
+def test_mailpit_is_the_mail_server_in_docker(servers: ComposeBackend, docker: Docker, tmp_path: Path) -> None:
     servers.up(["mail"])
     ports = State.read(tmp_path).ports
 
@@ -202,29 +205,31 @@ def test_the_mail_catcher_in_docker_is_the_server_mail(servers: Compose, docker:
     assert (servers.is_running("mail"), servers.is_ready("mail"), servers.pid("mail")) == (False, False, None)
 
 
-def test_letters_of_our_processes_go_to_the_mail_catcher_unless_another_server_is_named() -> None:
+def test_emails_go_to_mailpit_unless_smtp_url_is_set() -> None:
     assert {service["environment"]["SMTP_URL"] for service in OURS.values()} == {"${SMTP_URL:-smtp://mailpit:1025}"}
 
 
-def test_letters_in_docker_are_said_to_be_there(
+def test_mailpit_is_named_as_the_other_mail_server(
     tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "compose.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    stack = Stack(tmp_path / "stack", docker=docker, say=lambda _: None)
+    stack = Stack(tmp_path / "stack", docker=docker, echo=lambda _: None)
 
     urls = stack.up()
 
     ports = State.read(stack.folder).ports
     assert urls["SMTP_URL"] == f"smtp://127.0.0.1:{ports['mail']}"
-    assert stack.letters_elsewhere() == f"Mailpit, http://127.0.0.1:{ports['mailpit']}"
+    assert stack.other_mail_server() == f"Mailpit, http://127.0.0.1:{ports['mailpit']}"
 
 
-def test_down_removes_the_containers_and_wipe_their_data(servers: Compose, docker: Docker, tmp_path: Path) -> None:
+def test_down_removes_the_containers_and_wipe_deletes_their_data(
+    servers: ComposeBackend, docker: Docker, tmp_path: Path
+) -> None:
     servers.up(["redis"])
 
     servers.stop(SERVERS)
-    servers.wipe()
+    servers.destroy()
 
     assert [call.partition("compose.env ")[2] for call in calls(docker)[-2:]] == [
         "down",
@@ -233,30 +238,30 @@ def test_down_removes_the_containers_and_wipe_their_data(servers: Compose, docke
     assert not (tmp_path / "compose.env").exists()
 
 
-def test_what_docker_says_is_in_the_error(servers: Compose) -> None:
+def test_error_contains_the_output_of_docker(servers: ComposeBackend) -> None:
     servers.up(["redis"])
 
     with pytest.raises(StackError, match=r"docker compose stop failed:\n  no space left"):
         servers.stop(["broken"])
 
 
-def test_where_docker_cannot_start_the_servers_private_instances_are_taken(
+def test_private_instances_are_used_when_docker_fails(
     tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(docker.program).write_text(FAKE.replace("broken", "--wait"))
     (tmp_path / "compose.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
+    lines: list[str] = []
     nowhere = Programs(root=tmp_path / "empty", path="")
 
     with pytest.raises(StackError, match="programs of the servers are missing"):
-        Stack(tmp_path / "stack", docker=docker, say=said.append, programs=nowhere).up()
+        Stack(tmp_path / "stack", docker=docker, echo=lines.append, programs=nowhere).up()
 
-    assert "no space left\nso private instances are taken instead" in said[0]
+    assert "no space left\nso private instances are used instead" in lines[0]
     assert calls(docker)[-1].endswith("down --volumes --remove-orphans")
 
 
-def test_where_docker_does_not_get_done_private_instances_are_taken(
+def test_private_instances_are_used_when_docker_times_out(
     tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(docker.program).write_text(
@@ -264,33 +269,33 @@ def test_where_docker_does_not_get_done_private_instances_are_taken(
     )
     (tmp_path / "compose.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compose, "PATIENCE", 0.5)
-    said: list[str] = []
+    monkeypatch.setattr(compose, "TIMEOUT", 0.5)
+    lines: list[str] = []
     nowhere = Programs(root=tmp_path / "empty", path="")
 
     with pytest.raises(StackError, match="programs of the servers are missing"):
-        Stack(tmp_path / "stack", docker=docker, say=said.append, programs=nowhere).up()
+        Stack(tmp_path / "stack", docker=docker, echo=lines.append, programs=nowhere).up()
 
-    assert said[0] == "docker compose up was not done after 0.5 s\nso private instances are taken instead"
+    assert lines[0] == "docker compose up was not done after 0.5 s\nso private instances are used instead"
 
 
-def test_an_engine_that_does_not_answer_in_time_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_docker_engine_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = tmp_path / "docker"
     slow.write_text("#!/bin/sh\nexec sleep 30\n")
     slow.chmod(0o755)
-    monkeypatch.setattr(compose, "DETECTION_PATIENCE", 0.2)
+    monkeypatch.setattr(compose, "DETECTION_TIMEOUT", 0.2)
 
     assert not Docker(str(slow)).is_running()
     assert not Docker(str(tmp_path / "nothing")).is_running()
 
 
-def test_data_in_docker_are_not_replaced_by_empty_private_servers(
+def test_data_in_docker_are_not_replaced_by_private_instances(
     tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "compose.yaml").touch()
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "stack"
-    Stack(folder, docker=docker, say=lambda _: None).up()
+    Stack(folder, docker=docker, echo=lambda _: None).up()
 
     with pytest.raises(StackError, match="are in Docker, which does not run"):
-        Stack(folder, docker=Docker(str(tmp_path / "nothing")), say=lambda _: None).up()
+        Stack(folder, docker=Docker(str(tmp_path / "nothing")), echo=lambda _: None).up()

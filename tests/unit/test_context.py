@@ -1,4 +1,4 @@
-"""What a message hands on to another: who it was for, and not how often it was tried."""
+"""What a message passes on to the messages that it publishes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pocketwatch.clock import utc_now
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
 from pocketwatch.worker.context import JobContext
-from schemas import envelope as wire
+from schemas import envelope as metadata
 from schemas.envelope import Envelope
 from schemas.ticks import CleanTokens
 
@@ -35,6 +35,6 @@ def test_continued_or_republished_message_starts_with_its_first_attempt(job: Job
     getattr(job, way)(CleanTokens())
 
     ((_, row),) = job.rows
-    assert (row["correlation_id"], row["headers"][wire.ENTRY]) == ("the-first", "an-entry")
-    read = wire.read(message_id="x", correlation_id="x", exchange="", routing_key="", headers=row["headers"])
+    assert (row["correlation_id"], row["headers"][metadata.ENTRY]) == ("the-first", "an-entry")
+    read = metadata.read(message_id="x", correlation_id="x", exchange="", routing_key="", headers=row["headers"])
     assert (read.attempt, read.attempts_before) == (1, 0)

@@ -1,7 +1,8 @@
-"""The docs name everything that there is, and nothing that there is not."""
+"""The docs name everything that exists, and nothing that does not."""
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
@@ -13,8 +14,6 @@ import typer
 
 from console.cli.main import app
 from consumers.app import GROUPS
-from consumers.cleanup.files.sweep import Figures
-from consumers.cleanup.tokens import tokens
 from pocketwatch import settings
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
 from pocketwatch.clock import parse_duration
@@ -29,18 +28,21 @@ from schemas.message import Tick
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
-OPERATIONS = (PROJECT / "docs/operations.md").read_text(encoding="utf-8")
-SOURCES = ("consumers", "publishers", "schemas", "templates", "pocketwatch", "demo", "tests")
-# What the recipe of the README has its reader make.
-TO_BE_MADE = {"consumers/views", "purge.py", "compose.override.yaml"}
+OPERATIONS, CONFIGURATION, JOBS, GLOSSARY = (
+    (PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
+    for page in ("operations", "configuration", "jobs", "glossary")
+)
+SOURCES = ("console", "consumers", "publishers", "schemas", "templates", "pocketwatch", "demo", "tests")
+# What a reader of the README creates.
+TO_BE_CREATED = {"consumers/views/purge.py", "consumers/views/queries.py", "compose.override.yaml"}
 
 FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?<![\w/:@-])pocketwatch ([a-z].*)")
 SETTING = re.compile(r"\bPOCKETWATCH_[A-Z_]*[A-Z]\b")
-LONG = ("| `POCKETWATCH_", "^(")  # defaults that are URLs, and patterns of names
-# A path starts with a folder of the project; a file alone has one of these endings.
+LONG = ("| `POCKETWATCH_", "^(")  # rows with URLs, and patterns of names
+# A path starts with a folder of the project; a file name alone has one of these suffixes.
 PATH = re.compile(rf"^(?:{'|'.join([*SOURCES, 'docs', 'bench', '[.]ci'])})/[\w./-]*$")
 FILE = re.compile(r"^[\w-]+[.](?:py|toml|yaml|sql|md)$")
 
@@ -50,12 +52,12 @@ def read(name: str) -> str:
 
 
 def spans(text: str) -> list[str]:
-    """What stands in backticks, outside code blocks, each on one line."""
+    """The texts in backticks, outside code blocks, each on one line."""
     return [" ".join(span.split()) for span in SPAN.findall(FENCE.sub("", text))]
 
 
 def code(text: str) -> Iterator[str]:
-    """Each line of code, in a block or in backticks; without its comment."""
+    """Each line of code, in a block or in backticks, without its comment."""
     yield from spans(text)
     for block in FENCE.findall(text):
         yield from (line.partition(" # ")[0].strip() for line in block.splitlines())
@@ -63,24 +65,24 @@ def code(text: str) -> Iterator[str]:
 
 @cache
 def everything() -> str:
-    """What a reader finds in the README and the docs; the changelog explains nothing."""
+    """README and docs, without the changelog, which explains nothing."""
     return "\n".join(read(name) for name in NAMES if name != "CHANGELOG.md")
 
 
 def is_named(words: str, text: str | None = None) -> bool:
-    """As a whole: `cleanup.tokens` is not named by `cleanup.tokens.dead`."""
+    """Match whole names: `cleanup.tokens.dead` does not name `cleanup.tokens`."""
     pattern = r"\s+".join(map(re.escape, words.split()))
     return re.search(rf"(?<![\w.-]){pattern}(?![.-]?\w)", everything() if text is None else text) is not None
 
 
-def rows(name: str) -> list[list[str]]:
-    """The cells of the rows of operations.md that begin with this name."""
-    found = re.findall(rf"^\| `{re.escape(name)}` \|(.*)\|$", OPERATIONS, re.MULTILINE)
+def rows(page: str, name: str) -> list[list[str]]:
+    """The cells of the table rows of a page that begin with this name."""
+    found = re.findall(rf"^\| `{re.escape(name)}` \|(.*)\|$", page, re.MULTILINE)
     return [[cell.strip() for cell in row.split("|")] for row in found]
 
 
 def commands() -> dict[str, set[str]]:
-    """Every command, with the subcommands of each; and the options of all."""
+    """Every command and subcommand, with its options and subcommands."""
     group: Any = typer.main.get_command(app)
     found: dict[str, set[str]] = {}
     for name in group.list_commands(None):
@@ -99,16 +101,20 @@ COMMANDS = commands()
 
 
 def statistics() -> set[str]:
-    """What jobs record: by name in the code, and what two of them hand over as a whole."""
-    files = [*(PROJECT / "consumers").rglob("*.py"), PROJECT / "pocketwatch/worker/context.py"]
-    calls = [
-        node
-        for file in files
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record"
-    ]
-    by_name = {keyword.arg for call in calls for keyword in call.keywords if keyword.arg is not None}
-    return by_name | set(tokens.STATISTICS) | set(Figures().statistics()) | {run_log.INTERRUPTED}
+    """The statistics of the run log that the code names: as keywords, as `stat`, in `STATISTICS` and `statistics()`."""
+    files = [*(PROJECT / "consumers").rglob("*.py"), *(PROJECT / "pocketwatch/worker").rglob("*.py")]
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    return {run_log.INTERRUPTED}.union(*map(_statistics_in, nodes))
+
+
+def _statistics_in(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Call(func=ast.Attribute(ast.Name("job" | "event" | "context" | "self"), "record" | "count")):
+            return {keyword.arg for keyword in node.keywords if keyword.arg is not None}
+        case ast.keyword("stat") | ast.Assign([ast.Name("STATISTICS")]) | ast.FunctionDef("statistics"):
+            texts = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+            return {text for text in texts if isinstance(text, str) and re.fullmatch(r"[a-z_]+", text)}
+    return set()
 
 
 def defaults() -> dict[str, Any]:
@@ -118,7 +124,7 @@ def defaults() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", list(settings.names()))
 def test_every_setting_has_its_row_with_its_default(name: str):
-    ((_, shown, accepted),) = rows(name)
+    ((_, shown, accepted),) = rows(CONFIGURATION, name)
 
     assert accepted
     default = defaults()[name]
@@ -130,37 +136,42 @@ def test_every_setting_has_its_row_with_its_default(name: str):
         assert shown in ({"none", "the one that ships"} if default is None else {f"`{default}`"})
 
 
-def test_the_example_of_settings_and_the_docs_have_the_same_names():
+def test_example_of_settings_and_docs_have_the_same_names():
     example = set(re.findall(r"^# ([A-Z_]+)=", read(".env.example"), re.MULTILINE))
 
     assert set(settings.names()) <= example
-    assert [name for name in sorted(example) if not is_named(name, OPERATIONS)] == []
+    assert [name for name in sorted(example) if not is_named(name, CONFIGURATION)] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_setting_is_named_that_nothing_reads(name: str):
+def test_every_named_setting_exists(name: str):
     known = {*settings.names(), *(f"{known}_FILE" for known in settings.names())}
 
     assert [word for word in SETTING.findall(read(name)) if word not in known] == []
 
 
-def test_every_entry_of_the_schedule_and_every_key_is_named():
-    assert [entry.name for entry in schedule.load().entries if f"`{entry.name}`" not in OPERATIONS] == []
-    assert [key for key in Entry.model_fields if not rows(key)] == []
+def test_every_entry_of_the_schedule_has_its_row_with_its_job():
+    for entry in schedule.load().entries:
+        ((job, _),) = rows(JOBS, entry.name)
+        assert job.partition(",")[0] == f"`{entry.job}`"
+
+
+def test_every_key_of_the_schedule_has_its_row():
+    assert [key for key in Entry.model_fields if not rows(CONFIGURATION, key)] == []
 
 
 def test_every_job_is_named_with_its_arguments():
     assert [key for key in CATALOGUE if not is_named(key)] == []
     for message in CATALOGUE.values():
         if issubclass(message, Tick):
-            assert [field for field in message.model_fields if not is_named(field, OPERATIONS)] == []
+            assert [field for field in message.model_fields if not is_named(field, JOBS)] == []
 
 
 def test_every_exchange_and_queue_is_named():
     queues = {queue.name for queue in (*with_celery("celery").queues, *(wait.queue for wait in TOPOLOGY.delay_queues))}
     wanted = queues | {exchange.name for exchange in TOPOLOGY.all_exchanges}
 
-    assert [name for name in sorted(wanted) if f"`{name}`" not in OPERATIONS] == []
+    assert [name for name in sorted(wanted) if f"`{name}`" not in JOBS] == []
 
 
 def test_every_group_is_named():
@@ -173,26 +184,36 @@ def test_every_command_is_named(command: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_command_is_named_that_does_not_exist(name: str):
+def test_every_named_command_exists(name: str):
     assert [line for line in code(read(name)) for call in COMMAND.findall(line) if not is_a_command(call)] == []
 
 
 def is_a_command(call: str) -> bool:
-    """A known command, a known subcommand where there are any, and known options."""
+    """Check the command, its subcommand if it has any, and its options."""
     name, child = re.findall(r"^([a-z]+)(?: ([a-z]+)\b)?", call)[0]
     if child and any(known.startswith(f"{name} ") for known in COMMANDS):
         name = f"{name} {child}"
     return name in COMMANDS and set(re.findall(r"(?<= )--[a-z-]+", call)) <= COMMANDS[name]
 
 
-def test_every_figure_of_the_jobs_is_explained():
+def test_every_statistic_of_the_jobs_is_explained():
     assert [key for key in sorted(statistics()) if f"`{key}`" not in everything()] == []
 
 
 def test_every_status_and_every_state_is_explained():
-    assert [status for status in suite.STATUSES if not rows(status)] == []
+    assert [status for status in suite.STATUSES if not rows(OPERATIONS, status)] == []
     assert [trigger for trigger in get_args(Trigger) if f"`{trigger}`" not in OPERATIONS] == []
     assert [state for state in suite.FIRE_STATES if f"`{state}`" not in OPERATIONS] == []
+
+
+def test_every_named_log_event_exists():
+    table = OPERATIONS.partition("\n| event | level |")[2].partition("\n\n")[0]
+    events = {event for line in table.splitlines() for event in SPAN.findall(line.split(" | ")[0])}
+    sources = [path for folder in SOURCES[:-2] for path in (PROJECT / folder).rglob("*.py")]
+    literals = {literal for path in sources for literal in re.findall(r'"([^"\n]+)"', path.read_text("utf-8"))}
+
+    assert events
+    assert sorted(events - literals) == []
 
 
 def test_every_column_of_the_run_log_is_named():
@@ -215,19 +236,19 @@ def leads_somewhere(page: Path, link: str) -> bool:
 
 
 def anchors(text: str) -> set[str]:
-    """As GitHub makes them of headings."""
+    """The anchors that GitHub derives from headings."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_path_that_is_named_exists(name: str):
+def test_every_named_path_exists(name: str):
     words = {word.rstrip(".,;") for line in code(read(name)) for word in line.split()}
     paths = {word.partition("::")[0] for word in words if PATH.match(word.partition("::")[0])}
     files = {span for span in spans(read(name)) if FILE.match(span)}
 
-    assert [path for path in sorted(paths - TO_BE_MADE) if not (PROJECT / path).exists()] == []
-    assert sorted(files - TO_BE_MADE - file_names()) == []
+    assert [path for path in sorted(paths - TO_BE_CREATED) if not (PROJECT / path).exists()] == []
+    assert sorted(files - TO_BE_CREATED - file_names()) == []
 
 
 @cache
@@ -237,7 +258,7 @@ def file_names() -> set[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_test_that_is_named_exists(name: str):
+def test_every_named_test_exists(name: str):
     named = re.findall(r"(?:(tests/[\w/]+[.]py)::)?\b(test_\w+)\b(?![.]py)", read(name))
 
     assert [test for file, test in named if f"def {test}(" not in (read(file) if file else all_tests())] == []
@@ -249,7 +270,7 @@ def all_tests() -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_target_of_make_exists(name: str):
+def test_every_named_target_of_make_exists(name: str):
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
 
     assert [
@@ -257,7 +278,14 @@ def test_every_target_of_make_exists(name: str):
     ] == []
 
 
-def test_what_the_code_says_of_the_docs_is_there():
+def test_every_import_contract_is_named_and_no_other():
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    section = read("CONTRIBUTING.md").partition("\n## Imports\n")[2].partition("\n## ")[0]
+
+    assert re.findall(r"^\* (.+)$", section, re.MULTILINE) == [contract["name"] for contract in contracts]
+
+
+def test_every_page_that_code_names_exists():
     files = [PROJECT / "compose.yaml", *(path for folder in SOURCES for path in (PROJECT / folder).rglob("*"))]
     sources = [path for path in files if path.suffix in {".py", ".toml", ".yaml"}]
     pages = {page for path in sources for page in re.findall(r"\bdocs/[\w/-]+[.]md", path.read_text(encoding="utf-8"))}
@@ -267,7 +295,7 @@ def test_what_the_code_says_of_the_docs_is_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_lines_fit_and_no_machine_is_named(name: str):
+def test_lines_fit_and_name_no_machine(name: str):
     lines = read(name).splitlines()
 
     long = [line for line in lines if len(line) > 120 and not line.startswith(LONG)]
@@ -276,19 +304,35 @@ def test_lines_fit_and_no_machine_is_named(name: str):
 
 
 def privileges() -> str:
-    return OPERATIONS.partition("\n## Privileges\n")[2].partition("\n## ")[0]
+    return CONFIGURATION.partition("\n## Privileges\n")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("table", [*suite.metadata.tables, *platform.metadata.tables])
-def test_the_rights_that_a_role_needs_name_every_table(table: str):
+def test_rights_of_the_database_role_cover_every_table(table: str):
     (sql,) = re.findall(r"^```sql\n(.*?)^```", privileges(), re.MULTILINE | re.DOTALL)
 
     assert re.search(rf"\b{table}\b", sql)
 
 
 @pytest.mark.parametrize("pattern", re.findall(r"^\^.*\$$", privileges(), re.MULTILINE))
-def test_the_rights_on_the_broker_cover_every_exchange_and_queue(pattern: str):
+def test_rights_on_the_broker_cover_every_exchange_and_queue(pattern: str):
     topology = with_celery("celery")
     names = [thing.name for thing in (*topology.all_exchanges, *topology.all_queues)]
 
     assert [name for name in names if not re.search(pattern, name)] == []
+
+
+def test_every_class_of_the_glossary_exists():
+    classes = {span for span in spans(GLOSSARY) if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", span)}
+    sources = [path for folder in SOURCES for path in (PROJECT / folder).rglob("*.py")]
+    defined = {name for path in sources for name in re.findall(r"^class (\w+)", path.read_text("utf-8"), re.MULTILINE)}
+
+    assert classes
+    assert sorted(classes - defined) == []
+
+
+def test_every_term_of_the_glossary_has_one_line():
+    terms = [row[0] for row in re.findall(r"^\| ((?!term |---)[^|]+) \| ([^|]+) \|$", GLOSSARY, re.MULTILINE)]
+
+    assert len(terms) > 50
+    assert sorted({term for term in terms if terms.count(term) > 1}) == []

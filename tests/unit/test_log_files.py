@@ -1,4 +1,4 @@
-"""Which logs are rotated, which is the newest of its series, and what a rotation in the middle of a run does."""
+"""Which logs are rotated, which is the newest of its series, and what a rotation during a sweep does."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from consumers.cleanup.files import open_files, safe_delete
-from consumers.cleanup.files.log_files import Log, Rotated, log_of
+from consumers.cleanup.files import safe_delete
+from consumers.cleanup.files.log_files import LogName, Rotated, log_of
 from consumers.cleanup.files.sweep import Sweep
 
 NOW = time.time()
@@ -46,17 +46,17 @@ def deleted(root: Path) -> set[str]:
     return before - left(root)
 
 
-def test_rotated_logs_older_than_the_retention_go(root: Path):
+def test_rotated_logs_older_than_the_retention_are_deleted(root: Path):
     put(root / "app.log", days_old=0)
     put(root / "app.log.1", days_old=20)
     put(root / "app.log.2.gz", days_old=40)
     put(root / "web/access.log-20260101.gz", days_old=300)
     put(root / "web/access.log", days_old=1)
 
-    figures = sweep(root).delete()
+    counters = sweep(root).delete()
 
     assert left(root) == {"app.log", "app.log.1", "web", "web/access.log"}
-    assert figures.statistics() == {
+    assert counters.statistics() == {
         "files_seen": 5,
         "files_deleted": 2,
         "bytes_freed": 20,
@@ -67,7 +67,7 @@ def test_rotated_logs_older_than_the_retention_go(root: Path):
     }
 
 
-def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
+def test_survey_counts_the_same_and_changes_nothing(root: Path):
     for n in range(300):
         put(root / f"{n % 7}/app.log.{n}", days_old=n / 3)
         put(root / f"{n % 7}/quiet.log.{n}", days_old=31 + n)
@@ -113,7 +113,7 @@ def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
         ("app.log.3.gz.77.pocketwatch", "app.log"),
     ],
 )
-def test_rotated_logs_are_known_by_their_name(name: str, series: str):
+def test_rotated_logs_are_recognised_by_name(name: str, series: str):
     log = log_of(name)
 
     assert log is not None
@@ -123,8 +123,8 @@ def test_rotated_logs_are_known_by_their_name(name: str, series: str):
 @pytest.mark.parametrize(
     "name", ["app.log", "worker-2.log", "app.1.log", "user-12345678.log", "app-20261399.log", ".log"]
 )
-def test_a_log_without_the_marks_of_a_rotation_is_live_and_its_own_series(name: str):
-    assert log_of(name) == Log(name, rotated=False, compressed=False)
+def test_log_without_additions_of_a_rotation_is_live(name: str):
+    assert log_of(name) == LogName(name, rotated=False)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_log_without_the_marks_of_a_rotation_is_live_and_its_own_series(name: 
         "log.1",
     ],
 )
-def test_everything_else_is_no_log_and_stays(root: Path, name: str):
+def test_other_files_are_kept(root: Path, name: str):
     put(root / name, days_old=900)
     put(root / f"newer-{name}", days_old=0)
 
@@ -155,7 +155,7 @@ def test_everything_else_is_no_log_and_stays(root: Path, name: str):
     assert deleted(root) == set()
 
 
-def test_a_name_made_to_be_slow_is_read_at_once():
+def test_long_names_are_matched_quickly():
     began = time.perf_counter()
 
     for name in ("-20260101" * 28 + "x", ".log.1" * 42 + "x", "." * 255, ".log" + ".1" * 120 + ".pocketwatchx"):
@@ -164,27 +164,27 @@ def test_a_name_made_to_be_slow_is_read_at_once():
     assert time.perf_counter() - began < 5  # not for ever
 
 
-def test_the_newest_of_each_series_stays_however_old(root: Path):
+def test_newest_log_of_each_series_is_kept_however_old(root: Path):
     for days_old in (400, 500, 600):
         put(root / f"a/app.log.{days_old}", days_old=days_old)
         put(root / f"a/job.{days_old}.log", days_old=days_old)
         put(root / f"b/app.2024-01-{days_old // 100:02d}.log.gz", days_old=days_old)
 
-    figures = sweep(root).delete()
+    counters = sweep(root).delete()
 
     jobs = {f"a/job.{n}.log" for n in (400, 500, 600)}
     assert left(root) == {"a", "b", "a/app.log.400", "b/app.2024-01-04.log.gz", *jobs}
-    assert (figures.files_deleted, figures.more["newest_kept"]) == (4, 5)
+    assert (counters.files_deleted, counters.rule["newest_kept"]) == (4, 5)
 
 
-def test_the_newest_is_told_by_its_time_and_not_by_its_number(root: Path):
+def test_newest_log_is_decided_by_time_and_not_by_number(root: Path):
     put(root / "app.log.1", days_old=500)
     put(root / "app.log.9", days_old=400)
 
     assert deleted(root) == {"app.log.1"}
 
 
-def test_the_newest_may_be_the_live_log_which_never_goes(root: Path):
+def test_live_log_is_never_deleted(root: Path):
     put(root / "app.log", days_old=400)
     put(root / "app.log.1", days_old=500)
     put(root / "job.log", days_old=500)
@@ -193,21 +193,21 @@ def test_the_newest_may_be_the_live_log_which_never_goes(root: Path):
     assert deleted(root) == {"app.log.1"}
 
 
-def test_of_two_that_were_written_at_the_same_moment_none_is_older(root: Path):
+def test_logs_written_at_the_same_moment_are_both_kept(root: Path):
     for name in ("app.log.1", "app.log.2"):
         os.utime(put(root / name, days_old=0), (1, 1))
 
     assert deleted(root) == set()
 
 
-def test_a_series_is_of_one_folder(root: Path):
+def test_series_is_limited_to_one_folder(root: Path):
     put(root / "app.log", days_old=0)
     put(root / "old/app.log.1", days_old=400)
 
     assert deleted(root) == set()
 
 
-def test_a_link_is_no_newest_log(root: Path, tmp_path: Path):
+def test_link_is_not_the_newest_log(root: Path, tmp_path: Path):
     put(tmp_path / "outside.log", days_old=0)
     put(root / "app.log.1", days_old=400)
     (root / "app.log").symlink_to(tmp_path / "outside.log")
@@ -215,41 +215,11 @@ def test_a_link_is_no_newest_log(root: Path, tmp_path: Path):
     assert deleted(root) == set()
 
 
-def test_folders_stay_even_when_they_are_old_and_empty(root: Path):
+def test_old_empty_folders_are_kept(root: Path):
     (root / "empty").mkdir()
     os.utime(root / "empty", (1, 1))
 
     assert deleted(root) == set()
-
-
-def test_a_log_that_another_process_holds_open_stays_and_is_counted(root: Path):
-    put(root / "app.log", days_old=0)
-    held = put(root / "app.log.1", days_old=40)
-    put(root / "app.log.2", days_old=50)
-    code = "import sys; file = open(sys.argv[1], 'a'); print(flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(held)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        figures = sweep(root).delete()
-        process.kill()
-
-    assert left(root) == {"app.log", "app.log.1"}
-    assert figures.more == {"newest_kept": 0, "held_open": 1}
-
-
-def test_where_nobody_can_tell_only_what_is_compressed_goes(root: Path, monkeypatch: pytest.MonkeyPatch):
-    blind = open_files.Held(frozenset(), complete=False, seen_at=float("inf"))
-    monkeypatch.setattr(open_files, "look_around", lambda: blind)
-    monkeypatch.setattr(open_files, "is_leased_elsewhere", lambda *_: None)
-    for name, days_old in (("app.log", 0), ("app.log.1", 40), ("app.log.2.gz", 50)):
-        put(root / name, days_old=days_old)
-
-    figures = sweep(root).delete()
-
-    assert left(root) == {"app.log", "app.log.1"}
-    assert figures.more["held_open"] == 1
 
 
 def rotate(root: Path, *, count: int = 9) -> None:
@@ -272,14 +242,14 @@ def series(root: Path) -> None:
         os.utime(path, (CUTOFF - (n + 1) * DAY,) * 2)
 
 
-def test_the_one_before_stays_when_the_newest_is_taken_away_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_second_newest_is_kept_when_the_newest_vanishes(root: Path, monkeypatch: pytest.MonkeyPatch):
     put(root / "app.log", days_old=400)
     put(root / "app.log.1", days_old=500)
     delete = safe_delete.delete
 
-    def take_away_first(folder: int, name: str, proof: safe_delete.Proof) -> bool:
+    def take_away_first(folder: int, name: str, precondition: safe_delete.Precondition) -> bool:
         (root / "app.log").unlink(missing_ok=True)
-        return delete(folder, name, proof)
+        return delete(folder, name, precondition)
 
     monkeypatch.setattr(safe_delete, "delete", take_away_first)
     sweep(root).delete()
@@ -288,25 +258,25 @@ def test_the_one_before_stays_when_the_newest_is_taken_away_meanwhile(root: Path
 
 
 @pytest.mark.parametrize("rotations", [1, 2, 3])
-def test_a_rotation_between_the_look_and_the_deletion_costs_nothing(
+def test_rotation_between_scan_and_deletion_deletes_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, rotations: int
 ):
     series(root)
     delete, done = safe_delete.delete, []
 
-    def rotate_first(folder: int, name: str, proof: safe_delete.Proof) -> bool:
+    def rotate_first(folder: int, name: str, precondition: safe_delete.Precondition) -> bool:
         if not done:
             done.extend(rotate(root) or n for n in range(rotations))
-        return delete(folder, name, proof)
+        return delete(folder, name, precondition)
 
     monkeypatch.setattr(safe_delete, "delete", rotate_first)
-    figures = sweep(root).delete()
+    counters = sweep(root).delete()
 
     assert contents(root) == set("012345")
-    assert (figures.files_deleted, figures.errors) == (0, 0)
+    assert (counters.files_deleted, counters.errors) == (0, 0)
 
 
-def test_a_rotation_in_the_very_moment_of_deletion_never_costs_the_newest(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_rotation_during_the_deletion_keeps_the_newest(root: Path, monkeypatch: pytest.MonkeyPatch):
     series(root)
     rename, done = os.rename, []
 
@@ -326,7 +296,7 @@ def test_a_rotation_in_the_very_moment_of_deletion_never_costs_the_newest(root: 
     assert (root / "app.log.1").read_text() == "0"
 
 
-def test_many_rotations_during_many_runs_never_cost_the_newest(root: Path):
+def test_newest_survives_rotations_during_sweeps(root: Path):
     code = """
 import os, sys
 root, moment = sys.argv[1], float(sys.argv[2])

@@ -1,4 +1,4 @@
-"""Session keys: which may be looked at, what their values say, and what is then to be done."""
+"""Session keys: which may be read, what their values say, and how they are changed."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from consumers.cleanup.sessions import keys
 from consumers.cleanup.sessions.keys import (
+    ExpiryRule,
     Patterns,
-    Rule,
     expiry_of,
     is_pointer,
     is_protected,
     pointer,
 )
-from consumers.cleanup.sessions.redis_store import Page, walked
+from consumers.cleanup.sessions.redis_store import KeyPage, share_passed
 from pocketwatch import settings
 from pocketwatch.errors import SettingsError
 
@@ -54,7 +54,7 @@ def patterns_refused(tmp_path: Path, patterns: str) -> str:
         "my:base:account:*",
     ],
 )
-def test_a_pattern_that_could_match_users_or_accounts_is_refused(tmp_path: Path, pattern: str):
+def test_pattern_that_could_match_users_or_accounts_is_refused(tmp_path: Path, pattern: str):
     words = patterns_refused(tmp_path, f"session:*,{pattern}")
 
     assert f'"{pattern}" ' in words
@@ -62,12 +62,12 @@ def test_a_pattern_that_could_match_users_or_accounts_is_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize("pattern", ["*", "", "use*", "*session:*", "se?sion:*"])
-def test_a_pattern_that_begins_with_a_wildcard_too_soon_is_refused(tmp_path: Path, pattern: str):
+def test_pattern_with_an_early_wildcard_is_refused(tmp_path: Path, pattern: str):
     assert "must begin with 4 characters or more that are no wildcard" in patterns_refused(tmp_path, f"{pattern},")
 
 
 @pytest.mark.parametrize("pattern", ["session:[ab]*", "use\\r:*", "session:\x00*"])
-def test_wildcards_that_are_not_understood_are_refused(tmp_path: Path, pattern: str):
+def test_unsupported_wildcards_are_refused(tmp_path: Path, pattern: str):
     assert "must be plain text; its wildcards are * and ? only" in patterns_refused(tmp_path, pattern)
 
 
@@ -83,7 +83,7 @@ def test_wildcards_that_are_not_understood_are_refused(tmp_path: Path, pattern: 
         "session:user:*",
     ],
 )
-def test_a_pattern_of_sessions_is_taken(tmp_path: Path, pattern: str):
+def test_pattern_of_sessions_is_accepted(tmp_path: Path, pattern: str):
     loaded = settings.load({"POCKETWATCH_SESSION_KEY_PATTERNS": f"{pattern}, session:*"}, folder=tmp_path)
 
     assert loaded.sessions.key_patterns == (pattern, "session:*")
@@ -131,7 +131,7 @@ def test_sessions_and_tokens_are_not_protected(key: bytes):
     assert not is_protected(key)
 
 
-def test_a_key_belongs_to_the_first_pattern_that_matches_it():
+def test_key_belongs_to_the_first_matching_pattern():
     patterns = Patterns(["user:session:by-user-id:*", "user:session:*", "user:session:*", "ses?ion:a.c*"])
 
     assert patterns.texts == ("user:session:by-user-id:*", "user:session:*", "ses?ion:a.c*")
@@ -152,7 +152,7 @@ def test_a_key_belongs_to_the_first_pattern_that_matches_it():
         ("9999-12-31T23:59:59.999Z", datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)),
     ],
 )
-def test_a_moment_in_iso_8601_is_read_from_json_and_from_hashes(text: str, moment: datetime | None):
+def test_iso_8601_expiry_is_read_from_json_and_hashes(text: str, moment: datetime | None):
     value = b"s" + json.dumps({"sessionToken": "t", "userId": 1, "expires": text}).encode()
 
     assert expiry_of(value) == expiry_of(b"h" + text.encode())
@@ -183,7 +183,7 @@ def test_a_moment_in_iso_8601_is_read_from_json_and_from_hashes(text: str, momen
         {"$date": "2026-01-31T10:11:12Z"},
     ],
 )
-def test_what_is_no_clear_moment_is_not_guessed(expires: object):
+def test_ambiguous_expiry_is_not_guessed(expires: object):
     assert expiry_of(b"s" + json.dumps({"expires": expires}).encode()) is None
 
 
@@ -209,12 +209,12 @@ def test_what_is_no_clear_moment_is_not_guessed(expires: object):
         b"o",
     ],
 )
-def test_a_value_without_a_clear_moment_says_nothing(found: bytes):
+def test_value_without_an_expiry_is_unreadable(found: bytes):
     assert expiry_of(found) is None
 
 
 @given(st.binary())
-def test_no_value_makes_reading_fail(value: bytes):
+def test_any_value_can_be_read(value: bytes):
     for kind in (b"s", b"h", b"l", b"o"):
         expiry_of(kind + value)
         pointer(b"user:session:by-user-id:1", kind + value)
@@ -225,7 +225,7 @@ def found(expires: datetime) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("later", "goes"),
+    ("later", "deleted"),
     [
         (timedelta(microseconds=-1), True),
         (timedelta(seconds=-1), True),
@@ -235,17 +235,17 @@ def found(expires: datetime) -> bytes:
     ],
 )
 @pytest.mark.parametrize("days", [0, 30])
-def test_only_what_expired_more_than_the_retention_ago_goes(later: timedelta, goes: bool, days: int):  # noqa: FBT001
-    rule = Rule.of(NOW, timedelta(days=days))
+def test_only_keys_expired_before_the_retention_are_deleted(later: timedelta, deleted: bool, days: int):  # noqa: FBT001
+    rule = ExpiryRule.of(NOW, timedelta(days=days))
 
     change = rule.change(b"session:t", found(NOW - timedelta(days=days) + later))
 
     assert change is not None
-    assert (change.expire_at is None) is goes
+    assert (change.expire_at is None) is deleted
 
 
-def test_what_stays_is_to_go_by_itself_when_the_retention_is_over():
-    rule = Rule.of(NOW, timedelta(days=30))
+def test_kept_key_gets_a_ttl_of_its_expiry_plus_the_retention():
+    rule = ExpiryRule.of(NOW, timedelta(days=30))
 
     change = rule.change(b"session:t", found(datetime(2026, 11, 30, 1, 2, 3, 456_001, tzinfo=UTC)))
 
@@ -253,8 +253,8 @@ def test_what_stays_is_to_go_by_itself_when_the_retention_is_over():
     assert change.expire_at == round(datetime(2026, 12, 30, 1, 2, 3, 457_000, tzinfo=UTC).timestamp() * 1000)
 
 
-def test_the_end_of_time_is_no_trouble():
-    change = Rule.of(NOW, timedelta(days=3650)).change(b"session:t", found(datetime(9999, 12, 31, tzinfo=UTC)))
+def test_expiry_in_the_year_9999_is_accepted():
+    change = ExpiryRule.of(NOW, timedelta(days=3650)).change(b"session:t", found(datetime(9999, 12, 31, tzinfo=UTC)))
 
     assert change is not None
     assert change.expire_at is not None
@@ -271,9 +271,7 @@ def test_the_end_of_time_is_no_trouble():
         (b"session:by-user-id:1", b"ssession:t", (b"session:t", b"session:t")),
     ],
 )
-def test_a_pointer_names_a_session_with_or_without_the_prefix_of_its_own_key(
-    key: bytes, value: bytes, targets: tuple[bytes, bytes]
-):
+def test_pointer_names_a_session_with_or_without_prefix(key: bytes, value: bytes, targets: tuple[bytes, bytes]):
     read = pointer(key, value)
 
     assert read is not None
@@ -297,21 +295,21 @@ def test_a_pointer_names_a_session_with_or_without_the_prefix_of_its_own_key(
         (b"other:by-user-id:1", b"suser:session:t"),
     ],
 )
-def test_what_does_not_name_a_session_is_no_pointer(key: bytes, value: bytes):
+def test_value_that_names_no_session_is_not_a_pointer(key: bytes, value: bytes):
     assert pointer(key, value) is None
 
 
-def test_pointers_and_lists_are_told_from_sessions():
+def test_pointers_and_lists_are_distinguished_from_sessions():
     assert is_pointer(b"user:session:by-user-id:1")
     assert is_pointer(b"session-ids:by-user-id:1")
     assert not is_pointer(b"user:session:t")
 
 
-def test_the_share_that_scan_has_walked_past_only_grows():
+def test_share_passed_by_scan_only_grows():
     """Redis counts buckets from the highest bit of its cursor down; here, those of a table of sixteen."""
     cursors = [8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15]
 
-    assert [walked(cursor) for cursor in cursors] == [number / 16 for number in range(1, 16)]
-    assert walked(0) == 1.0
-    assert Page([], walked(0)).is_last
-    assert not Page([], walked(15)).is_last
+    assert [share_passed(cursor) for cursor in cursors] == [number / 16 for number in range(1, 16)]
+    assert share_passed(0) == 1.0
+    assert KeyPage([], share_passed(0)).is_last
+    assert not KeyPage([], share_passed(15)).is_last

@@ -1,4 +1,4 @@
-"""`pocketwatch stack`, as far as it needs no server."""
+"""`pocketwatch stack`, without starting a server."""
 
 import json
 from collections.abc import Iterator
@@ -25,56 +25,56 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def external(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     with listener() as port, greeter() as mail:
         for name, scheme in zip(NAMES, ("amqp", "postgresql", "redis"), strict=True):
-            monkeypatch.setenv(name, f"{scheme}://somebody:secret@127.0.0.1:{port}/x")
-        monkeypatch.setenv("SMTP_URL", f"smtp+starttls://somebody:secret@127.0.0.1:{mail}")
+            monkeypatch.setenv(name, f"{scheme}://user:secret@127.0.0.1:{port}/x")
+        monkeypatch.setenv("SMTP_URL", f"smtp+starttls://user:secret@127.0.0.1:{mail}")
         yield [port, port, port, mail]
 
 
-def test_status_ends_with_0_when_every_server_is_ready(command_line: CliRunner, given: list[int]) -> None:
+def test_status_exits_0_when_every_server_is_ready(command_line: CliRunner, external: list[int]) -> None:
     result = command_line.invoke(app, ["status", "--json"])
 
     assert result.exit_code == 0
-    assert [server["address"] for server in json.loads(result.stdout)] == [f"127.0.0.1:{port}" for port in given]
+    assert [server["address"] for server in json.loads(result.stdout)] == [f"127.0.0.1:{port}" for port in external]
     assert "secret" not in result.stdout
 
 
-def test_status_ends_with_1_when_a_server_is_not_ready(command_line: CliRunner) -> None:
+def test_status_exits_1_when_a_server_is_not_ready(command_line: CliRunner) -> None:
     result = command_line.invoke(app, ["status"])
 
     assert result.exit_code == 1
     assert "not running" in result.stdout
 
 
-def test_servers_of_a_dotenv_file_are_given(command_line: CliRunner, tmp_path: Path) -> None:
+def test_urls_of_a_dotenv_file_are_external_servers(command_line: CliRunner, tmp_path: Path) -> None:
     with listener() as port:
         (tmp_path / ".env").write_text(f"REDIS_URL=redis://127.0.0.1:{port}/0\n")
 
         result = command_line.invoke(app, ["status", "--json"])
 
     redis = json.loads(result.stdout)[2]
-    assert (redis["source"], redis["ready"]) == ("given", True)
+    assert (redis["source"], redis["ready"]) == ("external", True)
 
 
-def test_the_servers_of_another_stack_are_not_given(command_line: CliRunner, tmp_path: Path) -> None:
+def test_servers_of_another_stack_are_not_external(command_line: CliRunner, tmp_path: Path) -> None:
     (tmp_path / ".pocketwatch").mkdir()
     (tmp_path / ".pocketwatch/env").write_text("REDIS_URL=redis://:secret@127.0.0.1:1/0\n")
 
     result = command_line.invoke(app, ["status", "--json", "--folder", "another"])
 
-    assert json.loads(result.stdout)[2]["source"] != "given"
+    assert json.loads(result.stdout)[2]["source"] != "external"
 
 
-def test_env_prints_nothing_but_settings(command_line: CliRunner, given: list[int]) -> None:
+def test_env_prints_only_settings(command_line: CliRunner, external: list[int]) -> None:
     result = command_line.invoke(app, ["env"])
 
-    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://somebody:secret@127.0.0.1:{given[2]}/x"
+    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://user:secret@127.0.0.1:{external[2]}/x"
     assert all("=" in line for line in result.stdout.splitlines())
 
 
-def test_env_of_servers_that_are_down_is_an_error(command_line: CliRunner) -> None:
+def test_env_fails_when_servers_are_down(command_line: CliRunner) -> None:
     result = command_line.invoke(app, ["env"])
 
     assert isinstance(result.exception, StackError)
@@ -89,23 +89,21 @@ def test_down_without_servers_does_nothing(command_line: CliRunner, tmp_path: Pa
 
 
 @pytest.mark.parametrize("options", [[], ["--wipe"]])
-def test_down_leaves_a_folder_alone_that_is_no_stacks(
-    options: list[str], command_line: CliRunner, tmp_path: Path
-) -> None:
+def test_down_refuses_a_folder_that_is_not_a_stack(options: list[str], command_line: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "project/mail").mkdir(parents=True)
-    letter, log = tmp_path / "project/mail/letter.txt", tmp_path / "project/redis.log"
-    for file in (letter, log):
+    note, log = tmp_path / "project/mail/note.txt", tmp_path / "project/redis.log"
+    for file in (note, log):
         file.touch()
 
     result = command_line.invoke(app, ["down", "--folder", "project", *options])
 
     assert isinstance(result.exception, StackError)
-    assert "mail, redis.log in it belong to somebody else" in str(result.exception)
-    assert letter.exists()
+    assert "mail, redis.log in it belong to another program" in str(result.exception)
+    assert note.exists()
     assert log.exists()
 
 
-def test_down_keeps_the_data_of_a_stack_whose_lock_file_is_gone(command_line: CliRunner, tmp_path: Path) -> None:
+def test_down_keeps_the_data_of_a_stack_without_lock_file(command_line: CliRunner, tmp_path: Path) -> None:
     (tmp_path / "stack/redis").mkdir(parents=True)
     Identity.new(tmp_path / "stack", compose=None).write(tmp_path / "stack")
 
@@ -116,7 +114,7 @@ def test_down_keeps_the_data_of_a_stack_whose_lock_file_is_gone(command_line: Cl
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "env"])
-def test_the_help_of_every_command_shows_an_example(command: str, command_line: CliRunner) -> None:
+def test_help_of_every_command_has_an_example(command: str, command_line: CliRunner) -> None:
     result = command_line.invoke(app, [command, "--help"])
 
     assert f"pocketwatch stack {command}" in result.stdout

@@ -1,6 +1,7 @@
-"""What a folder remembers of its servers."""
+"""The records by which a folder knows its servers."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack import state as state_module
-from pocketwatch.stack.processes import Process, started
-from pocketwatch.stack.state import PROTECTED, Identity, State, forget
+from pocketwatch.stack.lease import hold, is_held
+from pocketwatch.stack.processes import Process, start_time
+from pocketwatch.stack.servers import PROTECTED
+from pocketwatch.stack.state import Identity, State, delete_state
 
-OURSELVES = Process(os.getpid(), started(os.getpid()) or 0)
+OURSELVES = Process(os.getpid(), start_time(os.getpid()) or 0)
 
 
 @pytest.fixture
@@ -28,12 +31,12 @@ def test_a_state_is_read_as_it_was_written(state: State, tmp_path: Path) -> None
     assert state.processes["redis"].alive
 
 
-def test_a_process_with_another_start_time_is_not_ours() -> None:
-    assert not dataclasses.replace(OURSELVES, started=OURSELVES.started + 1).alive
+def test_recycled_pid_is_not_the_recorded_process() -> None:
+    assert not dataclasses.replace(OURSELVES, start_time=OURSELVES.start_time + 1).alive
 
 
-def test_after_the_machine_has_started_anew_no_process_is_ours_but_the_ports_are(state: State, tmp_path: Path) -> None:
-    state.boot = "another one"
+def test_reboot_clears_processes_and_keeps_ports(state: State, tmp_path: Path) -> None:
+    state.boot_id = "another one"
     state.write()
 
     later = State.read(tmp_path)
@@ -41,7 +44,7 @@ def test_after_the_machine_has_started_anew_no_process_is_ours_but_the_ports_are
     assert (later.processes, later.ports) == ({}, {"redis": 17_000})
 
 
-def test_a_system_that_counts_no_starts_has_a_state_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_works_without_a_boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "BOOT_ID", tmp_path / "as on macOS, where Docker may run")
     state = State.read(tmp_path)
     state.ports["redis"] = 17_000
@@ -50,7 +53,7 @@ def test_a_system_that_counts_no_starts_has_a_state_too(tmp_path: Path, monkeypa
     assert State.read(tmp_path) == state
 
 
-def test_the_copy_of_a_folder_has_no_servers(state: State, tmp_path: Path) -> None:
+def test_copied_folder_has_no_servers(state: State, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "state.json").write_text((tmp_path / "state.json").read_text())
@@ -60,22 +63,22 @@ def test_the_copy_of_a_folder_has_no_servers(state: State, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": 1}', '{"unknown": {}}'])
-def test_a_damaged_state_counts_as_lost(text: str, tmp_path: Path) -> None:
+def test_damaged_state_counts_as_lost(text: str, tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(text)
 
     assert State.read(tmp_path).processes == {}
 
 
-def test_a_server_is_unwanted_when_its_last_holder_has_gone(state: State) -> None:
-    state.hold(["redis", "postgres"], holder="a")
-    state.hold(["redis"], holder="b")
+def test_lease_is_held_until_its_last_user_ends(tmp_path: Path) -> None:
+    with hold(tmp_path):
+        with hold(tmp_path):
+            assert is_held(tmp_path)
+        assert is_held(tmp_path)
 
-    assert state.release("a") == ["postgres"]
-    assert state.release("a") == []
-    assert state.release("b") == ["redis"]
+    assert not is_held(tmp_path)
 
 
-def test_passwords_are_new_for_each_folder_and_server_and_need_no_quotes(tmp_path: Path) -> None:
+def test_passwords_are_unique_and_need_no_quotes(tmp_path: Path) -> None:
     one, other = Identity.new(tmp_path, compose=None), Identity.new(tmp_path, compose=None)
 
     passwords = [*one.passwords.values(), *other.passwords.values()]
@@ -85,7 +88,7 @@ def test_passwords_are_new_for_each_folder_and_server_and_need_no_quotes(tmp_pat
     assert one.passwords["redis"] not in repr(one)
 
 
-def test_an_identity_is_kept_in_a_private_file(tmp_path: Path) -> None:
+def test_identity_file_is_private(tmp_path: Path) -> None:
     identity = Identity.new(tmp_path, compose=None)
 
     identity.write(tmp_path)
@@ -94,7 +97,16 @@ def test_an_identity_is_kept_in_a_private_file(tmp_path: Path) -> None:
     assert (tmp_path / "identity.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_data_without_an_identity_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_identity_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    identity = Identity.new(tmp_path, compose=None)
+
+    earlier = dataclasses.asdict(identity) | {"source": "native"}
+    (tmp_path / "identity.json").write_text(json.dumps(earlier))
+
+    assert Identity.read(tmp_path) == identity
+
+
+def test_data_without_identity_are_refused_with_a_remedy(tmp_path: Path) -> None:
     assert Identity.read(tmp_path) is None
     (tmp_path / "redis").mkdir()
 
@@ -102,11 +114,11 @@ def test_data_without_an_identity_are_an_error_that_says_what_to_do(tmp_path: Pa
         Identity.read(tmp_path)
 
 
-def test_only_what_is_ours_is_forgotten(state: State, tmp_path: Path) -> None:
-    for name in ("redis.log", "letters.log", "notes.txt"):
+def test_deleting_state_leaves_other_files_alone(state: State, tmp_path: Path) -> None:
+    for name in ("redis.log", "emails.log", "notes.txt"):
         (tmp_path / name).touch()
 
-    forget(tmp_path)
+    delete_state(tmp_path)
 
     assert state.folder == str(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["letters.log", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["emails.log", "notes.txt"]

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from consumers.cleanup.files import manifest, safe_delete
+from consumers.cleanup.files.counters import SweepCounters
+from consumers.cleanup.files.folder import Folder
 from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.static_files import Superseded, original_of
-from consumers.cleanup.files.sweep import Figures, Folder, Sweep
+from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.errors import Reject
 
 NOW = time.time()
@@ -67,13 +69,13 @@ def left(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-def test_an_old_version_that_the_manifest_no_longer_names_goes_and_nothing_else(root: Path):
+def test_only_old_unnamed_version_is_deleted(root: Path):
     release(root)
 
-    figures = sweep(root).delete()
+    counters = sweep(root).delete()
 
     assert left(root) == {"css", "css/site.css", f"css/site.{B}.css", "staticfiles.json"}
-    assert figures.statistics() == {
+    assert counters.statistics() == {
         "files_seen": 4,
         "files_deleted": 1,
         "bytes_freed": 10,
@@ -83,7 +85,7 @@ def test_an_old_version_that_the_manifest_no_longer_names_goes_and_nothing_else(
     }
 
 
-def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
+def test_survey_counts_the_same_and_changes_nothing(root: Path):
     release(root)
     put(root / f"css/site.{A}.css.gz")
     put(root / f"css/site.{B}.css.gz")
@@ -96,21 +98,21 @@ def test_a_survey_counts_the_same_and_changes_nothing(root: Path):
     assert counted["files_deleted"] == 2
 
 
-def test_a_version_younger_than_the_retention_stays(root: Path):
+def test_version_newer_than_the_retention_is_kept(root: Path):
     release(root)
     os.utime(root / f"css/site.{A}.css", (CUTOFF, CUTOFF))
 
     assert deleted(root) == set()
 
 
-def test_a_version_newer_than_the_manifest_belongs_to_a_release_that_is_not_out(root: Path):
+def test_version_newer_than_the_manifest_is_kept(root: Path):
     release(root, mtime=OLD)
     put(root / f"css/site.{C}.css", mtime=OLD + 1)
 
     assert deleted(root) == {f"css/site.{A}.css"}
 
 
-def test_originals_and_unknown_files_stay_however_old_and_folders_too(root: Path):
+def test_originals_unknown_files_and_folders_are_kept(root: Path):
     release(root)
     for name in ("css/dropped.css", "robots.txt", "css/site.css.map", f"deep/{A}/x.css", f"css/site.{A}.css.bak"):
         put(root / name, mtime=1)
@@ -132,7 +134,7 @@ def test_originals_and_unknown_files_stay_however_old_and_folders_too(root: Path
         ("фото 1.jpg", f"фото 1.{A}.jpg"),
     ],
 )
-def test_versions_are_named_as_django_names_them(root: Path, original: str, version: str):
+def test_versions_are_recognised_by_djangos_naming(root: Path, original: str, version: str):
     assert original_of(version) == original
     release(root)
     put(root / original)
@@ -157,11 +159,11 @@ def test_versions_are_named_as_django_names_them(root: Path, original: str, vers
         f"site.{A}_Xy12345.css",
     ],
 )
-def test_what_django_would_not_name_so_is_no_version(name: str):
+def test_other_names_are_not_versions(name: str):
     assert original_of(name) is None
 
 
-def test_a_bundlers_chunk_that_looks_like_a_version_stays(root: Path):
+def test_chunk_hashed_by_a_bundler_is_kept(root: Path):
     chunk = f"js/main.{A}.js"
     names(root, **{chunk: f"js/main.{A}.{B}.js"})
     for name in (chunk, f"js/main.{A}.{B}.js", f"js/main.{A}.{C}.js"):
@@ -171,7 +173,7 @@ def test_a_bundlers_chunk_that_looks_like_a_version_stays(root: Path):
     assert deleted(root) == {f"css/site.{A}.css", f"js/main.{A}.{C}.js"}
 
 
-def test_a_version_of_a_dropped_original_goes_while_the_original_lies_beside_it(root: Path):
+def test_version_of_a_dropped_original_is_deleted_while_the_original_exists(root: Path):
     release(root)
     put(root / "css/dropped.css")
     put(root / f"css/dropped.{A}.css")
@@ -181,14 +183,14 @@ def test_a_version_of_a_dropped_original_goes_while_the_original_lies_beside_it(
     assert deleted(root) == {f"css/site.{A}.css", f"css/dropped.{A}.css", f"css/linked.{A}.css"}
 
 
-def test_a_version_goes_where_only_hashed_files_are_kept(root: Path):
+def test_version_is_deleted_where_originals_are_not_kept(root: Path):
     release(root)
     (root / "css/site.css").unlink()
 
     assert deleted(root) == {f"css/site.{A}.css"}
 
 
-def test_compressed_forms_go_with_their_file_and_stay_with_it(root: Path):
+def test_compressed_forms_are_kept_or_deleted_with_their_file(root: Path):
     release(root)
     for suffix in ("gz", "br", "zst"):
         for name in ("site.css", f"site.{A}.css", f"site.{B}.css"):
@@ -197,7 +199,7 @@ def test_compressed_forms_go_with_their_file_and_stay_with_it(root: Path):
     assert deleted(root) == {f"css/site.{A}.css{suffix}" for suffix in ("", ".gz", ".br", ".zst")}
 
 
-def test_a_compressed_form_does_not_go_before_its_file_but_without_it(root: Path):
+def test_compressed_form_is_not_deleted_before_its_file(root: Path):
     release(root)
     put(root / f"css/site.{A}.css", mtime=NOW - 1)
     put(root / f"css/site.{A}.css.gz")
@@ -206,7 +208,7 @@ def test_a_compressed_form_does_not_go_before_its_file_but_without_it(root: Path
     assert deleted(root) == {f"css/site.{C}.css.gz"}
 
 
-def test_what_a_killed_run_has_put_aside_goes_by_the_same_rule(root: Path):
+def test_temporary_files_of_a_killed_run_follow_the_same_rule(root: Path):
     release(root)
     put(root / f"css/site.{C}.css.gz.77.pocketwatch")
     put(root / f"css/site.{B}.css.78.pocketwatch")
@@ -214,7 +216,7 @@ def test_what_a_killed_run_has_put_aside_goes_by_the_same_rule(root: Path):
     assert deleted(root) == {f"css/site.{A}.css", f"css/site.{C}.css.gz.77.pocketwatch"}
 
 
-def test_a_manifest_below_the_root_is_nobodys(root: Path):
+def test_manifest_below_the_root_is_ignored(root: Path):
     release(root)
     put(root / "vendor/staticfiles.json").write_text('{"paths": {"css/site.css": "css/site.aaaaaaaaaaaa.css"}}')
 
@@ -239,100 +241,100 @@ def refused(root: Path, kind: type[Exception]) -> str:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is empty; is a release being deployed"),
-        (b'{"paths": {"css/site.css": "css/si', "is no JSON (Unterminated string"),
-        (b"\xff\xfe\xfd", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
+        (b"", "empty; is a release being deployed"),
+        (b'{"paths": {"css/site.css": "css/si', "not JSON (Unterminated string"),
+        (b"\xff\xfe\xfd", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
     ],
 )
-def test_a_manifest_that_may_be_half_written_is_tried_again(root: Path, content: bytes, words: str):
+def test_half_written_manifest_is_retried(root: Path, content: bytes, words: str):
     release(root).write_bytes(content)
 
-    told = refused(root, ManifestUnusable)
+    error = refused(root, ManifestUnusable)
 
-    assert f'the manifest "{root}/staticfiles.json" {words}' in told
+    assert f'manifest "{root}/staticfiles.json": {words}' in error
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[]", "is no JSON object"),
-        ("null", "is no JSON object"),
-        ('{"version": "1.1"}', 'names no file: its "paths" must be an object that is not empty'),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ('{"version": "1.1"}', 'names no file; "paths" must be an object that is not empty'),
         ('{"version": "1.1", "paths": {}}', "names no file"),
         ('{"version": "1.1", "paths": ["css/site.css"]}', "names no file"),
-        ('{"version": "2.0", "paths": {"a": "b"}}', 'is of version "2.0"; known are 1.0 and 1.1'),
-        ('{"version": 1.1, "paths": {"a": "b"}}', "is of version 1.1; known are"),
-        ('{"paths": {"a": "b"}}', "is of version null"),
+        ('{"version": "2.0", "paths": {"a": "b"}}', 'version "2.0"; supported are 1.0 and 1.1'),
+        ('{"version": 1.1, "paths": {"a": "b"}}', "version 1.1; supported are"),
+        ('{"paths": {"a": "b"}}', "version null"),
     ],
 )
-def test_a_manifest_that_is_whole_and_wrong_is_given_up(root: Path, content: str, words: str):
+def test_wrong_manifest_is_rejected(root: Path, content: str, words: str):
     release(root).write_text(content)
 
-    assert f'the manifest "{root}/staticfiles.json" {words}' in refused(root, Reject)
+    assert f'manifest "{root}/staticfiles.json": {words}' in refused(root, Reject)
 
 
-def test_a_manifest_that_names_other_than_strings_is_given_up(root: Path):
+def test_manifest_with_other_values_than_strings_is_rejected(root: Path):
     release(root, paths={"css/site.css": None})
 
     assert "must give the name of a hashed file for each file" in refused(root, Reject)
 
 
-def test_a_missing_manifest_is_tried_again(root: Path):
+def test_missing_manifest_is_retried(root: Path):
     release(root).unlink()
 
-    told = refused(root, ManifestUnusable)
+    error = refused(root, ManifestUnusable)
 
-    assert f'the manifest "{root}/staticfiles.json" is missing, and without it nothing may be deleted' in told
+    assert f'manifest "{root}/staticfiles.json": missing, so nothing may be deleted' in error
 
 
-def test_a_manifest_that_is_a_link_a_folder_or_a_pipe_is_given_up(root: Path):
+def test_manifest_that_is_not_a_file_is_rejected(root: Path):
     path = release(root)
     path.rename(root / "elsewhere.json")
     path.symlink_to("elsewhere.json")
-    assert "is a symbolic link or no file; put the file itself there" in refused(root, Reject)
+    assert "a symbolic link or not a file; put the file itself there" in refused(root, Reject)
 
     path.unlink()
     os.mkfifo(path)
-    assert "is a symbolic link or no file" in refused(root, Reject)
+    assert "a symbolic link or not a file" in refused(root, Reject)
 
     path.unlink()
     path.mkdir()
-    assert "is a symbolic link or no file" in refused(root, Reject)
+    assert "a symbolic link or not a file" in refused(root, Reject)
 
 
-def test_a_manifest_too_large_to_be_one_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_too_large_manifest_is_rejected(root: Path, monkeypatch: pytest.MonkeyPatch):
     release(root)
-    monkeypatch.setattr(manifest, "LARGEST", 20)
+    monkeypatch.setattr(manifest, "MAX_SIZE", 20)
 
     assert "bytes, more than 20" in refused(root, Reject)
 
 
-def test_a_manifest_that_names_nothing_that_is_there_belongs_to_another_folder(root: Path):
+def test_manifest_of_another_folder_is_refused(root: Path):
     release(root, paths={"static/css/site.css": f"static/css/site.{B}.css"})
 
-    assert "names nothing that is there; it belongs to another folder" in refused(root, ManifestUnusable)
+    assert "names no file that exists; it belongs to another folder" in refused(root, ManifestUnusable)
 
 
-def test_the_version_before_is_accepted_too(root: Path):
+def test_older_manifest_version_is_accepted(root: Path):
     release(root, version="1.0")
 
     assert deleted(root) == {f"css/site.{A}.css"}
 
 
-def deploy_when_a_file_is_about_to_go(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    """Do something once, when everything has been looked at and the first file is about to be put aside."""
+def deploy_before_the_first_deletion(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    """Do something once, after the scan and before the first file is deleted."""
     delete, once = safe_delete.delete, threading.Lock()
 
-    def deploy_first(folder: int, name: str, proof: safe_delete.Proof) -> bool:
+    def deploy_first(folder: int, name: str, precondition: safe_delete.Precondition) -> bool:
         if once.acquire(blocking=False):
             act()
-        return delete(folder, name, proof)
+        return delete(folder, name, precondition)
 
     monkeypatch.setattr(safe_delete, "delete", deploy_first)
 
 
-def test_a_version_that_a_newer_release_uses_again_stays(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_version_that_a_newer_release_uses_again_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch):
     path = release(root)
     for suffix in (".gz", ".br"):
         put(root / f"css/site.{A}.css{suffix}")
@@ -343,36 +345,36 @@ def test_a_version_that_a_newer_release_uses_again_stays(root: Path, monkeypatch
         new.write_text(path.read_text().replace(B, A))
         new.replace(path)
 
-    deploy_when_a_file_is_about_to_go(monkeypatch, roll_back)
+    deploy_before_the_first_deletion(monkeypatch, roll_back)
 
     assert deleted(root) == {f"css/site.{C}.css"}
     assert (root / f"css/site.{B}.css").exists()  # named when the pass began
 
 
-def test_what_the_release_before_names_stays_when_another_comes_out_while_files_are_looked_at(root: Path):
+def test_files_of_both_releases_are_kept_when_one_is_deployed_during_the_scan(root: Path):
     path = release(root)
     descriptor = os.open(root, os.O_RDONLY)
     folder = Folder(None, str(root), descriptor, old=False)
     rule = Superseded(folder, older_than=CUTOFF)
     old = put(root / f"site.{A}.css")
     put(root / "site.css")
-    still = rule.doomed(folder, old.name, old.stat())
-    assert still is not None
-    assert still()
+    condition = rule.may_delete(folder, old.name, old.stat())
+    assert condition is not None
+    assert condition()
 
     path.write_text(path.read_text().replace("css/site", "site").replace(B, A))
 
-    assert not still()
+    assert not condition()
     rule.statistics["named"] = 0
     below = Folder(folder, "css", os.open(root / "css", os.O_RDONLY), old=False)
     named = root / f"css/site.{B}.css"
-    assert rule.doomed(below, named.name, named.stat()) is None
+    assert rule.may_delete(below, named.name, named.stat()) is None
     assert rule.statistics["named"] == 1
     for opened in (descriptor, below.descriptor):
         os.close(opened)
 
 
-def test_a_rollback_while_a_file_is_aside_brings_it_back(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_rollback_during_the_deletion_restores_the_file(root: Path, monkeypatch: pytest.MonkeyPatch):
     path = release(root)
     rename = os.rename
 
@@ -385,47 +387,45 @@ def test_a_rollback_while_a_file_is_aside_brings_it_back(root: Path, monkeypatch
     assert deleted(root) == set()
 
 
-def test_a_version_that_a_deploy_writes_anew_stays(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_version_that_a_deployment_rewrites_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch):
     release(root)
     version = root / f"css/site.{A}.css"
 
-    def write_anew() -> None:  # as Django does: deleted, saved
+    def rewrite() -> None:  # as Django does: deleted, saved
         version.unlink()
-        version.write_text("anew")
+        version.write_text("rewritten")
 
-    deploy_when_a_file_is_about_to_go(monkeypatch, write_anew)
+    deploy_before_the_first_deletion(monkeypatch, rewrite)
 
     assert deleted(root) == set()
-    assert version.read_text() == "anew"
+    assert version.read_text() == "rewritten"
 
 
-def test_a_manifest_that_vanishes_during_the_run_stops_it_and_nothing_more_goes(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_manifest_that_vanishes_stops_the_sweep(root: Path, monkeypatch: pytest.MonkeyPatch):
     path = release(root)
     for n in range(200):
         put(root / f"{n % 20}/x.css")
         put(root / f"{n % 20}/x.{n:012x}.css")
     before = left(root)
     descriptors = descriptors_open()
-    deploy_when_a_file_is_about_to_go(monkeypatch, path.unlink)
+    deploy_before_the_first_deletion(monkeypatch, path.unlink)
 
-    with pytest.raises(ManifestUnusable, match="is missing"):
+    with pytest.raises(ManifestUnusable, match="missing"):
         sweep(root).delete()
 
     assert before - left(root) == {"staticfiles.json"}
     assert descriptors_open() == descriptors
 
 
-def test_a_root_that_is_a_link_is_refused(root: Path, tmp_path: Path):
+def test_root_that_is_a_link_is_refused(root: Path, tmp_path: Path):
     release(root)
     (tmp_path / "link").symlink_to(root)
 
-    with pytest.raises(Exception, match="is a symbolic link or no folder"):
+    with pytest.raises(Exception, match="a symbolic link or not a folder"):
         sweep(tmp_path / "link").delete()
 
 
-def test_a_link_to_an_old_version_is_neither_followed_nor_deleted(root: Path, tmp_path: Path):
+def test_link_to_an_old_version_is_neither_followed_nor_deleted(root: Path, tmp_path: Path):
     release(root)
     outside = put(tmp_path / f"outside/site.{C}.css")
     (root / f"css/site.{C}.css").symlink_to(outside)
@@ -435,19 +435,19 @@ def test_a_link_to_an_old_version_is_neither_followed_nor_deleted(root: Path, tm
     assert outside.exists()
 
 
-def test_it_stops_when_it_is_told_to(root: Path):
+def test_sweep_of_static_files_can_be_stopped(root: Path):
     release(root)
     for n in range(500):
         put(root / f"css/site.{n:012x}.css")
-    figures = Figures()
+    counters = SweepCounters()
 
-    sweep(root, stop=lambda: True).delete(figures)
+    sweep(root, stop=lambda: True).delete(counters)
 
-    assert figures.stopped
-    assert 0 < figures.files_deleted < 500
+    assert counters.stopped
+    assert 0 < counters.files_deleted < 500
 
 
-def test_compressing_a_file_later_does_not_change_what_it_belongs_to(root: Path):
+def test_compressed_form_of_a_named_version_is_kept(root: Path):
     release(root)
     path = root / f"css/site.{B}.css"
     (root / f"css/site.{B}.css.gz").write_bytes(gzip.compress(path.read_bytes()))

@@ -86,5 +86,4 @@ def test_catalogues_of_a_language_do_not_contradict_each_other(locale: str):
         for message in read(file):
             if message.id:
                 translation = listed(message.string)
-                text = (message.context, listed(message.id))
-                assert seen.setdefault(text, translation) == translation, message.id
+                assert seen.setdefault((message.context, *listed(message.id)), translation) == translation, message.id

@@ -118,9 +118,9 @@ def values(day: date, found: Day | None, logged: Logged) -> Values:
     known |= {"views": found.views, "new_ads": found.new_ads, "new_users": found.new_users}
     if _reaches(day, logged.runs, logged.decisions):
         known |= {name: found.decisions.get(action, 0) for name, action in ACTIONS.items()}
-    if _reaches(day, logged.runs, logged.letters):
-        known["letters_sent"] = sum(found.letters.get(status, 0) for status in SENT)
-        known["letters_failed"] = sum(found.letters.get(status, 0) for status in FAILED)
+    if _reaches(day, logged.runs, logged.emails):
+        known["letters_sent"] = sum(found.emails.get(status, 0) for status in SENT)
+        known["letters_failed"] = sum(found.emails.get(status, 0) for status in FAILED)
     return known
 
 
@@ -154,7 +154,7 @@ def gaps(figures: Sequence[ReportFigure], logged: Logged) -> list[ReportGap]:
     if unknown.intersection(ACTIONS):
         missing.append(ReportGap(what="decisions", since=_first(logged.runs, logged.decisions)))
     if "letters_sent" in unknown:
-        missing.append(ReportGap(what="letters", since=_first(logged.runs, logged.letters)))
+        missing.append(ReportGap(what="letters", since=_first(logged.runs, logged.emails)))
     if all(figure.day_before is None and figure.weekday_mean is None for figure in figures):
         missing.append(ReportGap(what="comparison"))
     return missing

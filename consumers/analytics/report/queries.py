@@ -17,7 +17,7 @@ DAYS = sa.text("""
 LOGGED = sa.text("""
     SELECT min(day) FILTER (WHERE activity->'runs' <> '{}') AS runs,
         min(day) FILTER (WHERE activity->'decisions' <> '{}') AS decisions,
-        min(day) FILTER (WHERE activity->'letters' <> '{}') AS letters
+        min(day) FILTER (WHERE activity->'letters' <> '{}') AS emails
     FROM daily_activity
 """)
 # The rates in force: the newest by day; the NBU's if two are of the same day.
@@ -79,7 +79,7 @@ class Day:
     new_ads: int
     new_users: int
     decisions: Mapping[str, int]
-    letters: Mapping[str, int]
+    emails: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Logged:
 
     runs: date | None
     decisions: date | None
-    letters: date | None
+    emails: date | None
 
 
 async def days(connection: AsyncConnection, first: date, last: date) -> dict[date, Day]:

@@ -33,7 +33,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    segments: int  # id ranges
+    id_ranges: int
     days: int
     differences: list[Difference]
 

@@ -1,4 +1,4 @@
-"""Rotated logs: every day, those that were not written for the retention go; the newest of each series stays.
+"""Delete rotated logs that were not written for the retention; the newest log of each series is always kept.
 
 A log is a file whose name has the part `.log`, followed by nothing but what a rotation adds; a rotated one has at least
 one of these additions:
@@ -7,13 +7,11 @@ one of these additions:
 * a number or date after it: app.log.1, app.log-20260101, app.log.2026-01-01
 * the suffix of a compressed file: app.log.2.gz, app.2026-01-01.log.zip
 
-Everything else stays, however old: `app.log` itself, `worker-2.log` (a number before `.log` tells logs apart that are
-written side by side), `app.log.lock`, `syslog.1`. Folders stay too, for those who write into them may not make them.
+Everything else stays, however old: `app.log` itself, `worker-2.log` (a number before `.log` names a log of its own),
+`app.log.lock`, `syslog.1`. Folders stay too, because what writes into them may not create them.
 
-The logs of one folder whose names are equal without these additions are a series; the one of them that was written last
-stays, rotated or not. So does a file that a process holds open. Whether one does cannot always be known: /proc tells us
-about our own processes, and about others' only if we are root; the kernel, about our own files. Where neither can tell,
-a file stays unless it is compressed, for nobody goes on writing to that.
+The logs of one folder whose names are equal without these additions are a series. The one that was written last is
+kept, rotated or not.
 """
 
 import os
@@ -24,9 +22,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from consumers.cleanup.files import job
-from consumers.cleanup.files.open_files import OpenFiles
-from consumers.cleanup.files.sweep import Folder, Sweep
+from consumers.cleanup.files.folder import Folder
+from consumers.cleanup.files.job import run_sweep_job
+from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -42,50 +40,47 @@ LOG = re.compile(
     \.log
     (?P<numbered>[-._]\d{MORE})?
     (?P<compressed>\.(?:tar|(?:tar\.)?(?:gz|bz2|xz|zst|lz4|lzma|lz|br|Z|zip)|tgz))?
-    (?P<aside>(?:\.\d+\.pocketwatch)+)?""",
+    (?P<temporary>(?:\.\d+\.pocketwatch)+)?""",
     re.DOTALL | re.VERBOSE,
 )
 
 
 @consumer
-async def clean_log_files(tick: CleanLogFiles, context: JobContext) -> None:
-    """Logs are read after something went wrong: what was written last is kept, whatever its age."""
-    root = context.settings.files.log_root
-    if root is None:
-        raise Reject("POCKETWATCH_LOG_ROOT is not set, so there is nothing that may be cleaned")
-    cutoff = (context.now - timedelta(days=tick.retention_days)).timestamp()
+async def clean_log_files(tick: CleanLogFiles, job: JobContext) -> None:
+    if (root := job.settings.files.log_root) is None:
+        raise Reject("POCKETWATCH_LOG_ROOT: not set; set it to the folder to clean")
+    cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
     sweep = Sweep(root=root, older_than=cutoff, rule=lambda _: Rotated(older_than=cutoff), max_share=tick.max_share)
-    await job.run(sweep, context, tick=tick, dry_run=tick.dry_run)
+    await run_sweep_job(sweep, job)
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LogName:
     """What the name of a log says."""
 
     series: str
     rotated: bool
-    compressed: bool
 
 
-def log_of(name: str) -> Log | None:
-    """Read the name of a file; None when it is no log's."""
+def log_of(name: str) -> LogName | None:
+    """Read the name of a file; None for other files than logs."""
     match = LOG.fullmatch(name)
     if match is None:
         return None
-    marks = match["dated"], match["numbered"], match["compressed"], match["aside"]
-    return Log(f"{match['stem']}.log", rotated=any(marks), compressed=match["compressed"] is not None)
+    additions = match["dated"], match["numbered"], match["compressed"], match["temporary"]
+    return LogName(f"{match['stem']}.log", rotated=any(additions))
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class NewestLog:
     """The log of a series that was written last."""
 
     name: str
     inode: int
     written_at: int  # nanoseconds since the epoch
 
-    def is_there(self, folder: Folder) -> bool:
-        """It still has its name: no rotation has begun since the folder was looked at."""
+    def is_unmoved(self, folder: Folder) -> bool:
+        """Whether it still has its name: no rotation has begun since the folder was entered."""
         try:
             return os.stat(self.name, dir_fd=folder.descriptor, follow_symlinks=False).st_ino == self.inode
         except FileNotFoundError:
@@ -93,16 +88,16 @@ class Newest:
 
 
 class Rotated:
-    """The rule: rotated logs that are neither the newest of their series nor held open."""
+    """The rule: rotated logs other than the newest of their series."""
 
     def __init__(self, *, older_than: float) -> None:
+        # `held_open` is a contract of the run log. Nothing counts it any more: a log that is old and has a newer one
+        # in its series is no longer written to.
         self.statistics = {"newest_kept": 0, "held_open": 0}
         self._older_than = older_than
-        self._open = OpenFiles()
-        self._newest: dict[str, Newest] = {}
+        self._newest: dict[str, NewestLog] = {}
 
-    def look(self, folder: Folder) -> None:
-        """Find the newest of each series in this folder."""
+    def enter(self, folder: Folder) -> None:
         self._newest = {}
         with os.scandir(folder.descriptor) as entries:
             for entry in entries:
@@ -113,13 +108,12 @@ class Rotated:
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
-            return  # rotated away meanwhile
+            return  # rotated meanwhile
         best = self._newest.get(series)
         if stat.S_ISREG(status.st_mode) and (best is None or status.st_mtime_ns > best.written_at):
-            self._newest[series] = Newest(entry.name, status.st_ino, status.st_mtime_ns)
+            self._newest[series] = NewestLog(entry.name, status.st_ino, status.st_mtime_ns)
 
-    def doomed(self, folder: Folder, name: str, status: os.stat_result) -> Callable[[], bool] | None:
-        """Whether this is a rotated log that may go; then the newest of its series must still be in its place."""
+    def may_delete(self, folder: Folder, name: str, status: os.stat_result) -> Callable[[], bool] | None:
         log = log_of(name)
         newest = None if log is None else self._newest.get(log.series)
         if log is None or newest is None or status.st_mtime >= self._older_than:
@@ -127,10 +121,4 @@ class Rotated:
         if status.st_mtime_ns >= newest.written_at:  # several, when they were written at the same moment
             self.statistics["newest_kept"] += 1
             return None
-        if not log.rotated:
-            return None
-        held = self._open.is_held(folder.descriptor, name, status)
-        if held or (held is None and not log.compressed):
-            self.statistics["held_open"] += 1
-            return None
-        return partial(newest.is_there, folder)
+        return partial(newest.is_unmoved, folder) if log.rotated else None

@@ -1,8 +1,8 @@
-"""Deleting a file whose name others may give to another file at any moment.
+"""Delete a file whose name another process may give to another file at any moment.
 
-There is no "unlink this very file": between a look at a name and its unlink, a rotation or a deploy may put something
-else there. So the file is renamed first, to a name that nobody else uses; what is then found under that name goes only
-if it is the file that was meant and nothing speaks for it by now. Otherwise it goes back.
+There is no "unlink this very file": between a look at a name and its unlink, a rotation or a deployment may put another
+file there. So the file is first renamed to a name that nothing else uses. It is deleted if the file under that name is
+the right one and its precondition still holds, and gets its name back otherwise.
 """
 
 import os
@@ -10,57 +10,51 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LEFT_ASIDE = re.compile(r"(?:\.\d+\.pocketwatch)+$")  # what a killed process leaves: a doomed file under such a name
+TEMPORARY_SUFFIX = re.compile(r"(?:\.\d+\.pocketwatch)+$")  # of expired files that a killed process leaves
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What was seen of a file when it was doomed.
-
-    Args:
-        status: what it was.
-        still: whether what doomed it is still so; asked again when the file has been put aside.
-    """
+class Precondition:
+    """What must be true of a file when it is deleted: it is unchanged, and `condition` still holds."""
 
     status: os.stat_result
-    still: Callable[[], bool]
+    condition: Callable[[], bool]
 
     def holds(self, folder: int, name: str) -> bool:
-        """The name stands for this file, unchanged, and it may still go."""
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        return _identity(status) == _identity(self.status) and self.still()
+        return _identity(status) == _identity(self.status) and self.condition()
 
 
-def delete(folder: int, name: str, proof: Proof) -> bool:
-    """Delete the file that was meant, and no other; False when it stays.
+def delete(folder: int, name: str, precondition: Precondition) -> bool:
+    """Delete a file if its precondition holds, and return whether it was deleted.
 
     Args:
         folder: an open descriptor.
 
     Raises:
-        OSError: when it cannot be deleted; or cannot be put back, then saying under which name it is.
+        OSError: when it cannot be deleted; or cannot be renamed back, then with its temporary name.
     """
-    if not proof.holds(folder, name):
+    if not precondition.holds(folder, name):
         return False
-    aside = f"{name}.{proof.status.st_ino}.pocketwatch"
-    os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+    temporary = f"{name}.{precondition.status.st_ino}.pocketwatch"
+    os.rename(name, temporary, src_dir_fd=folder, dst_dir_fd=folder)
     deleted = False
     try:
-        if proof.holds(folder, aside):
-            os.unlink(aside, dir_fd=folder)
+        if precondition.holds(folder, temporary):
+            os.unlink(temporary, dir_fd=folder)
             deleted = True
     finally:
         if not deleted:
-            _put_back(folder, aside, name)
+            _restore(folder, temporary, name)
     return deleted
 
 
-def _put_back(folder: int, aside: str, name: str) -> None:
+def _restore(folder: int, temporary: str, name: str) -> None:
     try:
-        os.link(aside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)  # overwrites nothing
-        os.unlink(aside, dir_fd=folder)
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)  # overwrites nothing
+        os.unlink(temporary, dir_fd=folder)
     except OSError as error:
-        raise OSError(error.errno, f'stays as "{aside}", it could not be put back: {error.strerror}') from error
+        raise OSError(error.errno, f'left as "{temporary}", could not be renamed back: {error.strerror}') from error
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

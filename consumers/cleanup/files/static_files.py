@@ -1,13 +1,13 @@
-"""Static files of old releases: once a week, hashed versions that the manifest no longer names go, when they are old.
+"""Delete hashed static files of old releases that the manifest no longer names.
 
-A version goes when all of this is true: Django would have hashed it so (`jquery.min.js` to `jquery.min.<12 hex>.js`);
-its original is named by the manifest or lies beside it, so that chunks which a bundler has hashed are no versions; the
-manifest names neither it nor what it is a compressed form of; and it is older than the retention and no newer than the
-manifest, which is written last. Originals, what is unknown, and the manifest stay.
+A version is deleted when all of this is true: its name is one that Django's hashing makes (`jquery.min.js` to
+`jquery.min.<12 hex>.js`); its original is named by the manifest or is beside it, so that chunks hashed by a bundler are
+no versions; the manifest names neither it nor the file that it compresses; and it is older than the retention and no
+newer than the manifest, which is written last. Originals, unknown files and the manifest stay.
 
-The manifest is looked at again when a file has been put aside and is about to go: a release that is out by then keeps
-it. A release that is still being collected is not seen. It may count on an old version that lay there when it looked,
-and that goes before its manifest is written; Django does not look twice. Do not deploy while this runs.
+The manifest is checked again right before a file is deleted: a release that is out by then keeps it. A release that is
+still being collected is not seen. It may rely on an old version that existed when it looked and is deleted before its
+manifest is written; Django does not look twice. Do not deploy while this runs.
 """
 
 import os
@@ -17,10 +17,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from consumers.cleanup.files import job, manifest
+from consumers.cleanup.files import manifest
+from consumers.cleanup.files.folder import Folder
+from consumers.cleanup.files.job import run_sweep_job
 from consumers.cleanup.files.manifest import ManifestUnusable
-from consumers.cleanup.files.safe_delete import LEFT_ASIDE
-from consumers.cleanup.files.sweep import Folder, Sweep
+from consumers.cleanup.files.safe_delete import TEMPORARY_SUFFIX
+from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -31,22 +33,20 @@ COMPRESSED = re.compile(r"\.(?:gz|br|zst)$")
 
 
 @consumer
-async def clean_static_files(tick: CleanStaticFiles, context: JobContext) -> None:
-    """What a browser may still ask for stays: the current release, and versions younger than the retention."""
-    root = context.settings.files.static_root
-    if root is None:
-        raise Reject("POCKETWATCH_STATIC_ROOT is not set, so there is nothing that may be cleaned")
-    cutoff = (context.now - timedelta(days=tick.retention_days)).timestamp()
+async def clean_static_files(tick: CleanStaticFiles, job: JobContext) -> None:
+    if (root := job.settings.files.static_root) is None:
+        raise Reject("POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean")
+    cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
     sweep = Sweep(root=root, older_than=cutoff, rule=partial(Superseded, older_than=cutoff), max_share=tick.max_share)
-    await job.run(sweep, context, tick=tick, dry_run=tick.dry_run)
+    await run_sweep_job(sweep, job)
 
 
 class Superseded:
-    """The rule: versions that no release names which was out while the pass went on.
+    """The rule: versions that no manifest names which was read during the pass.
 
     Raises:
-        ManifestUnusable: when the manifest cannot be read, or names nothing that is there.
-        GiveUp: when it is not what it should be.
+        ManifestUnusable: when the manifest cannot be read, or names no file that exists.
+        Reject: when it is complete but wrong.
     """
 
     def __init__(self, root: Folder, *, older_than: float) -> None:
@@ -57,14 +57,13 @@ class Superseded:
         self._names, self._written_at, self._identity = current.names, current.written_at, current.identity
         if not any(_exists(root, name) for name in current.names):
             raise ManifestUnusable(
-                f'the manifest "{root.name}/{manifest.NAME}" names nothing that is there; it belongs to another folder'
+                f'manifest "{root.name}/{manifest.NAME}": names no file that exists; it belongs to another folder'
             )
 
-    def look(self, folder: Folder) -> None:
-        """Each file is judged by its own name."""
+    def enter(self, folder: Folder) -> None:
+        pass
 
-    def doomed(self, folder: Folder, name: str, status: os.stat_result) -> Callable[[], bool] | None:
-        """Whether this is a version that may go; then the manifest is to be asked again."""
+    def may_delete(self, folder: Folder, name: str, status: os.stat_result) -> Callable[[], bool] | None:
         if folder.path + name in self._names:
             self.statistics["named"] += 1
             return None
@@ -85,7 +84,7 @@ class Superseded:
         return known and not self._is_young(folder, base)
 
     def _is_young(self, folder: Folder, base: str) -> bool:
-        """A compressed form does not go before the file itself, though it may have been made earlier."""
+        """Whether the file itself stays: its compressed form is not deleted before it, though it may be older."""
         try:
             return os.stat(base, dir_fd=folder.descriptor, follow_symlinks=False).st_mtime >= self._older_than
         except FileNotFoundError:
@@ -100,13 +99,13 @@ class Superseded:
 
 
 def bases_of(name: str) -> list[str]:
-    """As what a file may be a version: itself; and without the suffix that compressing it or putting it aside added."""
-    whole = LEFT_ASIDE.sub("", name)
+    """Return the names as which a file may be a version: its own, without a temporary suffix, and uncompressed."""
+    whole = TEMPORARY_SUFFIX.sub("", name)
     return list(dict.fromkeys((name, whole, COMPRESSED.sub("", whole))))
 
 
 def original_of(name: str) -> str | None:
-    """The file of which this is a hashed version, as Django names them: the hash stands before the last extension."""
+    """Return the file of which this is a version, as Django names them: the hash is before the last extension."""
     match = VERSION.fullmatch(name)
     if match is None:
         return None

@@ -1,165 +1,115 @@
-"""Sessions in Redis: once a day, keys of Auth.js go that expired more than the retention ago and have no time to live.
+"""Delete expired Auth.js sessions from Redis, and the pointers that they leave dangling.
 
-Its adapters write sessions and verification tokens without a time to live, and delete them only when their owner comes
-back. Each is read; what is long expired goes, together with the pointers that it leaves dangling; what is not gets the
-time to live that it should have had, so that there is ever less to do. (A hash does not: who renews it writes a field,
-and the time to live stays.) Keys that have one are left to Redis.
+Its adapters write sessions and verification tokens without a TTL, and delete them only when their owner comes back.
+Keys that expired more than the retention ago are deleted. Keys that have not expired get a TTL of their expiry plus the
+retention. (A hash does not: renewing it writes a field, and would keep the TTL.) Keys with a TTL are left to Redis.
 
-One Redis, or the primary of several; not Redis Cluster, where a script may not touch keys of several nodes.
+One Redis, or the primary of several; not Redis Cluster, where a script may not use keys of several nodes.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from consumers.cleanup.pipeline import overlapped
+from consumers.cleanup.pipeline import pipelined
 from consumers.cleanup.sessions.keys import (
     POINTERS,
+    ExpiryRule,
     Patterns,
-    Rule,
     is_list,
     is_pointer,
     is_protected,
     keeps_its_ttl,
     pointer,
 )
-from consumers.cleanup.sessions.redis_store import (
-    HAS_TTL,
-    VANISHED,
-    Change,
-    Page,
-    Pointer,
-    Store,
-)
-from pocketwatch.errors import Reject
+from consumers.cleanup.sessions.redis_store import HAS_TTL, VANISHED, KeyChange, KeyPage, Pointer, SessionStore
 from pocketwatch.storage.redis import connected
-from pocketwatch.worker.clock_skew import MAY_DIFFER, check_clock_skew
+from pocketwatch.worker import clock_skew
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.ticks import CleanSessions
 
-PAGES_AT_ONCE = 3  # the next is searched for while these are read and cleaned
+MAX_PAGES = 3  # that are cleaned at a time, while the next is searched for
+STATISTICS = (
+    "scanned",
+    "with_ttl",
+    "no_ttl",
+    "expired",
+    "deleted",
+    "pointers_deleted",
+    "ttl_set",
+    "unreadable",
+    "vanished",
+    "protected",
+)
 
 
 @consumer
 async def clean_sessions(tick: CleanSessions, job: JobContext) -> None:
-    """No one is logged out: a session goes long after it has expired, unless anybody writes it meanwhile."""
-    tally = Tally(job.settings.sessions.key_patterns)
-    job.record(**tally.statistics())
-    url = job.settings.servers.redis_url
-    if url is None:
-        return job.mark_skipped("REDIS_URL is not set, so there are no sessions to look at")
-    check_clock_skew(job)
-    async with connected(url) as client, Store(client) as store:
-        check_clock_of(job, await store.time())
-        finished = await Cleaning(store, tick, job, tally).run()
-    job.record(**tally.statistics())
-    if not finished:
-        go_on(tick, job, changed=tally.changed and not tick.dry_run)
+    """Clean all patterns; a session that is renewed meanwhile survives."""
+    counters = Counters(job.settings.sessions.key_patterns)
+    job.record(**counters.statistics())
+    if (url := job.settings.servers.redis_url) is None:
+        return job.mark_skipped("REDIS_URL: not set; there are no sessions to clean")
+    job.start()
+    async with connected(url) as client, SessionStore(client) as store:
+        # The clock of Redis ends what gets a TTL.
+        clock_skew.check(job.now, datetime.fromtimestamp(await store.time(), UTC), of="Redis")
+        finished = await SessionCleaner(store, job, counters, timedelta(days=tick.retention_days)).run()
+    job.record(**counters.statistics())
+    if not finished:  # cursors do not last, but what is done is passed quickly
+        job.start_over(made_progress=counters.changed)
     return None
 
 
-def check_clock_of(job: JobContext, seconds: float) -> None:
-    """Refuse when Redis, whose clock ends what is given a time to live, takes another hour for now than the database.
-
-    Raises:
-        GiveUp: naming both.
-    """
-    there = datetime.fromtimestamp(seconds, UTC)
-    if abs(there - job.now) > MAY_DIFFER:
-        raise Reject(
-            f"the database says it is {job.now:%Y-%m-%d %H:%M} UTC, Redis says {there:%Y-%m-%d %H:%M} UTC; "
-            "nothing was changed, set the clocks"
-        )
-
-
-def go_on(tick: CleanSessions, job: JobContext, *, changed: bool) -> None:
-    """Begin again in a message of its own: cursors do not last, and what is done is passed by quickly."""
-    if changed or job.is_shutting_down():
-        job.continue_with(tick)
-    else:  # another run would get no further
-        budget = job.settings.running.time_budget
-        job.mark_partial(
-            f"its time ran out before everything was seen; give it more (POCKETWATCH_TIME_BUDGET is {budget})"
-        )
-
-
-class Tally:
+class Counters:
     """What was seen and done, by pattern."""
 
-    NAMES = (
-        "scanned",
-        "with_ttl",
-        "no_ttl",
-        "expired",
-        "deleted",
-        "pointers_deleted",
-        "ttl_set",
-        "unreadable",
-        "vanished",
-        "protected",
-    )
-
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        self.by_pattern: dict[str, Counter[str]] = {text: Counter(dict.fromkeys(self.NAMES, 0)) for text in patterns}
+        self.by_pattern = {text: Counter(dict.fromkeys(STATISTICS, 0)) for text in patterns}
 
     def statistics(self) -> dict[str, Any]:
-        """For the log row: totals, and the same by pattern."""
-        totals = {name: sum(counts[name] for counts in self.by_pattern.values()) for name in self.NAMES}
+        totals = {name: sum(counts[name] for counts in self.by_pattern.values()) for name in STATISTICS}
         return {**totals, "patterns": {text: dict(counts) for text, counts in self.by_pattern.items()}}
 
     @property
     def changed(self) -> bool:
-        """Anything was deleted, or given a time to live."""
-        done = ("deleted", "pointers_deleted", "ttl_set")
-        return any(counts[name] for counts in self.by_pattern.values() for name in done)
+        changes = ("deleted", "pointers_deleted", "ttl_set")
+        return any(counts[name] for counts in self.by_pattern.values() for name in changes)
 
 
-class Cleaning:
-    """One run: the sessions of each pattern, and after them the pointers, some of which dangle only now."""
+class SessionCleaner:
+    """Cleans the sessions of each pattern, and then the pointers, some of which dangle only after that."""
 
-    def __init__(self, store: Store, tick: CleanSessions, job: JobContext, tally: Tally) -> None:
-        self._store, self._tick, self._work, self._tally = store, tick, job, tally
-        self._patterns = Patterns(tuple(tally.by_pattern))
-        self._rule = Rule.of(job.now, timedelta(days=tick.retention_days))
+    def __init__(self, store: SessionStore, job: JobContext, counters: Counters, retention: timedelta) -> None:
+        self._store, self._job, self._counters = store, job, counters
+        self._patterns = Patterns(tuple(counters.by_pattern))
+        self._rule = ExpiryRule.of(job.now, retention)
         self._pointers_seen = False
 
     async def run(self) -> bool:
-        """False when the time was up before the end."""
+        """Return False when the job had to stop before the end."""
         passes = len(self._patterns.texts) + 1
         for number, pattern in enumerate(self._patterns.texts):
-            if not await self._walk(pattern, number, passes):
+            if not await self._clean(pattern, number, passes):
                 return False
-        return not self._pointers_seen or await self._walk(POINTERS, passes - 1, passes)
+        return not self._pointers_seen or await self._clean(POINTERS, passes - 1, passes)
 
-    async def _walk(self, match: str, number: int, passes: int) -> bool:
-        """Clean what a pattern matches; False when the time was up before its last page."""
-        pages = self._store.scan(match, stop=self._work.should_stop)
+    async def _clean(self, match: str, number: int, passes: int) -> bool:
+        async def clean_page(page: KeyPage) -> None:
+            await (self._clean_pointers(page) if match == POINTERS else self._clean_sessions(match, page))
+
         finished = False
-        async for page, _ in overlapped(pages, lambda page: self._clean(match, page), at_once=PAGES_AT_ONCE):
+        pages = self._store.scan(match, stop=self._job.should_stop)
+        async for page, _ in pipelined(pages, clean_page, at_once=MAX_PAGES):
             finished = page.is_last
-            await self._work.progress((number + page.share) / passes, **self._tally.statistics())
+            await self._job.progress((number + page.share) / passes, **self._counters.statistics())
         return finished
 
-    async def _clean(self, match: str, page: Page) -> None:
-        if match == POINTERS:
-            await self._clean_pointers(page)
-        else:
-            await self._clean_sessions(match, page)
-
-    async def _clean_sessions(self, pattern: str, page: Page) -> None:
-        counts, keys = self._tally.by_pattern[pattern], []
-        for key in page.keys:
-            if self._patterns.owner(key) != pattern:
-                continue  # it belongs to an earlier pattern
-            if is_protected(key):
-                counts.update(scanned=1, protected=1)
-            elif is_pointer(key):
-                self._pointers_seen = True
-            else:
-                keys.append(key)
+    async def _clean_sessions(self, pattern: str, page: KeyPage) -> None:
+        counts = self._counters.by_pattern[pattern]
         changes = []
-        for key, found in await self._look(keys, counts):
+        for key, found in await self._read(self._sessions_of(pattern, page), counts):
             change = self._rule.change(key, found)
             if change is None:
                 counts["unreadable"] += 1
@@ -170,53 +120,64 @@ class Cleaning:
                 changes.append(change)
         counts.update(await self._change(changes))
 
-    async def _look(self, keys: list[bytes], counts: "Counter[str]") -> list[tuple[bytes, bytes]]:
-        """Those keys that have no time to live, each with what is under it; all are counted."""
-        looked: list[tuple[bytes, bytes]] = []
-        for key, found in zip(keys, await self._store.look(keys), strict=True):
+    def _sessions_of(self, pattern: str, page: KeyPage) -> list[bytes]:
+        counts, sessions = self._counters.by_pattern[pattern], []
+        for key in page.keys:
+            if self._patterns.owner(key) != pattern:
+                continue  # it belongs to an earlier pattern
+            if is_protected(key):
+                counts.update(scanned=1, protected=1)
+            elif is_pointer(key):
+                self._pointers_seen = True
+            else:
+                sessions.append(key)
+        return sessions
+
+    async def _read(self, keys: list[bytes], counts: "Counter[str]") -> list[tuple[bytes, bytes]]:
+        """Count these keys, and return those without a TTL, each with what was read of it."""
+        without_ttl = []
+        for key, found in zip(keys, await self._store.read(keys), strict=True):
             if found in (VANISHED, HAS_TTL):
                 counts["with_ttl" if found == HAS_TTL else "vanished"] += 1
             else:
-                looked.append((key, found))
-        counts.update(scanned=len(keys), no_ttl=len(looked))
-        return looked
+                without_ttl.append((key, found))
+        counts.update(scanned=len(keys), no_ttl=len(without_ttl))
+        return without_ttl
 
-    async def _change(self, changes: list[Change]) -> dict[str, int]:
-        if not self._tick.dry_run:
+    async def _change(self, changes: list[KeyChange]) -> dict[str, int]:
+        if not self._job.dry_run:
             return await self._store.change(changes)
-        gone = sum(change.expire_at is None for change in changes)
-        return {"deleted": gone, "ttl_set": len(changes) - gone}
+        deleted = sum(change.expire_at is None for change in changes)
+        return {"deleted": deleted, "ttl_set": len(changes) - deleted}
 
-    async def _clean_pointers(self, page: Page) -> None:
-        by_pattern: dict[str, list[bytes]] = {}
+    async def _clean_pointers(self, page: KeyPage) -> None:
+        by_pattern = defaultdict[str, list[bytes]](list)
         for key in page.keys:
             pattern = self._patterns.owner(key)
             if pattern is not None and is_pointer(key) and not is_protected(key):
-                by_pattern.setdefault(pattern, []).append(key)
+                by_pattern[pattern].append(key)
         for pattern, keys in by_pattern.items():
-            await self._clean_pointers_of(self._tally.by_pattern[pattern], keys)
+            await self._clean_pointers_of(self._counters.by_pattern[pattern], keys)
 
     async def _clean_pointers_of(self, counts: "Counter[str]", keys: list[bytes]) -> None:
         pointers = []
-        for key, found in await self._look(keys, counts):
+        for key, found in await self._read(keys, counts):
             read = pointer(key, found)
             counts["unreadable"] += read is None and not is_list(found)
             pointers += [read] if read else []
-        deleted = await self._unlink(await self._dangling(pointers))
-        counts["pointers_deleted"] += deleted  # not before the await: other pages are counted meanwhile
+        dangling = await self._dangling(pointers)
+        deleted = len(dangling) if self._job.dry_run else await self._store.unlink_dangling(dangling)
+        counts["pointers_deleted"] += deleted  # after the await, because other pages are counted during it
 
     async def _dangling(self, pointers: list[Pointer]) -> list[Pointer]:
-        """Those whose targets are gone; in a dry run also those whose targets would be."""
+        """Return the pointers whose targets are gone; in a dry run also those whose targets would be."""
         targets = list(dict.fromkeys(target for one in pointers for target in one.targets))
-        found = dict(zip(targets, await self._store.look(targets), strict=True))
+        found = dict(zip(targets, await self._store.read(targets), strict=True))
         gone = {target for target in targets if self._is_gone(target, found[target])}
         return [one for one in pointers if gone.issuperset(one.targets)]
 
     def _is_gone(self, target: bytes, found: bytes) -> bool:
-        if found == VANISHED:
-            return True
-        ours = self._patterns.owner(target) is not None and not is_protected(target)
-        return self._tick.dry_run and ours and self._rule.is_over(found)
-
-    async def _unlink(self, pointers: list[Pointer]) -> int:
-        return len(pointers) if self._tick.dry_run else await self._store.unlink_dangling(pointers)
+        if found == VANISHED or not self._job.dry_run:
+            return found == VANISHED
+        is_cleaned = self._patterns.owner(target) is not None and not is_protected(target)
+        return is_cleaned and self._rule.is_expired(found)

@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template, pass_eval_context, select_autoescape
@@ -85,8 +86,9 @@ def _environment(site: Site, timezone: str, locale: Locale) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.newstyle_gettext = True  # type: ignore[attr-defined]  # the extension adds it
     environment.filters.update(filters(locale, timezone))
-    charts = functools.partial(charts_of, locale=locale)
-    environment.globals.update(_gettext_functions(locale), site=site, locale=locale, charts=charts)
+    environment.globals.update(
+        _gettext_functions(locale), site=site, locale=locale, charts=partial(charts_of, locale=locale)
+    )
     return environment
 
 

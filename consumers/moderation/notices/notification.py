@@ -65,7 +65,7 @@ class Notification:
         self._log(event, "info_table", str(self.recipient.id), recipient=self.recipient.name, status="sent")
 
     def request_email(self, email: Email, event: EventContext, *, to: str) -> None:
-        key = self._log(event, "email", to, recipient=to, status="pending", letter=email.name)
+        key = self._log(event, "email", to, recipient=to, status="pending", email_name=email.name)
         request = MailRequested(
             to=to,
             letter=email,
@@ -91,7 +91,7 @@ class Notification:
         *,
         recipient: str,
         status: str,
-        letter: str | None = None,
+        email_name: str | None = None,
         error_message: str = "",
     ) -> str:
         """Insert a log row and return its key; `discriminator` is unique within the event and the channel."""
@@ -106,7 +106,7 @@ class Notification:
             external_id="",
             notification_id=self.id,
             key=key,
-            letter=letter,
+            letter=email_name,
             locale=self.recipient.locale,
         )
         return key

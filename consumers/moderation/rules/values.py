@@ -62,7 +62,7 @@ class MileageRule(TextRule):
     """An implausible mileage.
 
     Args:
-        most: in kilometres, which cannot be told from thousands of them: only what exceeds it in either unit is found.
+        most: in kilometres. Values may be in thousands of kilometres: only what exceeds it in either unit is found.
     """
 
     kind: Literal["mileage"]

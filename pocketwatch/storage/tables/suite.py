@@ -352,9 +352,7 @@ daily_activity = sa.Table(
 view_counts = sa.Table(
     "view_counts",
     metadata,
-    sa.Column(
-        "segment", sa.BigInteger, primary_key=True, autoincrement=False
-    ),  # number of the id range: id / segment_size
+    sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),  # id / size of a segment
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("views", sa.BigInteger, nullable=False),
     sa.CheckConstraint("views > 0", name="views"),
