@@ -40,7 +40,7 @@ REPLIES = {
 
 
 class Sink(asyncio.Protocol):
-    """Takes emails and counts them; `COUNT` tells how many, and resets the count."""
+    """Takes emails and counts them; `COUNT` reports their number and resets it."""
 
     emails = size = 0
 

@@ -102,7 +102,7 @@ class _AdEmail(AnyEmail):
         return list(dict.fromkeys(reason for reason in (*self.reasons, self.reason) if reason))
 
 
-class AdApproved(_AdEmail):
+class AdApprovedEmail(_AdEmail):
     """The ad is on the site. Two days later its owner has seen it there."""
 
     lifetime: ClassVar[timedelta] = timedelta(days=2)
@@ -110,7 +110,7 @@ class AdApproved(_AdEmail):
     name: Literal["ad_approved"] = "ad_approved"
 
 
-class AdRejected(_AdEmail):
+class AdRejectedEmail(_AdEmail):
     """The ad is not shown; `attempts_left` is how often it may be submitted again (None: not mentioned)."""
 
     name: Literal["ad_rejected"] = "ad_rejected"
@@ -118,7 +118,7 @@ class AdRejected(_AdEmail):
     max_attempts: Count = 3
 
 
-class AdNeedsEdit(_AdEmail):
+class AdNeedsEditEmail(_AdEmail):
     """The ad is not shown until its owner has changed it; `attempts_left` as in `AdRejected`."""
 
     name: Literal["ad_needs_edit"] = "ad_needs_edit"
@@ -126,7 +126,7 @@ class AdNeedsEdit(_AdEmail):
     max_attempts: Count = 3
 
 
-class AdMaxAttempts(_AdEmail):
+class AdMaxAttemptsEmail(_AdEmail):
     """The ad is rejected after all attempts. Critical: the decision is final."""
 
     critical: ClassVar[bool] = True
@@ -135,7 +135,7 @@ class AdMaxAttempts(_AdEmail):
     max_attempts: Count = 3
 
 
-class AdStatusChanged(_AdEmail):
+class AdStatusChangedEmail(_AdEmail):
     """The ad has a status that no other email announces."""
 
     name: Literal["ad_status_changed"] = "ad_status_changed"
@@ -149,20 +149,20 @@ class _ManagerEmail(_AdEmail):
     categories: Annotated[list[Word], Field(max_length=20)] = []
 
 
-class ManagerReviewRequired(_ManagerEmail):
+class ManagerReviewRequiredEmail(_ManagerEmail):
     """The ad needs a manual review."""
 
     name: Literal["manager_review_required"] = "manager_review_required"
 
 
-class ManagerAdFlagged(_ManagerEmail):
+class ManagerAdFlaggedEmail(_ManagerEmail):
     """The checks flagged the ad; `suggestions` are what its owner could change."""
 
     name: Literal["manager_ad_flagged"] = "manager_ad_flagged"
     suggestions: Annotated[list[Reason], Field(max_length=20)] = []
 
 
-class ManagerMaxAttempts(_ManagerEmail):
+class ManagerMaxAttemptsEmail(_ManagerEmail):
     """The owner has used all attempts. Critical: the ad stays rejected until a manager acts."""
 
     critical: ClassVar[bool] = True
@@ -172,7 +172,7 @@ class ManagerMaxAttempts(_ManagerEmail):
     max_attempts: Count = 3
 
 
-class ManagerAdEvent(_ManagerEmail):
+class ManagerAdEventEmail(_ManagerEmail):
     """Any other event of an ad; an unknown `action` is shown as it is."""
 
     name: Literal["manager_ad_event"] = "manager_ad_event"
@@ -191,7 +191,7 @@ class DigestItem(_Facts):
     url: Link | None = None
 
 
-class ManagerDigest(AnyEmail):
+class ManagerDigestEmail(AnyEmail):
     """Many notices in one email; `left_out` counts those that it does not list."""
 
     subscribed: ClassVar[bool] = True
@@ -283,7 +283,7 @@ class ReportDay(_Facts):
     new_users: Id | None = None
 
 
-class DailyReport(AnyEmail):
+class DailyReportEmail(AnyEmail):
     """One day of the marketplace, for managers.
 
     `runs`: null if no log has any; failed ones come first. `history`: the days of the charts, the report's own last.
@@ -316,7 +316,7 @@ def _share(value: float | None, base: float | None) -> float | None:
     return None if value is None or not base else value / base - 1
 
 
-class Plain(AnyEmail):
+class PlainEmail(AnyEmail):
     """Free text: a subject of one line, and paragraphs that may contain line breaks."""
 
     name: Literal["plain"] = "plain"
@@ -325,18 +325,18 @@ class Plain(AnyEmail):
 
 
 Email = Annotated[
-    AdApproved
-    | AdRejected
-    | AdNeedsEdit
-    | AdMaxAttempts
-    | AdStatusChanged
-    | ManagerReviewRequired
-    | ManagerAdFlagged
-    | ManagerMaxAttempts
-    | ManagerAdEvent
-    | ManagerDigest
-    | DailyReport
-    | Plain,
+    AdApprovedEmail
+    | AdRejectedEmail
+    | AdNeedsEditEmail
+    | AdMaxAttemptsEmail
+    | AdStatusChangedEmail
+    | ManagerReviewRequiredEmail
+    | ManagerAdFlaggedEmail
+    | ManagerMaxAttemptsEmail
+    | ManagerAdEventEmail
+    | ManagerDigestEmail
+    | DailyReportEmail
+    | PlainEmail,
     Field(discriminator="name"),
 ]
 

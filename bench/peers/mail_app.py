@@ -22,7 +22,7 @@ from celery import Celery
 
 from bench import mail
 from consumers.mail.compose.headers import message_id
-from consumers.mail.compose.rendering import EmailRenderer, RenderedEmail, Site
+from consumers.mail.compose.rendering import EmailRenderer, RenderedEmail, SiteIdentity
 from pocketwatch.clock import utc_now
 from schemas.mail import MailRequested
 
@@ -53,7 +53,7 @@ app.conf.update(
 
 @cache
 def renderer() -> EmailRenderer:
-    return EmailRenderer(Site("AutoMarket", "http://localhost:3000", SENDER), "Europe/Kyiv")
+    return EmailRenderer(SiteIdentity("AutoMarket", "http://localhost:3000", SENDER), "Europe/Kyiv")
 
 
 @cache

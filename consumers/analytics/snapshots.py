@@ -49,7 +49,7 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredSnapshot:
     id: int
     generated_at: datetime
     cached: bool
@@ -66,7 +66,7 @@ def moment(when: datetime) -> str:
 
 async def store(
     job: JobContext, *, kind: Kind, locale: Locale | None, period: str, payload: Mapping[str, Any], keep: timedelta
-) -> Stored:
+) -> StoredSnapshot:
     """Store a result, replacing one of the same period, and publish `report.ready`.
 
     Redis holds a copy; whether it could be written is recorded as `cached`.
@@ -81,7 +81,7 @@ async def store(
     job.publish(ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id))
     cached = await _cache(url, kind, locale, period, payload, row.generated_at)
     job.record(cached=cached and job.statistics.get("cached", True))
-    return Stored(row.id, row.generated_at, cached)
+    return StoredSnapshot(row.id, row.generated_at, cached)
 
 
 async def _upsert(

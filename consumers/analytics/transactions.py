@@ -9,15 +9,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.errors import RetryLater
+from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
 
 Begin = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)  # many times what a statement takes on a machine that is not overloaded
-LOCK_TIMEOUT = timedelta(seconds=5)
-SET_TIMEOUTS = sa.text(
-    "SELECT set_config('statement_timeout', :statement, true), set_config('lock_timeout', :lock, true)"
-)
 ONE_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 EXPORT = sa.text("SELECT pg_export_snapshot()")
 # Two connections work in parallel already; the site needs the other cores.
@@ -34,7 +31,7 @@ RETRY_AFTER = timedelta(minutes=5)
 async def short_transaction(begin: Begin) -> AsyncIterator[AsyncConnection]:
     """Begin a transaction whose statements and locks have time limits."""
     async with begin() as connection:
-        await _set_timeouts(connection)
+        await locks.set_timeouts(connection, statement=STATEMENT_TIMEOUT)
         yield connection
 
 
@@ -43,7 +40,7 @@ async def snapshot(begin: Begin) -> AsyncIterator[AsyncConnection]:
     """Begin a short read-only transaction that sees the database as of one moment."""
     async with begin() as connection:
         await connection.execute(ONE_SNAPSHOT)
-        await _set_timeouts(connection)
+        await locks.set_timeouts(connection, statement=STATEMENT_TIMEOUT)
         yield connection
 
 
@@ -54,15 +51,10 @@ async def two_connections_on_one_snapshot(begin: Begin) -> AsyncIterator[tuple[A
         name = (await first.execute(EXPORT)).scalar_one()
         await second.execute(ONE_SNAPSHOT)
         await second.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{name}'")  # the statement takes no parameters
-        await _set_timeouts(second)
+        await locks.set_timeouts(second, statement=STATEMENT_TIMEOUT)
         for connection in (first, second):
             await connection.execute(NO_WORKERS)
         yield first, second
-
-
-async def _set_timeouts(connection: AsyncConnection) -> None:
-    statement, lock = (f"{int(limit.total_seconds() * 1000)}ms" for limit in (STATEMENT_TIMEOUT, LOCK_TIMEOUT))
-    await connection.execute(SET_TIMEOUTS, {"statement": statement, "lock": lock})
 
 
 @contextmanager

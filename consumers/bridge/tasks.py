@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from consumers.bridge.html_text import html_paragraphs, text_paragraphs
 from consumers.bridge.notices import NoticePerOwner, manager_notice, owner_notice, status_change_notice
-from schemas.emails import Plain
+from schemas.emails import PlainEmail
 from schemas.locale import Locale
 from schemas.mail import Address, MailRequested
 from schemas.message import Message
@@ -147,7 +147,7 @@ def send_moderation_email_task(
 ) -> Message:
     """Send as text what the caller wrote as HTML: emails escape everything."""
     paragraphs = text_paragraphs(text_content or "") or html_paragraphs(html_content)
-    email = Plain(subject=" ".join(subject.split()), paragraphs=paragraphs, occurred_at=now)
+    email = PlainEmail(subject=" ".join(subject.split()), paragraphs=paragraphs, occurred_at=now)
     return MailRequested(to=to_email, letter=email, notification_id=notification_id)
 
 

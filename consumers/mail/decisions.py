@@ -77,7 +77,7 @@ class RecentVolume:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class DeliveryDecision:
     """What to do with an email, and the new status of its row.
 
     Args:
@@ -107,16 +107,16 @@ class DeliveryPolicy:
     timezone: ZoneInfo
     digest_threshold: int
 
-    def decide(self, claim: Claim, row: LogRow, volume: RecentVolume | None) -> Decision:
+    def decide(self, claim: Claim, row: LogRow, volume: RecentVolume | None) -> DeliveryDecision:
         """Return the first reason not to send the email now, or the decision to send it."""
         if row.status not in {"pending", "sending", "unknown"}:
-            return Decision("stop", row.status, f"already {row.status}", log_id=row.id)
+            return DeliveryDecision("stop", row.status, f"already {row.status}", log_id=row.id)
         if row.is_held:
-            return Decision("stop", row.status, "held for the digest", log_id=row.id)
+            return DeliveryDecision("stop", row.status, "held for the digest", log_id=row.id)
         if row.digest is not None and row.digest != row.key:
-            return Decision("stop", row.status, "sent in a digest", log_id=row.id)
+            return DeliveryDecision("stop", row.status, "sent in a digest", log_id=row.id)
         if row.status == "sending" and (lease := _remaining_lease(row)) > timedelta(0):
-            return Decision("wait", row.status, "another process is sending it", lease, log_id=row.id)
+            return DeliveryDecision("wait", row.status, "another process is sending it", lease, log_id=row.id)
         attempts = unconfirmed_attempts(row)
         if attempts >= MAX_UNCONFIRMED:
             return _stop(row, "unknown", f"delivery unconfirmed after {attempts} attempts")
@@ -125,10 +125,10 @@ class DeliveryPolicy:
             or _expired(claim, row)
             or self._quiet(claim, row)
             or self._held(row, volume)
-            or Decision("send", "sending", log_id=row.id, attempt=row.attempts + 1)
+            or DeliveryDecision("send", "sending", log_id=row.id, attempt=row.attempts + 1)
         )
 
-    def _quiet(self, claim: Claim, row: LogRow) -> Decision | None:
+    def _quiet(self, claim: Claim, row: LogRow) -> DeliveryDecision | None:
         if claim.critical or row.quiet_from is None or row.quiet_until is None:
             return None
         zone = recipient_timezone(row.timezone, self.timezone)
@@ -136,17 +136,17 @@ class DeliveryPolicy:
         if end is None:
             return None
         status = "unknown" if unconfirmed_attempts(row) else "pending"
-        return Decision(
+        return DeliveryDecision(
             "wait", status, "quiet hours of the recipient", min(end - row.now, MAX_QUIET_WAIT), log_id=row.id
         )
 
-    def _held(self, row: LogRow, volume: RecentVolume | None) -> Decision | None:
+    def _held(self, row: LogRow, volume: RecentVolume | None) -> DeliveryDecision | None:
         """Hold for a digest; never what was released from one, or is unconfirmed."""
         if volume is None or row.digest is not None or unconfirmed_attempts(row):
             return None
         if not volume.is_holding and volume.sent < self.digest_threshold:
             return None
-        return Decision("hold", "pending", "held for the digest", log_id=row.id)
+        return DeliveryDecision("hold", "pending", "held for the digest", log_id=row.id)
 
 
 def unconfirmed_attempts(row: LogRow) -> int:
@@ -158,12 +158,12 @@ def _remaining_lease(row: LogRow) -> timedelta:
     return LEASE - (row.now - (row.updated_at or row.requested_at))
 
 
-def _stop(row: LogRow, status: str, reason: str) -> Decision:
+def _stop(row: LogRow, status: str, reason: str) -> DeliveryDecision:
     """Stop; an email that may have arrived stays `unknown`."""
-    return Decision("stop", "unknown" if unconfirmed_attempts(row) else status, reason, log_id=row.id)
+    return DeliveryDecision("stop", "unknown" if unconfirmed_attempts(row) else status, reason, log_id=row.id)
 
 
-def _suppressed(claim: Claim, row: LogRow) -> Decision | None:
+def _suppressed(claim: Claim, row: LogRow) -> DeliveryDecision | None:
     if "all" in row.suppressed:
         return _stop(row, "suppressed", "address suppressed")
     if claim.subscribed and "subscribed" in row.suppressed:
@@ -173,7 +173,7 @@ def _suppressed(claim: Claim, row: LogRow) -> Decision | None:
     return None
 
 
-def _expired(claim: Claim, row: LogRow) -> Decision | None:
+def _expired(claim: Claim, row: LogRow) -> DeliveryDecision | None:
     if row.now >= (claim.expires_at or row.requested_at + claim.lifetime):
         return _stop(row, "expired", "expired before it was sent")
     if row.attempts and row.now >= row.requested_at + RETRY_FOR:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from loguru import logger
 
-from consumers.mail.decisions import DIGEST_KINDS, MAX_UNCONFIRMED, Claim, Decision
+from consumers.mail.decisions import DIGEST_KINDS, MAX_UNCONFIRMED, Claim, DeliveryDecision
 from consumers.mail.delivery_log import Result, Status
 from consumers.mail.sender import EmailSender, open_sender
 from pocketwatch.broker.topology import MAIL_DELIVERY
@@ -20,7 +20,7 @@ from pocketwatch.errors import RetryLater
 from pocketwatch.smtp.replies import DeliveryResult
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import SideEffectContext
-from schemas.emails import ManagerDigest
+from schemas.emails import ManagerDigestEmail
 from schemas.mail import MailRequested
 
 CONFIG_ERROR = "smtp.config_error"
@@ -70,14 +70,14 @@ def claim_for(request: MailRequested, message_id: str, sender: EmailSender) -> C
         lifetime=email.lifetime,
         subscribed=email.subscribed,
         critical=email.critical,
-        is_digest=isinstance(email, ManagerDigest),
+        is_digest=isinstance(email, ManagerDigestEmail),
         held=request.model_dump_json(include=HELD_FIELDS) if email.name in DIGEST_KINDS else None,
     )
 
 
 async def claim_and_send(
     request: MailRequested, claim: Claim, sender: EmailSender, context: SideEffectContext
-) -> tuple[Decision, DeliveryResult | None, int]:
+) -> tuple[DeliveryDecision, DeliveryResult | None, int]:
     """Return the decision and, if the email was to be sent, the result and the number of unconfirmed attempts.
 
     If the result cannot be logged, the row stays `sending`, which counts as an unconfirmed attempt.

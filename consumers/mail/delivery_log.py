@@ -19,7 +19,7 @@ from consumers.mail import queries, suppressions
 from consumers.mail.decisions import (
     DIGEST_KINDS,
     Claim,
-    Decision,
+    DeliveryDecision,
     DeliveryPolicy,
     LogRow,
     RecentVolume,
@@ -53,7 +53,7 @@ class DeliveryLog:
         self._policy = DeliveryPolicy(ZoneInfo(settings.site.timezone), settings.mail.digest_above)
         self._window = settings.mail.digest_window
 
-    async def claim(self, connection: AsyncConnection, claims: Sequence[Claim]) -> list[Decision]:
+    async def claim(self, connection: AsyncConnection, claims: Sequence[Claim]) -> list[DeliveryDecision]:
         """Decide about each email, and mark those to send as `sending`."""
         unique = {claim.key: claim for claim in claims}
         rows = await queries.lock_rows(connection, list(unique.values()))
@@ -84,7 +84,7 @@ class DeliveryLog:
         return [unconfirmed.get(each.key, 0) for each in results]
 
 
-def _apply(decision: Decision, row: LogRow, volume: RecentVolume | None) -> None:
+def _apply(decision: DeliveryDecision, row: LogRow, volume: RecentVolume | None) -> None:
     """Update the row and the volume for the next claim in this batch."""
     row.unconfirmed, row.status = unconfirmed_attempts(row), decision.status
     row.attempts, row.updated_at = row.attempts + (decision.action == "send"), row.now

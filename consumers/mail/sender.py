@@ -10,7 +10,7 @@ from loguru import logger
 
 from consumers.mail import queries, unsubscribe
 from consumers.mail.compose import headers, images, mime
-from consumers.mail.compose.rendering import EmailRenderer, Site
+from consumers.mail.compose.rendering import EmailRenderer, SiteIdentity
 from consumers.mail.decisions import LEASE
 from consumers.mail.delivery_log import DeliveryLog
 from pocketwatch.clock import utc_now
@@ -43,7 +43,7 @@ class EmailSender:
         self.slots = asyncio.Semaphore(settings.mail.connections * IN_FLIGHT_PER_CONNECTION)
         self.in_flight: set[str] = set()
         self._settings, self._pool = settings, pool
-        site = Site(settings.site.name, settings.site.url, settings.mail.sender)
+        site = SiteIdentity(settings.site.name, settings.site.url, settings.mail.sender)
         self._renderer = EmailRenderer(site, settings.site.timezone)
         self._address = _envelope_sender(settings.mail)
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -1,7 +1,6 @@
 """Fetch a bank's answer: one GET, bounded in time, size and attempts, never redirected to another host."""
 
 import asyncio
-import ipaddress
 import random
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from importlib.metadata import version
 import httpx
 
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.urls import is_loopback
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # seconds; the second limits each silence
 TOTAL_TIMEOUT = 20.0  # seconds for one attempt, however slowly the bytes arrive
@@ -51,7 +51,7 @@ async def get(url: str) -> bytes:
 async def _attempt(url: str) -> bytes:
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     # Proxies of the environment apply, but none can reach a bank on this machine.
-    client = httpx.AsyncClient(headers=HEADERS, timeout=timeout, trust_env=not _is_loopback(httpx.URL(url).host))
+    client = httpx.AsyncClient(headers=HEADERS, timeout=timeout, trust_env=not is_loopback(httpx.URL(url).host))
     with _temporary_failures():
         async with asyncio.timeout(TOTAL_TIMEOUT), client:
             return await _get(client, httpx.URL(url))
@@ -111,10 +111,3 @@ async def _body(response: httpx.Response) -> bytes:
     if decompressor is not None and not decompressor.eof:
         raise TemporaryFailure("truncated response")
     return bytes(body)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from consumers.rates.http import BankFailed
+from pocketwatch import text
 
 MAX_SHOWN = 60  # characters of a value that an error quotes
 MAX_INTEGER = 18  # digits; Python refuses to read very long integers, and a decimal has no such limit
@@ -45,18 +46,13 @@ def _integer(text: str) -> int | Decimal | str:
 
 def storable(row: Row) -> Row:
     """Return the row as JSONB can hold it: decimals as text, nested values left out."""
-    return {_clean(name): _scalar(value) for name, value in row.items() if not isinstance(value, dict | list)}
+    return {text.storable(name): _scalar(value) for name, value in row.items() if not isinstance(value, dict | list)}
 
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, str):
-        return _clean(value)
+        return text.storable(value)
     return str(value) if isinstance(value, Decimal) else value
-
-
-def _clean(text: str) -> str:
-    """Remove what JSON allows and PostgreSQL refuses: NUL and unpaired surrogates."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
 def shown(value: Any) -> str:
@@ -64,8 +60,7 @@ def shown(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = _clean(str(value))
-    return f'"{text[:MAX_SHOWN]}…"' if len(text) > MAX_SHOWN else f'"{text}"'
+    return f'"{text.shorten(text.storable(str(value)), MAX_SHOWN)}"'
 
 
 def _beginning(body: bytes) -> str:

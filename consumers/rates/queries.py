@@ -89,14 +89,16 @@ def _end(day: date | None, fetched_at: datetime) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRate:
     """What storing a quote did, and the rate that it replaced."""
 
     action: Literal["created", "updated", "unchanged"]
     former: str | None = None
 
 
-async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime) -> dict[str, Stored]:
+async def store(
+    session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime
+) -> dict[str, StoredRate]:
     """Insert the rates, or correct those of the same day that differ.
 
     A corrected row keeps the previous rate in `raw_data`; earlier ones are in the update log.
@@ -118,8 +120,8 @@ async def store(session: AsyncSession, source: Source, quotes: Sequence[Quote], 
             index_elements=KEY, index_where=old.rate_date.is_not(None), set_=changes, where=old.rate != new.rate
         ).returning(old.target_currency, old.raw_data["former"]["rate"].astext.label("former"))
     )
-    written = {row.target_currency: Stored("updated" if row.former else "created", row.former) for row in result}
-    return {quote.currency: written.get(quote.currency, Stored("unchanged")) for quote in quotes}
+    written = {row.target_currency: StoredRate("updated" if row.former else "created", row.former) for row in result}
+    return {quote.currency: written.get(quote.currency, StoredRate("unchanged")) for quote in quotes}
 
 
 def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from consumers.rates import queries
 from consumers.rates.banks import NBU, PRIVATBANK, Bank, Source, summarize
 from consumers.rates.fetch import FetchResult, fetch
 from consumers.rates.http import BankFailed
-from consumers.rates.queries import Stored
+from consumers.rates.queries import StoredRate
 from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables.suite import currency_update_logs
 from pocketwatch.worker.consumer import consumer
@@ -73,7 +73,7 @@ def _failure(tick: UpdateRates, results: Sequence[FetchResult]) -> PocketwatchEr
 
 
 async def _statistics(
-    job: JobContext, wanted: Sequence[str], results: Sequence[FetchResult], stored: Mapping[str, Stored]
+    job: JobContext, wanted: Sequence[str], results: Sequence[FetchResult], stored: Mapping[str, StoredRate]
 ) -> dict[str, float]:
     """Return the figures of the run, always all of them; ages are those after it."""
     expected = set(results[0].required if results else ()) | set(stored)
@@ -90,7 +90,7 @@ async def _statistics(
     }
 
 
-def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str, Stored]) -> None:
+def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str, StoredRate]) -> None:
     *failed, used = results
     reasons = [f"{one.bank.name} failed, fell back to {used.bank.name}: {one.failure}" for one in failed]
     if used.missing:
@@ -107,7 +107,7 @@ def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str
     job.publish(fact)
 
 
-def _log_row(result: FetchResult, origin: Envelope, stored: Mapping[str, Stored] | None = None) -> dict[str, Any]:
+def _log_row(result: FetchResult, origin: Envelope, stored: Mapping[str, StoredRate] | None = None) -> dict[str, Any]:
     """Return a row of `currency_update_logs` as the platform's own task wrote it.
 
     Without `stored`, the fetch failed: the row names message and attempt, so that each attempt has one row.

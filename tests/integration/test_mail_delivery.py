@@ -11,7 +11,7 @@ from consumers.mail.sender import EmailSender
 from pocketwatch.settings import Settings
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.smtp.rate_limit import RateLimits
-from schemas.emails import Plain
+from schemas.emails import PlainEmail
 from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.fixtures.mail import RECIPIENT, MailTester, Serving, approved, critical, flagged, request_for
@@ -260,12 +260,12 @@ async def test_lifetime_of_an_undated_email_starts_with_the_request(
     mail: MailTester, serving: Serving, smtp: SmtpServer
 ):
     smtp.is_full()
-    undated = request_for(Plain(subject="Hello", paragraphs=["by hand"]))
+    undated = request_for(PlainEmail(subject="Hello", paragraphs=["by hand"]))
 
     async with serving():
         requested = await mail.publish(undated)
         await mail.deferred(requested, "wait.5m")
-        mail.advance_clock(Plain.lifetime)
+        mail.advance_clock(PlainEmail.lifetime)
         await mail.publish(undated, id_=requested.message_id)
         row = await mail.logged(requested)
 

@@ -16,6 +16,7 @@ from consumers.analytics.rollup import id_ranges, rollup
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import RetryLater
 from pocketwatch.settings import Settings
+from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.context import JobContext
 from publishers import trigger
@@ -373,7 +374,7 @@ async def test_first_roll_up_is_continued_until_it_is_complete(
 async def test_locked_table_is_retried_later(
     database: Database, settings: Settings, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(transactions, "LOCK_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT", timedelta(milliseconds=100))
 
     with psycopg.connect(activity.database_url) as migration:
         migration.execute("LOCK TABLE ad_views IN ACCESS EXCLUSIVE MODE")

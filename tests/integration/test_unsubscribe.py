@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from consumers.mail import unsubscribe
 from pocketwatch.settings import Mail, Settings
-from schemas.emails import AnyEmail, ManagerDigest
+from schemas.emails import AnyEmail, ManagerDigestEmail
 from schemas.mail import MailUnsubscribed
 from tests.fixtures.mail import RECIPIENT, MailTester, Serving, approved, request_for
 from tests.fixtures.smtp import SmtpServer
@@ -24,9 +24,9 @@ def signed(secret: str = SECRET.get_secret_value(), algorithm: str = "HS256", **
     return jwt.encode(claims, secret, algorithm)
 
 
-def digest() -> ManagerDigest:
+def digest() -> ManagerDigestEmail:
     item = {"kind": "manager_ad_flagged", "ad_id": 7, "title": "Lada Niva", "at": datetime.now(UTC), "url": None}
-    return ManagerDigest.model_validate({"items": [item], "occurred_at": datetime.now(UTC)})
+    return ManagerDigestEmail.model_validate({"items": [item], "occurred_at": datetime.now(UTC)})
 
 
 async def header(mail: MailTester, serving: Serving, smtp: SmtpServer, email: AnyEmail, **changes: Any) -> str | None:

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from consumers.mail.compose.samples import AT, SAMPLES
 from schemas.emails import (
     EMAILS,
-    AdApproved,
-    AdNeedsEdit,
+    AdApprovedEmail,
+    AdNeedsEditEmail,
     Email,
-    Plain,
+    PlainEmail,
 )
 
 adapter = TypeAdapter(Email)
@@ -64,30 +64,32 @@ def test_invalid_email_is_rejected(facts):
 )
 def test_link_must_be_a_web_url(link):
     with pytest.raises(ValidationError, match=r"must begin|must be an absolute URL"):
-        AdApproved(ad_id=1, ad_title="Lada", occurred_at=AT, link=link)
+        AdApprovedEmail(ad_id=1, ad_title="Lada", occurred_at=AT, link=link)
 
 
 @pytest.mark.parametrize(
     "typed", ["Lada\r\n\r\nNiva", "Lada\x00 Niva", "  Lada\u2028Niva ", "Lada \u202eNiva", "Lada\tNiva"]
 )
 def test_title_is_cleaned_to_one_line(typed):
-    assert AdApproved(ad_id=1, ad_title=typed, occurred_at=AT).ad_title == "Lada Niva"
+    assert AdApprovedEmail(ad_id=1, ad_title=typed, occurred_at=AT).ad_title == "Lada Niva"
 
 
 @pytest.mark.parametrize("subject", ["", "  ", "Sale\nBcc: all@cars.example", "Sale\x00", "Sale\u2028now"])
 def test_subject_of_several_lines_is_rejected(subject):
     with pytest.raises(ValidationError, match="one line of printable text"):
-        Plain(occurred_at=AT, subject=subject, paragraphs=["Hello"])
+        PlainEmail(occurred_at=AT, subject=subject, paragraphs=["Hello"])
 
 
 def test_paragraphs_keep_line_breaks_and_no_other_controls():
-    email = Plain(occurred_at=AT, subject="Hello", paragraphs=[" One\r\nTwo\rThree\x00\x1b"])
+    email = PlainEmail(occurred_at=AT, subject="Hello", paragraphs=[" One\r\nTwo\rThree\x00\x1b"])
 
     assert email.paragraphs == ["One\nTwo\nThree"]
 
 
 def test_duplicate_reasons_are_shown_once():
-    email = AdNeedsEdit(ad_id=1, ad_title="Lada", occurred_at=AT, reasons=["phone", "price", "phone"], reason="price")
+    email = AdNeedsEditEmail(
+        ad_id=1, ad_title="Lada", occurred_at=AT, reasons=["phone", "price", "phone"], reason="price"
+    )
 
     assert email.all_reasons == ["phone", "price"]
 

@@ -2,7 +2,7 @@
 
 import json
 
-from schemas.emails import Plain
+from schemas.emails import PlainEmail
 from schemas.mail import MailRequested
 from schemas.ticks import CleanTokens, PlatformAnalytics
 
@@ -14,7 +14,7 @@ def test_payload_omits_arguments_that_were_not_set():
 
 
 def test_payload_includes_nested_defaults():
-    message = MailRequested(to="owner@example.com", letter=Plain(subject="Hello", paragraphs=["by hand"]))
+    message = MailRequested(to="owner@example.com", letter=PlainEmail(subject="Hello", paragraphs=["by hand"]))
 
     payload = message.payload()
 

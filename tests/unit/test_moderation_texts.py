@@ -1,62 +1,19 @@
-"""The texts of moderation in each language: complete catalogues, and some texts as users read them."""
-
-from pathlib import Path
+"""The texts of notices in each language, as users read them."""
 
 import pytest
-from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_from_file
-from babel.messages.pofile import read_po
 
-import consumers.moderation
 from consumers.moderation.notices.ads import AdList
 from consumers.moderation.notices.managers import NoticeToManagers
 from consumers.moderation.notices.notice import Notice
 from consumers.moderation.notices.owners import NoticeToOwner
-from consumers.moderation.rules import loading
 from pocketwatch.clock import utc_now
 from pocketwatch.settings import Site
 from schemas.locale import Locale
 from schemas.moderation import NoticeData
 
-MODULES = sorted(Path(consumers.moderation.__file__).parent.rglob("*.py"))
-LOCALES = Path(__file__).parents[2] / "templates" / "locale"
-
 OWNER = {"action": "flagged", "status": "needs_review", "attempts_count": 1, "reason": "Є телефон"}
 MANAGERS = {"action": "max_attempts_reached", "status": "rejected", "attempts_count": 3}
 DETAILS = {"details": {"categories": ["contact"], "suggestions": ["Приберіть номер"]}}
-
-
-def catalog(locale: str, name: str) -> Catalog:
-    with (LOCALES / locale / "LC_MESSAGES" / f"{name}.po").open("rb") as file:
-        return read_po(file, locale=locale)
-
-
-def marked_texts() -> set[str]:
-    """The texts that `babel extract` finds in the group."""
-    found = {message for module in MODULES for _, message, *_ in extract_from_file("python", module)}
-    found |= {message for _, message, *_ in extract_from_file(loading.extract_texts, loading.DEFAULT)}
-    return {text for text in found if isinstance(text, str)}
-
-
-@pytest.mark.parametrize("locale", ["uk", "ru"])
-def test_catalogue_holds_exactly_the_marked_texts(locale: str):
-    translated = {message.id: message for message in catalog(locale, "moderation") if message.id}
-
-    assert set(translated) == marked_texts()
-    for message in translated.values():
-        assert message.string, message.id
-        assert not message.fuzzy
-        assert not list(message.check(catalog(locale, "moderation")))
-
-
-@pytest.mark.parametrize("locale", ["uk", "ru"])
-def test_catalogues_do_not_contradict_each_other(locale: str):
-    others = [path.stem for path in (LOCALES / locale / "LC_MESSAGES").glob("*.po") if path.stem != "moderation"]
-
-    for message in catalog(locale, "moderation"):
-        for name in others if message.id else ():
-            other = catalog(locale, name).get(message.id, message.context)
-            assert other is None or other.string == message.string, (message.id, name)
 
 
 def notice(kind: type[Notice], fields: dict[str, object], **more: object) -> Notice:

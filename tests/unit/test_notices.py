@@ -20,12 +20,12 @@ from consumers.moderation.notices.ads import AdList
 from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line, wrap_list
 from consumers.moderation.notices.managers import NoticeToManagers
 from consumers.moderation.notices.notice import occurred_at
-from consumers.moderation.notices.notification import parse_address
 from consumers.moderation.notices.owners import NoticeToOwner
 from pocketwatch.settings import Site
 from pocketwatch.text import shorten
-from schemas.emails import OtherStatus, Plain
+from schemas.emails import OtherStatus, PlainEmail
 from schemas.locale import LOCALES, Locale
+from schemas.mail import parse_address
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -82,7 +82,7 @@ def test_notice_without_facts_becomes_a_plain_email(action: Action, message: str
 
     email = notice.email("uk")
 
-    assert isinstance(email, Plain)
+    assert isinstance(email, PlainEmail)
     assert email.paragraphs == [notice.title("uk")]
 
 

@@ -8,9 +8,9 @@ import pytest
 from jinja2 import UndefinedError
 from pydantic import ValidationError
 
-from consumers.mail.compose.rendering import EmailRenderer, Site
+from consumers.mail.compose.rendering import EmailRenderer, SiteIdentity
 from consumers.mail.compose.samples import SAMPLES, SITE, UNSUBSCRIBE
-from schemas.emails import AnyEmail, ManagerAdEvent
+from schemas.emails import AnyEmail, ManagerAdEventEmail
 from schemas.locale import LOCALES
 from templates.filters import truncate
 
@@ -223,7 +223,7 @@ def test_subscribed_email_shows_the_unsubscribe_url(renderer, sample):
 
 def test_undefined_fact_is_an_error(renderer, sample):
     facts = sample("manager_ad_event").model_dump(exclude={"action"})
-    incomplete = ManagerAdEvent.model_construct(**facts)
+    incomplete = ManagerAdEventEmail.model_construct(**facts)
 
     with pytest.raises(UndefinedError, match="has no attribute 'action'"):
         renderer.render(incomplete, "uk")
@@ -231,7 +231,7 @@ def test_undefined_fact_is_an_error(renderer, sample):
 
 def test_site_name_is_escaped(sample):
     renderer = EmailRenderer(
-        Site(name="Cars & <Co>", url="https://cars.example", sender="a@cars.example"), "Europe/Kyiv"
+        SiteIdentity(name="Cars & <Co>", url="https://cars.example", sender="a@cars.example"), "Europe/Kyiv"
     )
 
     html = renderer.render(sample("ad_approved"), "en").html

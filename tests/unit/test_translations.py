@@ -86,4 +86,5 @@ def test_catalogues_of_a_language_do_not_contradict_each_other(locale: str):
         for message in read(file):
             if message.id:
                 translation = listed(message.string)
-                assert seen.setdefault((message.context, *listed(message.id)), translation) == translation, message.id
+                text = (message.context, listed(message.id))
+                assert seen.setdefault(text, translation) == translation, message.id

@@ -100,7 +100,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Rate:
+class RateFigure:
     """UAH for one unit of `currency`."""
 
     currency: str
@@ -114,7 +114,7 @@ async def collect(connection: AsyncConnection, window: Window) -> dict[str, Any]
     ads = (await connection.execute(ADS)).all()
     by_make = _sum(ads, lambda row: row.mark_id if row.status == "active" else None)
     by_region = _sum(ads, lambda row: row.region_id if row.status == "active" else None)
-    rates = [Rate(*row) for row in await connection.execute(RATES, {"zone": window.zone.key})]
+    rates = [RateFigure(*row) for row in await connection.execute(RATES, {"zone": window.zone.key})]
     makes = await _names(connection, MAKES, by_make)
     return {
         "ads_by_status": dict(_sum(ads, lambda row: row.status).most_common()),
@@ -154,7 +154,9 @@ async def _regions(connection: AsyncConnection, counts: Mapping[int, int]) -> li
     return [{"region_id": region, "region": names.get(region), "ads": count} for region, count in _ranked(counts)]
 
 
-async def _prices(connection: AsyncConnection, makes: Mapping[int, str], rates: Sequence[Rate]) -> list[dict[str, Any]]:
+async def _prices(
+    connection: AsyncConnection, makes: Mapping[int, str], rates: Sequence[RateFigure]
+) -> list[dict[str, Any]]:
     """Return price quartiles of active ads by make, most ads first; ads in a currency without a rate are left out."""
     known = {HRYVNIA: Decimal(1)} | {rate.currency: rate.rate for rate in rates}
     values = {"currencies": list(known), "rates": [float(rate) for rate in known.values()]}

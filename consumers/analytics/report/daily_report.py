@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from pydantic import TypeAdapter, ValidationError
-
 from consumers.analytics import snapshots
 from consumers.analytics.report import figures, queries
 from consumers.analytics.report.figures import Report, ReportRequest, closes
@@ -22,14 +20,13 @@ from pocketwatch.worker.context import JobContext
 from schemas import emails
 from schemas.catalogue import CATALOGUE
 from schemas.locale import LOCALES
-from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
+from schemas.mail import LONGEST_ADDRESS, MailRequested, parse_address
 from schemas.message import Tick
 from schemas.ticks import DailyReport
 
 EARLIEST = date(1970, 1, 1)
 KEPT_FOR = timedelta(days=400)
 LONGEST_KEY = 600  # characters, of `MailRequested`
-ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 # Events come in thousands and are not runs of the night; neither is this report.
 JOBS = [key for key, message in CATALOGUE.items() if issubclass(message, Tick) and message is not DailyReport]
 
@@ -100,18 +97,15 @@ async def request_emails(report: Report, readers: Sequence[Reader], job: JobCont
 def _log_entries(day: date, readers: Sequence[Reader]) -> Iterator[tuple[LogEntry, Reader]]:
     """Yield the log row of each reader's email; readers with the same address have the same key."""
     for reader in readers:
-        address, error = reader.address, ""
-        try:
-            address = ADDRESS.validate_python(address.strip())
-        except ValidationError:
-            error = f'address "{address}": not an email address'
+        parsed = parse_address(reader.address)
+        address = parsed or reader.address
+        status, error = ("pending", "") if parsed else ("failed", f'address "{address}": not an email address')
         key = f"daily_report:{day}:{address.lower()}"[:LONGEST_KEY]
-        status = "failed" if error else "pending"
         yield LogEntry(key, address[:LONGEST_ADDRESS], status, reader.locale, error), reader
 
 
-def email_of(report: Report) -> emails.DailyReport:
-    return emails.DailyReport(
+def email_of(report: Report) -> emails.DailyReportEmail:
+    return emails.DailyReportEmail(
         occurred_at=report.made_at,
         day=report.day,
         figures=report.figures,

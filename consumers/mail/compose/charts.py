@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from babel.dates import format_date
 from babel.numbers import format_compact_decimal, format_decimal
 
-from schemas.emails import DailyReport, ReportDay
+from schemas.emails import DailyReportEmail, ReportDay
 from schemas.locale import Locale
 from templates.figures import figure_labels
 from templates.translations import translations
@@ -41,12 +41,12 @@ class Chart:
     draw: Callable[["Axes"], None]
 
 
-def charts_of(report: DailyReport, locale: Locale) -> list[Chart]:
+def charts_of(report: DailyReportEmail, locale: Locale) -> list[Chart]:
     """Return the charts of a report, without those whose figures are unknown."""
     return [chart for chart in (_views(report, locale), _people(report, locale), _decisions(report, locale)) if chart]
 
 
-def _views(report: DailyReport, locale: Locale) -> Chart | None:
+def _views(report: DailyReportEmail, locale: Locale) -> Chart | None:
     """Draw a bar per day, the report's own the darkest and labelled."""
     history, counts = report.history, [day.views for day in report.history]
     if not _known(counts):
@@ -73,7 +73,7 @@ def _views(report: DailyReport, locale: Locale) -> Chart | None:
     return Chart("views", title, _alt(history, ("views",), locale), draw)
 
 
-def _people(report: DailyReport, locale: Locale) -> Chart | None:
+def _people(report: DailyReportEmail, locale: Locale) -> Chart | None:
     """Draw two lines, which differ in their dashes too, and a legend."""
     history, texts = report.history, translations(locale)
     ads, users = [day.new_ads for day in history], [day.new_users for day in history]
@@ -95,7 +95,7 @@ def _people(report: DailyReport, locale: Locale) -> Chart | None:
     return Chart("people", title, _alt(history, ("new_ads", "new_users"), locale), draw)
 
 
-def _decisions(report: DailyReport, locale: Locale) -> Chart | None:
+def _decisions(report: DailyReportEmail, locale: Locale) -> Chart | None:
     """Draw a bar per outcome, with its number."""
     decisions = [figure for figure in report.figures if figure.name.startswith("decisions_")]
     counts = [figure.value or 0 for figure in decisions]

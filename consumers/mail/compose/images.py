@@ -8,7 +8,7 @@ from threading import Lock
 
 from consumers.mail.compose.charts import charts_of, png
 from consumers.mail.compose.mime import Attachment
-from schemas.emails import DailyReport, Email
+from schemas.emails import DailyReportEmail, Email
 from schemas.locale import LOCALES, Locale
 
 DRAWING = Lock()  # Matplotlib is not thread-safe
@@ -16,11 +16,11 @@ DRAWING = Lock()  # Matplotlib is not thread-safe
 
 async def load(email: Email, locale: Locale) -> list[Attachment]:
     """Return the images of an email; a report's charts are drawn in a thread, once per locale."""
-    return await asyncio.to_thread(images_of, email, locale) if isinstance(email, DailyReport) else []
+    return await asyncio.to_thread(images_of, email, locale) if isinstance(email, DailyReportEmail) else []
 
 
 def images_of(email: Email, locale: Locale) -> list[Attachment]:
-    if not isinstance(email, DailyReport):
+    if not isinstance(email, DailyReportEmail):
         return []
     with DRAWING:
         return _drawn(email.model_dump_json(include={"day", "figures", "history"}), locale)
@@ -28,7 +28,7 @@ def images_of(email: Email, locale: Locale) -> list[Attachment]:
 
 @lru_cache(maxsize=len(LOCALES))
 def _drawn(report: str, locale: Locale) -> list[Attachment]:
-    email = DailyReport.model_validate_json(report)
+    email = DailyReportEmail.model_validate_json(report)
     return [
         Attachment(
             content_id=chart.content_id, file_name=f"{chart.content_id}.png", media_type="image/png", data=png(chart)

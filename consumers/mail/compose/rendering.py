@@ -4,7 +4,6 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template, pass_eval_context, select_autoescape
@@ -22,7 +21,7 @@ BLANK_LINES = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteIdentity:
     """The site that emails come from: its name, its URL, and the `From` of its emails."""
 
     name: str
@@ -43,7 +42,7 @@ class RenderedEmail:
 class EmailRenderer:
     """Every email in every language, compiled at construction; `timezone` is that of the recipients."""
 
-    def __init__(self, site: Site, timezone: str) -> None:
+    def __init__(self, site: SiteIdentity, timezone: str) -> None:
         environments = {locale: _environment(site, timezone, locale) for locale in LOCALES}
         self._templates = {
             (name, locale): _templates(environment, name)
@@ -72,7 +71,7 @@ def _templates(environment: Environment, name: str) -> tuple[Template, Template,
     return subject, text, html
 
 
-def _environment(site: Site, timezone: str, locale: Locale) -> Environment:
+def _environment(site: SiteIdentity, timezone: str, locale: Locale) -> Environment:
     """Make the environment of one language, so that nothing is looked up by language per email."""
     environment = Environment(
         loader=TemplateLoader(),
@@ -86,9 +85,8 @@ def _environment(site: Site, timezone: str, locale: Locale) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.newstyle_gettext = True  # type: ignore[attr-defined]  # the extension adds it
     environment.filters.update(filters(locale, timezone))
-    environment.globals.update(
-        _gettext_functions(locale), site=site, locale=locale, charts=partial(charts_of, locale=locale)
-    )
+    charts = functools.partial(charts_of, locale=locale)
+    environment.globals.update(_gettext_functions(locale), site=site, locale=locale, charts=charts)
     return environment
 
 

@@ -3,23 +3,23 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-from consumers.mail.compose.rendering import Site
+from consumers.mail.compose.rendering import SiteIdentity
 from schemas.emails import (
-    AdApproved,
-    AdMaxAttempts,
-    AdNeedsEdit,
-    AdRejected,
-    AdStatusChanged,
-    DailyReport,
+    AdApprovedEmail,
+    AdMaxAttemptsEmail,
+    AdNeedsEditEmail,
+    AdRejectedEmail,
+    AdStatusChangedEmail,
+    DailyReportEmail,
     DigestItem,
     DigestKind,
     Email,
-    ManagerAdEvent,
-    ManagerAdFlagged,
-    ManagerDigest,
-    ManagerMaxAttempts,
-    ManagerReviewRequired,
-    Plain,
+    ManagerAdEventEmail,
+    ManagerAdFlaggedEmail,
+    ManagerDigestEmail,
+    ManagerMaxAttemptsEmail,
+    ManagerReviewRequiredEmail,
+    PlainEmail,
     ReportDay,
     ReportFigure,
     ReportGap,
@@ -27,7 +27,7 @@ from schemas.emails import (
     ReportRun,
 )
 
-SITE = Site(name="Автобазар", url="https://cars.example", sender="Автобазар <no-reply@cars.example>")
+SITE = SiteIdentity(name="Автобазар", url="https://cars.example", sender="Автобазар <no-reply@cars.example>")
 TIMEZONE = "Europe/Kyiv"
 RECIPIENT = "reader@mail.example"
 UNSUBSCRIBE = "https://cars.example/unsubscribe/4f1c0c3e9a7d4f0db6c1e2a59b8d7c6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c"
@@ -45,15 +45,15 @@ def _item(kind: DigestKind, number: int, title: str) -> DigestItem:
 
 
 SAMPLES: tuple[Email, ...] = (
-    AdApproved(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE),
-    AdRejected(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE], attempts_left=1),
-    AdNeedsEdit(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE, PRICE], attempts_left=2),
-    AdMaxAttempts(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE]),
-    AdStatusChanged(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, status="archived"),
-    ManagerReviewRequired(
+    AdApprovedEmail(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE),
+    AdRejectedEmail(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE], attempts_left=1),
+    AdNeedsEditEmail(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE, PRICE], attempts_left=2),
+    AdMaxAttemptsEmail(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, reasons=[PHONE]),
+    AdStatusChangedEmail(ad_id=AD, ad_title=TITLE, occurred_at=AT, link=PAGE, status="archived"),
+    ManagerReviewRequiredEmail(
         ad_id=AD, ad_title=TITLE, occurred_at=AT, link=ADMIN, reasons=[PRICE], user_id=OWNER, categories=["misleading"]
     ),
-    ManagerAdFlagged(
+    ManagerAdFlaggedEmail(
         ad_id=AD,
         ad_title=TITLE,
         occurred_at=AT,
@@ -63,10 +63,10 @@ SAMPLES: tuple[Email, ...] = (
         categories=["contact_data", "misleading"],
         suggestions=["Прибрати номер телефону з опису"],
     ),
-    ManagerMaxAttempts(
+    ManagerMaxAttemptsEmail(
         ad_id=AD, ad_title=TITLE, occurred_at=AT, link=ADMIN, reasons=[PHONE], user_id=OWNER, attempts=3
     ),
-    ManagerAdEvent(
+    ManagerAdEventEmail(
         ad_id=AD,
         ad_title=TITLE,
         occurred_at=AT,
@@ -77,7 +77,7 @@ SAMPLES: tuple[Email, ...] = (
         status="active",
         moderated_by="olena",
     ),
-    ManagerDigest(
+    ManagerDigestEmail(
         occurred_at=AT,
         link="https://cars.example/admin/moderation",
         left_out=1204,
@@ -87,7 +87,7 @@ SAMPLES: tuple[Email, ...] = (
             _item("manager_ad_event", 2, "Škoda Octavia A7 2016"),
         ],
     ),
-    DailyReport(
+    DailyReportEmail(
         occurred_at=AT,
         day=date(2026, 11, 19),
         figures=[
@@ -128,7 +128,7 @@ SAMPLES: tuple[Email, ...] = (
             for back in range(27, -1, -1)
         ],
     ),
-    Plain(
+    PlainEmail(
         occurred_at=AT,
         subject="Завтра вночі сайт пів години не працюватиме",
         paragraphs=[

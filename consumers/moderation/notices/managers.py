@@ -94,14 +94,14 @@ class NoticeToManagers(Notice):
         facts |= {"user_id": self.user_id, "categories": self.categories}
         match data.action:
             case "needs_review":
-                return emails.ManagerReviewRequired(**facts)
+                return emails.ManagerReviewRequiredEmail(**facts)
             case "flagged":
                 facts["reasons"] = reasons[:MAX_LINES]
-                return emails.ManagerAdFlagged(**facts, suggestions=self.suggestions)
+                return emails.ManagerAdFlaggedEmail(**facts, suggestions=self.suggestions)
             case "max_attempts_reached":
-                return emails.ManagerMaxAttempts(**facts, **self.max_attempts(), attempts=data.attempts_count)
+                return emails.ManagerMaxAttemptsEmail(**facts, **self.max_attempts(), attempts=data.attempts_count)
         moderator = None if data.moderated_by_id is None else f"#{data.moderated_by_id}"
-        return emails.ManagerAdEvent(**facts, action=data.action, status=data.status, moderated_by=moderator)
+        return emails.ManagerAdEventEmail(**facts, action=data.action, status=data.status, moderated_by=moderator)
 
 
 @consumer(MODERATION_MANAGER_NOTICES, max_batch_size=MAX_BATCH_SIZE)

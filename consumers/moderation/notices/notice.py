@@ -12,7 +12,7 @@ from consumers.moderation.notices.ads import AdList
 from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line
 from pocketwatch.settings import Site
 from pocketwatch.text import shorten
-from schemas.emails import Email, Plain
+from schemas.emails import Email, PlainEmail
 from schemas.locale import Locale
 from schemas.moderation import NoticeData
 from templates.translations import gettext_noop as _
@@ -118,10 +118,10 @@ class Notice(ABC):
     def max_attempts(self) -> dict[str, Any]:
         return {} if self.data.max_attempts is None else {"max_attempts": self.data.max_attempts}
 
-    def plain_email(self, locale: Locale) -> Plain:
+    def plain_email(self, locale: Locale) -> PlainEmail:
         title = self.title(locale)
         paragraphs = [line for line in self.lines(locale)[:MAX_PARAGRAPHS] if line.strip()] or [title]
-        return Plain(subject=title, paragraphs=paragraphs, occurred_at=self.occurred_at)
+        return PlainEmail(subject=title, paragraphs=paragraphs, occurred_at=self.occurred_at)
 
 
 def occurred_at(data: NoticeData, now: datetime) -> datetime:

@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from pydantic import TypeAdapter, ValidationError
-
 from consumers.moderation.notices.actions import stored_action
 from consumers.moderation.notices.notice import Notice
 from pocketwatch.storage.tables.suite import notification_logs, notifications
 from pocketwatch.worker.context import EventContext
 from schemas.emails import Email
 from schemas.locale import Locale
-from schemas.mail import LONGEST_ADDRESS, Address, MailRequested
+from schemas.mail import LONGEST_ADDRESS, MailRequested, parse_address
 from schemas.moderation import Channel
 
 MAX_COLUMN_VALUE = 2**31 - 1  # of the platform's `ad_id` and `user_id`; larger ids are in `data` alone
-ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +138,6 @@ def _by_address(recipients: Sequence[Recipient]) -> dict[str, Recipient]:
         if "email" in recipient.channels:
             found.setdefault((parse_address(recipient.address) or recipient.address.strip()).lower(), recipient)
     return found
-
-
-def parse_address(address: str) -> str | None:
-    try:
-        return ADDRESS.validate_python(address.strip())
-    except ValidationError:
-        return None
 
 
 def _column(number: int | None) -> int | None:

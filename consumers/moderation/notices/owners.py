@@ -83,14 +83,14 @@ class NoticeToOwner(Notice):
         facts = self.ad_facts(self.ad_id, self.site.ad_path, self._explanation(self.reasons, locale))
         match self.event:
             case "approved":
-                return emails.AdApproved(**facts)
+                return emails.AdApprovedEmail(**facts)
             case "rejected":
-                return emails.AdRejected(**facts, **self.max_attempts(), attempts_left=self.attempts_left)
+                return emails.AdRejectedEmail(**facts, **self.max_attempts(), attempts_left=self.attempts_left)
             case "needs_edit":
-                return emails.AdNeedsEdit(**facts, **self.max_attempts(), attempts_left=self.attempts_left)
+                return emails.AdNeedsEditEmail(**facts, **self.max_attempts(), attempts_left=self.attempts_left)
             case "max_attempts":
-                return emails.AdMaxAttempts(**facts, **self.max_attempts())
-        return emails.AdStatusChanged(**facts, status=self.event)
+                return emails.AdMaxAttemptsEmail(**facts, **self.max_attempts())
+        return emails.AdStatusChangedEmail(**facts, status=self.event)
 
     def _explanation(self, reasons: list[str], locale: Locale) -> list[str]:
         """Return the ads, reasons and suggestions; the categories, which are for managers, only without reasons."""

@@ -1,4 +1,4 @@
-"""The images of an email: from the report's charts to the parts of a message."""
+"""Images of emails, from a report's charts to the parts of a message."""
 
 import json
 import re
@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from consumers.mail.compose import images, mime
 from consumers.mail.compose.headers import message_id
 from consumers.mail.compose.samples import AT, RECIPIENT, SITE
-from schemas.emails import DailyReport, ReportDay
+from schemas.emails import DailyReportEmail, ReportDay
 
 CHARTS = ["views", "people", "decisions"]
 
 
-def test_message_contains_exactly_the_images_that_its_html_shows(renderer, sample):
+def test_message_contains_exactly_the_images_of_the_html(renderer, sample):
     email = sample("daily_report")
     rendered = renderer.render(email, "en")
 
@@ -45,7 +45,7 @@ async def test_other_emails_have_no_images(sample):
     assert await images.load(sample("ad_approved"), "uk") == []
 
 
-def test_images_are_inlined_for_a_browser(renderer, sample):
+def test_images_are_inlined_for_browsers(renderer, sample):
     email = sample("daily_report")
     drawn = images.images_of(email, "uk")
 
@@ -61,7 +61,7 @@ def test_message_of_an_earlier_version_keeps_the_charts_that_its_figures_give(re
     facts = sample("daily_report").model_dump(mode="json", exclude={"history"})
     chart = {"content_id": "views", "alt": "Перегляди: 12 345", "png": "iVBORw0KGgo="}
 
-    email = DailyReport.model_validate_json(json.dumps({**facts, "charts": [chart]}))
+    email = DailyReportEmail.model_validate_json(json.dumps({**facts, "charts": [chart]}))
 
     assert [image.content_id for image in images.images_of(email, "uk")] == ["decisions"]
     assert re.findall('src="cid:([a-z]+)"', renderer.render(email, "uk").html) == ["decisions"]
@@ -72,11 +72,11 @@ def test_history_holds_at_most_a_month():
     days = [ReportDay(day=AT.date()) for _ in range(32)]
 
     with pytest.raises(ValidationError):
-        DailyReport(day=AT.date(), figures=[], history=days)
+        DailyReportEmail(day=AT.date(), figures=[], history=days)
 
 
 def test_report_without_figures_has_a_subject_without_numbers(renderer):
-    rendered = renderer.render(DailyReport(occurred_at=AT, day=date(2001, 2, 3), figures=[]), "en")
+    rendered = renderer.render(DailyReportEmail(occurred_at=AT, day=date(2001, 2, 3), figures=[]), "en")
 
     assert rendered.subject == "Report for February 3, 2001"
     assert "No figures are known of this day." in rendered.text
