@@ -24,7 +24,7 @@ BABEL := mkdir -p .pocketwatch && $(BIN)/python -m babel.messages.frontend -q
 EXTRACT := --mapping-file=templates/babel.cfg --keywords=gettext_noop --ignore-dirs='.*' --add-location=file --sort-by-file --no-wrap
 UPDATE := --output-dir=templates/locale --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 
-.PHONY: help install demo test up check bench messages lock clean
+.PHONY: help install demo test up check bench messages docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ messages: $(INSTALLED) ## collect the texts of templates and code into the catal
 			$(BABEL) update $(UPDATE) --domain=$$catalogue --locale=$$locale --input-file=.pocketwatch/$$catalogue.pot || exit; \
 		done; \
 	done
+
+docs: $(INSTALLED) ## renew the tables of docs/jobs.md that follow from the code
+	@$(BIN)/python docs/tables.py
 
 lock: ## renew the lock files from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv

@@ -8,8 +8,11 @@ from pydantic import Field
 from schemas.locale import Locale
 from schemas.message import Tick
 
-RetentionDays = Annotated[int, Field(ge=0, le=3650)]
-MaxShare = Annotated[float, Field(gt=0, le=1, strict=False)]
+RetentionDays = Annotated[int, Field(ge=0, le=3650, description="days for which it is kept")]
+DryRun = Annotated[bool, Field(description="count, and change nothing")]
+MaxShare = Annotated[float, Field(gt=0, le=1, strict=False, description="share that one run may delete")]
+Limit = Annotated[int, Field(ge=1, description="how many one run may change")]
+Position = Annotated[int, Field(ge=0, description="where a continuation starts")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
@@ -22,9 +25,9 @@ class CleanTokens(Tick):
     routing_key: ClassVar[str] = "cleanup.tokens"
 
     retention_days: RetentionDays = 30
-    dry_run: bool = False
-    max_deleted: Annotated[int, Field(ge=1)] | None = None
-    after_id: Annotated[int, Field(ge=0)] = 0
+    dry_run: DryRun = False
+    max_deleted: Limit | None = None
+    after_id: Position = 0
 
 
 class CleanMedia(Tick):
@@ -36,7 +39,7 @@ class CleanMedia(Tick):
     routing_key: ClassVar[str] = "cleanup.media"
 
     retention_days: RetentionDays = 7
-    dry_run: bool = False
+    dry_run: DryRun = False
     max_share: MaxShare = 0.95
 
 
@@ -49,7 +52,7 @@ class CleanStaticFiles(Tick):
     routing_key: ClassVar[str] = "cleanup.static_files"
 
     retention_days: RetentionDays = 30
-    dry_run: bool = False
+    dry_run: DryRun = False
     max_share: MaxShare = 0.95
 
 
@@ -62,7 +65,7 @@ class CleanLogFiles(Tick):
     routing_key: ClassVar[str] = "cleanup.log_files"
 
     retention_days: RetentionDays = 30
-    dry_run: bool = False
+    dry_run: DryRun = False
     max_share: MaxShare = 0.95
 
 
@@ -72,7 +75,7 @@ class CleanSessions(Tick):
     routing_key: ClassVar[str] = "cleanup.sessions"
 
     retention_days: RetentionDays = 30
-    dry_run: bool = False
+    dry_run: DryRun = False
 
 
 class UpdateRates(Tick):
@@ -83,9 +86,12 @@ class UpdateRates(Tick):
 
     routing_key: ClassVar[str] = "rates.update"
 
-    source: Literal["NBU", "PRIVATBANK"] = "NBU"
-    currencies: Annotated[list[Currency], Field(min_length=1, max_length=100)] | None = None
-    accept_moves: bool = False
+    source: Annotated[Literal["NBU", "PRIVATBANK"], Field(description="the bank to query")] = "NBU"
+    currencies: Annotated[
+        Annotated[list[Currency], Field(min_length=1, max_length=100)] | None,
+        Field(description="the currencies to update; null for those of the settings"),
+    ] = None
+    accept_moves: Annotated[bool, Field(description="store rates that moved by more than a fifth")] = False
 
 
 class CleanRates(Tick):
@@ -94,7 +100,7 @@ class CleanRates(Tick):
     routing_key: ClassVar[str] = "rates.cleanup"
 
     retention_days: RetentionDays = 30
-    dry_run: bool = False
+    dry_run: DryRun = False
 
 
 class PurgeLogs(Tick):
@@ -106,9 +112,9 @@ class PurgeLogs(Tick):
     routing_key: ClassVar[str] = "maintenance.purge_logs"
 
     retention_days: RetentionDays = 90
-    dry_run: bool = False
-    from_table: str | None = None
-    after: Annotated[int, Field(ge=0)] = 0
+    dry_run: DryRun = False
+    from_table: Annotated[str | None, Field(description="where a continuation starts")] = None
+    after: Position = 0
 
 
 class ArchiveAds(Tick):
@@ -119,10 +125,12 @@ class ArchiveAds(Tick):
 
     routing_key: ClassVar[str] = "maintenance.archive_ads"
 
-    inactive_days: Annotated[int, Field(ge=1, le=3650)] = 180
-    dry_run: bool = False
-    max_archived: Annotated[int, Field(ge=1)] = 10_000
-    after_id: Annotated[int, Field(ge=0)] = 0
+    inactive_days: Annotated[int, Field(ge=1, le=3650, description="days unchanged until an active ad is archived")] = (
+        180
+    )
+    dry_run: DryRun = False
+    max_archived: Limit = 10_000
+    after_id: Position = 0
 
 
 class QuickStats(Tick):
@@ -136,7 +144,9 @@ class PlatformAnalytics(Tick):
 
     routing_key: ClassVar[str] = "analytics.platform"
 
-    locales: Annotated[tuple[Locale, ...], Field(min_length=1, max_length=3)] = ("uk", "en", "ru")
+    locales: Annotated[
+        tuple[Locale, ...], Field(min_length=1, max_length=3, description="the languages of the result")
+    ] = ("uk", "en", "ru")
 
 
 class DailyReport(Tick):
@@ -147,7 +157,7 @@ class DailyReport(Tick):
 
     routing_key: ClassVar[str] = "analytics.daily_report"
 
-    day: date | None = None
+    day: Annotated[date | None, Field(description="the day of the report; null for the last closed one")] = None
 
 
 class CleanAnalytics(Tick):
@@ -155,7 +165,7 @@ class CleanAnalytics(Tick):
 
     routing_key: ClassVar[str] = "analytics.cleanup"
 
-    dry_run: bool = False
+    dry_run: DryRun = False
 
 
 class Vacuum(Tick):
@@ -163,4 +173,7 @@ class Vacuum(Tick):
 
     routing_key: ClassVar[str] = "maintenance.vacuum"
 
-    tables: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
+    tables: Annotated[
+        Annotated[list[str], Field(min_length=1, max_length=100)] | None,
+        Field(description="the tables to vacuum; null for those that need it"),
+    ] = None
