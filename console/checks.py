@@ -99,7 +99,7 @@ async def _outbox(connection: AsyncConnection) -> Finding:
     delay = -(await outbox.seconds_to_next(connection) or 0.0)
     if delay >= MAX_OUTBOX_DELAY:
         return Finding("outbox", "problem", f"unsent for {delay:.0f} s; run: pocketwatch publish")
-    return Finding("outbox", "ok", "nothing is late")
+    return Finding("outbox", "ok", "no overdue rows")
 
 
 async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
@@ -115,7 +115,7 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
 async def check_mail(settings: Settings) -> AsyncIterator[Finding]:
     url = settings.servers.smtp_url
     if url is None:
-        yield Finding("mail", "warning", "SMTP_URL is not set, so emails cannot be sent")
+        yield Finding("mail", "warning", "SMTP_URL is not set, so the group mail does not start")
     elif await asyncio.to_thread(probes.is_reachable, url):
         yield Finding("mail", "ok", f"{servers.address(url)} answers")
     else:

@@ -1,4 +1,4 @@
-"""Errors that a person can put right, and what a handler raises to decide about its message.
+"""Errors that the user can fix, and what a handler raises to decide about its message.
 
 Anything else that a handler raises is an outage or a bug: retried with growing delays, then a dead letter.
 """
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 
 class PocketwatchError(Exception):
-    """Something that a person can put right; the text says what is wrong and what to do."""
+    """An error that the user can fix; the text says what is wrong and what to do."""
 
 
 class SettingsError(PocketwatchError):
@@ -47,11 +47,11 @@ class InvalidMessage(PocketwatchError):
 
 
 class Reject(PocketwatchError):
-    """Raised by a handler: dead letter now, because retrying cannot help."""
+    """Dead-letter the message at once; raised by handlers when retrying cannot help."""
 
 
 class RetryLater(PocketwatchError):
-    """Raised by a handler: retry after a while, without counting an attempt.
+    """Retry the message later without counting an attempt; raised by handlers.
 
     Args:
         reason: what must change first, for the log.

@@ -8,10 +8,10 @@ from pydantic import Field
 from schemas.locale import Locale
 from schemas.message import Tick
 
-RetentionDays = Annotated[int, Field(ge=0, le=3650, description="days for which it is kept")]
+RetentionDays = Annotated[int, Field(ge=0, le=3650, description="days to keep expired data")]
 DryRun = Annotated[bool, Field(description="count, and change nothing")]
 MaxShare = Annotated[float, Field(gt=0, le=1, strict=False, description="share that one run may delete")]
-Limit = Annotated[int, Field(ge=1, description="how many one run may change")]
+Limit = Annotated[int, Field(ge=1, description="the most rows that one run may change")]
 Position = Annotated[int, Field(ge=0, description="where a continuation starts")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 

@@ -14,7 +14,7 @@ from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import AsJson, console, print_json, print_table
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Messages that are not retried any more.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, requeue and drop dead letters.")
 
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
 FromQueue = Annotated[
@@ -66,7 +66,7 @@ def show(
 
 @app.command("requeue")
 def requeue(ids: Ids = None, queue: FromQueue = None, every: All = False, as_json: AsJson = False) -> None:
-    """Send dead letters back to their queues, as first attempts with their old ids.
+    """Return dead letters to their original queues, with the same ids and six new attempts.
 
     Takes up to 10,000 of each queue; repeat it for more.
 
@@ -94,13 +94,15 @@ def drop(
     """
     wanted = _wanted(ids, every=every)
     if not yes:
-        typer.confirm("Delete these dead letters for good?", abort=True)
+        typer.confirm("Delete these dead letters permanently?", abort=True)
     _report(_for_each(queue, lambda publisher, each: dead_letters.drop(publisher, each, wanted)), "dropped", as_json)
 
 
 def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
-    if bool(ids) == every:
-        raise PocketwatchError("no messages are named; name their ids, or use --all")
+    if every and ids:
+        raise PocketwatchError("message ids and --all exclude each other; use one of them")
+    if not every and not ids:
+        raise PocketwatchError("no message ids given; pass message ids or --all")
     return lambda dead_letter: every or dead_letter.message_id in (ids or [])
 
 

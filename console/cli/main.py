@@ -73,7 +73,7 @@ def pocketwatch() -> None:
 
 
 def user_message(error: Exception) -> str | None:
-    """Return one line for an error that a person can put right; None for any other."""
+    """Return one line for an error that the user can fix; None for any other."""
     if isinstance(error, PocketwatchError):
         return str(error)
     original = getattr(error, "orig", error)
@@ -83,7 +83,7 @@ def user_message(error: Exception) -> str | None:
 
 
 def main() -> None:
-    """Run a command; an error that a person can put right is one line on standard error and exit code 1."""
+    """Run a command; an error that the user can fix is one line on standard error and exit code 1."""
     try:
         app()
     except Exception as error:

@@ -16,7 +16,7 @@ from publishers import route_check
 from publishers.cron import next_fire
 from publishers.schedule import Entry, Schedule, load
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Entries and when they fire.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, check, pause and resume schedule entries.")
 
 File = Annotated[Path | None, typer.Option("--file", help="A schedule file other than that of the settings.")]
 
@@ -111,7 +111,7 @@ def pause(
     ] = None,
     author: Annotated[str | None, typer.Option(help="Who pauses it; your user name by default.")] = None,
 ) -> None:
-    """Stop an entry from firing for a while. When it is resumed, its catch_up decides about missed fires.
+    """Pause an entry. When the pause ends, catch_up decides which missed fires are published.
 
     Example: pocketwatch schedule pause clean-generated-media-weekly --for 2d --reason "disk is being moved"
     """

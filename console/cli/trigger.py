@@ -32,7 +32,7 @@ COLUMNS = ("job", "status", "attempt", "took", "statistics")
 
 
 def trigger(
-    key: Annotated[str, typer.Argument(help="The job's routing key, such as cleanup.tokens.")],
+    key: Annotated[str, typer.Argument(help="The routing key of a job or event, such as cleanup.tokens.")],
     pairs: Annotated[
         list[str] | None, typer.Option("--set", help="An argument, as name=value; may be repeated.")
     ] = None,

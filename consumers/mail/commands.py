@@ -20,7 +20,9 @@ NOTICE_COLUMNS = ("id", "sent_at", "recipient", "method", "letter", "locale", "s
 CAUGHT_COLUMNS = ("number", "caught_at", "to", "subject")
 SUPPRESSED_COLUMNS = ("suppressed_at", "address", "scope", "reason")
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Emails: caught, previewed, suppressed.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Show caught emails, write previews, manage suppressed addresses."
+)
 
 
 def notices(
@@ -72,7 +74,7 @@ def preview(
 
 @app.command("suppressed")
 def suppressed(as_json: AsJson = False) -> None:
-    """Show the addresses that get no emails (all), or none that one can unsubscribe from (subscribed), newest first.
+    """Show suppressed addresses, newest first: "all" gets no email, "subscribed" no digests or reports.
 
     Example: pocketwatch mail suppressed
     """
@@ -92,7 +94,7 @@ async def _suppressed(settings: Settings) -> list[dict[str, Any]]:
 
 @app.command("forget")
 def forget(address: Annotated[str, typer.Argument(help="The address, in any case.")]) -> None:
-    """Let an address get all emails again, such as a bad one that works now.
+    """Remove an address from the suppression list, such as one whose mailbox works again.
 
     Example: pocketwatch mail forget reader@example.com
     """

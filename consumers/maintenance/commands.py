@@ -53,7 +53,7 @@ def restore(
     reason: Annotated[str, typer.Option(help="The reason; recorded with the decision.")] = "restored by hand",
     actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
 ) -> None:
-    """Restore an archived ad to its former status; the job leaves it alone for a while.
+    """Restore an archived ad to its former status; it is not archived again for inactive_days days.
 
     Example: pocketwatch archive restore 4711 --reason "the owner has called"
     """

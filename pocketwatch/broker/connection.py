@@ -75,7 +75,7 @@ def with_connection_name(url: str, role: str) -> str:
 
 
 async def connect(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> AbstractRobustConnection:
-    """Connect; the connection is restored by itself, to another node when its own is away.
+    """Connect; the connection is restored by itself, to another node when its node is unavailable.
 
     Raises:
         ServerUnreachable: as `find_reachable_node`.

@@ -55,8 +55,8 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> None:
             continue
         problems += await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')
     if problems:
-        advice = "empty and delete these in the management UI, then run: pocketwatch migrate"
-        raise TopologyMismatch(f"the broker's topology differs from ours: {'; '.join(problems)}; {advice}")
+        advice = "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
+        raise TopologyMismatch(f"the broker's topology differs from the expected one: {'; '.join(problems)}; {advice}")
 
 
 async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str | None:

@@ -103,7 +103,7 @@ class Publisher:
     async def _declare(self) -> None:
         try:
             await declare(self.connection, self._topology or EMPTY_TOPOLOGY)
-        except Exception as error:  # noqa: BLE001  the next publish fails if it is still away
+        except Exception as error:  # noqa: BLE001  the next publish fails if it is still unavailable
             logger.bind(error=str(error)[:300]).error("broker.topology_not_declared")
 
     @property
@@ -159,7 +159,7 @@ class Publisher:
             pause = min(2 * pause, MAX_DELAY)
 
     async def _once(self, message: aio_pika.Message, exchange: str, routing_key: str, *, mandatory: bool) -> None:
-        """Publish once within the deadline; the libraries themselves may wait for minutes, or for ever."""
+        """Publish once within the deadline; the libraries themselves may wait for minutes, or indefinitely."""
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 target = await self._exchange(exchange)

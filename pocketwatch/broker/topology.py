@@ -84,7 +84,7 @@ class DelayQueue:
 
 @dataclass(frozen=True)
 class Topology:
-    """All of it, as one value."""
+    """All exchanges, queues and bindings."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]

@@ -1,4 +1,4 @@
-"""The files by which a folder knows its servers: what their data were created with, what runs now, and the lock."""
+"""The state files of a stack: what its data were created with, what runs now, and the lock."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ FILES = (*SERVERS, "postgres.new", "env", *RECORDS)
 
 
 class IdentityLostError(StackError):
-    """There are data, but no record of what they were created with."""
+    """Data exist without the identity file that they were created with."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class ConsumerApp(Service):
         return super().is_healthy and self._connection is not None and self._connection.connected.is_set()
 
     async def _start(self) -> None:
-        """Start from below: database, publisher with the topology, executors, and the subscribers last."""
+        """Start dependencies first: database, publisher and topology, executors, then subscribers."""
         database = await self._open_database(f"pocketwatch consume {self._role}")
         publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
         broker = await self._broker(ErrorHandler(database, publisher))

@@ -1,4 +1,4 @@
-"""Waiting while the database is away: a message in flight is held, but not for ever."""
+"""Retry while the database is unavailable; a message in flight is held for at most five minutes."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ class Backoff:
         if not is_outage(error):
             raise error
         if time.monotonic() > self._deadline:
-            raise RetryLater("the database is away", after=MAX_HOLD) from error
+            raise RetryLater("the database is unavailable; the message is retried later", after=MAX_HOLD) from error
         logger.bind(error=str(error)[:200], delay_s=self._delay).warning("database.unavailable")
         await asyncio.sleep(self._delay)
         self._delay = min(2 * self._delay, MAX_DELAY)

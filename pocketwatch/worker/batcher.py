@@ -58,7 +58,7 @@ class Batcher(Generic[Item, Result]):
                 await self._gather()
                 batch = self._take()
                 await self._run(batch)
-        except BaseException as error:  # a bug, or the end of the process: no item must wait for ever
+        except BaseException as error:  # a bug, or the end of the process: no item must wait indefinitely
             _fail([*batch, *self._waiting], error)
             self._waiting = []
             if not isinstance(error, Exception):
@@ -68,7 +68,7 @@ class Batcher(Generic[Item, Result]):
             self._task = None
 
     async def _gather(self) -> None:
-        """Let in what was already read from the socket; a few microseconds when that is nothing."""
+        """Yield to the event loop, so that messages already read from the socket join the batch."""
         quiet = 0
         while quiet < QUIET_TURNS and (before := len(self._waiting)) < self._max_size:
             await asyncio.sleep(0)

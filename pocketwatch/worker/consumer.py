@@ -36,7 +36,7 @@ Lifespan = Callable[[Settings, Database], AbstractAsyncContextManager[Any]]
 
 
 class MessageDecoder(Protocol):
-    """Reads deliveries. The default reads what Pocketwatch publishes; another one, what others do in their form."""
+    """Reads deliveries. The default reads Pocketwatch's own format; others read foreign formats, such as Celery's."""
 
     def envelope(self, raw: IncomingMessage) -> Envelope:
         """Return the metadata of a delivery.

@@ -110,7 +110,7 @@ class EventContext:
         self.rows.append(outbox.of(child, payload))
 
     def republish(self, *messages: Message, at: datetime | None = None) -> None:
-        """Publish, with our own trigger, what this message stands for; not before the moment `at`.
+        """Publish messages in place of this one, with its trigger; not before `at`.
 
         A single message keeps our id; each of several has one that derives from it.
         """
@@ -187,7 +187,7 @@ class SideEffectContext(EventContext):
             function: takes a connection and the items of all; returns a result for each, in their order.
 
         Raises:
-            RetryLater: when the database is away for longer than a message may be held.
+            RetryLater: when the database is unavailable for longer than a message may be held.
         """
         result: Result = await self._run_batched(function, item)
         return result

@@ -50,7 +50,7 @@ async def is_running(runs: Runs, message_id: str) -> bool:
     return [row["status"] for row in await runs.of(message_id)] == ["running"]
 
 
-async def test_consumer_killed_between_effect_and_commit_is_taken_over_without_double_effects(
+async def test_consumer_killed_between_effect_and_commit_is_taken_over_without_duplicate_effects(
     pocketwatch: Program, publisher: Publisher, runs: Runs, tokens: Tokens
 ):
     tokens.issue({"count": 5, "issued_days_ago": 70, "blacklist": 2}, {"count": 1, "issued_days_ago": 1})
@@ -169,7 +169,7 @@ async def test_relay_killed_between_publish_and_mark_publishes_a_duplicate_that_
     assert len(await runs.of("an-id")) == 1
 
 
-async def test_killed_publishers_and_consumers_lose_and_double_nothing(
+async def test_killed_publishers_and_consumers_lose_and_duplicate_nothing(
     pocketwatch: Program, publisher: Publisher, runs: Runs, database_url: str
 ):
     schedule = pocketwatch.folder / "schedule.toml"

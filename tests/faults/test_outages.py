@@ -66,7 +66,7 @@ async def ask(database: Database, count: int, *, first: int) -> list[str]:
     return ids
 
 
-async def test_broker_killed_repeatedly_under_load_loses_and_doubles_nothing(
+async def test_broker_killed_repeatedly_under_load_loses_and_duplicates_nothing(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
 ):
     await ready(publisher, database)

@@ -14,7 +14,7 @@ from schemas.ticks import CleanAnalytics
 from tests.fixtures.activity import Activity
 from tests.fixtures.sessions import Sessions
 from tests.fixtures.suite import Deliver
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 
 JOB = "analytics.cleanup"
 NOTHING = dict.fromkeys(job.STATISTICS, 0)
@@ -108,9 +108,9 @@ async def test_run_out_of_time_is_continued(
     for age in range(5, 12):
         add(activity, age=age, left=-1)
 
-    first = transaction(JOB, database, settings, stopping=lambda: True, message=CleanAnalytics())
+    first = job_context(JOB, database, settings, stopping=lambda: True, message=CleanAnalytics())
     await job.clean_analytics(CleanAnalytics(), first)
-    second = transaction(JOB, database, settings)
+    second = job_context(JOB, database, settings)
     await job.clean_analytics(CleanAnalytics(), second)
 
     assert first.statistics["snapshots_deleted"] == 2
@@ -130,7 +130,7 @@ async def test_dry_run_counts_the_same_and_changes_nothing(
     before, keys = ids(activity), sessions.everything()
 
     tick = CleanAnalytics(dry_run=True)
-    dry, real = transaction(JOB, database, settings, message=tick), transaction(JOB, database, settings)
+    dry, real = job_context(JOB, database, settings, message=tick), job_context(JOB, database, settings)
     await job.clean_analytics(tick, dry)
     unchanged = ids(activity) == before and sessions.everything() == keys
     await job.clean_analytics(CleanAnalytics(), real)
@@ -155,7 +155,7 @@ async def test_outdated_keys_without_a_ttl_are_deleted_and_current_ones_get_one(
     sessions.redis.set(f"{PREFIX}daily_report_2025-01-01", "{not json")
     sessions.redis.rpush(f"{PREFIX}a_list", "x")
 
-    one = transaction(JOB, database, settings)
+    one = job_context(JOB, database, settings)
     await job.clean_analytics(CleanAnalytics(), one)
 
     assert sessions.keys() == {current.encode()}
@@ -170,7 +170,7 @@ async def test_key_with_a_ttl_is_kept_unless_outdated(
     sessions.redis.set(f"{PREFIX}foreign", "a value", ex=100)
     sessions.redis.set(f"{PREFIX}platform:en", cached("platform", hours=9), ex=100_000)
 
-    await job.clean_analytics(CleanAnalytics(), transaction(JOB, database, settings))
+    await job.clean_analytics(CleanAnalytics(), job_context(JOB, database, settings))
 
     assert sessions.keys() == {f"{PREFIX}quick_stats".encode(), f"{PREFIX}foreign".encode()}
 
@@ -182,7 +182,7 @@ async def test_keys_with_other_prefixes_are_never_touched(
         sessions.redis.set(key, cached("quick_stats", hours=500))
     before = sessions.everything()
 
-    await job.clean_analytics(CleanAnalytics(), transaction(JOB, database, settings))
+    await job.clean_analytics(CleanAnalytics(), job_context(JOB, database, settings))
 
     assert sessions.everything() == before
 
@@ -213,7 +213,7 @@ async def test_unreachable_redis_makes_the_run_partial_and_rows_are_deleted(
     kept = add(activity, age=1, left=1)
     servers = settings.servers.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
 
-    one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    one = job_context(JOB, database, settings.model_copy(update={"servers": servers}))
     await job.clean_analytics(CleanAnalytics(), one)
 
     assert one.status == "partial"
@@ -227,7 +227,7 @@ async def test_without_redis_only_the_table_is_cleaned(database: Database, setti
     kept = add(activity, age=1, left=1)
     servers = settings.servers.model_copy(update={"redis_url": None})
 
-    one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+    one = job_context(JOB, database, settings.model_copy(update={"servers": servers}))
     await job.clean_analytics(CleanAnalytics(), one)
 
     assert (one.status, ids(activity)) == ("succeeded", {kept})
@@ -238,7 +238,7 @@ async def test_clock_skew_deletes_nothing(database: Database, settings: Settings
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.clean_analytics(
-            CleanAnalytics(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+            CleanAnalytics(), job_context(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
         )
 
     assert ids(activity) == expired

@@ -18,7 +18,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas.ticks import CleanAnalytics, DailyReport, PlatformAnalytics, QuickStats
 from tests.fixtures.activity import Activity
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 
 DOCS = Path(__file__).parents[2] / "docs" / "analytics.md"
 
@@ -63,7 +63,7 @@ async def test_listed_privileges_suffice_for_every_job_and_command(
         (daily_report.report_day, DailyReport()),
         (cleanup.clean_analytics, CleanAnalytics()),
     ):
-        work = transaction(tick.routing_key, limited, settings)
+        work = job_context(tick.routing_key, limited, settings)
         async with work.session:
             await handler(tick, work)  # type: ignore[operator]
             await work.session.commit()

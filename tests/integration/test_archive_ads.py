@@ -18,7 +18,7 @@ from publishers import trigger
 from schemas.ticks import ArchiveAds
 from tests.fixtures.ads import Ads
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 JOB = "maintenance.archive_ads"
@@ -242,7 +242,7 @@ async def test_edit_between_read_and_archiving_wins(
         return await archive(*arguments, **more)
 
     monkeypatch.setattr(job.queries, "archive_ads", edit_first)
-    one = transaction(JOB, database, settings)
+    one = job_context(JOB, database, settings)
     await job.archive_ads(ArchiveAds(), one)
 
     assert ads.statuses()[edited] != "archived"
@@ -277,7 +277,7 @@ async def test_locked_table_is_retried_later(deliver: Deliver, ads: Ads, monkeyp
 async def test_concurrent_runs_archive_each_ad_once(database: Database, settings: Settings, ads: Ads):
     ads.add("sold", count=3000)
 
-    first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
+    first, second = job_context(JOB, database, settings), job_context(JOB, database, settings)
     await asyncio.gather(job.archive_ads(ArchiveAds(), first), job.archive_ads(ArchiveAds(), second))
 
     assert first.statistics["sold_archived"] + second.statistics["sold_archived"] == 3000
@@ -287,7 +287,7 @@ async def test_concurrent_runs_archive_each_ad_once(database: Database, settings
 
 async def test_clock_skew_archives_nothing(database: Database, settings: Settings, ads: Ads):
     (sold,) = ads.add("sold")
-    one = transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+    one = job_context(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.archive_ads(ArchiveAds(), one)

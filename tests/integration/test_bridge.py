@@ -222,7 +222,7 @@ async def test_pickle_is_never_loaded(platform: Platform, bridge: None, runs: Ru
     assert not (tmp_path / "trapped").exists()
 
 
-async def test_pickle_trap_works_when_loaded(platform: Platform, publisher: Publisher, tmp_path: Path):
+async def test_pickle_payload_executes_when_it_is_loaded(platform: Platform, publisher: Publisher, tmp_path: Path):
     import pickle  # noqa: PLC0415  proves that the test above would notice
 
     platform("pickle", MEDIA, args=[str(tmp_path / "trapped")])

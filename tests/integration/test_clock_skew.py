@@ -17,7 +17,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas.message import Message
 from schemas.ticks import CleanLogFiles, CleanMedia, CleanRates, CleanStaticFiles, CleanTokens
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 
 Clean = Callable[[Any, Any], Awaitable[None]]
 
@@ -36,7 +36,7 @@ Clean = Callable[[Any, Any], Awaitable[None]]
 async def test_cleanup_refuses_to_start_when_clocks_disagree(
     database: Database, settings: Settings, clean: Clean, tick: Message, ahead: timedelta
 ):
-    job = transaction(tick.routing_key, database, settings, now=utc_now() + ahead)
+    job = job_context(tick.routing_key, database, settings, now=utc_now() + ahead)
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await clean(tick, job)

@@ -26,7 +26,7 @@ from tests.fixtures.activity import ZONE, Activity
 from tests.fixtures.mail import Serving
 from tests.fixtures.smtp import SmtpServer
 from tests.fixtures.suite import Consume, Deliver, Runs
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 JOB = "analytics.daily_report"
@@ -201,7 +201,7 @@ async def test_day_with_23_or_25_hours_holds_all_its_rows(
 
 async def run_at(moment: datetime, tick: DailyReport, database: Database, settings: Settings) -> dict[str, Any]:
     """The job at this moment; what it records."""
-    work = transaction(JOB, database, settings, now=moment)
+    work = job_context(JOB, database, settings, now=moment)
     async with work.session:
         await job.report_day(tick, work)
         await work.session.commit()

@@ -12,7 +12,7 @@ from pocketwatch.storage.database import Database
 from schemas.mail import SendDigests
 from tests.fixtures.mail import MANAGER, MailTester, Serving, critical, flagged, request_for
 from tests.fixtures.smtp import SmtpServer
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 WINDOW = timedelta(hours=1)
@@ -226,7 +226,7 @@ async def test_concurrent_runs_request_each_email_once(
     async with serving(digest_above=1, digest_window=WINDOW):
         await flood(mail, 5)
     mail.advance_clock(WINDOW)
-    works = [transaction("mail.digest", database, settings) for _ in range(2)]
+    works = [job_context("mail.digest", database, settings) for _ in range(2)]
 
     async def run(work: Any) -> int:
         async with work.session:
@@ -246,7 +246,7 @@ async def test_run_that_is_rolled_back_releases_nothing(
     async with serving(digest_above=1, digest_window=WINDOW):
         await flood(mail, 3)
     mail.advance_clock(WINDOW)
-    work = transaction("mail.digest", database, settings)
+    work = job_context("mail.digest", database, settings)
 
     async with work.session:
         await job.send_digests(SendDigests(), work)

@@ -14,7 +14,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.paged_job import PagedDelete
 from schemas.ticks import CleanRates
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 
 PAGE = "SELECT id FROM numbers WHERE id > :after ORDER BY id LIMIT :size"
 RESULT = (
@@ -41,7 +41,7 @@ def table(database_url: str) -> str:
 def begin(table: str, database: Database, settings: Settings) -> Begin:
     def begin(*, stopping: bool = False, now: datetime | None = None, dry_run: bool = False) -> JobContext:
         tick = CleanRates(dry_run=dry_run)
-        return transaction("rates.cleanup", database, settings, now=now, stopping=lambda: stopping, message=tick)
+        return job_context("rates.cleanup", database, settings, now=now, stopping=lambda: stopping, message=tick)
 
     return begin
 
@@ -95,7 +95,7 @@ async def test_stopped_job_resumes_from_its_position(begin: Begin, table: str):
 async def test_job_without_progress_is_partial_and_not_continued(database: Database, settings: Settings, table: str):
     running = settings.running.model_copy(update={"time_budget": timedelta(0)})
     without_time = settings.model_copy(update={"running": running})
-    job = transaction("rates.cleanup", database, without_time, message=CleanRates(dry_run=True))
+    job = job_context("rates.cleanup", database, without_time, message=CleanRates(dry_run=True))
 
     await job.delete_in_pages(NUMBERS, stat="numbers_deleted", size=4)
 

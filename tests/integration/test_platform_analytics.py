@@ -20,8 +20,8 @@ from schemas.ticks import PlatformAnalytics
 from tests.fixtures.activity import Activity, at
 from tests.fixtures.banks import StoredRates
 from tests.fixtures.suite import Deliver, Program
-from tests.support.alone import transaction
 from tests.support.inserting import inserting
+from tests.support.job_contexts import job_context
 
 KYIV = ZoneInfo("Europe/Kyiv")
 MAKES = {1: "ZAZ", 2: "Škoda", 3: "Mazda"}
@@ -97,7 +97,7 @@ def market(activity: Activity) -> Market:
 
 async def overview_at(moment: datetime, database: Database, settings: Settings, activity: Activity) -> Any:
     """The payload of a run at this moment."""
-    work = transaction("analytics.platform", database, settings, now=moment)
+    work = job_context("analytics.platform", database, settings, now=moment)
     async with work.session:
         await overview.build_overview(PlatformAnalytics(locales=("en",)), work)
         await work.session.commit()

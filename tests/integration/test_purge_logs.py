@@ -22,7 +22,7 @@ from pocketwatch.worker import paged_job
 from publishers import trigger
 from schemas.ticks import PurgeLogs
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 JOB = "maintenance.purge_logs"
@@ -205,7 +205,7 @@ async def test_unsent_notification_is_kept(deliver: Deliver, tables: Tables):
     assert tables.count("moderation_notification_logs") == 1
 
 
-async def test_missing_table_is_no_problem(deliver: Deliver, tables: Tables):
+async def test_missing_table_is_ignored(deliver: Deliver, tables: Tables):
     with psycopg.connect(tables.database_url) as connection:
         connection.execute("DROP TABLE moderation_notification_logs")
     tables.add("inbox", days=100)
@@ -261,7 +261,7 @@ async def test_scan_ends_at_the_first_page_without_old_rows(database: Database, 
     assert found.one() == (None, 0)
 
 
-async def test_empty_table_is_no_work(deliver: Deliver, tables: Tables):
+async def test_empty_table_succeeds(deliver: Deliver, tables: Tables):
     row = await deliver(PurgeLogs())
 
     assert row["status"] == "succeeded"
@@ -335,7 +335,7 @@ async def test_table_without_permission_is_named_and_the_others_are_purged(
         connection.execute(f"GRANT SELECT, UPDATE, DELETE ON {ours} TO {role}".encode())
     limited = Database(f"postgresql://{role}:x@{tables.database_url.rpartition('@')[2]}")
 
-    one = transaction(JOB, limited, settings)
+    one = job_context(JOB, limited, settings)
     await job.purge_logs(PurgeLogs(), one)
     await limited.close()
     with psycopg.connect(tables.database_url) as connection:
@@ -350,7 +350,7 @@ async def test_concurrent_runs_share_the_work(database: Database, settings: Sett
     for table in ("inbox", "outbox", "update_logs"):
         tables.add(table, days=100, count=3000)
 
-    first, second = transaction(JOB, database, settings), transaction(JOB, database, settings)
+    first, second = job_context(JOB, database, settings), job_context(JOB, database, settings)
     await asyncio.gather(job.purge_logs(PurgeLogs(), first), job.purge_logs(PurgeLogs(), second))
 
     for table in ("inbox", "outbox", "update_logs"):
@@ -363,7 +363,7 @@ async def test_clock_skew_purges_nothing(database: Database, settings: Settings,
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):
         await job.purge_logs(
-            PurgeLogs(), transaction(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
+            PurgeLogs(), job_context(JOB, database, settings, now=datetime.now(UTC) + timedelta(hours=2))
         )
 
     assert tables.count("inbox") == 1

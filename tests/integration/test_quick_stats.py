@@ -24,8 +24,8 @@ from schemas.ticks import QuickStats
 from tests.fixtures.activity import ZONE, Activity, at
 from tests.fixtures.sessions import Sessions
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
-from tests.support.alone import transaction
 from tests.support.inserting import inserting
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 JOB = "analytics.quick_stats"
@@ -51,7 +51,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def run_at(moment: datetime, database: Database, settings: Settings) -> dict[str, Any]:
     """What the job finds at this moment."""
-    work = transaction(JOB, database, settings, now=moment)
+    work = job_context(JOB, database, settings, now=moment)
     async with work.session:
         await job.quick_stats(QuickStats(), work)
         await work.session.commit()
@@ -143,7 +143,7 @@ def settings_with(settings: Settings, *, redis_url: str | None) -> Settings:
 async def test_run_without_redis_succeeds_uncached(
     database: Database, settings: Settings, activity: Activity, redis_url: str | None
 ):
-    work = transaction(JOB, database, settings_with(settings, redis_url=redis_url))
+    work = job_context(JOB, database, settings_with(settings, redis_url=redis_url))
     async with work.session:
         await job.quick_stats(QuickStats(), work)
         await work.session.commit()
@@ -155,7 +155,7 @@ async def test_run_without_redis_succeeds_uncached(
 
 async def keep_report(day: str, database: Database, settings: Settings) -> bool:
     """Store the report of a day; whether Redis has it, too."""
-    work = transaction(JOB, database, settings)
+    work = job_context(JOB, database, settings)
     async with work.session:
         stored = await snapshots.store(
             work, kind="daily_report", locale="uk", period=day, payload={"day": day}, keep=timedelta(days=400)

@@ -16,7 +16,7 @@ from pocketwatch.worker.context import JobContext
 from schemas.ticks import PurgeLogs
 from tests.fixtures.activity import OPENED, ZONE, Activity, at
 from tests.fixtures.suite import Deliver
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 
 JOB = "analytics.quick_stats"
 NOTHING = dict.fromkeys(rollup.STATISTICS, 0)
@@ -25,7 +25,7 @@ SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 async def run(database: Database, settings: Settings, *, now: datetime | None = None) -> JobContext:
     """Bring the roll-ups up to date; what was done is in the statistics."""
-    job = transaction(JOB, database, settings, now=now)
+    job = job_context(JOB, database, settings, now=now)
     assert await rollup.bring_up_to_date(job)
     return job
 
@@ -406,7 +406,7 @@ async def test_closed_days_take_over_counts_of_a_run_that_ran_out_of_time(
     activity.views(noon(AUTUMN))
     running = settings.running.model_copy(update={"time_budget": timedelta(0)})
     hurried = settings.model_copy(update={"running": running})
-    assert not await rollup.bring_up_to_date(transaction(JOB, database, hurried))
+    assert not await rollup.bring_up_to_date(job_context(JOB, database, hurried))
     monkeypatch.setattr(rollup, "REFRESH_EVERY", timedelta(0))
 
     work = await run(database, settings)
@@ -508,7 +508,7 @@ async def test_run_out_of_time_is_continued_by_the_next(
 
     results = []
     while not results or (not results[-1] and len(results) < 100):
-        results.append(await rollup.bring_up_to_date(transaction(JOB, database, hurried)))
+        results.append(await rollup.bring_up_to_date(job_context(JOB, database, hurried)))
 
     assert len(results) > 3
     assert results[-1]

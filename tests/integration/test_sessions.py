@@ -29,7 +29,7 @@ from schemas.ticks import CleanSessions
 from tests.fixtures.sessions import DATABASE, Sessions, iso
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
 from tests.fixtures.tokens import days_ago
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 JOB = "cleanup.sessions"
@@ -152,7 +152,7 @@ async def test_expiry_is_decided_to_the_second(
     database: Database, settings: Settings, sessions: Sessions, seconds, deleted, days
 ):
     tick = CleanSessions(retention_days=days, dry_run=True)
-    one = transaction(JOB, database, settings, message=tick)
+    one = job_context(JOB, database, settings, message=tick)
     expires = one.now - timedelta(days=days) + timedelta(seconds=seconds)
     sessions.add("session:t", expires=expires)
 
@@ -201,7 +201,7 @@ async def test_too_wide_pattern_touches_no_user(database: Database, settings: Se
     for key in ("user:1", "user:email:a@example.org", "user:account:by-user-id:1", "user:session:t"):
         sessions.add(key, expires=days_ago(400))
     foolish = reading.Sessions.model_construct(key_patterns=("user:*", "*"))
-    one = transaction(JOB, database, settings.model_copy(update={"sessions": foolish}))
+    one = job_context(JOB, database, settings.model_copy(update={"sessions": foolish}))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -256,7 +256,7 @@ async def test_keys_may_be_any_bytes(deliver: Deliver, sessions: Sessions):
 async def test_lists_of_session_ids_are_kept(database: Database, settings: Settings, sessions: Sessions):
     sessions.redis.rpush("session-ids:by-user-id:1", "gone", "t")
     sessions.add("session:t", expires=days_ago(40))
-    one = transaction(JOB, database, with_patterns(settings, "session:*", "session-ids:*"))
+    one = job_context(JOB, database, with_patterns(settings, "session:*", "session-ids:*"))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -269,7 +269,7 @@ async def test_targets_of_pointers_are_found_under_a_prefix(database: Database, 
         sessions.redis.set(f"base:user:session:by-user-id:{name}", f"user:session:{name}")
     sessions.add("base:user:session:there", expires=days_ago(-1))
     sessions.add("base:user:1", expires=days_ago(400))
-    one = transaction(JOB, database, with_patterns(settings, "base:user:session:*"))
+    one = job_context(JOB, database, with_patterns(settings, "base:user:session:*"))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -282,7 +282,7 @@ async def test_key_matched_by_several_patterns_is_counted_once(
 ):
     fill(sessions)
     patterns = ("user:session:by-user-id:*", "user:session:ol*", "user:session:*")
-    one = transaction(JOB, database, with_patterns(settings, *patterns))
+    one = job_context(JOB, database, with_patterns(settings, *patterns))
 
     await job.clean_sessions(CleanSessions(), one)
 
@@ -482,7 +482,7 @@ async def test_concurrent_runs_share_the_work(database: Database, settings: Sett
         sessions.redis.set(f"user:session:by-user-id:{number}", f"user:session:{number}")
     sessions.add("session:live", expires=days_ago(-1))
 
-    first, second = (transaction(JOB, database, settings) for _ in range(2))
+    first, second = (job_context(JOB, database, settings) for _ in range(2))
     await asyncio.gather(job.clean_sessions(CleanSessions(), first), job.clean_sessions(CleanSessions(), second))
 
     assert sessions.keys() == {b"session:live"}
@@ -543,7 +543,7 @@ def elsewhere(settings: Settings, database: Database) -> Any:
 
     async def run(url: str | None) -> JobContext:
         servers = settings.servers.model_copy(update={"redis_url": url})
-        one = transaction(JOB, database, settings.model_copy(update={"servers": servers}))
+        one = job_context(JOB, database, settings.model_copy(update={"servers": servers}))
         await job.clean_sessions(CleanSessions(), one)
         return one
 
@@ -603,7 +603,7 @@ async def test_replica_is_refused(elsewhere: Any, sessions: Sessions, redis_url:
 
 async def test_clock_skew_deletes_nothing(database: Database, settings: Settings, sessions: Sessions):
     sessions.add("session:t", expires=days_ago(40))
-    one = transaction(JOB, database, settings)
+    one = job_context(JOB, database, settings)
     one.now += timedelta(hours=2)
 
     with pytest.raises(Exception, match="nothing was changed, set the clocks"):

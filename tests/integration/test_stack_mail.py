@@ -237,4 +237,4 @@ def test_doctor_reports_whether_emails_can_be_sent(pocketwatch: Program, servers
         "problem",
         "127.0.0.1:1 does not answer; emails wait",
     )
-    assert of(SMTP_URL="") == ("warning", "SMTP_URL is not set, so emails cannot be sent")
+    assert of(SMTP_URL="") == ("warning", "SMTP_URL is not set, so the group mail does not start")

@@ -16,7 +16,7 @@ from publishers import trigger
 from schemas.ticks import CleanTokens
 from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.fixtures.tokens import Tokens, a_token, days_ago
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 from tests.support.waiting import eventually
 
 JOB = "cleanup.tokens"
@@ -53,7 +53,7 @@ async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, tok
 
 
 @pytest.mark.parametrize(("days", "deleted"), [(0, 9), (9, 9), (11, 5), (39, 5), (41, 0)])
-async def test_margin_is_that_of_the_message(deliver: Deliver, tokens: Tokens, days: int, deleted: int):
+async def test_retention_is_that_of_the_message(deliver: Deliver, tokens: Tokens, days: int, deleted: int):
     tokens.issue(EXPIRED, WITHIN_MARGIN, VALID)
 
     row = await deliver(CleanTokens(retention_days=days))
@@ -119,7 +119,7 @@ async def test_sliding_token_expires_with_its_refresh(deliver: Deliver, tokens: 
     assert row["statistics"]["kept_within_margin"] == 1
 
 
-async def test_empty_table_is_no_work(deliver: Deliver, tokens: Tokens):
+async def test_empty_table_succeeds(deliver: Deliver, tokens: Tokens):
     row = await deliver(CleanTokens())
 
     assert row["status"] == "succeeded"
@@ -209,7 +209,7 @@ async def test_run_reports_its_progress(deliver: Deliver, tokens: Tokens, monkey
 async def test_concurrent_runs_share_the_work(database: Database, settings: Settings, tokens: Tokens):
     tokens.issue({"count": 300, "issued_days_ago": 70, "blacklist": 100}, VALID)
 
-    first, second = (transaction(JOB, database, settings) for _ in range(2))
+    first, second = (job_context(JOB, database, settings) for _ in range(2))
     await asyncio.gather(job.clean_tokens(CleanTokens(), first), job.clean_tokens(CleanTokens(), second))
 
     assert tokens.counts() == (3, 3)

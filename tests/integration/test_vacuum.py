@@ -20,7 +20,7 @@ from pocketwatch.storage.database import Database
 from publishers import trigger
 from schemas.ticks import Vacuum
 from tests.fixtures.suite import Consume, Deliver, Runs
-from tests.support.alone import transaction
+from tests.support.job_contexts import job_context
 
 JOB = "maintenance.vacuum"
 NOTHING = dict.fromkeys(job.STATISTICS, 0) | {"tables": {}}
@@ -197,7 +197,7 @@ async def test_vacuum_that_takes_too_long_is_cancelled(deliver: Deliver, churn: 
 
 async def test_table_of_another_owner_is_named(settings: Settings, role: str):
     database = Database(role)
-    one = transaction(JOB, database, settings)
+    one = job_context(JOB, database, settings)
 
     await job.vacuum(Vacuum(tables=["fires"]), one)
     await database.close()
@@ -229,7 +229,7 @@ async def test_shutdown_leaves_the_current_table_to_a_continuation(
     database: Database, settings: Settings, churn: Churn
 ):
     asked = asyncio.Event()
-    one = transaction(JOB, database, settings, stopping=asked.is_set)
+    one = job_context(JOB, database, settings, stopping=asked.is_set)
 
     with churn.session("LOCK TABLE fires IN SHARE MODE"):
         running = asyncio.create_task(job.vacuum(Vacuum(tables=["fires"]), one))

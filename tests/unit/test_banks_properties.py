@@ -48,14 +48,14 @@ def check(bank: str, body: bytes) -> Answer:
 @pytest.mark.parametrize("bank", BANKS)
 @calm
 @given(body=st.binary(max_size=200))
-def test_any_bytes(bank: str, body: bytes):
+def test_any_bytes_give_valid_quotes_or_an_error(bank: str, body: bytes):
     check(bank, body)
 
 
 @pytest.mark.parametrize("bank", BANKS)
 @calm
 @given(answer=anything)
-def test_any_json(bank: str, answer: Any):
+def test_any_json_gives_valid_quotes_or_an_error(bank: str, answer: Any):
     check(bank, json.dumps(answer).encode())
 
 
@@ -73,7 +73,7 @@ def mutated(draw: st.DrawFn, bank: str) -> list[Any]:
 @pytest.mark.parametrize("bank", BANKS)
 @calm
 @given(data=st.data())
-def test_mutated_rows(bank: str, data: st.DataObject):
+def test_unchanged_rows_survive_invalid_ones(bank: str, data: st.DataObject):
     rows = data.draw(mutated(bank))
 
     answer = check(bank, json.dumps(rows).encode())
@@ -101,7 +101,7 @@ def test_any_texts_as_amounts(buy: str, sale: str):
 
 @calm
 @given(days=st.integers(-4000, 4000))
-def test_any_day(days: int):
+def test_only_dates_near_today_are_accepted(days: int):
     day = TODAY + timedelta(days=days)
     row = {"cc": "USD", "exchangedate": f"{day:%d.%m.%Y}", "rate": 44.6}
 

@@ -87,7 +87,7 @@ def test_owner_reads_the_notice_in_their_language(locale: Locale, title: str, li
         ),
         (
             "en",
-            "🚨 Ad #7 (+1) needs a check by hand",
+            "🚨 Ad #7 (+1) needs a manual review",
             [
                 "Owner: #5.",
                 "Status: rejected.",

@@ -40,7 +40,7 @@ async def test_message_is_held_only_for_a_limited_time(monkeypatch: pytest.Monke
         async with Database(REFUSING).begin():
             pass
 
-    with pytest.raises(RetryLater, match="the database is away"):
+    with pytest.raises(RetryLater, match="the database is unavailable"):
         await retry_on_outage(attempt)
 
     assert len(attempts) > 1

@@ -15,7 +15,7 @@ from consumers.cleanup.files import manifest, safe_delete
 from consumers.cleanup.files.counters import SweepCounters
 from consumers.cleanup.files.folder import Folder
 from consumers.cleanup.files.manifest import ManifestUnusable
-from consumers.cleanup.files.static_files import Superseded, original_of
+from consumers.cleanup.files.static_files import UnreferencedFiles, original_of
 from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.errors import Reject
 
@@ -56,7 +56,7 @@ def names(root: Path, **paths: str) -> None:
 
 
 def sweep(root: Path, **changes: Any) -> Sweep:
-    return Sweep(root=root, older_than=CUTOFF, rule=partial(Superseded, older_than=CUTOFF), **changes)
+    return Sweep(root=root, older_than=CUTOFF, rule=partial(UnreferencedFiles, older_than=CUTOFF), **changes)
 
 
 def deleted(root: Path) -> set[str]:
@@ -355,7 +355,7 @@ def test_files_of_both_releases_are_kept_when_one_is_deployed_during_the_scan(ro
     path = release(root)
     descriptor = os.open(root, os.O_RDONLY)
     folder = Folder(None, str(root), descriptor, old=False)
-    rule = Superseded(folder, older_than=CUTOFF)
+    rule = UnreferencedFiles(folder, older_than=CUTOFF)
     old = put(root / f"site.{A}.css")
     put(root / "site.css")
     condition = rule.may_delete(folder, old.name, old.stat())

@@ -16,7 +16,7 @@ from consumers.analytics.report.queries import Day, Logged
 from schemas.emails import FigureName, Gap, ReportFigure, ReportGap, ReportRate, ReportRun
 
 HISTORY = 28  # days of the charts, the report's own included
-WEEKS = 4  # before the day, with whose same weekdays it is compared
+WEEKS = 4  # previous weeks whose same weekday is the baseline
 NIGHT_FROM, NIGHT_UNTIL = time(18), time(12)  # of the day, and of the one after it
 RECENT = timedelta(days=7)  # of an older day, rates and runs may have been purged
 SENT, FAILED = ("sent", "delivered", "read"), ("failed",)
@@ -36,7 +36,7 @@ UNKNOWN: Values = dict.fromkeys(NAMES)
 
 @dataclass(frozen=True, slots=True)
 class DayFigures:
-    """None: unknown."""
+    """The figures of one day; None means unknown."""
 
     day: date
     values: Values
@@ -73,7 +73,7 @@ class ReportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is known of a day.
+    """The collected data of a daily report.
 
     Args:
         history: the days of the charts, oldest first, the report's own last.

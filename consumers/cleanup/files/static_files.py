@@ -37,12 +37,14 @@ async def clean_static_files(tick: CleanStaticFiles, job: JobContext) -> None:
     if (root := job.settings.files.static_root) is None:
         raise Reject("POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean")
     cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
-    sweep = Sweep(root=root, older_than=cutoff, rule=partial(Superseded, older_than=cutoff), max_share=tick.max_share)
+    sweep = Sweep(
+        root=root, older_than=cutoff, rule=partial(UnreferencedFiles, older_than=cutoff), max_share=tick.max_share
+    )
     await run_sweep_job(sweep, job)
 
 
-class Superseded:
-    """The rule: versions that no manifest names which was read during the pass.
+class UnreferencedFiles:
+    """The sweep rule: hashed files that no manifest read during the sweep names.
 
     Raises:
         ManifestUnusable: when the manifest cannot be read, or names no file that exists.

@@ -53,11 +53,11 @@ async def clean_sessions(tick: CleanSessions, job: JobContext) -> None:
         return job.mark_skipped("REDIS_URL: not set; there are no sessions to clean")
     job.start()
     async with connected(url) as client, SessionStore(client) as store:
-        # The clock of Redis ends what gets a TTL.
+        # TTLs expire by Redis's clock, so it is checked too.
         clock_skew.check(job.now, datetime.fromtimestamp(await store.time(), UTC), of="Redis")
         finished = await SessionCleaner(store, job, counters, timedelta(days=tick.retention_days)).run()
     job.record(**counters.statistics())
-    if not finished:  # cursors do not last, but what is done is passed quickly
+    if not finished:  # SCAN cursors cannot be resumed; deleted keys make the next scan short
         job.start_over(made_progress=counters.changed)
     return None
 

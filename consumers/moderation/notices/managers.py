@@ -29,7 +29,7 @@ MAX_BATCH_SIZE = 20
 TITLES: Mapping[Action, str] = {
     "needs_review": _("📋 Ad {ad} needs a check"),
     "flagged": _("⚠️ Ad {ad} is flagged for a check"),
-    "max_attempts_reached": _("🚨 Ad {ad} needs a check by hand"),
+    "max_attempts_reached": _("🚨 Ad {ad} needs a manual review"),
     "user_banned": _("⛔ User {user} is blocked"),
     "content_violation": _("❗ Ad {ad} breaks the rules"),
     "created": _("New ad {ad}"),

@@ -33,7 +33,7 @@ PLUGINS = "[rabbitmq_management].\n"
 # The management plugin's event handler delays a clean stop by five seconds.
 QUICK_STOP = "spawn(fun() -> catch gen_event:delete_handler(rabbit_event, rabbit_mgmt_db_handler, []) end), ok."
 # RabbitMQ 3.10 writes the name of a new quorum queue to the disk up to a second late. Killed before, it restarts with
-# that queue empty and without a leader, and publishers to it hang for ever. An election ends that; with a single node
+# that queue empty and without a leader, and publishers to it hang. An election ends that; with a single node
 # it has only one possible result.
 ELECT_LEADERS = (
     "[ra:trigger_election({element(1, S), node()}) || S <- ets:tab2list(ra_state), element(2, S) =:= follower], ok."
@@ -60,7 +60,7 @@ class RabbitMQ(Server):
         return Launch([str(scripts / "rabbitmq-server")], cwd=home, environment=self._environment())
 
     def after_start(self) -> None:
-        """Elect a leader for every queue of an earlier run."""
+        """Elect a leader indefinitelyy queue of an earlier run."""
         if any((self.context.folder / self.name / "data").glob("*/quorum/*/*/config")):
             self._evaluate(ELECT_LEADERS)
 

@@ -58,7 +58,7 @@ update_logs = sa.Table(
     # A run has an end exactly when it is over.
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     sa.CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
-    # A redelivered attempt continues its own row, so that a killed worker leaves none that runs for ever.
+    # A redelivered attempt continues its own row, so that a killed worker leaves none that runs indefinitely.
     sa.UniqueConstraint("job", "message_id", "attempt"),
     sa.Index(None, "job", "id"),  # `runs --job`
     sa.Index("update_logs_started_at_idx", "started_at", postgresql_using="brin"),  # the runs of a day

@@ -1,4 +1,4 @@
-"""The work of a job that is called directly, without a broker."""
+"""Make job contexts, to call a handler without a broker."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from schemas.envelope import Envelope
 from schemas.message import Message
 
 
-def transaction(
+def job_context(
     job: str,
     database: Database,
     settings: Settings,
@@ -21,7 +21,7 @@ def transaction(
     stopping: Callable[[], bool] = lambda: False,
     message: Message | None = None,
 ) -> JobContext:
-    """A message of this job that has just begun."""
+    """Return the context of a new run of this job."""
     envelope = Envelope(message_id=str(uuid4()), correlation_id="", exchange="ticks", routing_key=job)
     began = now or datetime.now(UTC)
     return JobContext(
