@@ -292,7 +292,7 @@ def test_wrong_schedule_stops_the_start(pocketwatch: Program):
         done = pocketwatch(*arguments, POCKETWATCH_SCHEDULE=str(wrong))
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
-        assert last.startswith("pocketwatch: the schedule")
+        assert last.startswith("pocketwatch: schedule")
         assert 'entry "nightly"' in last
         assert 'did you mean "cleanup.tokens"?' in last
 

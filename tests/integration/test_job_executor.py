@@ -46,7 +46,7 @@ async def test_concurrent_duplicates_of_a_job_have_one_effect(
     outcomes = await asyncio.gather(*(worker.handle(envelope(1), Event()) for worker in executors))
 
     assert sorted(outcomes) == ["duplicate", "succeeded"]
-    assert await words(database) == ["safe to repeat", "safe to repeat", "inserted", "written"]
+    assert await words(database) == ["inserted", "safe to repeat", "safe to repeat", "written"]
     assert [row["status"] for row in await runs.of("event-1")] == ["succeeded"]
 
 
@@ -63,5 +63,5 @@ async def test_handled_message_does_not_start_again(executors: list[JobExecutor]
     outcomes = [await worker.handle(envelope(1), Event(n=1)) for worker in executors]
 
     assert outcomes == ["succeeded", "duplicate"]
-    assert await words(database) == ["safe to repeat", "inserted", "written"]
+    assert await words(database) == ["inserted", "safe to repeat", "written"]
     assert len(await runs.of("event-1")) == 1

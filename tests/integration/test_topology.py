@@ -75,7 +75,9 @@ async def test_every_mismatch_is_reported_at_once(settings: Settings):
     assert "queue \"cleanup.tokens\": x-dead-letter-exchange is none, but should be 'dead'" in words
     assert "queue \"wait.1m\": x-message-ttl is '5', but should be '60000'" in words
     assert "cleanup.media" not in words
-    assert words.endswith("empty and delete what is listed in the management UI, then run: pocketwatch migrate")
+    assert words.endswith(
+        "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
+    )
 
 
 async def test_rejected_message_goes_to_the_dead_letter_queue(publisher: Publisher):
