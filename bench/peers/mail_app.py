@@ -68,8 +68,8 @@ def send(name: str, body: dict[str, Any]) -> None:
     key = f"{name}:{request.to}:email"
     external_id = message_id(key, "bench.example")
     with database().transaction():
-        database().execute(INSERT, [request.to, external_id, key, request.email.name, request.locale])
-        built = build(renderer().render(request.email, request.locale), request.to, external_id)
+        database().execute(INSERT, [request.to, external_id, key, request.letter.name, request.locale])
+        built = build(renderer().render(request.letter, request.locale), request.to, external_id)
         server = urlsplit(os.environ["SMTP_URL"])
         with smtplib.SMTP(server.hostname or "", server.port or 25, local_hostname="bench") as client:
             client.send_message(built)
@@ -91,7 +91,7 @@ def build(rendered: RenderedEmail, to: str, external_id: str) -> EmailMessage:
 def main(verb: str, count: int) -> None:
     assert verb == "fill", verb
     for number in range(count):
-        body = {"to": mail.address(number), "locale": "uk", "email": mail.email(number)}
+        body = {"to": mail.address(number), "locale": "uk", "letter": mail.email(number)}
         send.apply_async((str(uuid4()), body))
 
 

@@ -54,10 +54,13 @@ class ConsumerApp(Service):
         database = await self._open_database(f"pocketwatch consume {self._role}")
         publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
         broker = await self._broker(ErrorHandler(database, publisher))
+        executors: list[Executor] = []
+        self._stack.callback(_close, executors)  # after the resources, which may still record what they have done
         resources = await self._open({each.lifespan for each in self._consumers if each.lifespan}, database)
         for consumer in self._consumers:
             resource = resources[consumer.lifespan] if consumer.lifespan else None
-            subscribe(broker, consumer, self._executor(consumer, database, resource))
+            executors.append(self._executor(consumer, database, resource))
+            subscribe(broker, consumer, executors[-1])
         self._stack.push_async_callback(broker.stop)
         self._connection = await broker.connect()
         await broker.start()
@@ -122,6 +125,12 @@ def subscribe(broker: RabbitBroker, consumer: Consumer, executor: Executor) -> N
         description=consumer.handler.__doc__,
     )
     subscriber(handle)
+
+
+def _close(executors: Sequence[Executor]) -> None:
+    for executor in executors:
+        if isinstance(executor, BatchExecutor | SideEffectExecutor):
+            executor.close()
 
 
 def _with_queue_of(settings: Settings, consumer: Consumer) -> Consumer:

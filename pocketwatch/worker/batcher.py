@@ -5,6 +5,7 @@ bisected, until the item at fault is alone with its error; in an outage of the d
 """
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 MAX_BATCH_SIZE = 100
 QUIET_TURNS = 2  # turns of the event loop without a new item, which close a batch
 
-Pending = tuple[Item, asyncio.Future[Result]]
+Pending = tuple[Item, Collection[Hashable], asyncio.Future[Result]]  # with the keys of its conflicts
 
 
 class Batcher(Generic[Item, Result]):
@@ -46,10 +47,16 @@ class Batcher(Generic[Item, Result]):
     def submit(self, item: Item) -> "asyncio.Future[Result]":
         """Return a future of the item's result. An item whose future is cancelled is left out of later batches."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, self._conflicts(item), future))
         if self._task is None:
-            self._task = asyncio.create_task(self._work())
+            # A context of its own: log lines must not carry the id of the message that happened to be the first.
+            self._task = asyncio.create_task(self._work(), context=contextvars.Context())
         return future
+
+    def close(self) -> None:
+        """Cancel what is running and waiting."""
+        if self._task is not None:
+            self._task.cancel()
 
     async def _work(self) -> None:
         batch: list[Pending[Item, Result]] = []
@@ -57,13 +64,15 @@ class Batcher(Generic[Item, Result]):
             while self._waiting:
                 await self._gather()
                 batch = self._take()
-                await self._run(batch)
-        except BaseException as error:  # a bug, or the end of the process: no item must wait indefinitely
+                try:
+                    await self._run(batch)
+                except Exception as error:  # noqa: BLE001  a bug: no item must wait indefinitely
+                    logger.opt(exception=error).error("batch.failed")
+                    _fail(batch, error)
+        except asyncio.CancelledError as error:
             _fail([*batch, *self._waiting], error)
             self._waiting = []
-            if not isinstance(error, Exception):
-                raise
-            logger.opt(exception=error).error("batch.failed")
+            raise
         finally:
             self._task = None
 
@@ -79,9 +88,8 @@ class Batcher(Generic[Item, Result]):
         later: list[Pending[Item, Result]] = []
         taken: set[Hashable] = set()
         for pending in self._waiting:
-            item, future = pending
+            _, keys, future = pending
             if not future.done():
-                keys = self._conflicts(item)
                 (batch if len(batch) < self._max_size and taken.isdisjoint(keys) else later).append(pending)
                 taken.update(keys)  # also of those left for later, so that their order stays
         self._waiting = later
@@ -89,9 +97,9 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self, batch: list[Pending[Item, Result]]) -> None:
         backoff = Backoff()
-        while batch := [pending for pending in batch if not pending[1].done()]:
+        while batch := [pending for pending in batch if not pending[2].done()]:
             try:
-                results = await self._function([item for item, _ in batch])
+                results = await self._function([item for item, _, _ in batch])
             except Exception as error:  # noqa: BLE001  every error is raised for the items that it concerns
                 if len(batch) > 1 and not is_outage(error):
                     logger.bind(items=len(batch), error=str(error)[:200]).debug("batch.bisected")
@@ -100,7 +108,7 @@ class Batcher(Generic[Item, Result]):
                     return
                 await self._hold(backoff, error, batch)
             else:
-                for (_, future), result in zip(batch, results, strict=True):
+                for (_, _, future), result in zip(batch, results, strict=True):
                     _resolve(future, result)
 
     async def _hold(self, backoff: Backoff, error: Exception, batch: list[Pending[Item, Result]]) -> None:
@@ -120,7 +128,7 @@ def _resolve(future: "asyncio.Future[Any]", result: Any) -> None:
 
 
 def _fail(batch: Sequence[Pending[Item, Result]], error: BaseException) -> None:
-    for _, future in batch:
+    for _, _, future in batch:
         if isinstance(error, asyncio.CancelledError):
             future.cancel()
         else:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 import sqlalchemy as sa
+from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.clock import utc_now
@@ -148,6 +149,9 @@ class BatchExecutor:
             self._commit, max_size=max_batch_size, conflicts=PendingMessage.conflicts
         )
 
+    def close(self) -> None:
+        self._batcher.close()
+
     async def handle(self, envelope: Envelope, message: Any) -> Outcome:
         return await self._batcher.submit(PendingMessage(envelope, message, self._conflict_key(message)))
 
@@ -157,7 +161,7 @@ class BatchExecutor:
             mine = [pending for pending in batch if pending.id in claimed]
             loader = DataLoader(connection)
             contexts = [self._context(pending, claimed[pending.id], loader) for pending in mine]
-            handlers = (self._handler(pending.message, each) for pending, each in zip(mine, contexts, strict=True))
+            handlers = (self._run(pending.message, each) for pending, each in zip(mine, contexts, strict=True))
             results = await asyncio.gather(*handlers, return_exceptions=True)
             if loader.error:
                 raise loader.error
@@ -174,6 +178,10 @@ class BatchExecutor:
             )
         outcomes: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
         return [(outcomes | refused).get(pending.id, "duplicate") for pending in batch]
+
+    async def _run(self, message: Any, context: EventContext) -> None:
+        with logger.contextualize(job=self._consumer, message_id=context.message_id):
+            await self._handler(message, context)
 
     def _context(self, pending: PendingMessage, now: datetime, loader: DataLoader) -> EventContext:
         return EventContext(pending.envelope, now, settings=self._settings, loader=loader, resource=self._resource)
@@ -200,6 +208,11 @@ class SideEffectExecutor:
         )
         await self._handler(message, context)
         return await self._claims.handle(envelope, context)
+
+    def close(self) -> None:
+        for batcher in self._batchers.values():
+            batcher.close()
+        self._claims.close()
 
     async def run_batched(self, function: BatchFunction[Any, Any], item: Any) -> Any:
         """See `SideEffectContext.run_batched`."""

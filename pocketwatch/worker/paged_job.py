@@ -65,6 +65,7 @@ class PagedJob(ABC):
     message: Message | None
     statistics: dict[str, Any]
     _deleted = 0
+    _is_started = False
     _is_stopped = False
 
     @property
@@ -77,7 +78,9 @@ class PagedJob(ABC):
         Raises:
             Reject: when they do.
         """
-        clock_skew.check(self.now)
+        if not self._is_started:
+            clock_skew.check(self.now)  # at the start only: `now` is the time of the start
+        self._is_started = True
         for name in counters:
             self.statistics.setdefault(name, 0)
 
@@ -123,7 +126,7 @@ class PagedJob(ABC):
 
         Raises:
             Reject: when the clocks disagree.
-            RetryLater: when the table is locked, or a page takes too long.
+            RetryLater: when the table is locked, or a page takes too long, before anything was done.
         """
         self.start(stat)
         if self._is_stopped:
@@ -133,14 +136,18 @@ class PagedJob(ABC):
         async def delete(connection: AsyncConnection, after: int) -> Any:
             return (await connection.execute(statement, {**limits, "after": after})).one()
 
-        position: int | None = None
-        with retry_when_busy(rows.table):
-            async for page in self.pages(delete, after=after):
-                counts = page._asdict()
-                position, share, deleted = counts.pop("next"), counts.pop("share", None), counts.pop("deleted")
-                self._deleted += deleted
-                self.count(**{stat: deleted}, **counts)
-                await self.progress(share)
+        position: int | None = after
+        try:
+            with retry_when_busy(rows.table):
+                async for page in self.pages(delete, after=after):
+                    counts = page._asdict()
+                    position, share, deleted = counts.pop("next"), counts.pop("share", None), counts.pop("deleted")
+                    self._deleted += deleted
+                    self.count(**{stat: deleted}, **counts)
+                    await self.progress(share)
+        except RetryLater:
+            if position == after or (resume is None and not self._deleted):
+                raise  # no progress: a continuation would meet the same lock at once
         if position is None:
             return
         if resume is None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from loguru import logger
 
 from pocketwatch.worker import backoff
 from pocketwatch.worker.batcher import Batcher
@@ -110,6 +111,42 @@ async def test_outage_holds_the_whole_batch_and_repeats_it(monkeypatch: pytest.M
 
     assert results == ["result of 0", "result of 1"]
     assert record.batches == [[0, 1]] * 3
+
+
+async def test_batch_runs_in_a_context_of_its_own(log_lines: list[dict[str, object]]):
+    async def function(items: Sequence[int]) -> list[int]:
+        logger.info("running")
+        return list(items)
+
+    batcher = Batcher[int, int](function)
+    with logger.contextualize(message_id="the first"):
+        await batcher.submit(1)
+
+    assert log_lines == [{"event": "running"}]
+
+
+async def test_defect_in_one_batch_spares_the_next():
+    async def function(items: Sequence[int]) -> list[int]:
+        return list(items[1:] if items[0] == 0 else items)
+
+    batcher = Batcher[int, int](function, max_size=2)
+
+    results = await asyncio.gather(*(batcher.submit(n) for n in range(4)), return_exceptions=True)
+
+    assert [isinstance(result, ValueError) for result in results[1:]] == [True, False, False]
+
+
+async def test_closed_batcher_cancels_what_waits():
+    record = Recorder()
+    batcher = Batcher(record)
+
+    waiting = batcher.submit("an item")
+    await asyncio.sleep(0)
+    batcher.close()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert record.batches == []
 
 
 async def test_bug_in_the_batcher_fails_items_instead_of_leaving_them_waiting():

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.cleanup.pipeline import pipelined
 from consumers.cleanup.tokens import queries
+from pocketwatch.errors import RetryLater
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from pocketwatch.worker.paged_job import retry_when_busy
@@ -32,13 +33,19 @@ STATISTICS = ("scanned", "outstanding_deleted", "blacklisted_deleted", "kept_wit
 @consumer
 async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
     job.start(*STATISTICS)
-    with retry_when_busy("token_blacklist_outstandingtoken"):
-        async with job.page() as connection:
-            last = await queries.last_token_id(connection)
-        pages = read_pages(job, tick, until=last)
-        async for page, _ in pipelined(pages, lambda page: delete(job, page.expired), at_once=MAX_DELETES):
-            job.count(**page.statistics)
-            await job.progress(page.last_id / last if last else 1.0)
+    page: TokenPage | None = None
+    try:
+        with retry_when_busy("token_blacklist_outstandingtoken"):
+            async with job.page() as connection:
+                last = await queries.last_token_id(connection)
+            pages = read_pages(job, tick, until=last)
+            async for page, _ in pipelined(pages, lambda page: delete(job, page.expired), at_once=MAX_DELETES):
+                job.count(**page.statistics)
+                await job.progress(page.last_id / last if last else 1.0)
+    except RetryLater:
+        if page is None:
+            raise
+    assert page is not None, "there is at least one page"  # noqa: S101
     left = None if tick.max_deleted is None else tick.max_deleted - job.statistics["outstanding_deleted"]
     if page.limited or (page.next is not None and left == 0):
         job.mark_partial(f"max_deleted {tick.max_deleted}: limit reached; the next run continues")

@@ -3,27 +3,28 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from threading import Lock
 
 from consumers.mail.compose.charts import charts_of, png
 from consumers.mail.compose.mime import Attachment
 from schemas.emails import DailyReportEmail, Email
 from schemas.locale import LOCALES, Locale
 
-DRAWING = Lock()  # Matplotlib is not thread-safe
+DRAWING = ThreadPoolExecutor(1, thread_name_prefix="charts")  # one: Matplotlib is not thread-safe
 
 
 async def load(email: Email, locale: Locale) -> list[Attachment]:
     """Return the images of an email; a report's charts are drawn in a thread, once per locale."""
-    return await asyncio.to_thread(images_of, email, locale) if isinstance(email, DailyReportEmail) else []
+    if not isinstance(email, DailyReportEmail):
+        return []
+    return await asyncio.get_running_loop().run_in_executor(DRAWING, images_of, email, locale)
 
 
 def images_of(email: Email, locale: Locale) -> list[Attachment]:
     if not isinstance(email, DailyReportEmail):
         return []
-    with DRAWING:
-        return _drawn(email.model_dump_json(include={"day", "figures", "history"}), locale)
+    return _drawn(email.model_dump_json(include={"day", "figures", "history"}), locale)
 
 
 @lru_cache(maxsize=len(LOCALES))
