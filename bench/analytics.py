@@ -23,7 +23,7 @@ from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Servers, WorkNotDone, started
 from schemas.ticks import QuickStats
 
-TARGET = 20  # times as fast as the counts
+TARGET = 15  # times as fast as the counts
 MOST = 150 * memory.MB
 DATABASE = "bench_analytics"
 ZONE = "Europe/Kyiv"
