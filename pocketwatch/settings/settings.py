@@ -9,6 +9,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pocketwatch import urls
@@ -79,10 +80,11 @@ class Source(PydanticBaseSettingsSource):
         self.places = (environment, dotenv_values(folder / ".env"), dotenv_values(folder / LOCAL_STACK))
 
     def __call__(self) -> dict[str, Any]:
-        return {section: self._values(fields) for section, fields in _names_by_section()}
+        return {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
 
-    def get_field_value(self, *_: Any) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # `__call__` finds all values
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[dict[str, str], str, bool]:
+        """Return the values of a section, by the names of their variables."""
+        return self._values(_variables(field)), field_name, True
 
     def _values(self, names: list[str]) -> dict[str, str]:
         found = {name: self.value(name) for name in names}
@@ -134,7 +136,7 @@ def require(value: str | None, name: str) -> str:
 
 
 def names() -> list[str]:
-    return [name for _, section in _names_by_section() for name in section]
+    return [name for section in Settings.model_fields.values() for name in _variables(section)]
 
 
 def unknown_names() -> dict[str, str | None]:
@@ -145,12 +147,11 @@ def unknown_names() -> dict[str, str | None]:
     return {name: next(iter(difflib.get_close_matches(name, names(), n=1)), None) for name in unknown}
 
 
-def _names_by_section() -> Iterator[tuple[str, list[str]]]:
-    for section, field in Settings.model_fields.items():
-        model = field.annotation
-        assert isinstance(model, type)  # noqa: S101  each field of Settings is a section
-        assert issubclass(model, BaseModel)  # noqa: S101
-        yield section, [str(setting.alias) for setting in model.model_fields.values()]
+def _variables(section: FieldInfo) -> list[str]:
+    model = section.annotation
+    assert isinstance(model, type)  # noqa: S101  each field of Settings is a section
+    assert issubclass(model, BaseModel)  # noqa: S101
+    return [str(setting.alias) for setting in model.model_fields.values()]
 
 
 def _problems(error: ValidationError, source: Source) -> Iterator[str]:
