@@ -353,7 +353,7 @@ def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, ra
     assert found["outbox"]["result"] == "problem"
     assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
-    assert "lacks a right (docs/configuration.md): permission denied" in found["database"]["detail"]
+    assert "lacks a right: permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
 
 
