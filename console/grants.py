@@ -10,6 +10,7 @@ from pocketwatch.broker.topology import celery_queue
 from pocketwatch.errors import SettingsError
 from pocketwatch.storage import privileges
 from pocketwatch.storage.privileges import Privileges
+from pocketwatch.worker.context import EventContext
 
 PUBLISHERS = "publishers"
 NAMES = (PUBLISHERS, *GROUPS)
@@ -45,7 +46,8 @@ def _tables(name: str) -> Sequence[Privileges]:
     if name == PUBLISHERS:
         return (privileges.PUBLISHERS,)
     own: Privileges = import_module(f"consumers.{name}.privileges").PRIVILEGES
-    return (privileges.CONSUMERS, own)
+    handles_events = any(each.context_type is EventContext for each in consumers_of([name]))
+    return (privileges.CONSUMERS, *([privileges.EVENT_CONSUMERS] if handles_events else []), own)
 
 
 def _known(names: Sequence[str]) -> Sequence[str]:

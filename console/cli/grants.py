@@ -16,7 +16,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def grants(
-    group: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(NAMES)}; all by default.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help=f"May be repeated: {', '.join(NAMES)}; all by default.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The user and the role; pocketwatch_GROUP by default.")] = None,
     rabbitmq: Annotated[bool, typer.Option("--rabbitmq", help="Print only the commands for RabbitMQ.")] = False,
     postgresql: Annotated[bool, typer.Option("--postgresql", help="Print only the SQL for PostgreSQL.")] = False,
@@ -27,14 +29,16 @@ def grants(
     """
     wanted = group or NAMES
     role = _checked(name or "_".join(["pocketwatch", *(group or [])]))
+    lines: list[str] = []
     if rabbitmq or not postgresql:
         settings = read_settings()
-        vhost = vhost_of(settings.rabbitmq_urls[0])
-        print(f"# RabbitMQ, in a shell. Then set the password: rabbitmqctl change_password {role}")
-        print(*rabbitmqctl(role, vhost, permissions_of(wanted, celery=settings.bridge.celery_queue)), sep="\n")
+        lines.append(f"# RabbitMQ, in a shell. Then set the password: rabbitmqctl change_password {role}")
+        permissions = permissions_of(wanted, celery=settings.bridge.celery_queue)
+        lines += rabbitmqctl(role, vhost_of(settings.rabbitmq_urls[0]), permissions)
     if postgresql or not rabbitmq:
-        print(f"-- PostgreSQL, in psql, as the owner of the tables. Then set the password: \\password {role}")
-        print(*statements(role, privileges_of(wanted)), sep="\n")
+        lines.append(f"-- PostgreSQL, in psql, as the owner of the tables. Then set the password: \\password {role}")
+        lines += statements(role, privileges_of(wanted))
+    typer.echo("\n".join(lines))
 
 
 def _checked(name: str) -> str:

@@ -33,8 +33,8 @@ COMMANDS: Mapping[str, str] = {
 MESSAGES = {
     "42P01": "{reason}; to create the suite's tables, run: pocketwatch migrate",
     "55P03": "another transaction has locked a table or row, and nothing was changed; try again ({reason})",
-    "42501": "the database's user lacks a right: {reason}; to grant what it needs, see: pocketwatch grants",
-    "ChannelAccessRefused": "the broker's user lacks a right: {reason}; to grant what it needs, see: pocketwatch grants",
+    "42501": "the database's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
+    "ChannelAccessRefused": "the broker's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
 }
 
 

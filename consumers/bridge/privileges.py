@@ -2,4 +2,7 @@
 
 from pocketwatch.storage.privileges import Privileges
 
-PRIVILEGES: Privileges = {}
+PRIVILEGES: Privileges = {
+    "add_accounts": ("SELECT (id, user_id)",),
+    "car_ads": ("SELECT (id, account_id)",),
+}

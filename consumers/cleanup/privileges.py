@@ -2,4 +2,8 @@
 
 from pocketwatch.storage.privileges import Privileges
 
-PRIVILEGES: Privileges = {}
+PRIVILEGES: Privileges = {
+    # No id is ever updated: the lock of a row that is about to be deleted needs UPDATE of any column.
+    "token_blacklist_outstandingtoken": ("SELECT (id, token, expires_at)", "UPDATE (id)", "DELETE"),
+    "token_blacklist_blacklistedtoken": ("SELECT (token_id)", "DELETE"),
+}

@@ -2,4 +2,9 @@
 
 from pocketwatch.storage.privileges import Privileges
 
-PRIVILEGES: Privileges = {}
+PRIVILEGES: Privileges = {
+    "mail_suppressions": ("SELECT", "INSERT"),
+    "moderation_notification_logs": ("SELECT", "INSERT", "UPDATE"),
+    "moderation_notifications": ("SELECT (id)",),
+    "notification_preferences": ("SELECT",),
+}

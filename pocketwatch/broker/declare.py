@@ -28,7 +28,9 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
         NotPermitted: naming what is missing and the user may not declare, or the first binding that is refused.
     """
     if not await preflight(connection, topology):
-        logger.bind(reason="the broker's user may not declare; arguments and bindings are not compared").info(UNVERIFIED)
+        logger.bind(reason="the broker's user may not declare; arguments and bindings are not compared").info(
+            UNVERIFIED
+        )
         return
     try:
         await _bind(connection, topology)

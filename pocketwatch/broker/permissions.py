@@ -34,7 +34,9 @@ class Permissions:
     def __or__(self, other: "Permissions") -> "Permissions":
         exchanges = {*self.routing_keys, *other.routing_keys}
         nothing: Names = frozenset()
-        keys = {each: self.routing_keys.get(each, nothing) | other.routing_keys.get(each, nothing) for each in exchanges}
+        keys = {
+            each: self.routing_keys.get(each, nothing) | other.routing_keys.get(each, nothing) for each in exchanges
+        }
         return Permissions(self.configure | other.configure, self.write | other.write, self.read | other.read, keys)
 
 
@@ -55,7 +57,9 @@ def of_publishers(message_types: Iterable[type[Message]] = CATALOGUE.values()) -
 
 def of_operators(topology: Topology) -> Permissions:
     """Publish by hand; read and requeue dead letters, which return to their queue through the default exchange."""
-    dead = Permissions(write=frozenset({DEFAULT_EXCHANGE}), read=frozenset(q.dead_letter_queue for q in topology.queues))
+    dead = Permissions(
+        write=frozenset({DEFAULT_EXCHANGE}), read=frozenset(q.dead_letter_queue for q in topology.queues)
+    )
     return of_publishers() | dead
 
 

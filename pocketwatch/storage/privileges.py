@@ -13,8 +13,10 @@ CONSUMERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
     "update_logs": ("SELECT", "INSERT", "UPDATE"),
     "inbox": ("SELECT", "INSERT"),
-    "outbox": ("SELECT (id, message_id)", "INSERT"),
+    "outbox": ("SELECT (id)", "INSERT"),
 }
+# Groups with handlers of events: a refused message of a batch gives its claim back.
+EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}
 PUBLISHERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
     "fires": ("SELECT", "INSERT"),
@@ -28,7 +30,9 @@ def merge(several: Iterable[Privileges]) -> Privileges:
     merged: dict[str, tuple[str, ...]] = {}
     for each in several:
         for name, privileges in each.items():
-            merged[name] = tuple(dict.fromkeys((*merged.get(name, ()), *privileges)))
+            both = dict.fromkeys((*merged.get(name, ()), *privileges))
+            # Of the whole table, a privilege covers that of its columns.
+            merged[name] = tuple(each for each in both if "(" not in each or each.partition(" (")[0] not in both)
     return dict(sorted(merged.items()))
 
 
