@@ -1,19 +1,26 @@
 """The least rights with which each process works, on RabbitMQ and in PostgreSQL."""
 
 from collections.abc import Sequence
+from functools import reduce
 from importlib import import_module
+from operator import or_
 
+from consumers import app
 from consumers.app import GROUPS, consumers_of
 from pocketwatch.broker import permissions
 from pocketwatch.broker.permissions import Permissions
-from pocketwatch.broker.topology import celery_queue
+from pocketwatch.broker.topology import celery_queue, with_celery
 from pocketwatch.errors import SettingsError
 from pocketwatch.storage import privileges
 from pocketwatch.storage.privileges import Privileges
 from pocketwatch.worker.context import EventContext
+from schemas.catalogue import TICK_TYPES
+from schemas.facts import RunFailed
+from schemas.message import Message
 
-PUBLISHERS = "publishers"
-NAMES = (PUBLISHERS, *GROUPS)
+PUBLISHERS, MIGRATE = "publishers", "migrate"
+PROCESSES = (PUBLISHERS, *GROUPS)
+NAMES = (*PROCESSES, MIGRATE)
 
 
 def permissions_of(names: Sequence[str], *, celery: str) -> Permissions:
@@ -22,19 +29,20 @@ def permissions_of(names: Sequence[str], *, celery: str) -> Permissions:
     Raises:
         SettingsError: for an unknown name.
     """
-    found = Permissions()
-    for name in _known(names):
-        found |= permissions.of_publishers() if name == PUBLISHERS else _of_group(name, celery)
-    return found
+    return reduce(or_, (_permissions(name, celery) for name in _known(names)))
 
 
-def _of_group(group: str, celery: str) -> Permissions:
-    queues = [each.queue for each in consumers_of([group])]
+def _permissions(name: str, celery: str) -> Permissions:
+    if name == PUBLISHERS:
+        return permissions.of_publishers()
+    if name == MIGRATE:
+        return permissions.of_migration(with_celery(celery))
+    queues = [each.queue for each in consumers_of([name])]
     return permissions.of_consumers([celery_queue(celery) if queue.external else queue for queue in queues])
 
 
 def privileges_of(names: Sequence[str]) -> Privileges:
-    """Return what processes of these names may do in the database.
+    """Return what processes of these names may do in the database; `migrate` owns the tables.
 
     Raises:
         SettingsError: for an unknown name.
@@ -45,9 +53,26 @@ def privileges_of(names: Sequence[str]) -> Privileges:
 def _tables(name: str) -> Sequence[Privileges]:
     if name == PUBLISHERS:
         return (privileges.PUBLISHERS,)
+    if name == MIGRATE:
+        return ()
     own: Privileges = import_module(f"consumers.{name}.privileges").PRIVILEGES
     handles_events = any(each.context_type is EventContext for each in consumers_of([name]))
     return (privileges.CONSUMERS, *([privileges.EVENT_CONSUMERS] if handles_events else []), own)
+
+
+def message_types_of(names: Sequence[str]) -> set[type[Message]]:
+    """Return what processes of these names may put into the outbox.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    return {each for name in _known(names) for each in _message_types(name)}
+
+
+def _message_types(name: str) -> set[type[Message]]:
+    if name == PUBLISHERS:
+        return set(TICK_TYPES)
+    return set() if name == MIGRATE else app.message_types_of(name) | {RunFailed}
 
 
 def _known(names: Sequence[str]) -> Sequence[str]:

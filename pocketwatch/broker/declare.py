@@ -64,7 +64,8 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
     problems: list[str] = []
     missing: list[str] = []
     may_declare = True
-    for each in (*topology.all_exchanges, *topology.all_queues):
+    wanted: tuple[Exchange | Queue, ...] = (*topology.all_exchanges, *topology.all_queues)
+    for each in wanted:
         if isinstance(each, Queue) and each.external and await _exists(connection, each):
             continue
         try:

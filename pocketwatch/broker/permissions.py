@@ -6,12 +6,11 @@ the routing keys that they need: a delay queue returns a message to the queue th
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pocketwatch.broker.topology import DEAD, TOPOLOGY, Queue, Topology
 from schemas.catalogue import CATALOGUE
-from schemas.message import Message
 
 DEFAULT_EXCHANGE = "amq.default"  # as permissions name it
 
@@ -47,25 +46,18 @@ def of_consumers(queues: Sequence[Queue]) -> Permissions:
     return Permissions(write=frozenset(exchanges), read=names, routing_keys=dict.fromkeys(exchanges, names))
 
 
-def of_publishers(message_types: Iterable[type[Message]] = CATALOGUE.values()) -> Permissions:
-    """Publish these messages."""
+def of_publishers() -> Permissions:
+    """Publish every kind of message: the relay publishes for all."""
     keys: dict[str, Names] = {}
-    for each in message_types:
+    for each in CATALOGUE.values():
         keys[each.exchange] = keys.get(each.exchange, frozenset()) | {each.routing_key}
     return Permissions(write=frozenset(keys), routing_keys=keys)
 
 
-def of_operators(topology: Topology) -> Permissions:
-    """Publish by hand; read and requeue dead letters, which return to their queue through the default exchange."""
-    dead = Permissions(
-        write=frozenset({DEFAULT_EXCHANGE}), read=frozenset(q.dead_letter_queue for q in topology.queues)
-    )
-    return of_publishers() | dead
-
-
 def of_migration(topology: Topology) -> Permissions:
-    """Declare and bind everything."""
-    names = frozenset(each.name for each in (*topology.all_exchanges, *topology.all_queues))
+    """Declare and bind everything; a queue with the default exchange as its dead-letter target needs to write to it."""
+    exchanges, queues = topology.all_exchanges, topology.all_queues
+    names = frozenset([*(exchange.name for exchange in exchanges), *(queue.name for queue in queues)])
     return Permissions(names, names | {DEFAULT_EXCHANGE}, names)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from pocketwatch.storage.migrate import VERSION_TABLE
 from pocketwatch.storage.tables import suite
+from schemas.message import Message
 
 # By table, or "SEQUENCE name": privileges as GRANT spells them, such as "SELECT" or "UPDATE (status, updated_at)".
 Privileges = Mapping[str, tuple[str, ...]]
@@ -36,28 +37,56 @@ def merge(several: Iterable[Privileges]) -> Privileges:
     return dict(sorted(merged.items()))
 
 
-def statements(role: str, privileges: Privileges) -> list[str]:
-    """Return the SQL that creates a role, without a password, and grants exactly this. Safe to repeat."""
+def statements(role: str, privileges: Privileges, message_types: Iterable[type[Message]]) -> list[str]:
+    """Return the SQL that creates a role, without a password, and grants exactly this. Safe to repeat.
+
+    Args:
+        message_types: what the role may put into the outbox; the relay publishes it, whoever inserted it.
+    """
     return [
         f'DO $$ BEGIN CREATE ROLE "{role}" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;',
         "BEGIN;",
-        _in_place(f'GRANT CONNECT ON DATABASE %I TO "{role}"', "current_database()"),
-        _in_place(f'GRANT USAGE ON SCHEMA %I TO "{role}"', "current_schema()"),
-        _in_place(f'REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM "{role}"', "current_schema()"),
-        _in_place(f'REVOKE ALL ON ALL SEQUENCES IN SCHEMA %I FROM "{role}"', "current_schema()"),
+        ACCESS.format(role=role),
         *(_grant(name, ", ".join(granted), role) for name, granted in privileges.items()),
+        ROW_SECURITY,
+        f'DROP POLICY IF EXISTS "{role}" ON outbox;',
+        RESTRICTION.format(role=role, messages=",\n    ".join(sorted(_identity(each) for each in message_types))),
         "COMMIT;",
     ]
 
 
-def _in_place(statement: str, name: str) -> str:
-    return f"DO $$ BEGIN EXECUTE format('{statement}', {name}); END $$;"
+# What a former version granted is revoked first.
+ACCESS = """\
+DO $$ BEGIN
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO "{role}"', current_database());
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO "{role}"', current_schema());
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM "{role}"', current_schema());
+    EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA %I FROM "{role}"', current_schema());
+END $$;"""
+# Where no policy permits a row, none may be read or written by anyone but the owner.
+ROW_SECURITY = """\
+DO $$ BEGIN
+    CREATE POLICY everyone ON outbox USING (true);
+    ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
+EXCEPTION WHEN duplicate_object THEN NULL;
+END $$;"""
+RESTRICTION = """\
+CREATE POLICY "{role}" ON outbox AS RESTRICTIVE FOR INSERT TO "{role}" WITH CHECK ((exchange, routing_key) IN (
+    {messages}
+));"""
+# What is the platform's may be missing: then only the jobs that need it fail.
+PLATFORM = """\
+DO $$ BEGIN
+    {statement}
+EXCEPTION WHEN undefined_table OR undefined_column THEN RAISE WARNING '%', SQLERRM;
+END $$;"""
 
 
 def _grant(name: str, granted: str, role: str) -> str:
     statement = f'GRANT {granted} ON {name} TO "{role}";'
-    if name == VERSION_TABLE or name in suite.metadata.tables:
-        return statement
-    # What is the platform's may be missing: then only the jobs that need it fail.
-    missing = "undefined_table OR undefined_column"
-    return f"DO $$ BEGIN {statement} EXCEPTION WHEN {missing} THEN RAISE WARNING '%', SQLERRM; END $$;"
+    is_own = name == VERSION_TABLE or name in suite.metadata.tables
+    return statement if is_own else PLATFORM.format(statement=statement)
+
+
+def _identity(message_type: type[Message]) -> str:
+    return f"('{message_type.exchange}', '{message_type.routing_key}')"

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
-from console.grants import NAMES, permissions_of, privileges_of
+from console.grants import PROCESSES, message_types_of, permissions_of, privileges_of
 from consumers.app import GROUPS, consumers_of
 from demo import moderation
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.topology import with_celery
-from schemas.catalogue import TICK_TYPES
+from schemas.catalogue import CATALOGUE, TICK_TYPES
 from tests.fixtures.limited import SECRET, Deployment
 from tests.fixtures.suite import Row
 from tests.support.waiting import eventually
@@ -139,7 +139,7 @@ def rights_of(name: str) -> Iterator[Right]:
             yield from ((table, kind, column) for column in (columns.split(", ") if columns else [None]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_every_right_in_the_database_is_needed(deployment: Deployment, name: str):
     """Explain what the process has executed, without one right after another: the server checks them then, too."""
     unneeded = []
@@ -184,7 +184,7 @@ def is_refused(connection: psycopg.Connection, statement: str) -> bool:
 # Nothing else
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_role_has_no_other_right(deployment: Deployment, name: str):
     role = deployment.account(name)
     sql = """
@@ -221,13 +221,26 @@ FORBIDDEN = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_database_refuses_what_is_not_granted(deployment: Deployment, name: str):
     with psycopg.connect(deployment.postgresql(name), autocommit=True) as connection:
         assert [statement for statement in FORBIDDEN if not is_refused(connection, statement)] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROCESSES)
+def test_role_has_only_its_own_messages_published(deployment: Deployment, name: str):
+    insert = "INSERT INTO outbox (message_id, exchange, routing_key, payload) VALUES ('again', '{}', '{}', '{{}}')"
+    permitted = set()
+    with psycopg.connect(deployment.postgresql(name)) as connection:
+        for each in CATALOGUE.values():
+            if not is_refused(connection, insert.format(each.exchange, each.routing_key)):
+                permitted.add(each)
+            connection.rollback()
+
+    assert permitted == message_types_of([name])
+
+
+@pytest.mark.parametrize("name", PROCESSES)
 async def test_broker_refuses_what_is_not_permitted(deployment: Deployment, name: str):
     permitted = permissions_of([name], celery="celery")
     queues = [queue.name for queue in TOPOLOGY.all_queues]
@@ -304,3 +317,15 @@ async def test_process_outlives_lost_connections(deployment: Deployment):
 
     assert row["status"] == "succeeded"
     assert consumer.lines("broker.topology_not_declared") == []
+
+
+def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
+    done = deployment.program(
+        "doctor", "--json", RABBITMQ_URL=deployment.amqp("mail"), DATABASE_URL=deployment.postgresql("mail")
+    )
+
+    found = {(finding["subject"], finding["result"]): finding["detail"] for finding in json.loads(done.stdout)}
+    assert "permission denied for table currency_rates; for what it needs, see: pocketwatch grants" in str(
+        found["rates", "problem"]
+    )
+    assert found["queues", "warning"].startswith("arguments were not compared: this user may not declare queues")
