@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import reduce
 from importlib import import_module
+from importlib.util import find_spec
 from operator import or_
 
 from consumers import app
@@ -55,9 +56,12 @@ def _tables(name: str) -> Sequence[Privileges]:
         return (privileges.PUBLISHERS,)
     if name == MIGRATE:
         return ()
-    own: Privileges = import_module(f"consumers.{name}.privileges").PRIVILEGES
-    handles_events = any(each.context_type is EventContext for each in consumers_of([name]))
-    return (privileges.CONSUMERS, *([privileges.EVENT_CONSUMERS] if handles_events else []), own)
+    found = [privileges.CONSUMERS]
+    if any(each.context_type is EventContext for each in consumers_of([name])):
+        found.append(privileges.EVENT_CONSUMERS)
+    if find_spec(f"consumers.{name}.privileges") is not None:
+        found.append(import_module(f"consumers.{name}.privileges").PRIVILEGES)
+    return found
 
 
 def message_types_of(names: Sequence[str]) -> set[type[Message]]:

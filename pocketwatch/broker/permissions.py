@@ -1,7 +1,7 @@
 """What each process may do on RabbitMQ, derived from the topology and the catalogue, as `rabbitmqctl` commands.
 
-Nobody but `migrate` declares, so nobody else may configure anything. Who may publish to an exchange may do so only with
-the routing keys that they need: a delay queue returns a message to the queue that its routing key names.
+Only `migrate` declares, so no other user may configure anything. Each publishes with the routing keys that it needs
+only: a delay queue returns a message to the queue that its routing key names.
 """
 
 import re
@@ -62,7 +62,7 @@ def of_migration(topology: Topology) -> Permissions:
 
 
 def rabbitmqctl(user: str, vhost: str, permissions: Permissions) -> list[str]:
-    """Return the commands that create a user, without a password that anybody knows, and grant exactly this."""
+    """Return the commands that create a user, with a random password, and grant exactly this."""
     names = map(_pattern, (permissions.configure, permissions.write, permissions.read))
     commands = [("set_permissions", "-p", vhost, user, *names)]
     for exchange, keys in sorted(permissions.routing_keys.items()):

@@ -41,7 +41,7 @@ def statements(role: str, privileges: Privileges, message_types: Iterable[type[M
     """Return the SQL that creates a role, without a password, and grants exactly this. Safe to repeat.
 
     Args:
-        message_types: what the role may put into the outbox; the relay publishes it, whoever inserted it.
+        message_types: what the role may put into the outbox; the relay publishes every row.
     """
     return [
         f'DO $$ BEGIN CREATE ROLE "{role}" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;',

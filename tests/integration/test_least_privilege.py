@@ -233,9 +233,9 @@ def test_role_has_only_its_own_messages_published(deployment: Deployment, name: 
     permitted = set()
     with psycopg.connect(deployment.postgresql(name)) as connection:
         for each in CATALOGUE.values():
-            if not is_refused(connection, insert.format(each.exchange, each.routing_key)):
-                permitted.add(each)
-            connection.rollback()
+            with connection.transaction(force_rollback=True):
+                if not is_refused(connection, insert.format(each.exchange, each.routing_key)):
+                    permitted.add(each)
 
     assert permitted == message_types_of([name])
 
