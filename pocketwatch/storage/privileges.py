@@ -2,9 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pocketwatch.errors import NotPermitted
+from pocketwatch.storage.database import Database
 from pocketwatch.storage.migrate import VERSION_TABLE
 from pocketwatch.storage.tables import suite
 from schemas.message import Message
+
+HAS_PRIVILEGE = sa.text("SELECT has_table_privilege(:table, :kind)")
+HAS_COLUMN_PRIVILEGE = sa.text(
+    "SELECT bool_and(has_column_privilege(:table, name, :kind)) FROM unnest(CAST(:columns AS text[])) AS name"
+)
 
 # By table, or "SEQUENCE name": privileges as GRANT spells them, such as "SELECT" or "UPDATE (status, updated_at)".
 Privileges = Mapping[str, tuple[str, ...]]
@@ -35,6 +45,28 @@ def merge(several: Iterable[Privileges]) -> Privileges:
             # Of the whole table, a privilege covers that of its columns.
             merged[name] = tuple(each for each in both if "(" not in each or each.partition(" (")[0] not in both)
     return dict(sorted(merged.items()))
+
+
+async def check(database: Database, privileges: Privileges) -> None:
+    """Check that the database's user has these privileges; each of all columns, or of those that are named.
+
+    Raises:
+        NotPermitted: naming all that it lacks.
+    """
+    wanted = [(table, privilege) for table, granted in privileges.items() for privilege in granted]
+    async with database.begin() as connection:
+        missing = [f"{each[1]} on {each[0]}" for each in wanted if not await _has(connection, *each)]
+    if missing:
+        raise NotPermitted(f"the database's user lacks {', '.join(missing)}; to grant it, see: pocketwatch grants")
+
+
+async def _has(connection: AsyncConnection, table: str, privilege: str) -> bool:
+    kind, _, columns = privilege.rstrip(")").partition(" (")
+    if not columns:
+        found = await connection.execute(HAS_PRIVILEGE, {"table": table, "kind": kind})
+        return bool(found.scalar_one())
+    named = {"table": table, "kind": kind, "columns": columns.split(", ")}
+    return bool((await connection.execute(HAS_COLUMN_PRIVILEGE, named)).scalar_one())
 
 
 def statements(role: str, privileges: Privileges, message_types: Iterable[type[Message]]) -> list[str]:

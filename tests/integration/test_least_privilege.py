@@ -329,3 +329,22 @@ def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
         found["rates", "problem"]
     )
     assert found["queues", "warning"].startswith("arguments were not compared: this user may not declare queues")
+
+
+LACKING = (
+    "pocketwatch: the database's user lacks SELECT on fires, INSERT on fires, SELECT on outbox, UPDATE (attempts, "
+    "available_at, last_error, sent_at) on outbox, SELECT on schedule_pauses; to grant it, see: pocketwatch grants"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("publish", LACKING), ("migrate", "exist; this user may not declare or compare them")],
+)
+def test_limited_user_who_runs_another_command_sees_one_line(deployment: Deployment, command: str, reason: str):
+    urls = {"RABBITMQ_URL": deployment.amqp("rates"), "DATABASE_URL": deployment.postgresql("rates")}
+
+    done = deployment.program(command, **urls)
+
+    assert len([line for line in (done.stdout + done.stderr).splitlines() if reason in line]) == 1
+    assert "Traceback" not in done.stderr

@@ -129,7 +129,9 @@ async def test_user_who_may_not_declare_finds_what_exists(
     assert line["reason"] == "the broker's user may not declare; arguments and bindings are not compared"
 
 
-async def test_user_who_may_not_declare_gets_the_names_of_what_is_missing(settings: Settings, url_of: Callable[[str], str]):
+async def test_user_who_may_not_declare_gets_the_names_of_what_is_missing(
+    settings: Settings, url_of: Callable[[str], str]
+):
     async with await aio_pika.connect(settings.rabbitmq_urls[0]) as connection:
         await declare(connection, replace(TOPOLOGY, queues=TOPOLOGY.queues[1:]))
 
