@@ -21,6 +21,8 @@ FAILURE_HEADERS = (
     metadata.FIRST_FAILED_AT,
     metadata.LAST_FAILED_AT,
     metadata.ORIGIN_QUEUE,
+    metadata.INVALID_PROPERTIES,
+    metadata.REDELIVERIES,
 )
 
 
@@ -123,11 +125,12 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
 
 def _without_failure(message: AbstractIncomingMessage, attempt: int) -> aio_pika.Message:
     """Copy the message without its failure; attempts are kept, so that the run log continues counting."""
-    dropped = (*metadata.BROKER_HEADERS, *FAILURE_HEADERS)
-    headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
-    times, before = _number(headers.get(metadata.REQUEUED)), _number(headers.get(metadata.ATTEMPTS_BEFORE))
-    headers |= {metadata.ATTEMPT: 1, metadata.ATTEMPTS_BEFORE: before + attempt, metadata.REQUEUED: times + 1}
-    return copy_message(message, headers=headers)
+    times, before = (
+        _number(message.headers.get(metadata.REQUEUED)),
+        _number(message.headers.get(metadata.ATTEMPTS_BEFORE)),
+    )
+    ours = {metadata.ATTEMPT: 1, metadata.ATTEMPTS_BEFORE: before + attempt, metadata.REQUEUED: times + 1}
+    return copy_message(message, ours=ours, without=FAILURE_HEADERS)
 
 
 def _number(header: object) -> int:
