@@ -3,16 +3,13 @@
 pamqp 4.0.1 raises on timestamps after the year 9999, on texts that are not UTF-8, and on deeply nested tables; aiormq
 7.2.4 then closes the connection, and the broker delivers the same message again. RabbitMQ accepts and stores them all.
 Here such a frame is read again, tolerantly; `x-invalid-properties` says what was wrong, and the message is refused.
-aio-pika 10.2.1 drops a message whose delivery mode is neither 1 nor 2 without acknowledging it: read as persistent.
 
     frame ─► pamqp ─► as it is
                └─ raises, or large ─► read again, in linear time ─► with `x-invalid-properties`
 """
 
 import struct
-from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pamqp.frame
@@ -34,31 +31,27 @@ HEADER_PREFIX = 12  # bytes before the flags: class, weight, size of the body
 NESTED = (b"F", b"A")
 SIZED = (b"S", b"x", *NESTED)
 DELIVERIES = (commands.Basic.Deliver, commands.Basic.GetOk, commands.Basic.Return)
-Strict = Callable[[bytes], tuple[int, int, FrameTypes]]
+
+
+STRICT = pamqp.frame.unmarshal  # pamqp's own
 
 
 def install() -> None:
     """Make the AMQP library read frames tolerantly, in this process; safe to repeat."""
-    if not isinstance(pamqp.frame.unmarshal, partial):
-        pamqp.frame.unmarshal = partial(_unmarshal, pamqp.frame.unmarshal)
+    pamqp.frame.unmarshal = _unmarshal
 
 
-def _unmarshal(strict: Strict, data: bytes) -> tuple[int, int, FrameTypes]:
-    is_header = data[:1] == bytes((constants.FRAME_HEADER,))
-    if is_header and len(data) > SMALL:
-        return _tolerant_header(data)
+def _unmarshal(data_in: bytes) -> tuple[int, int, FrameTypes]:
+    is_header = data_in[0] == constants.FRAME_HEADER
+    if is_header and len(data_in) > SMALL:
+        return tolerant_header(data_in)
     try:
-        result = strict(data)
+        return STRICT(data_in)
     except (PAMQPException, ValueError, OverflowError, OSError, RecursionError):
-        if is_header:
-            return _tolerant_header(data)
-        return _tolerant_delivery(data)
-    if is_header:
-        _correct_delivery_mode(result[2].properties)  # type: ignore[union-attr]
-    return result
+        return tolerant_header(data_in) if is_header else _tolerant_delivery(data_in)
 
 
-def _tolerant_header(data: bytes) -> tuple[int, int, ContentHeader]:
+def tolerant_header(data: bytes) -> tuple[int, int, ContentHeader]:
     """Read a content header frame; what cannot be read is left out, and named in `x-invalid-properties`."""
     _, channel, size = pamqp.frame.frame_parts(data)
     payload = data[constants.FRAME_HEADER_SIZE : -1]
@@ -74,7 +67,6 @@ def _tolerant_header(data: bytes) -> tuple[int, int, ContentHeader]:
     if reader.problems:
         problem = reader.problems[0][:LONGEST_PROBLEM]
         header.properties.headers = {**(header.properties.headers or {}), INVALID_PROPERTIES: problem}
-    _correct_delivery_mode(header.properties)
     return constants.FRAME_HEADER_SIZE + (size or 0) + 1, channel, header
 
 
@@ -84,11 +76,6 @@ def _read_properties(reader: "_Reader", properties: commands.Basic.Properties) -
         if flags & properties.flags[name]:
             read = getattr(reader, properties.amqp_type(name))
             setattr(properties, name, read(name))
-
-
-def _correct_delivery_mode(properties: commands.Basic.Properties) -> None:
-    if properties.delivery_mode not in {None, 1, 2}:
-        properties.delivery_mode = 2
 
 
 def _tolerant_delivery(data: bytes) -> tuple[int, int, FrameTypes]:
