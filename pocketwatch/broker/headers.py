@@ -12,7 +12,7 @@ from schemas.envelope import BROKER_HEADERS
 MAX_SIZE = 32 * 1024  # bytes of all headers together: they must fit into one frame, next to the properties
 MAX_KEY = 128  # bytes, as AMQP allows
 LONGEST_TEXT = 200  # characters that are kept of a value which cannot be copied
-# RabbitMQ routes by these too: whoever may publish to one queue must not reach others through our copies.
+# RabbitMQ routes by these too: a right to publish to one queue must not become one to publish to others.
 ROUTING_HEADERS = ("CC", "BCC")
 
 

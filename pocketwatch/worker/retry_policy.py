@@ -15,7 +15,7 @@ MAX_ATTEMPTS = len(DELAYS) + 1
 
 
 class Uncounted(Exception):
-    """A redelivery that the broker does not count: put the message back with a count of ours."""
+    """A redelivery that the broker does not count: put the message back with its redeliveries counted."""
 
 
 @dataclass(frozen=True, slots=True)

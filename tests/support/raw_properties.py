@@ -39,7 +39,7 @@ def long(content: bytes) -> bytes:
 
 
 def table(*items: tuple[bytes, bytes]) -> bytes:
-    """Encode keys and values, each value with the letter of its type."""
+    """Encode keys and values, each value with the code of its type."""
     return long(b"".join(short(key) + value for key, value in items))
 
 
