@@ -12,7 +12,7 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.command import read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.terminal import AsJson, console, print_json, print_table
+from pocketwatch.terminal import AsJson, print_json, print_table, say
 from pocketwatch.text import shorten
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, requeue and drop dead letters.")
@@ -136,8 +136,8 @@ def _report(done: list[DeadLetter], verb: str, as_json: bool) -> None:  # noqa: 
     if as_json:
         print_json([each.as_dict() for each in done])
     else:
-        console.print(f"{len(done)} {verb}")
+        say(f"{len(done)} {verb}")
         for each in done:
-            console.print(f"  {each.queue}  {each.message_id}")
+            say(f"  {each.queue}  {each.message_id}")
     if not done:
         raise typer.Exit(1)

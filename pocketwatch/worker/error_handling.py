@@ -14,13 +14,14 @@ from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
+from pocketwatch.text import printable, shorten
 from pocketwatch.worker.backoff import retry_on_outage
 from pocketwatch.worker.retry_policy import DeadLetter, Retry, Uncounted, next_step
 from schemas import envelope as metadata
 from schemas.envelope import Envelope
 from schemas.facts import RunFailed
 
-MAX_ERROR_LENGTH = 1000  # characters; all headers of a message must fit into one frame
+MAX_ERROR_LENGTH = 1000  # characters of an error in headers, log rows and facts
 PUBLISH_TIMEOUT = timedelta(seconds=30)
 
 
@@ -122,7 +123,7 @@ def _with_failure(raw: IncomingMessage, envelope: Envelope, error: Exception, jo
         metadata.ORIGIN_QUEUE: job,
         metadata.LAST_FAILED_AT: now,
         metadata.ERROR_TYPE: type(error).__name__,
-        metadata.ERROR: text_of(error)[:MAX_ERROR_LENGTH],
+        metadata.ERROR: text_of(error),
     }
     return copy_message(raw, ours=ours, message_id=envelope.message_id, priority=raw.priority, reply_to=raw.reply_to)
 
@@ -130,9 +131,10 @@ def _with_failure(raw: IncomingMessage, envelope: Envelope, error: Exception, jo
 def text_of(error: Exception) -> str:
     """Return what an operator reads: our own words, the database's, or a foreign error with its type."""
     if isinstance(error, DBAPIError):
-        return reason_of(error)
-    text = str(error) if isinstance(error, PocketwatchError) else f"{type(error).__name__}: {error}"
-    return text.replace("\x00", "")
+        text = reason_of(error)
+    else:
+        text = str(error) if isinstance(error, PocketwatchError) else f"{type(error).__name__}: {error}"
+    return printable(shorten(text, MAX_ERROR_LENGTH))
 
 
 def _log_step(step: Retry | DeadLetter, error: Exception, log: Any) -> None:
