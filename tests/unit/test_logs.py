@@ -104,7 +104,7 @@ def test_log_file_is_json_and_rotated(tmp_path: Path):
     assert len(rotated) == 1
     last = file.read_text().splitlines()[-1]
     entry = json.loads(last)
-    assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
+    assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 2_999, "{x}<y>")
 
 
 def test_full_disk_below_the_log_file_stops_nothing():
