@@ -7,7 +7,7 @@ from pocketwatch.command import read_settings, run
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate as migrations
 from pocketwatch.storage.database import Database
-from pocketwatch.terminal import console
+from pocketwatch.terminal import say
 
 
 def migrate() -> None:
@@ -27,13 +27,11 @@ async def _migrate(settings: Settings) -> None:
         applied = await migrations.migrate(database)
     finally:
         await database.close()
-    console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
+    say(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
     topology, startup_timeout = with_celery(settings.bridge.celery_queue), settings.servers.startup_timeout
     async with Publisher(
         settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology
-    ) as opened:
-        may_declare = await preflight(opened.connection, topology)
-    count = f"{len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues"
-    console.print(
-        f"broker: {count} {'declared' if may_declare else 'exist; this user may not declare or compare them'}"
-    )
+    ) as publisher:
+        may_declare = await preflight(publisher.connection, topology)
+    done = "declared" if may_declare else "exist; this user may not declare or compare them"
+    say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues {done}")
