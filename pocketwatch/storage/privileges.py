@@ -82,7 +82,7 @@ def statements(role: str, privileges: Privileges, message_types: Iterable[type[M
         *(_grant(name, ", ".join(granted), role) for name, granted in privileges.items()),
         ROW_SECURITY,
         f'DROP POLICY IF EXISTS "{role}" ON outbox;',
-        RESTRICTION.format(role=role, messages=",\n    ".join(sorted(_identity(each) for each in message_types))),
+        RESTRICTION.format(role=role, messages=",\n        ".join(sorted(_identity(each) for each in message_types))),
         "COMMIT;",
     ]
 
@@ -102,10 +102,13 @@ DO $$ BEGIN
     ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
 EXCEPTION WHEN duplicate_object THEN NULL;
 END $$;"""
+# The broker routes by CC and BCC, too.
 RESTRICTION = """\
-CREATE POLICY "{role}" ON outbox AS RESTRICTIVE FOR INSERT TO "{role}" WITH CHECK ((exchange, routing_key) IN (
-    {messages}
-));"""
+CREATE POLICY "{role}" ON outbox AS RESTRICTIVE FOR INSERT TO "{role}" WITH CHECK (
+    NOT headers ?| ARRAY['CC', 'BCC'] AND (exchange, routing_key) IN (
+        {messages}
+    )
+);"""
 # What is the platform's may be missing: then only the jobs that need it fail.
 PLATFORM = """\
 DO $$ BEGIN

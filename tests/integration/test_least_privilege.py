@@ -229,12 +229,14 @@ def test_database_refuses_what_is_not_granted(deployment: Deployment, name: str)
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_role_has_only_its_own_messages_published(deployment: Deployment, name: str):
-    insert = "INSERT INTO outbox (message_id, exchange, routing_key, payload) VALUES ('again', '{}', '{}', '{{}}')"
-    permitted = set()
+    columns = "message_id, exchange, routing_key, payload, headers"
+    insert = f"INSERT INTO outbox ({columns}) VALUES ('y', '{{}}', '{{}}', '{{{{}}}}', '{{}}')"
+    permitted, copied = set(), '{"CC": ["cleanup.media"]}'
     with psycopg.connect(deployment.postgresql(name)) as connection:
         for each in CATALOGUE.values():
             with connection.transaction(force_rollback=True):
-                if not is_refused(connection, insert.format(each.exchange, each.routing_key)):
+                assert is_refused(connection, insert.format(each.exchange, each.routing_key, copied))
+                if not is_refused(connection, insert.format(each.exchange, each.routing_key, "{}")):
                     permitted.add(each)
 
     assert permitted == message_types_of([name])
