@@ -131,7 +131,7 @@ REFUSED = [name for name in FAULTS if name not in {"size", "number of headers"}]
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_library_refuses_these_frames(name: str):
-    """When this fails, the library has been mended: `broker/frames.py` may no longer be needed."""
+    """When this fails, the library has been fixed: `broker/frames.py` may no longer be needed."""
     frame = pamqp.frame.marshal(ContentHeader(properties=RawProperties(FAULTS[name][0])), 1)
 
     with pytest.raises((PAMQPException, ValueError, OverflowError, RecursionError)):
