@@ -15,14 +15,8 @@ from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPResponse, SMTPResponseException
 
-from pocketwatch.smtp.replies import (
-    SESSION_PHASES,
-    DeliveryResult,
-    Phase,
-    classify_reply,
-    connection_lost,
-    rejected_locally,
-)
+from pocketwatch.smtp.replies import DeliveryResult, classify_reply, connection_lost, rejected_locally
+from pocketwatch.smtp.reply_rules import SESSION_PHASES, Phase
 from pocketwatch.smtp.url import SmtpUrl
 
 QUIT_TIMEOUT = 1.0  # seconds

@@ -12,7 +12,8 @@ import pytest
 from pocketwatch.errors import SettingsError
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.smtp.rate_limit import RateLimits
-from pocketwatch.smtp.replies import DeliveryResult, Outcome
+from pocketwatch.smtp.replies import DeliveryResult
+from pocketwatch.smtp.reply_rules import Outcome
 from tests.fixtures.smtp import Certificates, SmtpServer, Step
 from tests.support.waiting import eventually
 
