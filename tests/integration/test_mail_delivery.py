@@ -428,7 +428,7 @@ INJECTION = {
 
 
 async def test_address_that_headers_cannot_hold_is_refused(settings: Settings):
-    sender = EmailSender(settings, SmtpPool("smtp://127.0.0.1:1", limits=RateLimits(), timeout=timedelta(seconds=1)))
+    sender = EmailSender(settings, SmtpPool("smtp://127.0.0.1:1", local_hostname="site.test", limits=RateLimits(), timeout=timedelta(seconds=1)))
     unchecked = MailRequested.model_construct(to="a\r\nb@example.com", letter=approved(), locale="uk")
 
     result = await sender.send(unchecked, "<id@example.com>")
