@@ -1,4 +1,4 @@
-"""The lines that a server sends, watched for what nobody has asked for."""
+"""The lines that a server sends, watched for those that belong to no command."""
 
 import asyncio
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 Outcome = Literal[
     "sent",  # the server has accepted the message
-    "later",  # temporary error, or one that nobody understands
+    "later",  # temporary error, or one for an unknown reason
     "refused",  # permanent error for this message
     "bad_address",  # permanent error for every message to this address
     "config_error",  # the server refuses us; the address is good, retry when an operator has acted
@@ -63,7 +63,7 @@ RULES: tuple[Rule, ...] = (
     Rule("refused", "RFC 1870 §6.1: size", phases={"mail"}, enhanced=r"5\.2\.3|5\.3\.4"),
     Rule("refused", "RFC 1870 §6.1: size", phases={"mail"}, codes={552}),
     Rule("config_error", "RFC 5321 §3.3: MAIL is about the sender", phases={"mail"}),
-    # The recipient accepts nothing from strangers.
+    # The recipient accepts nothing from unknown senders.
     Rule("refused", "RFC 3463 §3.8, RFC 7293: list, or new owner", enhanced=r"5\.7\.(2|17|18)"),
     Rule("refused", "Exchange Online: closed group or mailbox", enhanced=r"5\.7\.(124|129|13[3-6])"),
     Rule("later", "Exchange Online: too many emails to this recipient", enhanced=r"5\.2\.12[12]"),
@@ -139,6 +139,7 @@ RULES: tuple[Rule, ...] = (
         also_4yz=True,
     ),
     # The recipient, in words.
+    Rule("later", "RFC 5321 §3.3: the server has dropped a recipient it had accepted", text="no valid recipients"),
     Rule(
         "later",
         "Exim, Dovecot: mailbox full",
@@ -147,7 +148,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "refused",
         "Postfix, Exim, Sendmail, qmail: unknown recipient",
-        text=r"recipient address rejected|no such (user|mailbox|recipient|person|account|address)|no valid recipients"
+        text=r"recipient address rejected|no such (user|mailbox|recipient|person|account|address)"
         r"|(user|mailbox|recipient|account|address)\b.*\b(unknown|not found|does not exist|doesn't exist|unavailable"
         r"|disabled|inactive|not allowed)|(unknown|invalid) (local part|user|mailbox|recipient|address)"
         r"|unroute?able address|no mailbox here",

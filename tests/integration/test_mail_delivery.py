@@ -379,7 +379,7 @@ async def test_refusals_end_when_emails_are_accepted_again(
         refused = await mail.publish(request_for())
         await mail.deferred(refused, "wait.30m")
         smtp.rejects_recipients(times=1)
-        unknown = await mail.logged(await mail.publish(request_for(to="nobody@example.com")))
+        unknown = await mail.logged(await mail.publish(request_for(to="unknown@example.com")))
         smtp.replies("rcpt", "550 relay not permitted", times=1)
         await mail.publish(request_for(), id_=refused.message_id)
         await eventually(lambda: two_wait(mail))
@@ -396,7 +396,7 @@ async def two_wait(mail: MailTester) -> bool:
     return await mail.queue_length("wait.30m") == 2
 
 
-async def test_rejection_that_nobody_understands_is_retried_for_three_days(
+async def test_rejection_for_an_unknown_reason_is_retried_for_three_days(
     mail: MailTester, serving: Serving, smtp: SmtpServer
 ):
     smtp.replies("rcpt", "550 Administrative prohibition")

@@ -236,7 +236,9 @@ def test_doctor_reports_whether_emails_can_be_sent(pocketwatch: Program, servers
     assert of() == ("ok", f"127.0.0.1:{port} accepts noreply@{domain} from {domain}")
     assert of(SMTP_URL="smtp+starttls://me:secret@127.0.0.1:1") == (
         "problem",
-        "127.0.0.1:1 does not answer: Error connecting to 127.0.0.1 on port 1: [Errno 111] Connect call failed"
-        " ('127.0.0.1', 1) (connect); emails wait",
+        (
+            "127.0.0.1:1 does not answer: Error connecting to 127.0.0.1 on port 1: [Errno 111] Connect call failed"
+            " ('127.0.0.1', 1) (connect); emails wait"
+        ),
     )
     assert of(SMTP_URL="") == ("warning", "SMTP_URL is not set, so the group mail does not start")

@@ -41,7 +41,6 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("rcpt", 552, "5.3.4 message too big", "refused", "RFC 1870 §6.1: said at RCPT"),
     ("mail", 552, "5.3.4 message too big", "refused", "RFC 1870 §6.1"),
     ("mail", 552, "too much", "refused", "RFC 1870 §6.1"),
-    ("data", 554, "5.5.1 no valid recipients", "refused", "RFC 5321 §3.3"),
     ("end_of_data", 552, "5.3.4 message too big", "refused", "RFC 1870 §6.3"),
     ("end_of_data", 552, "exceeded storage", "refused", "RFC 5321 §4.2.3"),
     ("end_of_data", 541, "looks like spam", "refused", DOMAIN),
@@ -65,7 +64,8 @@ REPLIES: list[tuple[Phase, int, str, Outcome, str]] = [
     ("rcpt", 550, "5.1.1 <x@y>: User unknown in relay recipient table", "bad_address", "Postfix"),
     ("rcpt", 552, "5.2.2 The account you are sending to is over quota", "later", "Gmail"),
     ("rcpt", 550, "5.1.1 <ehlo@helo.example>: no such user", "bad_address", "no word about our greeting"),
-    # Nobody knows: retried for three days
+    # For an unknown reason: retried for three days
+    ("data", 554, "5.5.1 no valid recipients", "later", "RFC 5321 §3.3: replied to RCPT, if it is their fault"),
     ("rcpt", 550, "Administrative prohibition", "later", "Exim: any reason"),
     ("rcpt", 550, "5.0.0 rejected", "later", "RFC 3463 §3.1: undefined"),
     ("rcpt", 502, "not implemented", "later", "RFC 5321 §4.2.4: says nothing about the recipient"),
