@@ -13,6 +13,7 @@ from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
 DECLARE_TIMEOUT = 10.0  # seconds
+MAX_NAMED = 5  # of what is missing, in an error
 UNVERIFIED = "broker.topology_unverified"
 PERMISSIONS = "for the permissions that its user needs, run: pocketwatch grants"
 MISMATCHES = (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelLockedResource)
@@ -63,25 +64,26 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
     """
     problems: list[str] = []
     missing: list[str] = []
-    may_declare = True
+    refusal: NotPermitted | None = None
     wanted: tuple[Exchange | Queue, ...] = (*topology.all_exchanges, *topology.all_queues)
     for each in wanted:
         if isinstance(each, Queue) and each.external and await _exists(connection, each):
             continue
         try:
-            if may_declare:
+            if refusal is None:
                 problems += await _mismatch(connection, each)
-        except NotPermitted:
-            may_declare = False
-        if not may_declare and not await _exists(connection, each):
+        except NotPermitted as error:
+            refusal = error
+        if refusal is not None and not await _exists(connection, each):
             missing.append(_name(each))
     if problems:
         advice = "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
         raise TopologyMismatch(f"the broker's topology differs from the expected one: {'; '.join(problems)}; {advice}")
     if missing:
-        advice = "the broker's user may not declare them; as one who may, run: pocketwatch migrate"
-        raise NotPermitted(f"{', '.join(missing)}: missing on the broker; {advice}")
-    return may_declare
+        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+        shown = ", ".join(missing[:MAX_NAMED]) + more
+        raise NotPermitted(f"{refusal}; missing: {shown}; as a user who may declare, run: pocketwatch migrate")
+    return refusal is None
 
 
 async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str | None:

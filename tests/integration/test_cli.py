@@ -244,7 +244,8 @@ def test_missing_broker_right_is_named(pocketwatch: Program, servers: Servers, v
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
-    assert "docs/configuration.md" in done.stderr
+    assert "for the permissions that its user needs, run: pocketwatch grants" in done.stderr
+    assert 'missing: exchange "ticks"' in done.stderr
 
 
 def test_missing_dead_letters_are_reported(pocketwatch: Program):

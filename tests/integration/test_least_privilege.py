@@ -333,7 +333,7 @@ def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
     assert found["queues", "warning"].startswith("arguments were not compared: this user may not declare queues")
 
 
-LACKING = (
+DENIED = (
     "pocketwatch: the database's user lacks SELECT on fires, INSERT on fires, SELECT on outbox, UPDATE (attempts, "
     "available_at, last_error, sent_at) on outbox, SELECT on schedule_pauses; to grant it, see: pocketwatch grants"
 )
@@ -341,7 +341,7 @@ LACKING = (
 
 @pytest.mark.parametrize(
     ("command", "reason"),
-    [("publish", LACKING), ("migrate", "exist; this user may not declare or compare them")],
+    [("publish", DENIED), ("migrate", "exist; this user may not declare or compare them")],
 )
 def test_limited_user_who_runs_another_command_sees_one_line(deployment: Deployment, command: str, reason: str):
     urls = {"RABBITMQ_URL": deployment.amqp("rates"), "DATABASE_URL": deployment.postgresql("rates")}
