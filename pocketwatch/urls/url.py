@@ -114,7 +114,7 @@ def split(urls: str) -> list[str]:
 def without_password(urls: str) -> str:
     """Mask the passwords of a URL, or a list of URLs, for logs and errors; works for malformed ones too."""
     each = split(urls)
-    if len({url.partition("://")[0] for url in each}) > 1:
+    if len({(url.partition("://")[0], "@" in url) for url in each}) > 1:
         each = [urls]  # perhaps no list, but a password that contains a comma
     return ",".join(map(_mask, each))
 
@@ -193,7 +193,7 @@ def _decode(text: str, what: str) -> str:
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError(f"{what} is not UTF-8; check its percent-encoding") from None
+        raise ValueError(f"{what} is not percent-encoded UTF-8; write % as %25") from None
     if "\0" in decoded:
         raise ValueError(f"NUL in {what}; remove %00")
     return decoded
