@@ -26,7 +26,7 @@ def read_dotenv(file: Path, known: Collection[str]) -> dict[str, str | None]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f'"{file}" cannot be read: {_reason(error)}; correct it or remove it') from None
+        raise SettingsError(f'"{file}" cannot be read: {_reason(error)}') from None
     for line in parse_stream(io.StringIO(text)):
         if line.error or (line.value is None and line.key in known):
             number = line.original.line + len(line.original.string) - len(line.original.string.lstrip("\r\n"))
@@ -59,4 +59,4 @@ def _text(content: bytes) -> str:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return f"{error.strerror}; it must be a readable file" if isinstance(error, OSError) else str(error)

@@ -26,6 +26,7 @@ REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatal
 # What the driver raises before it connects, for a URL or an environment that it cannot use.
 MISCONFIGURED = (asyncpg.ClientConfigurationError, ValueError, LookupError, ImportError)
 REFUSED_SETTINGS = {"22", "42"}  # SQLSTATE classes of a login with unknown or wrong server settings
+WITHOUT_TLS = "rejected SSL upgrade"  # the driver has no class for it
 KEEPALIVE_OPTIONS = {
     "keepalives_idle": socket.TCP_KEEPIDLE,
     "keepalives_interval": socket.TCP_KEEPINTVL,
@@ -79,7 +80,10 @@ class Database:
             connection = await self.connect()
             await connection.close()
         except ssl.SSLCertVerificationError as error:
-            raise ServerUnreachable(f"PostgreSQL at {without_password(self.url)} is not trusted: {error}") from error
+            shown = without_password(self.url)
+            raise ServerUnreachable(
+                f"PostgreSQL at {shown} is not trusted: {error}; name its authorities with sslrootcert"
+            ) from error
         except MISCONFIGURED as error:
             raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
         except REFUSALS as error:
@@ -87,6 +91,9 @@ class Database:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if (sqlstate(error) or "")[:2] in REFUSED_SETTINGS:
                 raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
+            if WITHOUT_TLS in str(error):
+                shown = without_password(self.url)
+                raise ServerUnreachable(f"PostgreSQL at {shown} has no TLS, which sslmode requires") from error
             raise NotReady(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:

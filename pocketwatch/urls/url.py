@@ -144,7 +144,10 @@ def _host(text: str) -> tuple[str, int | None]:
         host = _decode(host, "the host")
         if not host.startswith("/"):
             _check_host(host)
-    return host, parse_port(port) if port else None
+    try:
+        return host, parse_port(port) if port else None
+    except ValueError as error:
+        raise ValueError(f"the port {error}, or left out; if it is a password, {ENCODE}") from None
 
 
 def _check_ipv6(address: str) -> None:
@@ -170,7 +173,7 @@ def parse_port(text: str) -> int:
         ValueError: for anything but a number from 1 to 65535; the text is not quoted, as it may be a password.
     """
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_PORT):
-        raise ValueError(f"the port must be a number from 1 to {MAX_PORT}, or left out; in a password, {ENCODE}")
+        raise ValueError(f"must be a number from 1 to {MAX_PORT}")
     return int(text)
 
 

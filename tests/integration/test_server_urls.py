@@ -1,17 +1,22 @@
 """What URLs of real servers may say, and what the servers refuse of it."""
 
 import json
+import ssl
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+from pocketwatch.broker.connection import find_reachable_node
 from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
 from tests.fixtures.servers import Servers
+from tests.fixtures.smtp import Certificates, make_certificates
 from tests.fixtures.suite import Program
+from tests.support.greeter import greeter
 
 LONG = timedelta(minutes=10)  # a test that waits for it does not end in time
 
@@ -77,6 +82,32 @@ async def test_wrong_password_of_redis_is_not_shown(servers: Servers):
             pass
 
     assert "hush" not in str(refused.value)
+
+
+async def test_server_without_tls_is_refused_at_once_where_tls_is_required(servers: Servers):
+    database = Database(f"{servers.postgresql('postgres')}?sslmode=require")
+
+    with pytest.raises(ServerUnreachable, match="has no TLS, which sslmode requires"):
+        await database.ready(startup_timeout=LONG)
+
+    await database.close()
+
+
+async def test_server_that_is_not_trusted_is_refused_at_once(certificates: Certificates, tmp_path: Path):
+    others = make_certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates.chain, certificates.key)
+
+    with greeter(tls=tls) as port:
+        query = f"sslnegotiation=direct&sslmode=verify-full&sslrootcert={others.authority}"
+        database = Database(f"postgresql://me:hush@127.0.0.1:{port}/x?{query}")
+        with pytest.raises(ServerUnreachable, match=r"is not trusted: .*; name its authorities with sslrootcert"):
+            await database.ready(startup_timeout=LONG)
+        await database.close()
+
+        broker = f"amqps://me:hush@127.0.0.1:{port}/?cafile={others.authority}"
+        with pytest.raises(ServerUnreachable, match=r"is not trusted: .*; name its authorities with cafile"):
+            await find_reachable_node([broker], role="test", startup_timeout=LONG)
 
 
 def test_doctor_reports_servers_that_refuse_and_shows_no_password(pocketwatch: Program, servers: Servers):

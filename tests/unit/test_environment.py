@@ -48,7 +48,7 @@ def refused(folder: Path, **environment: str) -> str:
         ({"HTTPS_PROXY": "http://u:hush#x@proxy"}, 'HTTPS_PROXY is "http://***@proxy": not a proxy; use a URL such as'),
         ({"HTTP_PROXY": "http://proxy:port"}, 'HTTP_PROXY is "http://proxy:***": not a proxy'),
         ({"PGSSLMODE": "perhaps"}, 'PGSSLMODE is "perhaps": parameter sslmode must be disable, allow, prefer, require'),
-        ({"PGPORT": "x"}, 'PGPORT is "x": parameter port the port must be a number from 1 to 65535'),
+        ({"PGPORT": "x"}, 'PGPORT is "x": parameter port must be a number from 1 to 65535'),
         ({"PGTARGETSESSIONATTRS": "rw"}, 'PGTARGETSESSIONATTRS is "rw": parameter target_session_attrs must be any,'),
         (
             {"DATABASE_URL": "postgresql://127.0.0.1/shop?sslmode=verify-full&sslrootcert=/nowhere/ca.pem"},
@@ -132,7 +132,7 @@ def test_dotenv_that_would_be_misread_is_refused(tmp_path: Path, content: bytes,
 def test_folder_in_place_of_a_dotenv_is_refused(tmp_path: Path):
     (tmp_path / ".env").mkdir()
 
-    assert refused(tmp_path) == f'"{tmp_path}/.env" cannot be read: Is a directory; correct it or remove it'
+    assert refused(tmp_path) == f'"{tmp_path}/.env" cannot be read: Is a directory; it must be a readable file'
 
 
 def test_dotenv_may_be_written_as_people_write_it(tmp_path: Path):
@@ -179,7 +179,8 @@ def test_file_of_a_secret_counts_where_the_value_is_empty(tmp_path: Path):
     loaded = settings.load({"REDIS_URL": "", "REDIS_URL_FILE": f"{tmp_path}/secret"}, folder=tmp_path)
 
     assert loaded.servers.redis_url == "redis://a/0"
-    assert refused(tmp_path, REDIS_URL_FILE=str(tmp_path)).endswith("which cannot be read: Is a directory")
+    words = refused(tmp_path, REDIS_URL_FILE=str(tmp_path))
+    assert words.endswith("which cannot be read: Is a directory; it must be a readable file")
 
 
 async def test_proxy_that_cannot_be_used_is_no_outage(monkeypatch: pytest.MonkeyPatch):
@@ -215,9 +216,13 @@ def test_wrong_environment_is_one_line_of_a_process(
 
 
 def test_terminal_of_another_encoding_and_an_unknown_zone_stop_no_command(tmp_path: Path):
+    (tmp_path / "schedule.toml").write_text(
+        '[[entry]]\nname = "tokens"\ncron = "0 2 * * *"\njob = "cleanup.tokens"\nwhy = "прибирання"\n', "utf-8"
+    )
+
     done = _run(
         tmp_path,
-        *("schedule", "list"),
+        *("schedule", "list", "--file", "schedule.toml"),
         LC_ALL="C",
         PYTHONUTF8="0",
         PYTHONCOERCECLOCALE="0",
@@ -226,7 +231,7 @@ def test_terminal_of_another_encoding_and_an_unknown_zone_stop_no_command(tmp_pa
     )
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "cleanup.tokens" in done.stdout
+    assert r"\u043f\u0440\u0438" in done.stdout
 
 
 def _run(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
