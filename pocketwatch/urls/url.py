@@ -206,7 +206,7 @@ def _mask(url: str) -> str:
     before, at, after = url.rpartition("@")
     scheme, separator, login = before.partition("://")
     if at and separator and re.search("[/?#]", login):
-        masked = f"{scheme}://***@{after}"  # no telling where the password begins
+        masked = f"{scheme}://***@{after}"  # the password may begin anywhere
     elif at:
         masked = re.sub(r":(?!//).*@", ":***@", url, flags=re.DOTALL)
     else:  # what looks like a port, but is no number, may be a password

@@ -118,15 +118,15 @@ def test_doctor_reports_servers_that_refuse_and_shows_no_password(pocketwatch: P
     done = pocketwatch(
         *("doctor", "--json"),
         REDIS_URL=servers.urls["REDIS_URL"].rpartition("/")[0] + "/99",
-        DATABASE_URL=f"postgresql://nobody:hush%2Fhush@{postgresql}",
-        RABBITMQ_URL=f"amqp://nobody:hush%23hush@{rabbitmq}",
-        SMTP_URL="smtps://nobody:hush%3Fhush@127.0.0.1:1",
+        DATABASE_URL=f"postgresql://stranger:hush%2Fhush@{postgresql}",
+        RABBITMQ_URL=f"amqp://stranger:hush%23hush@{rabbitmq}",
+        SMTP_URL="smtps://stranger:hush%3Fhush@127.0.0.1:1",
     )
 
     found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
     assert "DB index is out of range" in found["redis"]["detail"]
     assert "refuses the login" in found["database"]["detail"]
-    assert 'refuses user "nobody" or its password' in found["broker"]["detail"]
+    assert 'refuses user "stranger" or its password' in found["broker"]["detail"]
     assert redis.split("/")[0] in found["redis"]["detail"]
     assert "hush" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -140,7 +140,7 @@ def test_dotenv_may_be_written_as_people_write_it(tmp_path: Path):
         b"\xef\xbb\xbfexport POCKETWATCH_GRACE='90s'  # a comment\r\n"
         b'POCKETWATCH_SITE_NAME="Shop # one"\r\n'
         b"REDIS_URL=redis://:p%23x@a/0 # another\r\n"
-        b"PATH_OF_SOMEBODY_ELSE\r\n"
+        b"OTHER\r\n"
         b"POCKETWATCH_LOG_LEVEL =  DEBUG\r\n"
     )
 
