@@ -148,7 +148,7 @@ async def test_names_that_are_not_text_are_in_the_log_row_and_figures_are_kept(d
     row = await deliver(CleanMedia())
 
     assert row["status"] == "partial"
-    assert row["error"].startswith(r"1 could not be deleted, such as caf\xe9\x0a/d/d/")
+    assert row["error"].startswith(r"1 could not be deleted, such as caf\xe9\n/d/d/")
     assert row["error"].endswith("/d/: deeper than 128 folders")
     assert (row["statistics"]["errors"], row["statistics"]["files_deleted"]) == (1, 1)
     shutil.rmtree(media)

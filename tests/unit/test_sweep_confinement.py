@@ -265,8 +265,8 @@ def test_share_is_checked_before_the_first_deletion(root: Path):
     ("name", "shown"),
     [
         (b"\xd4\xee\xf2\xee", r"\xd4\xee\xf2\xee"),  # cp1251
-        (b"line\nbreak\x1b[31m", r"line\x0abreak\x1b[31m"),
-        ("ab\u202egpj.exe".encode(), r"ab\xe2\x80\xaegpj.exe"),  # turns the rest around
+        (b"line\nbreak\x1b[31m", r"line\nbreak\x1b[31m"),
+        ("ab\u202egpj.exe".encode(), r"ab\u202egpj.exe"),  # turns the rest around
         ("фото 1.jpg".encode(), "фото 1.jpg"),
         (b"[red]$(touch x)", "[red]$(touch x)"),
     ],
@@ -284,7 +284,7 @@ def test_names_are_shown_as_text(root: Path, monkeypatch: pytest.MonkeyPatch, na
 
 
 def test_root_is_shown_as_text(tmp_path: Path):
-    with pytest.raises(RootUnusable, match=re.escape(r"caf\xe9\x0a")):
+    with pytest.raises(RootUnusable, match=re.escape(r"caf\xe9\n")):
         media(tmp_path / os.fsdecode(b"caf\xe9\n")).survey()
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pocketwatch.errors import PocketwatchError, Reject
-from pocketwatch.text import shorten
+from pocketwatch.text import printable, shorten
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_PATH = 300  # characters of a path in an error
@@ -93,11 +93,8 @@ def mount_of(descriptor: int) -> tuple[int, int]:
 
 
 def readable(path: str) -> str:
-    r"""Return a path as text for people and logs: as `\xNN` what is not UTF-8, or not printable."""
-    escaped = "".join(
-        char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char)) for char in path
-    )
-    return shorten(escaped, MAX_PATH)
+    r"""Return a path for people and logs: bytes that are not UTF-8 as `\xNN`, and no line ends."""
+    return shorten(printable(path, keep=""), MAX_PATH)
 
 
 def _folders_around_home() -> set[tuple[int, int]]:
