@@ -1,4 +1,4 @@
-"""Private files and logs, which a loose umask opens to nobody else."""
+"""Private files and logs, whatever the umask is."""
 
 import os
 import shutil

@@ -114,7 +114,7 @@ def test_mounts_below_the_root_are_left_alone(root: Path, tmp_path: Path):
     assert (counters["errors"], counters["examples"]) == (0, [])
 
 
-def test_mounts_of_a_machine_are_told_apart():
+def test_mounts_of_a_machine_are_distinguished():
     descriptors = [os.open(path, os.O_RDONLY) for path in ("/", "/proc", "/proc/self")]
 
     mounts = [mount_of(descriptor) for descriptor in descriptors]
@@ -197,26 +197,26 @@ def test_root_replaced_after_the_survey_loses_nothing(root: Path, tmp_path: Path
     fill(tmp_path / "other", 30)
 
     def replace() -> None:
-        root.rename(tmp_path / "aside")
+        root.rename(tmp_path / "moved")
         (tmp_path / "other").rename(root)
 
     before_deleting(monkeypatch, replace)
     with pytest.raises(RootUnusable, match=r"root .*: moved, replaced or covered by a mount during the run"):
         media(root).delete()
 
-    assert (len(left(root)), len(left(tmp_path / "aside"))) == (30, 11)
+    assert (len(left(root)), len(left(tmp_path / "moved"))) == (30, 11)
 
 
 def test_root_moved_while_its_files_are_deleted_is_not_emptied(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     fill(root, 1000)
-    when_unlinking(monkeypatch, 100, lambda: root.rename(tmp_path / "aside"))
+    when_unlinking(monkeypatch, 100, lambda: root.rename(tmp_path / "moved"))
 
     with pytest.raises(RootUnusable, match="moved, replaced or covered by a mount during the run"):
         media(root).delete()
 
-    assert len(left(tmp_path / "aside")) >= 900 - THREADS
+    assert len(left(tmp_path / "moved")) >= 900 - THREADS
 
 
 def test_root_deleted_during_the_survey_does_not_look_clean(root: Path, monkeypatch: pytest.MonkeyPatch):

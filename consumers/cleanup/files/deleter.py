@@ -1,7 +1,7 @@
 """Delete expired files in batches, by several threads: deleting waits for the disk, scanning does not.
 
 Right before each file is deleted, its folder must still be where it was found: below the root, through folders that
-nobody has moved, replaced or covered by a mount. Between this check and the system call that follows, a folder can
+were not moved, replaced or covered by a mount. Between this check and the system call that follows, a folder can
 still be moved: one file of each thread is all that can be deleted then where the folder is now.
 """
 

@@ -57,7 +57,7 @@ class Folder:
 
 @contextmanager
 def open_root(root: Path) -> Iterator[int]:
-    """Open a root for all passes of a sweep, so that nobody can replace it between them.
+    """Open a root for all passes of a sweep, so that it cannot be replaced between them.
 
     Raises:
         RootUnusable: when it cannot be opened.
@@ -77,14 +77,14 @@ def open_root(root: Path) -> Iterator[int]:
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells a file from every other that exists at the same time."""
+    """Return what distinguishes a file from every other that exists at the same time."""
     return status.st_dev, status.st_ino
 
 
 def mount_of(descriptor: int) -> tuple[int, int]:
-    """Return what tells the mount of an open file from others: its device, which bind mounts share, and its number.
+    """Return what distinguishes the mount of an open file: its device, which bind mounts share, and its number.
 
-    The number is 0 on a system that does not tell it.
+    The number is 0 on a system that does not provide it.
     """
     device = os.fstat(descriptor).st_dev
     with suppress(FileNotFoundError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:  # noqa: PTH123  one system call less for each folder

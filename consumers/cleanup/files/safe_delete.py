@@ -50,7 +50,7 @@ def delete(folder: int, name: str, precondition: Precondition) -> bool:
 
 
 def _temporary(name: str, inode: int, *, longest: int) -> str:
-    """Return a name of at most `longest` bytes; from one that had to be cut, no later run tells what the file was."""
+    """Return a name of at most `longest` bytes; of one that had to be cut, no later run knows the file."""
     suffix = f".{inode}.pocketwatch"
     return os.fsdecode(os.fsencode(name)[: longest - len(suffix)]) + suffix
 

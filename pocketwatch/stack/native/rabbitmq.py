@@ -39,7 +39,7 @@ QUICK_STOP = "spawn(fun() -> catch gen_event:delete_handler(rabbit_event, rabbit
 ELECT_LEADERS = (
     "[ra:trigger_election({element(1, S), node()}) || S <- ets:tab2list(ra_state), element(2, S) =:= follower], ok."
 )
-COOKIE_SIZE = 32  # random bytes; Erlang's own cookie is 20 letters from a generator seeded by the clock
+COOKIE_SIZE = 32  # random bytes; Erlang's own cookie has 20 characters of a generator that the clock seeds
 TOOL_TIMEOUT = 20.0  # seconds
 
 
