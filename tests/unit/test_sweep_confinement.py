@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from console.checks import check_folders
 from consumers.cleanup.files.deleter import THREADS
 from consumers.cleanup.files.folder import RootUnusable, mount_of, readable
 from consumers.cleanup.files.log_files import Rotated
 from consumers.cleanup.files.static_files import UnreferencedFiles
 from consumers.cleanup.files.sweep import SHARE_APPLIES_ABOVE, Sweep, TreeSweeper
 from pocketwatch.errors import Reject
+from pocketwatch.settings import load
 
 PROJECT = Path(__file__).parents[2]
 NOW = time.time()
@@ -337,6 +339,15 @@ def test_home_and_what_contains_it_are_no_root(root: Path, monkeypatch: pytest.M
         with pytest.raises(Reject, match=r'root ".*": contains the home directory; name a folder of its own'):
             media(folder).survey()
     assert media(home / ".ssh").survey().files_deleted == 1
+
+
+async def test_doctor_names_a_root_that_contains_the_home_directory(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(root))
+
+    findings = [finding async for finding in check_folders(load({"POCKETWATCH_MEDIA_ROOT": str(root)}, folder=root))]
+
+    assert findings[0].result == "problem"
+    assert "contains the home directory" in findings[0].detail
 
 
 def test_root_of_another_job_is_not_entered(root: Path, tmp_path: Path):
