@@ -1,7 +1,7 @@
 """Checks of an installation: settings, schedule, folders, servers, tables, queues, and those of the groups."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import Reject
+from pocketwatch.errors import NotPermitted, Reject
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
 from pocketwatch.storage import migrate, outbox
@@ -121,9 +121,12 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     timeout = command.short_timeout(settings)
     async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=timeout) as publisher:
         yield _version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
-        for queue in with_celery(settings.bridge.celery_queue).queues:
+        queues = with_celery(settings.bridge.celery_queue).queues
+        for queue in queues:
             async for finding in _queue(publisher, queue):
                 yield finding
+        async for finding in _mismatches(publisher, queues):
+            yield finding
 
 
 async def _queue(publisher: Publisher, queue: Queue) -> AsyncIterator[Finding]:
@@ -131,8 +134,6 @@ async def _queue(publisher: Publisher, queue: Queue) -> AsyncIterator[Finding]:
     if found is None:
         yield Finding(queue.name, "problem", "the queue does not exist; run: pocketwatch migrate")
         return
-    if not queue.external and (mismatch := await describe_mismatch(publisher.connection, queue)) is not None:
-        yield Finding(queue.name, "problem", mismatch)
     waiting, consumers = found
     if consumers:
         yield Finding(queue.name, "ok", f"{waiting} messages, {consumers} consumers")
@@ -142,6 +143,21 @@ async def _queue(publisher: Publisher, queue: Queue) -> AsyncIterator[Finding]:
     dead = await queue_info(publisher.connection, queue.dead_letter_queue)
     if dead is not None and dead[0]:
         yield Finding(queue.dead_letter_queue, "warning", f"{dead[0]} dead letters; see: pocketwatch dead list")
+
+
+async def _mismatches(publisher: Publisher, queues: Iterable[Queue]) -> AsyncIterator[Finding]:
+    """Compare the arguments of existing queues, which only a user who may declare them can."""
+    for queue in queues:
+        if queue.external or await queue_info(publisher.connection, queue.name) is None:
+            continue
+        try:
+            mismatch = await describe_mismatch(publisher.connection, queue)
+        except NotPermitted:
+            detail = "arguments were not compared: this user may not declare queues; check with the user of migrate"
+            yield Finding("queues", "warning", detail)
+            return
+        if mismatch is not None:
+            yield Finding(queue.name, "problem", mismatch)
 
 
 def _group_of(queue: Queue) -> str:

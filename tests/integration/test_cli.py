@@ -244,7 +244,8 @@ def test_missing_broker_right_is_named(pocketwatch: Program, servers: Servers, v
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
-    assert "docs/configuration.md" in done.stderr
+    assert "for the permissions that its user needs, run: pocketwatch grants" in done.stderr
+    assert 'missing: exchange "ticks"' in done.stderr
 
 
 def test_missing_dead_letters_are_reported(pocketwatch: Program):
@@ -353,7 +354,7 @@ def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, ra
     assert found["outbox"]["result"] == "problem"
     assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
-    assert "lacks a right (docs/configuration.md): permission denied" in found["database"]["detail"]
+    assert "lacks a right: permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
 
 
