@@ -321,7 +321,7 @@ async def test_refused_row_is_retried_with_growing_delays_up_to_a_minute(databas
     waits = [row["available_at"] - delayed[0]["available_at"] for row in delayed]
     assert [round(wait.total_seconds(), 1) for wait in waits] == [0, 0.5, 1.5, 15.5, 59.5, 59.5]
     assert [(row["attempts"], row["last_error"]) for row in delayed] == [
-        (number + 1, "no queue is bound") for number in attempts
+        (number + 1, r"no queue is bound\x00") for number in attempts
     ]
 
 
