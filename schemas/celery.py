@@ -17,7 +17,7 @@ class CeleryTask(Message):
     routing_key: ClassVar[str] = "celery"
 
     task: Name
-    args: Annotated[list[Any], Field(max_length=MAX_ARGUMENTS)] = []
-    kwargs: Annotated[dict[Name, Any], Field(max_length=MAX_ARGUMENTS)] = {}
+    args: Annotated[list[Any], Field(max_length=MAX_ARGUMENTS, default_factory=list)]
+    kwargs: Annotated[dict[Name, Any], Field(max_length=MAX_ARGUMENTS, default_factory=dict)]
     eta: Moment | None = None
     expires: Moment | None = None

@@ -13,7 +13,7 @@ from schemas.types import Id, Moment
 
 LONGEST_ADDRESS = 254
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
-TOKEN = r"^[A-Za-z0-9_=.-]+$"  # base64url, in parts
+JWT = r"^[A-Za-z0-9_=.-]+$"  # base64url, in parts
 
 
 @lru_cache(maxsize=10_000)  # validation takes longer than the rest of the message, and managers get many
@@ -62,7 +62,7 @@ class MailUnsubscribed(Message):
     exchange: ClassVar[str] = "mail"
     routing_key: ClassVar[str] = "mail.unsubscribed"
 
-    token: Annotated[str, Field(min_length=1, max_length=2_000, pattern=TOKEN)]
+    token: Annotated[str, Field(min_length=1, max_length=2_000, pattern=JWT)]
 
 
 class SendDigests(Tick):

@@ -26,7 +26,7 @@ class _Excerpt(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = 10
         self.maxstring = self.maxother = self.maxlong = 10 * LONGEST_VALUE
 
-    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002, PLR6301  the signature of `reprlib`
+    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002  the signature of `reprlib`
         return repr(x[: LONGEST_VALUE + 1])
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
