@@ -58,8 +58,7 @@ Word = Annotated[str, Field(max_length=100), AfterValidator(_one_line)]
 Subject = Annotated[str, Field(max_length=200), AfterValidator(_is_one_line)]
 Paragraph = Annotated[str, Field(max_length=10_000), AfterValidator(_paragraph)]
 Link = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
-# 24 digits; enough for a rate, and for computing with it.
-RateValue = Annotated[Decimal, Field(gt=0, max_digits=24, decimal_places=12)]
+RateValue = Annotated[Decimal, Field(gt=0, lt=10**12, max_digits=24, decimal_places=12)]
 
 Status = Literal["active", "draft", "pending", "needs_review", "rejected", "blocked", "sold", "archived", "inactive"]
 OtherStatus = Literal["draft", "pending", "needs_review", "blocked", "sold", "archived", "inactive"]
