@@ -33,7 +33,14 @@ def filled(piece: bytes, *, begin: bytes = b"", end: bytes = b"") -> bytes:
 
 DIFFERENT = {str(each.model_fields): each for each in reversed(hostile_values.ALL)}.values()
 # What the scan refuses, whatever the message; what it leaves to the message.
-UNREAD = ("digits", "text", "escaped", "field name", "many items", "many fields")
+UNREAD = {
+    "wrong items": filled(b"0,", begin=b"[", end=b"0]"),
+    "empty objects": filled(b"{},", begin=b"[", end=b"0]"),
+    "unknown fields": b"{" + b",".join(b'"%d":0' % number for number in range(SIZE // 11)) + b"}",
+    "lists in lists": filled(b"[", end=b"]"),
+    "objects in objects": filled(b'{"a":', end=b"1"),
+}
+READ = ("digits", "text", "escaped", "field name", "many items", "many fields")
 
 
 def value_of(kind: str, share: int = 1) -> bytes:
