@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.text import printable
 
 # Each command is a Typer app or a function.
 COMMANDS: Mapping[str, str] = {
@@ -84,9 +86,12 @@ def user_message(error: Exception) -> str | None:
 
 def main() -> None:
     """Run a command; an error that the user can fix is one line on standard error and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may have any encoding
     try:
         app()
     except Exception as error:
         if (message := user_message(error)) is None:
             raise
-        sys.exit(f"pocketwatch: {message}")
+        sys.exit(f"pocketwatch: {printable(message)}")
