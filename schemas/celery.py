@@ -1,10 +1,13 @@
 """A task as Celery clients send it (message protocol 2, JSON)."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from schemas.message import Message
+from schemas.types import Moment, Name
+
+MAX_ARGUMENTS = 100
 
 
 class CeleryTask(Message):
@@ -13,8 +16,8 @@ class CeleryTask(Message):
     exchange: ClassVar[str] = ""
     routing_key: ClassVar[str] = "celery"
 
-    task: str
-    args: list[Any] = Field(default_factory=list)
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-    eta: AwareDatetime | None = None
-    expires: AwareDatetime | None = None
+    task: Name
+    args: Annotated[list[Any], Field(max_length=MAX_ARGUMENTS, default_factory=list)]
+    kwargs: Annotated[dict[Name, Any], Field(max_length=MAX_ARGUMENTS, default_factory=dict)]
+    eta: Moment | None = None
+    expires: Moment | None = None

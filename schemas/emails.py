@@ -10,12 +10,14 @@ Facts are typed and unformatted; templates format dates, numbers and plurals for
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schemas.types import Count, Day, Id, Mean, Moment
 
 # Control characters, line and paragraph separators, and marks that change the text direction.
 NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -56,8 +58,7 @@ Word = Annotated[str, Field(max_length=100), AfterValidator(_one_line)]
 Subject = Annotated[str, Field(max_length=200), AfterValidator(_is_one_line)]
 Paragraph = Annotated[str, Field(max_length=10_000), AfterValidator(_paragraph)]
 Link = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
-Id = Annotated[int, Field(ge=0, lt=2**63)]
-Count = Annotated[int, Field(ge=0, lt=2**31)]
+RateValue = Annotated[Decimal, Field(gt=0, lt=10**12, max_digits=24, decimal_places=12)]
 
 Status = Literal["active", "draft", "pending", "needs_review", "rejected", "blocked", "sold", "archived", "inactive"]
 OtherStatus = Literal["draft", "pending", "needs_review", "blocked", "sold", "archived", "inactive"]
@@ -80,7 +81,7 @@ class AnyEmail(_Facts):
     critical: ClassVar[bool] = False
     lifetime: ClassVar[timedelta] = timedelta(days=7)
 
-    occurred_at: AwareDatetime | None = None
+    occurred_at: Moment | None = None
     link: Link | None = None
 
     @property
@@ -90,11 +91,11 @@ class AnyEmail(_Facts):
 
 
 class _AdEmail(AnyEmail):
-    occurred_at: AwareDatetime
+    occurred_at: Moment
     ad_id: Id
     ad_title: Title
     reason: Reason | None = None
-    reasons: Annotated[list[Reason], Field(max_length=20)] = []
+    reasons: Annotated[list[Reason], Field(max_length=20, fail_fast=True)] = []
 
     @property
     def all_reasons(self) -> list[str]:
@@ -146,7 +147,7 @@ class _ManagerEmail(_AdEmail):
     """`user_id` is the ad's owner, `categories` are those that the checks assigned."""
 
     user_id: Id | None = None
-    categories: Annotated[list[Word], Field(max_length=20)] = []
+    categories: Annotated[list[Word], Field(max_length=20, fail_fast=True)] = []
 
 
 class ManagerReviewRequiredEmail(_ManagerEmail):
@@ -159,7 +160,7 @@ class ManagerAdFlaggedEmail(_ManagerEmail):
     """The checks flagged the ad; `suggestions` are what its owner could change."""
 
     name: Literal["manager_ad_flagged"] = "manager_ad_flagged"
-    suggestions: Annotated[list[Reason], Field(max_length=20)] = []
+    suggestions: Annotated[list[Reason], Field(max_length=20, fail_fast=True)] = []
 
 
 class ManagerMaxAttemptsEmail(_ManagerEmail):
@@ -187,7 +188,7 @@ class DigestItem(_Facts):
     kind: DigestKind
     ad_id: Id
     title: Title
-    at: AwareDatetime
+    at: Moment
     url: Link | None = None
 
 
@@ -198,7 +199,7 @@ class ManagerDigestEmail(AnyEmail):
     lifetime: ClassVar[timedelta] = timedelta(days=2)
 
     name: Literal["manager_digest"] = "manager_digest"
-    items: Annotated[list[DigestItem], Field(min_length=1, max_length=100)]
+    items: Annotated[list[DigestItem], Field(min_length=1, max_length=100, fail_fast=True)]
     left_out: Count = 0
 
     @property
@@ -225,9 +226,9 @@ class ReportFigure(_Facts):
     """One count of a day; null if unknown. `weekday_mean`: of the same weekday in the four weeks before."""
 
     name: FigureName
-    value: Id | None
-    day_before: Id | None = None
-    weekday_mean: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    value: Count | None
+    day_before: Count | None = None
+    weekday_mean: Mean | None = None
 
     @property
     def change(self) -> float | None:
@@ -244,10 +245,10 @@ class ReportRate(_Facts):
     """UAH for one unit of `currency`, as it was in force; `before` is that of the day before, of the same source."""
 
     currency: Word
-    rate: Annotated[Decimal, Field(gt=0)]
+    rate: RateValue
     source: Word
-    rate_date: date
-    before: Annotated[Decimal, Field(gt=0)] | None = None
+    rate_date: Day
+    before: RateValue | None = None
 
     @property
     def change(self) -> float | None:
@@ -263,24 +264,24 @@ class ReportRun(_Facts):
     partial: Count = 0
     failed: Count = 0
     dead: Count = 0
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    seconds: Mean = 0
 
 
 class ReportGap(_Facts):
     """Something that is not known, and so is missing. `since` is the first day that a log still knows of."""
 
     what: Gap
-    names: Annotated[list[Word], Field(max_length=100)] = []
-    since: date | None = None
+    names: Annotated[list[Word], Field(max_length=100, fail_fast=True)] = []
+    since: Day | None = None
 
 
 class ReportDay(_Facts):
     """A day of the charts; null: unknown."""
 
-    day: date
-    views: Id | None = None
-    new_ads: Id | None = None
-    new_users: Id | None = None
+    day: Day
+    views: Count | None = None
+    new_ads: Count | None = None
+    new_users: Count | None = None
 
 
 class DailyReportEmail(AnyEmail):
@@ -294,13 +295,13 @@ class DailyReportEmail(AnyEmail):
     lifetime: ClassVar[timedelta] = timedelta(days=2)
 
     name: Literal["daily_report"] = "daily_report"
-    day: date
-    figures: Annotated[list[ReportFigure], Field(max_length=20)]
-    rates: Annotated[list[ReportRate], Field(max_length=100)] = []
-    runs: Annotated[list[ReportRun], Field(max_length=100)] | None = None
-    missing: Annotated[list[ReportGap], Field(max_length=20)] = []
-    history: Annotated[list[ReportDay], Field(max_length=31)] = []
-    charts: Annotated[list[Any], Field(max_length=4, exclude=True)] = []
+    day: Day
+    figures: Annotated[list[ReportFigure], Field(max_length=20, fail_fast=True)]
+    rates: Annotated[list[ReportRate], Field(max_length=100, fail_fast=True)] = []
+    runs: Annotated[list[ReportRun], Field(max_length=100, fail_fast=True)] | None = None
+    missing: Annotated[list[ReportGap], Field(max_length=20, fail_fast=True)] = []
+    history: Annotated[list[ReportDay], Field(max_length=31, fail_fast=True)] = []
+    charts: Annotated[list[Any], Field(max_length=4, fail_fast=True, exclude=True)] = []
 
     def count(self, name: FigureName) -> int | None:
         """One of the figures of the day."""
@@ -321,7 +322,7 @@ class PlainEmail(AnyEmail):
 
     name: Literal["plain"] = "plain"
     subject: Subject
-    paragraphs: Annotated[list[Paragraph], Field(min_length=1, max_length=50)]
+    paragraphs: Annotated[list[Paragraph], Field(min_length=1, max_length=50, fail_fast=True)]
 
 
 Email = Annotated[

@@ -1,11 +1,12 @@
 """Facts: what has happened, for any consumer."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.locale import Locale
 from schemas.message import Fact
+from schemas.types import Count, Excerpt, Id, Name
 
 
 class RunFailed(Fact):
@@ -13,12 +14,12 @@ class RunFailed(Fact):
 
     routing_key: ClassVar[str] = "run.failed"
 
-    job: str
-    message_id: str
-    entry: str | None
+    job: Excerpt
+    message_id: Excerpt
+    entry: Excerpt | None
     status: Literal["rejected", "dead"]
-    attempt: int
-    error: str
+    attempt: Count
+    error: Excerpt
 
 
 class AdModerated(Fact):
@@ -26,13 +27,13 @@ class AdModerated(Fact):
 
     routing_key: ClassVar[str] = "ad.moderated"
 
-    ad_id: int
+    ad_id: Id
     decision: Literal["approve", "needs_edit", "reject", "review"]
-    from_status: str
-    to_status: str
-    attempts: int
-    rules: str | None
-    categories: list[str]
+    from_status: Name
+    to_status: Name
+    attempts: Count
+    rules: Excerpt | None
+    categories: Annotated[list[Name], Field(max_length=1_000, fail_fast=True)]
 
 
 class Rate(BaseModel):
@@ -40,9 +41,9 @@ class Rate(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    currency: str
-    rate: str
-    rate_date: str
+    currency: Name
+    rate: Name
+    rate_date: Name
 
 
 class RatesUpdated(Fact):
@@ -52,7 +53,7 @@ class RatesUpdated(Fact):
 
     source: Literal["NBU", "PRIVATBANK"]
     fallback_for: Literal["NBU"] | None
-    rates: list[Rate]
+    rates: Annotated[list[Rate], Field(max_length=1_000, fail_fast=True)]
 
 
 class ReportReady(Fact):
@@ -65,5 +66,5 @@ class ReportReady(Fact):
 
     kind: Literal["quick_stats", "platform", "daily_report"]
     locale: Locale | None
-    period: str
-    snapshot_id: int
+    period: Name
+    snapshot_id: Id

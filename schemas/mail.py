@@ -4,15 +4,16 @@ from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from schemas.emails import Email
 from schemas.locale import Locale
 from schemas.message import Message, Tick
-from schemas.moderation import Id
+from schemas.types import Id, Moment
 
 LONGEST_ADDRESS = 254
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+JWT = r"^[A-Za-z0-9_=.-]+$"  # base64url, in parts
 
 
 @lru_cache(maxsize=10_000)  # validation takes longer than the rest of the message, and managers get many
@@ -52,7 +53,7 @@ class MailRequested(Message):
     key: Annotated[str, Field(min_length=1, max_length=600, pattern=PRINTABLE)] | None = None
     user_id: Id | None = None
     notification_id: Id | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class MailUnsubscribed(Message):
@@ -61,7 +62,7 @@ class MailUnsubscribed(Message):
     exchange: ClassVar[str] = "mail"
     routing_key: ClassVar[str] = "mail.unsubscribed"
 
-    token: Annotated[str, Field(min_length=1, max_length=2_000)]
+    token: Annotated[str, Field(min_length=1, max_length=2_000, pattern=JWT)]
 
 
 class SendDigests(Tick):

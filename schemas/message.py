@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 class Message(BaseModel):
     """A message: frozen, and strict about types, so that `"7"` or `true` is never taken for a number."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     exchange: ClassVar[str]
     routing_key: ClassVar[str]

@@ -4,14 +4,13 @@ Notices have the form in which the platform publishes them (`data` with the ad, 
 fields are ignored.
 """
 
-import math
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.locale import Locale
 from schemas.message import Message
+from schemas.types import Id, JsonObject, PlatformMoment, Text
 
 Action = Literal[
     "created",
@@ -29,48 +28,6 @@ Action = Literal[
 ]
 AdStatus = Literal["draft", "pending", "needs_review", "active", "rejected", "blocked", "sold", "archived", "inactive"]
 Channel = Literal["email", "info_table"]
-
-LARGEST_ID = 2**63 - 1
-LARGEST_DETAILS = 100_000  # characters
-Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
-
-
-def _no_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain NUL, which the database cannot store")
-    return text
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """Return the time in UTC, which the naive times of the platform are in."""
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("must be within the years 1 to 9999 in UTC") from None
-
-
-def _storable(details: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what the database cannot store, and sizes that would be a burden with a row for each manager."""
-    left, room = [*details.keys(), *details.values()], LARGEST_DETAILS
-    while left:
-        value = left.pop()
-        room -= 8 + (len(value) if isinstance(value, str) else 0)
-        if room < 0:
-            raise ValueError(f"must not be larger than about {LARGEST_DETAILS} characters")
-        if isinstance(value, dict):
-            left += [*value.keys(), *value.values()]
-        elif isinstance(value, list):
-            left += value
-        elif isinstance(value, str):
-            _no_nul(value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("must not contain infinite numbers, which the database cannot store")
-    return details
-
-
-Text = Annotated[str, AfterValidator(_no_nul), Field(max_length=10_000)]
-Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
-Details = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
 class AdSubmitted(Message):
@@ -101,8 +58,8 @@ class NoticeData(BaseModel):
     reason: Text | None = None
     attempts_count: Annotated[int, Field(ge=0, le=1_000)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=1_000)] | None = 3
-    details: Details | None = None
-    timestamp: Timestamp | None = None  # null: when the message is handled
+    details: JsonObject | None = None
+    timestamp: PlatformMoment | None = None  # null: when the message is handled
 
 
 class NoticeMessage(Message):
@@ -159,7 +116,7 @@ class ManagerNotice(NoticeMessage):
     priority: Annotated[int, Field(ge=0, le=32_767)] = 8
     manager_id: Id | None = None
     settings_id: Id | None = None
-    channels: list[Channel] | None = None
+    channels: Annotated[list[Channel], Field(max_length=10, fail_fast=True)] | None = None
     title: Annotated[Text, Field(max_length=200)] | None = None
     message: Text | None = None
 

@@ -1,18 +1,18 @@
 """Ticks: each asks for the job that its routing key names. Every field has a default, so `{}` is a valid body."""
 
-from datetime import date
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from schemas.locale import Locale
 from schemas.message import Tick
+from schemas.types import LARGEST_INT, Day, Name
 
 RetentionDays = Annotated[int, Field(ge=0, le=3650, description="days to keep expired data")]
 DryRun = Annotated[bool, Field(description="count, and change nothing")]
 MaxShare = Annotated[float, Field(gt=0, le=1, strict=False, description="share that one run may delete")]
-Limit = Annotated[int, Field(ge=1, description="the most rows that one run may change")]
-Position = Annotated[int, Field(ge=0, description="where a continuation starts")]
+Limit = Annotated[int, Field(ge=1, le=LARGEST_INT, description="the most rows that one run may change")]
+Position = Annotated[int, Field(ge=0, le=LARGEST_INT, description="where a continuation starts")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 
 
@@ -88,7 +88,7 @@ class UpdateRates(Tick):
 
     source: Annotated[Literal["NBU", "PRIVATBANK"], Field(description="the bank to query")] = "NBU"
     currencies: Annotated[
-        Annotated[list[Currency], Field(min_length=1, max_length=100)] | None,
+        Annotated[list[Currency], Field(min_length=1, max_length=100, fail_fast=True)] | None,
         Field(description="the currencies to update; null for those of the settings"),
     ] = None
     accept_moves: Annotated[bool, Field(description="store rates that moved by more than a fifth")] = False
@@ -113,7 +113,7 @@ class PurgeLogs(Tick):
 
     retention_days: RetentionDays = 90
     dry_run: DryRun = False
-    from_table: Annotated[str | None, Field(description="where a continuation starts")] = None
+    from_table: Annotated[Name | None, Field(description="where a continuation starts")] = None
     after: Position = 0
 
 
@@ -145,7 +145,7 @@ class PlatformAnalytics(Tick):
     routing_key: ClassVar[str] = "analytics.platform"
 
     locales: Annotated[
-        tuple[Locale, ...], Field(min_length=1, max_length=3, description="the languages of the result")
+        tuple[Locale, ...], Field(min_length=1, max_length=3, fail_fast=True, description="the languages of the result")
     ] = ("uk", "en", "ru")
 
 
@@ -157,7 +157,7 @@ class DailyReport(Tick):
 
     routing_key: ClassVar[str] = "analytics.daily_report"
 
-    day: Annotated[date | None, Field(description="the day of the report; null for the last closed one")] = None
+    day: Annotated[Day | None, Field(description="the day of the report; null for the last closed one")] = None
 
 
 class CleanAnalytics(Tick):
@@ -174,6 +174,6 @@ class Vacuum(Tick):
     routing_key: ClassVar[str] = "maintenance.vacuum"
 
     tables: Annotated[
-        Annotated[list[str], Field(min_length=1, max_length=100)] | None,
+        Annotated[list[Name], Field(min_length=1, max_length=100, fail_fast=True)] | None,
         Field(description="the tables to vacuum; null for those that need it"),
     ] = None

@@ -1,5 +1,6 @@
 """Turn tasks that the platform calls through Celery into events, under the ids that Celery gave them."""
 
+import asyncio
 from datetime import datetime
 
 from consumers.bridge.celery_protocol import CeleryDecoder
@@ -10,12 +11,17 @@ from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
 from schemas.celery import CeleryTask
 
+MAX_INLINE_LENGTH = 10_000  # characters of an argument, at most 50 ms; longer HTML is converted in a thread
+
 
 @consumer(CELERY, decoder=CeleryDecoder())
 async def bridge_task(task: CeleryTask, event: EventContext) -> None:
     """Publish the task's event, now or at its `eta`; skip a task that expires before."""
     starts_at = max(task.eta or event.now, event.now)
-    messages = to_messages(task, now=starts_at)
+    if _is_long(task):
+        messages = await asyncio.to_thread(to_messages, task, now=starts_at)
+    else:
+        messages = to_messages(task, now=starts_at)
     event.record(task=task.task)
     if task.expires is not None and task.expires <= starts_at:
         return event.mark_skipped(_expired(task.expires, starts_at, event.now))
@@ -25,6 +31,11 @@ async def bridge_task(task: CeleryTask, event: EventContext) -> None:
         return event.mark_skipped("none of these ads exists, so there is no owner to notify")
     event.republish(*messages, at=None if starts_at == event.now else starts_at)
     return event.record(becomes=sorted({message.routing_key for message in messages}))
+
+
+def _is_long(task: CeleryTask) -> bool:
+    arguments = (*task.args, *task.kwargs.values())
+    return any(isinstance(each, str) and len(each) > MAX_INLINE_LENGTH for each in arguments)
 
 
 def _expired(expires: datetime, starts_at: datetime, now: datetime) -> str:

@@ -13,17 +13,19 @@ from uuid import UUID
 
 from aio_pika import IncomingMessage
 from faststream.rabbit import RabbitMessage
+from pydantic import ValidationError
 
 from pocketwatch.errors import InvalidMessage
-from schemas import envelope
+from schemas import envelope, json_bounds
 from schemas.celery import CeleryTask
 from schemas.envelope import Envelope
+from schemas.types import within_calendar
+from schemas.validation_errors import describe, shown
 
 JSON = "application/json"
 ENCODINGS = ("utf-8", "us-ascii")
 GZIP = "application/x-gzip"  # what Celery calls zlib's format
-MAX_BODY = 16 * 2**20  # bytes, decompressed
-MAX_DEPTH = 40  # nested lists and objects
+MAX_BODY = 2**20  # bytes, decompressed
 MAX_NAME = 200
 # Follow-up tasks; the bridge would lose them silently.
 FOLLOW_UPS = ("callbacks", "errbacks", "chain", "chord")
@@ -63,10 +65,6 @@ class CeleryDecoder:
             return read(
                 headers, raw.body, content_type=raw.content_type, encoding=raw.raw_message.content_encoding or "utf-8"
             )
-        except RecursionError:
-            raise InvalidMessage(
-                f"{_label(headers)}the body is nested too deeply; at most {MAX_DEPTH} levels"
-            ) from None
         except ValueError as error:
             raise InvalidMessage(f"{_label(headers)}{error}") from error
 
@@ -92,9 +90,11 @@ def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, e
             f'header "task" is {name!r:.200}: not the name of a task; send 1 to {MAX_NAME} printable characters'
         )
     args, kwargs = _arguments(content)
-    return CeleryTask(
-        task=name, args=args, kwargs=kwargs, eta=_timestamp("eta", headers), expires=_timestamp("expires", headers)
-    )
+    eta, expires = _timestamp("eta", headers), _timestamp("expires", headers)
+    try:
+        return CeleryTask(task=name, args=args, kwargs=kwargs, eta=eta, expires=expires)
+    except ValidationError as error:
+        raise ValueError(describe(error, CeleryTask)) from None
 
 
 def _label(headers: Mapping[str, Any]) -> str:
@@ -118,11 +118,12 @@ def _decompressed(body: bytes, compression: Any) -> bytes:
 
 
 def _parse(body: bytes) -> Any:
+    json_bounds.check(body)
     try:
         content = json.loads(body.decode(), object_hook=_typed)
     except json.JSONDecodeError as error:
         raise ValueError(f"the body is not JSON: {error}") from error
-    _check(content, MAX_DEPTH)
+    _check(content)
     return content
 
 
@@ -131,24 +132,22 @@ def _typed(found: dict[str, Any]) -> Any:
         return found
     kind, value = found["__type__"], found["__value__"]
     if not isinstance(kind, str) or kind not in TYPES:
-        raise ValueError(f"value of type {kind!r:.60}: unknown type; use one of {', '.join(TYPES)}")
+        raise ValueError(f"value of type {shown(kind)}: unknown type; use one of {', '.join(TYPES)}")
     try:
         return TYPES[kind](value)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"value {value!r:.60}: not a {kind}") from error
+        raise ValueError(f"value {shown(value)}: not a {kind}") from error
 
 
-def _check(value: Any, depth: int) -> None:
+def _check(value: Any) -> None:
     """Refuse values that PostgreSQL cannot store as JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"number {value}: not a JSON number")
     if isinstance(value, str) and ("\x00" in value or not _is_unicode(value)):
         raise ValueError("a text contains NUL or an unpaired surrogate, which the database cannot store")
-    if not depth:
-        raise ValueError(f"the body is nested too deeply; at most {MAX_DEPTH} levels")
     if isinstance(value, dict | list):
         for part in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check(part, depth - 1)
+            _check(part)
 
 
 def _is_unicode(text: str) -> bool:
@@ -160,7 +159,7 @@ def _arguments(content: Any) -> tuple[list[Any], dict[str, Any]]:
         case [list() as args, dict() as kwargs, dict() as embed]:
             pass
         case _:
-            raise ValueError(f"the body is {content!r:.60}; send [args, kwargs, embed] (message protocol 2)")
+            raise ValueError(f"the body is {shown(content)}; send [args, kwargs, embed] (message protocol 2)")
     if follow_ups := [name for name in FOLLOW_UPS if embed.get(name)]:
         raise ValueError(f"follow-up tasks ({', '.join(follow_ups)}) are not supported; call each task separately")
     return args, kwargs
@@ -172,9 +171,9 @@ def _timestamp(name: str, headers: Mapping[str, Any]) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        moment = within_calendar(value if isinstance(value, datetime) else datetime.fromisoformat(value))
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{name} is {value!r:.60}: not a timestamp; write one such as 2026-01-31T02:00:00+00:00"
         ) from error

@@ -26,6 +26,7 @@ TOKEN = re.compile(
       | (?P<text>[^<]++|<)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+LONG_NUMBER = re.compile("&#[0-9]{20,}+;?")  # no character, and too long to be read as an integer
 HREF = re.compile(r"""(?:^|[\s/"'])href\s*+=\s*+(?:"([^"]*+)|'([^']*+)|([^\s>"']++))""", re.IGNORECASE)
 
 
@@ -42,7 +43,7 @@ def html_paragraphs(html: str) -> list[str]:
     for token in TOKEN.finditer(html):
         tag = (token["tag"] or "").lower()
         if token["text"]:
-            parts.append(re.sub(r"\s+", " ", unescape(token["text"])))
+            parts.append(re.sub(r"\s+", " ", _unescaped(token["text"])))
         elif tag == "a":
             parts.append(_link_suffix(address, "".join(parts[begin:])))
             address, begin = "" if token["end"] else _address(token["attributes"]), len(parts)
@@ -56,10 +57,14 @@ def html_paragraphs(html: str) -> list[str]:
     return text_paragraphs(re.sub(rf"(?m)^{BULLET.strip()} ?$", "", lines).strip(" "))
 
 
+def _unescaped(text: str) -> str:
+    return unescape(LONG_NUMBER.sub("\ufffd", text))
+
+
 def _address(attributes: str) -> str:
     """Return the link's address, or nothing for one that a reader cannot use, such as `javascript:`."""
     match = HREF.search(attributes)
-    address = unescape(next(filter(None, match.groups()), "")).strip() if match else ""
+    address = _unescaped(next(filter(None, match.groups()), "")).strip() if match else ""
     return address if re.match(r"(?i)https?://|mailto:", address) else ""
 
 

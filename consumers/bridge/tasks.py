@@ -15,7 +15,7 @@ from schemas.emails import PlainEmail
 from schemas.locale import Locale
 from schemas.mail import Address, MailRequested
 from schemas.message import Message
-from schemas.moderation import AdStatus, AdSubmitted, Id
+from schemas.moderation import AdStatus, AdSubmitted
 from schemas.ticks import (
     CleanAnalytics,
     CleanMedia,
@@ -28,9 +28,14 @@ from schemas.ticks import (
     RetentionDays,
     UpdateRates,
 )
+from schemas.types import Id, JsonObject, Name, Text
 
-AdIds = Annotated[list[Id], Field(max_length=10_000)]
-Details = dict[str, Any]
+AdIds = Annotated[list[Id], Field(max_length=10_000, fail_fast=True)]
+Attempts = Annotated[int, Field(ge=0, le=1_000)]
+Priority = Annotated[int, Field(ge=0, le=32_767)]
+# Characters of a whole text, which becomes paragraphs; the tags of HTML count.
+Content = Annotated[str, Field(max_length=256 * 1024)]
+Currencies = Annotated[list[Currency], Field(max_length=100, fail_fast=True)]
 Messages = Message | tuple[Message, ...] | NoticePerOwner
 
 
@@ -53,7 +58,7 @@ def update_currency_rates_daily(source: Source = "NBU") -> Message:
     return UpdateRates(source=source)
 
 
-def update_currency_rates_manual(source: Source = "NBU", currencies: list[Currency] | None = None) -> Message:
+def update_currency_rates_manual(source: Source = "NBU", currencies: Currencies | None = None) -> Message:
     return UpdateRates(source=source, currencies=currencies or None)  # an empty list meant all of them
 
 
@@ -87,12 +92,12 @@ def moderate_ad_async(ad_id: Id) -> Message:
 
 def send_user_moderation_notification(
     ad_id: Id,
-    action: str,
+    action: Name,
     status: AdStatus | None,
     user_id: Id | None,
-    reason: str | None = None,
-    attempts_count: int | None = None,
-    details: Details | None = None,
+    reason: Text | None = None,
+    attempts_count: Attempts | None = None,
+    details: JsonObject | None = None,
 ) -> Message:
     data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id}
     return owner_notice(**data, reason=reason, attempts_count=attempts_count, details=details)
@@ -100,48 +105,48 @@ def send_user_moderation_notification(
 
 def send_manager_moderation_notification(
     ad_id: Id,
-    action: str,
+    action: Name,
     status: AdStatus | None,
     user_id: Id | None,
-    reason: str | None = None,
-    attempts_count: int | None = None,
-    details: Details | None = None,
+    reason: Text | None = None,
+    attempts_count: Attempts | None = None,
+    details: JsonObject | None = None,
 ) -> Message:
     data = {"ad_id": ad_id, "action": action, "status": status, "user_id": user_id}
     return manager_notice(data | {"reason": reason, "attempts_count": attempts_count, "details": details})
 
 
-def notify_ad_approved(ad_id: Id, user_id: Id, action: str = "auto_approved") -> Message:
+def notify_ad_approved(ad_id: Id, user_id: Id, action: Name = "auto_approved") -> Message:
     return owner_notice(ad_id=ad_id, user_id=user_id, action=action, status="active")
 
 
-def notify_ad_needs_edit(ad_id: Id, user_id: Id, reason: str | None, attempts_count: int) -> Message:
+def notify_ad_needs_edit(ad_id: Id, user_id: Id, reason: Text | None, attempts_count: Attempts) -> Message:
     data = {"ad_id": ad_id, "user_id": user_id, "reason": reason, "attempts_count": attempts_count}
     return owner_notice(action="flagged", status="needs_review", **data)
 
 
-def notify_ad_max_attempts_reached(ad_id: Id, user_id: Id, attempts_count: int) -> tuple[Message, ...]:
-    data: Details = {"ad_id": ad_id, "user_id": user_id, "attempts_count": attempts_count}
+def notify_ad_max_attempts_reached(ad_id: Id, user_id: Id, attempts_count: Attempts) -> tuple[Message, ...]:
+    data: dict[str, Any] = {"ad_id": ad_id, "user_id": user_id, "attempts_count": attempts_count}
     data |= {"action": "max_attempts_reached", "status": "rejected"}
     return owner_notice(**data), manager_notice(data)
 
 
-def notify_ad_status_changed(ad_id: Id, user_id: Id, new_status: AdStatus, reason: str | None = "") -> Message:
+def notify_ad_status_changed(ad_id: Id, user_id: Id, new_status: AdStatus, reason: Text | None = "") -> Message:
     return status_change_notice(user_id, [ad_id], new_status=new_status, reason=reason)
 
 
-def notify_bulk_status_changed(ad_ids: AdIds, new_status: AdStatus, reason: str | None = "") -> NoticePerOwner:
+def notify_bulk_status_changed(ad_ids: AdIds, new_status: AdStatus, reason: Text | None = "") -> NoticePerOwner:
     build = partial(status_change_notice, new_status=new_status, reason=reason)
     return NoticePerOwner(tuple(dict.fromkeys(ad_ids)), build)
 
 
 def send_moderation_email_task(
     to_email: Address,
-    subject: str,
-    html_content: str,
-    text_content: str | None = None,
+    subject: Text,
+    html_content: Content,
+    text_content: Content | None = None,
     notification_id: Id | None = None,
-    priority: int = 5,  # noqa: ARG001  emails have no priority
+    priority: Priority = 5,  # noqa: ARG001  emails have no priority
     *,
     now: datetime,
 ) -> Message:
@@ -153,13 +158,13 @@ def send_moderation_email_task(
 
 def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  the task's own arguments
     manager_id: Id,
-    action: str,
-    title: str,
-    message: str,
+    action: Name,
+    title: Text,
+    message: Text,
     ad_id: Id | None = None,
     user_id: Id | None = None,
-    data: Details | None = None,
-    priority: int = 5,
+    data: JsonObject | None = None,
+    priority: Priority = 5,
 ) -> Message:
     """Write to the info table only, with the caller's title and message."""
     return manager_notice(
@@ -172,7 +177,7 @@ def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  the task's o
     )
 
 
-def process_moderation_notification_task(manager_settings_id: Id, notification_data: Details) -> Message:
+def process_moderation_notification_task(manager_settings_id: Id, notification_data: JsonObject) -> Message:
     """Accept as `notification_data` a whole notice or its `data`."""
     inner = notification_data.get("data")
     data = inner if isinstance(inner, dict) else notification_data

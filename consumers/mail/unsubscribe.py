@@ -42,7 +42,7 @@ def verify(token: str, mail: Mail) -> tuple[str, str]:
         raise Reject("POCKETWATCH_WEB_TOKEN_SECRET is not set: unsubscribe tokens cannot be verified; set it")
     try:
         claims = jwt.decode(token, mail.token_secret.get_secret_value(), [ALGORITHM])
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:  # a hostile header
         raise Reject(f"invalid unsubscribe token: {type(error).__name__}") from None
     address, scope = claims.get("address"), claims.get("scope")
     if claims.get("purpose") != PURPOSE or not isinstance(address, str) or scope != SCOPE:

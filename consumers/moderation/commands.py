@@ -13,7 +13,7 @@ from consumers.moderation.rules.engine import RuleSet
 from pocketwatch.command import database, duration_option, read_settings, run
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import AsJson, print_json, print_table, say
-from schemas.moderation import LARGEST_ID
+from schemas.types import LARGEST_INT
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Replay and check moderation rules, and show decisions about ads."
@@ -81,7 +81,7 @@ def check(
 
 @app.command("decisions")
 def decisions(
-    ad_id: Annotated[int, typer.Argument(metavar="AD_ID", min=1, max=LARGEST_ID, help="The id of the ad.")],
+    ad_id: Annotated[int, typer.Argument(metavar="AD_ID", min=1, max=LARGEST_INT, help="The id of the ad.")],
     as_json: AsJson = False,
 ) -> None:
     """Show the decisions about an ad, oldest first; with --json also the words that matched.

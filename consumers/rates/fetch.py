@@ -1,5 +1,6 @@
 """Fetch the rates of one bank, and compare each wanted rate with the last stored one."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ async def fetch(
     result = FetchResult(bank=bank, required=required, started_at=job.now + timedelta(seconds=began - since))
     try:
         body = await http.get(bank.url(job.settings.rates))
-        answer = bank.read(body, today=job.now.astimezone(KYIV).date())
+        answer = await asyncio.to_thread(bank.read, body, today=job.now.astimezone(KYIV).date())
     except http.BankFailed as error:
         result.failure = str(error)
         result.refused = dict.fromkeys(required, str(error))

@@ -6,6 +6,7 @@ from typing import Any
 
 from consumers.rates.http import BankFailed
 from pocketwatch import text
+from schemas import json_bounds
 
 MAX_SHOWN = 60  # characters of a value that an error quotes
 MAX_INTEGER = 18  # digits; Python refuses to read very long integers, and a decimal has no such limit
@@ -20,10 +21,14 @@ def read(body: bytes) -> list[Any]:
         BankFailed: if the body is not a JSON list with at least one row.
     """
     try:
+        json_bounds.check(body)
+    except ValueError as error:
+        raise BankFailed(f"answer cannot be read: {error}: {_beginning(body)}") from error
+    try:
         rows = json.loads(body.decode("utf-8-sig"), parse_float=_number, parse_int=_integer, parse_constant=str)
     except UnicodeDecodeError as error:
         raise BankFailed(f"answer is not UTF-8: {_beginning(body)}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BankFailed(f"answer is not JSON: {_beginning(body)}") from error
     if not isinstance(rows, list):
         raise BankFailed(f"answer is not a list: {_beginning(body)}")

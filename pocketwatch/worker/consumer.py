@@ -25,6 +25,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE
 from pocketwatch.worker.context import EventContext, JobContext, SideEffectContext
 from schemas import envelope as metadata
+from schemas import json_bounds
 from schemas.envelope import Envelope
 from schemas.message import Message, Tick
 from schemas.validation_errors import describe
@@ -67,9 +68,12 @@ class JsonDecoder:
     def message(self, raw: RabbitMessage) -> Message:
         """Validate the body; an empty one means all defaults."""
         try:
+            json_bounds.check(raw.body)
             return self.message_type.model_validate_json(raw.body.strip() or b"{}")
         except ValidationError as error:
-            raise InvalidMessage(describe(error, self.message_type)) from error
+            raise InvalidMessage(describe(error, self.message_type)) from None
+        except ValueError as error:
+            raise InvalidMessage(str(error)) from error
 
 
 @dataclass(frozen=True)

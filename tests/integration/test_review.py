@@ -371,7 +371,7 @@ async def test_overlong_ad_needs_manual_review(review: Review, submitted: Submit
     await review(ad)
 
     assert submitted.row(ad)["needs_manual_review"]
-    assert submitted.decisions(ad)[-1]["reason"] == f"its text is longer than {MAX_REVIEWED_LENGTH} characters"
+    assert submitted.decisions(ad)[-1]["reason"].startswith("its text is longer than")
 
 
 async def test_duplicate_message_decides_once(

@@ -1,5 +1,6 @@
 """mail.unsubscribe, and the List-Unsubscribe header."""
 
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from consumers.mail import unsubscribe
+from pocketwatch.errors import Reject
 from pocketwatch.settings import Mail, Settings
 from schemas.emails import AnyEmail, ManagerDigestEmail
 from schemas.mail import MailUnsubscribed
@@ -22,6 +24,10 @@ OPEN = {"unsubscribe_url": PAGE, "token_secret": SECRET}
 def signed(secret: str = SECRET.get_secret_value(), algorithm: str = "HS256", **changes: Any) -> str:
     claims = {"purpose": "unsubscribe", "address": RECIPIENT, "scope": "subscribed"} | changes
     return jwt.encode(claims, secret, algorithm)
+
+
+def unsigned(header: bytes) -> str:
+    return f"{urlsafe_b64encode(header).decode().rstrip('=')}.e30.AAAA"
 
 
 def digest() -> ManagerDigestEmail:
@@ -104,3 +110,26 @@ def test_token_does_not_expire_and_has_the_address_in_lower_case(settings: Setti
 
     assert unsubscribe.verify(url.removeprefix(PAGE), mail) == ("reader@example.com", "subscribed")
     assert "exp" not in jwt.decode(url.removeprefix(PAGE), options={"verify_signature": False})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 1_400,
+        b'{"alg":' * 200,
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"alg":[]}',
+        b'{"alg":{}}',
+        b'{"alg":null}',
+        b'{"alg":"none"}',
+        b'{"alg":"HS256","crit":["b64"],"b64":false}',
+        b'{"alg":"HS256","kid":1}',
+    ],
+)
+def test_token_with_a_hostile_header_is_refused(header: bytes):
+    mail = Mail().model_copy(update=OPEN)
+
+    with pytest.raises(Reject, match="invalid unsubscribe token"):
+        unsubscribe.verify(unsigned(header), mail)

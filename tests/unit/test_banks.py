@@ -124,7 +124,8 @@ def test_recorded_error_page_is_refused_with_its_beginning(bank: str, name: str,
         ('[{"cc":"USD"}]'.encode("utf-16"), "answer is not UTF-8"),
         (b'{"error": "maintenance"}', 'answer is not a list: "{"error": "maintenance"}"'),
         (b"null", "answer is not a list"),
-        (b"[" * 100_000, "answer is not JSON"),
+        (b"[" * 100_000, "answer cannot be read: the body is nested too deeply; at most 40 levels"),
+        (b"[" + b"0," * 500_000 + b"0]", "answer cannot be read: the body has too many values; at most 20000"),
     ],
 )
 def test_body_that_is_not_a_list_is_refused(body: bytes, expected: str):

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from consumers.bridge import celery_protocol
 from consumers.bridge.notices import NoticePerOwner
 from consumers.bridge.task_registry import REMOVED_TASKS, TABLE, TASKS, to_messages
 from pocketwatch.errors import InvalidMessage
 from schemas.catalogue import schema_of
 from schemas.celery import CeleryTask
 from schemas.message import Message
+from tests.support import hostile_values
 
 MEDIA = "clean_generated_media"
 NOW = datetime(2026, 1, 31, 2, tzinfo=UTC)
@@ -128,6 +130,21 @@ def convert(name: str, *args: Any, **kwargs: Any) -> Message:
     assert isinstance(messages, tuple)
     (message,) = messages
     return message
+
+
+@pytest.mark.parametrize(("name", "arguments"), [call[:2] for call in CALLS])
+def test_hostile_argument_is_refused_or_can_be_stored(name: str, arguments: dict[str, Any]):
+    for argument in arguments:
+        for value in hostile_values.VALUES:
+            body = hostile_values.encoded([[], arguments | {argument: value}, {}])
+            try:
+                task = celery_protocol.read({"task": name}, body, content_type="application/json", encoding="utf-8")
+                messages = to_messages(task, now=NOW)
+            except (InvalidMessage, ValueError):
+                continue
+            found = [messages.build(1, [2])] if isinstance(messages, NoticePerOwner) else messages
+            for message in found:
+                hostile_values.assert_storable(message.model_dump())
 
 
 def refusal(name: str, *args: Any, **kwargs: Any) -> str:
@@ -347,3 +364,28 @@ def test_unknown_task_is_refused_with_the_nearest_name(name: str, nearest: str):
 @pytest.mark.parametrize("name", REMOVED_TASKS)
 def test_removed_task_is_refused_without_a_suggestion(name: str):
     assert refusal(name) == f'task "{name}": was scheduled but never written; remove the call'
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("moderate_ad_async", [2**63], "ad_id is 9223372036854775808: must be less than or equal to"),
+        ("notify_ad_status_changed", [1, 1, "draft", "x" * 10_001], "reason is"),
+        ("notify_bulk_status_changed", [["x"] * 10_000, "draft"], "ad_ids.0 is"),
+        ("notify_bulk_status_changed", [[1], "draft", "x" * 10_001], "reason is"),
+        ("send_moderation_email_task", ["a@shop.example", "s", "<p>" * 100_000], "html_content is"),
+        ("moderate_ad_async", [1] * 101, "args"),
+    ],
+)
+def test_argument_beyond_a_bound_is_refused(name: str, arguments: list[Any], expected: str):
+    with pytest.raises((InvalidMessage, ValueError), match=expected) as error:
+        to_messages(
+            celery_protocol.read(
+                {"task": name},
+                hostile_values.encoded([arguments, {}, {}]),
+                content_type="application/json",
+                encoding="utf-8",
+            ),
+            now=NOW,
+        )
+    assert len(str(error.value)) < 1_500

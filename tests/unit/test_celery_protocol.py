@@ -61,11 +61,11 @@ def test_typed_values_are_decoded():
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
     [
-        ("datetime", "soon", "value 'soon': not a datetime"),
-        ("decimal", "many", "value 'many': not a decimal"),
-        ("uuid", "7", "value '7': not a uuid"),
+        ("datetime", "soon", 'value "soon": not a datetime'),
+        ("decimal", "many", 'value "many": not a decimal'),
+        ("uuid", "7", 'value "7": not a uuid'),
         ("uuid", {"hex": 7}, "value {'hex': 7}: not a uuid"),
-        ("model", {}, "value of type 'model': unknown type; use one of datetime, date, time, decimal, uuid, bytes"),
+        ("model", {}, 'value of type "model": unknown type; use one of datetime, date, time, decimal, uuid, bytes'),
         (["datetime"], "", "value of type ['datetime']: unknown type; use one of"),
     ],
 )

@@ -64,6 +64,13 @@ def test_unclosed_links_take_linear_time():
     assert sum(paragraph.count("word") for paragraph in paragraphs) == 100_000
 
 
+@pytest.mark.parametrize("number", ["9" * 5_000, "0" * 100_000])
+def test_endless_character_reference_is_no_character(number: str):
+    assert html_paragraphs(f"<p>a&#{number};<a href='https://b.example/&#{number}'>c</a>") == [
+        "a\ufffdc (https://b.example/\ufffd)"
+    ]
+
+
 HOSTILE = [
     "<a ",
     '<a href="',
@@ -77,6 +84,9 @@ HOSTILE = [
     "<script></script",
     "&",
     "<td>",
+    "<a <",
+    "<",
+    "• ",
 ]
 
 

@@ -57,6 +57,13 @@ def test_continuation_starts_where_the_run_before_stopped():
     assert left == [("inbox", 128), ("outbox", 0), ("fires", 0)]
 
 
+@pytest.mark.parametrize("after", [2**32 - 1, 2**63 - 1])
+def test_block_that_no_table_has_is_refused(after: int):
+    with pytest.raises(Reject, match="cannot have so many blocks"):
+        purge_logs.rules_from(PurgeLogs(from_table="inbox", after=after))
+    assert purge_logs.rules_from(PurgeLogs(from_table="update_logs", after=after))
+
+
 def test_table_without_a_rule_is_refused():
     with pytest.raises(Reject, match='from_table "car_ads": not purged; use one of update_logs, '):
         purge_logs.rules_from(PurgeLogs(from_table="car_ads"))

@@ -1,9 +1,10 @@
 """Properties of the rules: any ad gets a deterministic result in linear time."""
 
+import tracemalloc
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumers.moderation.rules.engine import RuleSet
@@ -141,6 +142,8 @@ GARBAGE = {
     "right to left": "\u202eא",
     "emoji": "🚗🏽",
     "lines": "\n",
+    "words in one token": "t.me/😀",
+    "letters in one token": "x.com/",
 }
 
 
@@ -152,3 +155,29 @@ def test_pathological_text_takes_linear_time(piece: str):
     result = RULES.evaluate(AdText(title=text[:1000], description=text))
 
     assert result.version == RULES.version
+
+
+def memory_of(text: str) -> int:
+    """Return the most bytes that an evaluation holds at a time."""
+    RULES.evaluate(AdText(title="", description=text))  # fills the caches
+    tracemalloc.start()
+    RULES.evaluate(AdText(title="", description=text))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@settings(deadline=None, max_examples=10)
+@given(unit=st.sampled_from([*GARBAGE.values()]) | st.lists(pieces, min_size=1, max_size=4).map("".join))
+@example(unit="t.me/😀")
+@example(unit="x.com/")
+def test_twice_the_text_takes_at_most_twice_the_memory(unit: str):
+    short, long = ((unit * size)[:size] for size in (2_000, 4_000))
+
+    assert memory_of(long) < 2.5 * memory_of(short) + 100_000
+
+
+def test_excerpt_of_a_long_token_is_the_word():
+    result = RULES.evaluate(AdText(title="Lanos", description="/".join(["ok"] * 1_000 + ["гашиш"])))
+
+    assert "гашиш" in {hit.excerpt for hit in result.hits}

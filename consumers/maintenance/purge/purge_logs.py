@@ -12,6 +12,7 @@ from pocketwatch.worker.context import JobContext
 from schemas.ticks import PurgeLogs
 
 PAGE_BLOCKS = 128  # a megabyte, some ten thousand rows
+MAX_BLOCKS = 2**32 - 1  # of a table in PostgreSQL
 
 NOT_PERMITTED = {
     locks.INSUFFICIENT_PRIVILEGE: "may not be changed by this database user",
@@ -44,6 +45,8 @@ def rules_from(tick: PurgeLogs) -> list[tuple[RetentionRule, int]]:
     if tick.from_table is not None and tick.from_table not in tables:
         raise Reject(f'from_table "{tick.from_table}": not purged; use one of {", ".join(tables)}')
     first = 0 if tick.from_table is None else tables.index(tick.from_table)
+    if RULES[first].ordered_by is None and tick.after > MAX_BLOCKS - PAGE_BLOCKS:
+        raise Reject(f"after is {tick.after}: {tick.from_table} cannot have so many blocks; use a smaller one")
     return [(rule, tick.after if rule.table == tick.from_table else 0) for rule in RULES[first:]]
 
 

@@ -11,7 +11,8 @@ from consumers.moderation.notices.lines import one_line, wrap_list
 from pocketwatch.text import shorten
 from pocketwatch.worker.context import EventContext, Found
 from schemas.locale import Locale
-from schemas.moderation import LARGEST_ID, NoticeData
+from schemas.moderation import NoticeData
+from schemas.types import LARGEST_INT
 from templates.translations import gettext_noop as _
 from templates.translations import translations
 
@@ -78,5 +79,5 @@ def _ids(values: Iterable[Any]) -> Iterator[int]:
     """Yield the values that can be an ad id; others would break the query of the whole batch."""
     for value in values:
         number = int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else value
-        if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= LARGEST_ID:
+        if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= LARGEST_INT:
             yield number

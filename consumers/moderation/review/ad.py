@@ -9,6 +9,7 @@ from consumers.moderation.rules.model import AdText
 from schemas.locale import Locale
 
 MAX_REVIEWED_LENGTH = 100_000  # characters of a description; longer ones are for a moderator
+MAX_REVIEWED_TITLE = 1_000
 MAX_DIGITS = 9  # of a number in `dynamic_fields`; more digits are neither a year nor a mileage
 
 
@@ -16,7 +17,7 @@ MAX_DIGITS = 9  # of a number in `dynamic_fields`; more digits are neither a yea
 class AdContent:
     """The reviewed fields of an ad, as the database has them; `year` and `mileage` are unchecked input.
 
-    `description` is cut to one character more than `MAX_REVIEWED_LENGTH`.
+    `title` and `description` are cut to one character more than is reviewed.
     """
 
     title: str
@@ -28,7 +29,7 @@ class AdContent:
 
     @property
     def is_too_long(self) -> bool:
-        return len(self.description) > MAX_REVIEWED_LENGTH
+        return len(self.description) > MAX_REVIEWED_LENGTH or len(self.title) > MAX_REVIEWED_TITLE
 
     @property
     def hash(self) -> str:

@@ -9,12 +9,14 @@ import json
 from typing import Annotated, Any, Literal
 
 import httpx
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumers.moderation.rules.model import AdText
 from pocketwatch.errors import PocketwatchError, SettingsError
 from pocketwatch.settings import Moderation
 from pocketwatch.web import open_client
+from schemas import json_bounds
+from schemas.types import LONGEST_NAME, Text
 
 MAX_QUESTION_LENGTH = 20_000  # characters of an ad
 MAX_RESPONSE_SIZE = 64 * 1024  # bytes
@@ -35,15 +37,6 @@ class ClassifierError(PocketwatchError):
     """There is no usable answer; the message says why, without quoting the answer."""
 
 
-def _without_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain NUL")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_without_nul)]
-
-
 class ClassifierAnswer(BaseModel):
     """The requested answer; unknown fields are refused."""
 
@@ -51,7 +44,7 @@ class ClassifierAnswer(BaseModel):
 
     decision: Literal["approve", "reject", "review"]
     reason: Annotated[Text, Field(min_length=1, max_length=2000)]
-    categories: Annotated[list[Annotated[Text, Field(max_length=100)]], Field(max_length=20)]
+    categories: Annotated[list[Annotated[Text, Field(max_length=100)]], Field(max_length=20, fail_fast=True)]
     confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
     @property
@@ -70,7 +63,7 @@ class _Choice(BaseModel):
 
 
 class _Completion(BaseModel):
-    choices: Annotated[list[_Choice], Field(min_length=1, max_length=1)]
+    choices: Annotated[list[_Choice], Field(min_length=1, max_length=1, fail_fast=True)]
 
 
 async def ask(text: AdText, settings: Moderation) -> ClassifierAnswer:
@@ -121,12 +114,15 @@ def _question(text: AdText, model: str) -> dict[str, Any]:
 
 def _parse(body: bytes) -> ClassifierAnswer:
     try:
+        json_bounds.check(body)
         content = _Completion.model_validate_json(body).choices[0].message.content
+        json_bounds.check(content.encode())
         answer = ClassifierAnswer.model_validate_json(content)
         json.loads(content, object_pairs_hook=_reject_duplicates)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "it"
-        raise ClassifierError(f"invalid answer: {where}: {error.errors()[0]['msg'][:200]}") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:LONGEST_NAME] for part in first["loc"]) or "it"
+        raise ClassifierError(f"invalid answer: {where}: {first['msg'][:200]}") from None
     except ValueError as error:
         raise ClassifierError(f"invalid answer: {error}") from None
     return answer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from consumers.moderation.review import classifier
-from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH, Ad, History, Owner
+from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH, MAX_REVIEWED_TITLE, Ad, History, Owner
 from consumers.moderation.review.classifier import ClassifierAnswer, ClassifierError
 from consumers.moderation.review.decisions import ACTOR, Judgement, was_judged_by_person
 from consumers.moderation.rules.engine import RuleSet
@@ -17,7 +17,7 @@ from schemas.locale import Locale
 from templates.translations import gettext_noop as _
 from templates.translations import translations
 
-MAX_INLINE_LENGTH = 10_000  # characters; longer texts are evaluated in a thread, so as not to block the event loop
+MAX_INLINE_LENGTH = 2_000  # characters, at most 50 ms; longer texts are evaluated in a thread
 PENDING_REVIEW = _("A moderator will look at the ad; there is nothing for you to do.")
 
 
@@ -37,7 +37,8 @@ async def judge(ad: Ad, owner: Owner, history: History, settings: Moderation) ->
         return Judgement(verdict="approve", actor=f"bypass:{owner.may_bypass}", reason="the owner bypasses moderation")
     rules = rules_of(settings.rules)
     if ad.content.is_too_long:
-        return _manual_review(owner, rules, f"its text is longer than {MAX_REVIEWED_LENGTH} characters")
+        limits = f"{MAX_REVIEWED_TITLE} characters of title and {MAX_REVIEWED_LENGTH} of description"
+        return _manual_review(owner, rules, f"its text is longer than {limits}, so it was not read")
     judgement = from_rules(await _evaluate(rules, ad.content.text), owner)
     if judgement.verdict != "approve":
         return judgement

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH, Ad, AdContent, History, Owner
+from consumers.moderation.review.ad import MAX_REVIEWED_LENGTH, MAX_REVIEWED_TITLE, Ad, AdContent, History, Owner
 from consumers.moderation.review.decisions import COUNTED, STATUS_AFTER, WINDOW, Decision
 from pocketwatch.storage.tables.suite import moderation_decisions
 from schemas.locale import DEFAULT_LOCALE, Locale
@@ -13,8 +13,9 @@ from schemas.locale import DEFAULT_LOCALE, Locale
 # A price may be NaN, which does not even equal itself. `dynamic_fields` should be an object, but holds whatever the
 # platform's forms let through, with texts or numbers in it.
 CONTENT = (
-    f"ad.title, left(ad.description, {MAX_REVIEWED_LENGTH + 1}) AS description, nullif(ad.price, 'NaN') AS price, "
-    "ad.currency, left(ad.dynamic_fields ->> 'year', 40) AS year, "
+    f"left(ad.title, {MAX_REVIEWED_TITLE + 1}) AS title, "
+    f"left(ad.description, {MAX_REVIEWED_LENGTH + 1}) AS description, nullif(ad.price, 'NaN') AS price, "
+    "left(ad.currency, 40) AS currency, left(ad.dynamic_fields ->> 'year', 40) AS year, "
     "left(ad.dynamic_fields ->> 'mileage', 40) AS mileage"
 )
 AD = sa.text(

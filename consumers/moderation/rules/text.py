@@ -10,7 +10,7 @@ from consumers.moderation.rules.model import AdText
 from consumers.moderation.rules.normalize import normalize, split_words, variants
 
 MIN_SPELLED_LETTERS = 3  # single letters in a row that are taken for a spelled-out word
-MAX_WORD_LENGTH = 64  # characters of a word that phrases are matched against
+MAX_WORD_LENGTH = 64  # characters of a word that phrases are matched against and excerpts show
 SENTENCE_ENDS = (".", "!", "?", ";")
 ONE_LETTER_WORDS = frozenset("авеиіїйкозсуяєжбaisouvz")
 
@@ -20,7 +20,7 @@ class Word:
     """A word of the ad.
 
     Args:
-        source: as the owner wrote it.
+        source: as the owner wrote it; of a token longer than any word only this word, because each word of it has one.
         variants: its possible spellings, see `normalize.variants`; empty at the end of a sentence.
         spelled_out: put together from single letters, which may include neighbouring words of one letter.
     """
@@ -94,7 +94,7 @@ def _words(line: str) -> Iterator[Word]:
     for token in line.split():
         normalized = normalize(token)
         for word in split_words(normalized):
-            yield Word(token, variants(word))
+            yield Word(token if len(token) <= MAX_WORD_LENGTH else word[:MAX_WORD_LENGTH], variants(word))
         if normalized.endswith(SENTENCE_ENDS):
             yield Word("", ())
 
