@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, str] = {
 MESSAGES = {
     "42P01": "{reason}; to create the suite's tables, run: pocketwatch migrate",
     "55P03": "another transaction has locked a table or row, and nothing was changed; try again ({reason})",
+    "25006": "the database is read-only; see: pocketwatch doctor ({reason})",
+    "57014": "a statement took longer than its limit; try again ({reason})",
     "42501": "the database's user lacks a right (docs/configuration.md): {reason}",
     "ChannelAccessRefused": "the broker's user lacks a right (docs/configuration.md): {reason}",
 }

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pocketwatch.broker.topology import TOPOLOGY, DelayQueue
 from pocketwatch.errors import InvalidMessage, Reject, RetryLater
+from pocketwatch.storage.database import Outcome, outcome_of
 
 DELAYS = TOPOLOGY.delay_queues  # between the first attempt and the second, the second and the third, …
 MAX_ATTEMPTS = len(DELAYS) + 1
@@ -33,7 +34,7 @@ def next_step(error: Exception, attempt: int) -> Retry | DeadLetter:
         return DeadLetter("rejected")
     if isinstance(error, RetryLater):
         return Retry(delay_queue_for(error.after), attempt, "skipped")
-    if isinstance(error, Reject) or attempt >= MAX_ATTEMPTS:
+    if isinstance(error, Reject) or outcome_of(error) is Outcome.REFUSED or attempt >= MAX_ATTEMPTS:
         return DeadLetter("dead")
     return Retry(DELAYS[attempt - 1], attempt + 1, "failed")
 
