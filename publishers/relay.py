@@ -55,7 +55,7 @@ class Relay:
                 await asyncio.sleep(RETRY_DELAY)
 
     async def _send_and_wait(self, listening: asyncpg.Connection | None) -> None:
-        """Send, then wait for a notification, the next retry or the poll interval; without notifications, poll often."""
+        """Send, then wait for a notification, the next retry or the poll interval; it is short without a listener."""
         interval = POLL_INTERVAL if listening else SHORT_POLL_INTERVAL
         while True:
             self._wake.clear()
