@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from consumers.analytics import quick_stats as job
 from consumers.analytics import snapshots, transactions

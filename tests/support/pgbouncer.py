@@ -57,7 +57,7 @@ class PgBouncer:
 
     def through(self, url: str) -> str:
         """The URL of a database, by this way."""
-        return f"postgresql://anybody@127.0.0.1:{self.port}{urlsplit(url).path}"
+        return f"postgresql://user@127.0.0.1:{self.port}{urlsplit(url).path}"
 
     def start(self) -> None:
         account = ["-u", pwd.getpwnam(USER).pw_name] if os.getuid() == 0 else []

@@ -55,7 +55,7 @@ class Programs:
         return self.which("redis-server") or self.which("valkey-server")
 
     def pgbouncer(self) -> Path | None:
-        own = self.root / "usr/sbin/pgbouncer"  # which is not in everybody's PATH
+        own = self.root / "usr/sbin/pgbouncer"  # which is not in the PATH of all users
         return own if own.exists() else self.which("pgbouncer")
 
     def missing(self, servers: Iterable[str]) -> list[str]:
