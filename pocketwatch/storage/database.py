@@ -87,10 +87,12 @@ class Database:
         if self._is_pooled is None:
             with self._connecting():
                 connection = await self._connect()
-                # A pooler's key for cancelling is its own; a server's begins with the process id.
-                pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=CONNECT_TIMEOUT)
-                self._is_pooled = pid != connection.get_server_pid()
-                await connection.close(timeout=CONNECT_TIMEOUT)
+                try:
+                    pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=CONNECT_TIMEOUT)
+                    # A pooler's key for cancelling is its own; a server's begins with the process id.
+                    self._is_pooled = pid != connection.get_server_pid()
+                finally:
+                    connection.terminate()
         return self._is_pooled
 
     async def connect(self) -> asyncpg.Connection:
