@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -141,8 +141,18 @@ async def all_noted(database: Database, count: int) -> bool:
 
 
 def test_every_command_works(pocketwatch: Program):
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_COMMANDS, json.dumps(COMMANDS)],
+    first = run_commands(pocketwatch, COMMANDS[:1])
+    others = run_commands(pocketwatch, COMMANDS[1:])  # each process counts its statements from one
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (others.returncode, others.stderr) == (0, "")
+    assert "between here and the server" in others.stdout
+    assert "generate-daily-report is paused" in others.stdout
+
+
+def run_commands(pocketwatch: Program, commands: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", RUN_COMMANDS, json.dumps(commands)],
         env=pocketwatch.environment,
         cwd=ROOT,
         capture_output=True,
@@ -150,10 +160,6 @@ def test_every_command_works(pocketwatch: Program):
         timeout=100,
         check=False,
     )
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "between here and the server" in done.stdout
-    assert "generate-daily-report is paused" in done.stdout
 
 
 async def test_message_is_held_while_the_pooler_is_away(
