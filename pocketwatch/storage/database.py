@@ -1,11 +1,13 @@
 """PostgreSQL: one engine per process, and what each of its errors means for a message."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import sqlalchemy as sa
@@ -16,12 +18,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from pocketwatch.errors import DatabaseUnreachable, ServerUnreachable, SettingsError
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
+from pocketwatch.urls.postgresql import parse_postgresql
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
 CACHED_STATEMENTS = 100  # that asyncpg keeps prepared on a connection
 
 REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+# What the driver raises before it connects, for a URL or an environment that it cannot use.
+MISCONFIGURED = (asyncpg.ClientConfigurationError, ValueError, LookupError, ImportError)
+REFUSED_SETTINGS = {"22", "42"}  # SQLSTATE classes of a login with unknown or wrong server settings
+WITHOUT_TLS = "rejected SSL upgrade"  # the driver has no class for it
+KEEPALIVE_OPTIONS = {
+    "keepalives_idle": socket.TCP_KEEPIDLE,
+    "keepalives_interval": socket.TCP_KEEPINTVL,
+    "keepalives_count": socket.TCP_KEEPCNT,
+}
 STALE_STATEMENT = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 
 
@@ -67,7 +79,9 @@ class Database:
 
     def __init__(self, url: str, *, name: str = "pocketwatch") -> None:
         self.url = url
-        self._name = name
+        self._server = parse_postgresql(url)
+        application = self._server.server_settings.get("application_name")
+        self._name = f"{name} {application}" if application else name
         self._is_pooled: bool | None = None
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -106,25 +120,29 @@ class Database:
             return await self._connect(cached_statements=cached)
 
     async def _connect(self, *, cached_statements: int = 0) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            self.url,  # asyncpg reads the plain URL itself, so all of its options work, such as sslmode
-            timeout=CONNECT_TIMEOUT,
-            target_session_attrs=_target_session_attrs(self.url),
-            statement_cache_size=cached_statements,
-            server_settings={"application_name": self._name, "timezone": "UTC"},
-        )
+        settings = {**self._server.server_settings, "application_name": self._name, "timezone": "UTC"}
+        arguments: dict[str, Any] = {
+            "timeout": self._server.connect_timeout or CONNECT_TIMEOUT,
+            "statement_cache_size": cached_statements,
+            "server_settings": settings,
+        }
+        if len(self._server.arguments["host"]) > 1 and "PGTARGETSESSIONATTRS" not in os.environ:
+            arguments["target_session_attrs"] = "read-write"  # by default, the driver takes the first that answers
+        connection = await asyncpg.connect(**{**arguments, **self._server.arguments})
+        _set_keepalive(connection, self._server.keepalive)
+        return connection
 
     @contextmanager
     def _connecting(self) -> Iterator[None]:
         try:
             yield
-        except asyncpg.ClientConfigurationError as error:
-            raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
         except asyncpg.TargetServerAttributeNotMatched as error:
-            raise self._unreachable(
-                "no server of DATABASE_URL is writable, or what target_session_attrs says"
-            ) from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise self._unreachable("no server is writable, or what target_session_attrs says") from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+            raise self._unreachable(error) from error
+        except MISCONFIGURED as error:
+            raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
+        except asyncpg.InterfaceError as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, reason: Exception | str) -> DatabaseUnreachable:
@@ -187,13 +205,31 @@ class Database:
         try:
             connection = await self.connect()
             await connection.close()
-        except DatabaseUnreachable as error:
-            if isinstance(error.__cause__, REFUSALS):
-                raise ServerUnreachable(f"{self._where} refuses the login: {error.__cause__}") from error
-            raise NotReady(str(error.__cause__) or type(error.__cause__).__name__) from error
+        except DatabaseUnreachable as unreachable:
+            error = unreachable.__cause__ or unreachable
+            if isinstance(error, ssl.SSLCertVerificationError):
+                remedy = "name its authorities with sslrootcert"
+                raise ServerUnreachable(f"{self._where} is not trusted: {error}; {remedy}") from error
+            if isinstance(error, REFUSALS):
+                raise ServerUnreachable(f"{self._where} refuses the login: {error}") from error
+            if (sqlstate(error) or "")[:2] in REFUSED_SETTINGS:
+                raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
+            if WITHOUT_TLS in str(error):
+                raise ServerUnreachable(f"{self._where} has no TLS, which sslmode requires") from error
+            raise NotReady(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _set_keepalive(connection: asyncpg.Connection, values: Mapping[str, int]) -> None:
+    opened = connection._transport.get_extra_info("socket")  # noqa: SLF001  the driver has no option for it
+    if not values or not values.get("keepalives", 1) or opened.family == socket.AF_UNIX:
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, option in KEEPALIVE_OPTIONS.items():
+        if value := values.get(name):
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def clock_time(connection: AsyncConnection) -> datetime:
@@ -245,11 +281,3 @@ def _is_closed(error: BaseException) -> bool:
     original = _original(error)
     is_misuse = type(original) is asyncpg.InterfaceError  # subclasses may quote data
     return getattr(error, "connection_invalidated", False) or (is_misuse and "connection is closed" in str(original))
-
-
-def _target_session_attrs(url: str) -> str | None:
-    """Return what to add to a URL of several servers: by default, asyncpg takes the first that answers."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    hosts = [parts.netloc.rpartition("@")[2], *query.get("host", [])]
-    return "read-write" if "target_session_attrs" not in query and any("," in host for host in hosts) else None
