@@ -29,6 +29,7 @@ Version = tuple[int, int]
 
 OLDEST_RABBITMQ, OLDEST_POSTGRESQL, OLDEST_REDIS = (3, 10), (14, 0), (5, 0)
 MAX_OUTBOX_DELAY = 60.0  # seconds; older rows mean that no relay runs
+READ_ONLY = sa.text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
 MAX_CLOCK_SKEW = 60.0  # seconds
 
 
@@ -73,6 +74,11 @@ async def check_database(settings: Settings) -> AsyncIterator[Finding]:
     async with command.database(settings, "doctor") as database, database.engine.connect() as connection:
         number = int((await connection.execute(sa.text("SHOW server_version_num"))).scalar_one())
         yield _version("PostgreSQL", (number // 10000, number % 10000), OLDEST_POSTGRESQL)
+        yield await _writable(connection)
+        if await database.is_pooled():
+            yield Finding(
+                "pooler", "ok", "between here and the server; the relay polls, statements are not kept prepared"
+            )
         yield await _clocks(connection)
         missing = ", ".join(await migrate.missing_platform_columns(database))
         detail = f"missing: {missing}; the jobs that need them fail" if missing else "all columns exist"
@@ -89,6 +95,17 @@ def _version(name: str, version: Version, oldest: Version) -> Finding:
     if version < oldest:
         return Finding(name, "problem", f"version {shown}; at least {'.'.join(map(str, oldest))} is needed")
     return Finding(name, "ok", f"version {shown}")
+
+
+async def _writable(connection: AsyncConnection) -> Finding:
+    is_standby, is_read_only = (await connection.execute(READ_ONLY)).one()
+    if is_standby:
+        remedy = "name the primary in DATABASE_URL, or all servers: postgresql://user@one,two/name"
+        return Finding("writable", "problem", f"the server is read-only, because it is a standby; {remedy}")
+    if is_read_only:
+        remedy = "find out who has set it for this user, database or server, and run ALTER … RESET"
+        return Finding("writable", "problem", f"read-only, because default_transaction_read_only is on; {remedy}")
+    return Finding("writable", "ok", "not read-only")
 
 
 async def _clocks(connection: AsyncConnection) -> Finding:

@@ -37,6 +37,8 @@ MESSAGES = {
     "55P03": "another transaction has locked a table or row, and nothing was changed; try again ({reason})",
     "42501": "the database's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
     "ChannelAccessRefused": "the broker's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
+    "25006": "the database is read-only; see: pocketwatch doctor ({reason})",
+    "57014": "a statement took longer than its limit; try again ({reason})",
 }
 
 

@@ -222,9 +222,9 @@ class JobContext(EventContext, PagedJob):
         """Open a short transaction of its own, committed at the end: for work that is safe to repeat."""
         return self._database.begin()
 
-    async def connect(self) -> asyncpg.Connection:
-        """Open a connection for what cannot be done inside a transaction; the caller closes it."""
-        return await self._database.connect()
+    def dedicated_connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """Open a connection for what cannot be done inside a transaction."""
+        return self._database.dedicated()
 
     def should_stop(self) -> bool:
         """Return whether the time budget is spent or the process shuts down: finish the page, continue later."""
