@@ -79,8 +79,9 @@ outbox = sa.Table(
     "outbox",
     metadata,
     _id(),
-    # Ids derive from their cause, so a repeated attempt cannot insert the same message twice.
-    sa.Column("message_id", sa.Text, nullable=False, unique=True),
+    # Not unique: a foreign id may equal one of ours, and must not stop whoever inserts it. What inserts a message once is
+    # its cause, committed with it: the row of the fire, or the claim of the message that it was published for.
+    sa.Column("message_id", sa.Text, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("routing_key", sa.Text, nullable=False),
     sa.Column("payload", JSONB, nullable=False),
@@ -93,6 +94,10 @@ outbox = sa.Table(
     _moment("sent_at"),
     # The relay reads what is unsent and due, oldest first.
     sa.Index("outbox_unsent_idx", "available_at", "id", postgresql_where=sa.text("sent_at IS NULL")),
+    # A dead letter has no claim, so a repeated delivery may insert its fact again.
+    sa.Index(
+        "outbox_run_failed_key", "message_id", unique=True, postgresql_where=sa.text("routing_key = 'run.failed'")
+    ),
 )
 
 # The fire ledger: each planned moment of an entry, recorded once by the publisher that comes first.
