@@ -103,7 +103,7 @@ class EventContext:
     def publish_payload(self, message_type: type[Message], payload: Mapping[str, Any]) -> None:
         """Publish, as `publish` does, a payload of this type that was validated before."""
         child = Envelope(
-            # With the consumer's name: another one may be given a message of the same id, and publish to the same queue.
+            # With the consumer's name: another one, with a message of the same id, may publish to the same queue.
             message_id=derive_id(self.message_id, f"{self._consumer}.{self._next_child()}"),
             correlation_id=self.envelope.correlation_id,
             exchange=message_type.exchange,

@@ -85,8 +85,8 @@ class RollUp:
         """Count open days again, and some of what is closed, if a day has closed or the last time is an hour ago."""
         last, refresh = daily.last_closed(self.now, self.zone), self.now - REFRESH_EVERY
         async with short_transaction(self.begin) as connection:
-            values = {"late": last - daily.LATE, "last": last, "now": self.now}
-            newest, rolled_up_at = (await connection.execute(daily.NEWEST, values)).one()
+            near = {"late": last - daily.LATE, "last": last, "now": self.now}
+            newest, rolled_up_at = (await connection.execute(daily.NEWEST, near)).one()
         if newest and newest >= last and rolled_up_at >= refresh:
             return True
         await self._recount_ranges()

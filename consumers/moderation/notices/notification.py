@@ -6,22 +6,13 @@ from functools import cache
 
 from consumers.moderation.notices.actions import stored_action
 from consumers.moderation.notices.notice import Notice
-from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES, MODERATION_USER_NOTICES
 from pocketwatch.storage.tables.suite import notification_logs, notifications
-from pocketwatch.worker.context import BatchQuery, EventContext
+from pocketwatch.worker.context import EventContext
 from schemas.emails import Email
 from schemas.locale import Locale
 from schemas.mail import LONGEST_ADDRESS, MailRequested, parse_address
 from schemas.moderation import Channel
 
-# The platform publishes one event to the owner and to the managers, who may be the same person. Of two notices at the
-# same time, the second is retried when the keys of its log rows exist.
-OTHER_AUDIENCE = {
-    audience: BatchQuery(
-        f"SELECT message_id FROM inbox WHERE consumer = '{queue.name}' AND message_id = ANY(:keys)"  # noqa: S608
-    )
-    for audience, queue in (("owner", MODERATION_MANAGER_NOTICES), ("manager", MODERATION_USER_NOTICES))
-}
 MAX_COLUMN_VALUE = 2**31 - 1  # of the platform's `ad_id` and `user_id`; larger ids are in `data` alone
 
 
@@ -45,17 +36,11 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notice to one recipient.
-
-    Args:
-        id: of its row in the info table; None without one.
-        event_key: what the keys of its log rows begin with.
-    """
+    """A notice to one recipient; without an `id` it has no row in the info table."""
 
     notice: Notice
     recipient: Recipient
     id: int | None
-    event_key: str
 
     def insert(self, event: EventContext) -> None:
         notice, locale = self.notice, self.recipient.locale
@@ -106,8 +91,11 @@ class Notification:
         email_name: str | None = None,
         error_message: str = "",
     ) -> str:
-        """Insert a log row and return its key; `discriminator` is unique within the event and the channel."""
-        key = f"{self.event_key}:{discriminator}:{method}"
+        """Insert a log row and return its key; `discriminator` is unique within the event, audience and channel.
+
+        The platform publishes one event to the owner and to the managers, who may have the same address.
+        """
+        key = f"{event.message_id}:{self.notice.audience}:{discriminator}:{method}"
         event.insert(
             notification_logs,
             method=method,
@@ -131,13 +119,12 @@ async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventCo
         The number of rows, and the names of the requested emails.
     """
     in_table = {recipient.id: recipient for recipient in recipients if "info_table" in recipient.channels}
-    event_key = await _event_key(notice, event)
     ids = dict(zip(in_table, await event.reserve_ids("moderation_notifications", len(in_table)), strict=True))
     for recipient in in_table.values():
-        Notification(notice, recipient, ids[recipient.id], event_key).insert(event)
+        Notification(notice, recipient, ids[recipient.id]).insert(event)
     email_in, requested = cache(notice.email), list[str]()
     for recipient in _by_address(recipients).values():
-        notification = Notification(notice, recipient, ids.get(recipient.id), event_key)
+        notification = Notification(notice, recipient, ids.get(recipient.id))
         if (to := parse_address(recipient.address)) is None:
             notification.log_undeliverable(event)
             continue
@@ -145,12 +132,6 @@ async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventCo
         notification.request_email(email, event, to=to)
         requested.append(email.name)
     return len(in_table), requested
-
-
-async def _event_key(notice: Notice, event: EventContext) -> str:
-    """Return what identifies the event in the log: its id, unless it is also that of a notice to the other audience."""
-    other = await event.load(OTHER_AUDIENCE[notice.audience], event.message_id)
-    return event.message_id if other is None else f"{event.message_id}:{notice.audience}"
 
 
 def _by_address(recipients: Sequence[Recipient]) -> dict[str, Recipient]:

@@ -79,8 +79,8 @@ outbox = sa.Table(
     "outbox",
     metadata,
     _id(),
-    # Not unique: a foreign id may equal one of ours, and must not stop whoever inserts it. What inserts a message once is
-    # its cause, committed with it: the row of the fire, or the claim of the message that it was published for.
+    # Not unique: a foreign id may equal one of ours. A message is inserted once because its cause is: the row of its
+    # fire, or the claim of the message that causes it, is committed with it.
     sa.Column("message_id", sa.Text, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("routing_key", sa.Text, nullable=False),
@@ -269,7 +269,7 @@ notification_logs = sa.Table(
     _moment("delivered_at"),
     sa.Column("external_id", sa.String(100), nullable=False),  # the email's Message-ID
     sa.Column("notification_id", sa.BigInteger),
-    sa.Column("key", sa.Text),  # event, recipient and channel
+    sa.Column("key", sa.Text),  # event, audience, recipient and channel
     sa.Column("letter", sa.Text),
     sa.Column("locale", sa.Text),
     sa.Column("reply", sa.Text),  # the mail server's last reply
