@@ -335,10 +335,11 @@ def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates
 
 
 def test_doctor_compares_fires_with_the_schedule(pocketwatch: Program, database_url: str):
+    entries = schedule.load().enabled
     pocketwatch("migrate")
     never = doctor(pocketwatch)
     with psycopg.connect(database_url) as connection:
-        for one in schedule.load().enabled:
+        for one in entries:
             connection.execute(
                 "INSERT INTO fires (entry, due_at, state, timetable) VALUES (%s, now() - %s, 'introduced', %s), "
                 "(%s, now() + interval '400 days', 'introduced', %s)",
@@ -350,11 +351,9 @@ def test_doctor_compares_fires_with_the_schedule(pocketwatch: Program, database_
 
     found = doctor(pocketwatch)
 
-    assert never["fires"] == (
-        "warning",
-        f"no publisher has registered {len(schedule.load().enabled)} entries, such as {schedule.load().enabled[0].name}; "
-        "run: pocketwatch publish, and look for schedule.* in its log",
-    )
+    result, detail = never["fires"]
+    assert result == "warning"
+    assert detail.startswith(f"no publisher has registered {len(entries)} entries, such as {entries[0].name}; ")
     assert "fires" not in found
     result, detail = found["entry clean-sessions-daily"]
     assert result == "problem"
@@ -363,7 +362,7 @@ def test_doctor_compares_fires_with_the_schedule(pocketwatch: Program, database_
     assert [subject for subject in found if subject.startswith("entry ")] == ["entry clean-sessions-daily"]
     result, detail = found["fires in the future"]
     assert result == "warning"
-    assert detail.startswith(f"{len(schedule.load().enabled)} are recorded in the future, up to ")
+    assert detail.startswith(f"{len(entries)} are recorded in the future, up to ")
 
 
 def doctor(pocketwatch: Program) -> dict[str, tuple[str, str]]:

@@ -226,14 +226,14 @@ async def test_clock_that_jumps_ahead_and_back_neither_loses_nor_repeats_a_fire(
     await set_clock(database, noon - timedelta(minutes=30))
     await ticker.begin()
 
-    for time in (
+    for moment in (
         noon + timedelta(hours=3, minutes=30),  # ahead
         noon - timedelta(minutes=20),  # back
         noon + timedelta(minutes=30),  # the first of those hours has come
         noon + timedelta(hours=4, minutes=30),  # all of them, and one more
         noon - timedelta(minutes=10),
     ):
-        await set_clock(database, time)
+        await set_clock(database, moment)
         await ticker.tick()
 
     fired = [row["due_at"] for row in await rows(database, suite.fires) if row["state"] == "published"]
@@ -248,14 +248,14 @@ async def test_fires_between_a_jump_ahead_and_the_way_back_are_not_lost(database
     await set_clock(database, noon - timedelta(minutes=1))
     await ticker.begin()
 
-    for time in (noon + timedelta(days=400), noon + timedelta(minutes=1)):
-        await set_clock(database, time)
+    for moment in (noon + timedelta(days=400), noon + timedelta(minutes=1)):
+        await set_clock(database, moment)
         await ticker.tick()
 
     assert f"an-entry@{noon:%Y%m%dT%H%M%SZ}" in {row["message_id"] for row in await rows(database, suite.outbox)}
 
 
-async def set_clock(database: Database, time: datetime) -> None:
+async def set_clock(database: Database, moment: datetime) -> None:
     """Set the clock that `clock_timestamp()` reads in this database, where it stands still."""
     async with database.begin() as connection:
         name = (await connection.execute(sa.text("SELECT current_database()"))).scalar_one()
@@ -263,7 +263,7 @@ async def set_clock(database: Database, time: datetime) -> None:
         await connection.execute(
             sa.text(
                 "CREATE OR REPLACE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
-                f"AS $$ SELECT timestamptz '{time.isoformat()}' $$"
+                f"AS $$ SELECT timestamptz '{moment.isoformat()}' $$"
             )
         )
         await connection.execute(sa.text(f'ALTER DATABASE "{name}" SET search_path = clock, pg_catalog, public'))

@@ -269,7 +269,6 @@ async def test_ids_beyond_32_bits_are_counted(database: Database, settings: Sett
     assert found.differences == []
 
 
-@pytest.mark.parametrize("refilled", [0, 1, 3])
 async def test_day_that_a_clock_ahead_of_time_has_rolled_up_is_counted_again(
     database: Database, settings: Settings, activity: Activity
 ):
@@ -284,6 +283,7 @@ async def test_day_that_a_clock_ahead_of_time_has_rolled_up_is_counted_again(
     assert row["new_users"] == 1
 
 
+@pytest.mark.parametrize("refilled", [0, 1, 3])
 async def test_truncated_table_is_counted_from_the_beginning(
     database: Database, settings: Settings, activity: Activity, refilled: int
 ):
