@@ -98,18 +98,17 @@ SAME_JOB = update_logs.c.job == sa.bindparam("run_job")
 SAME_ATTEMPT = sa.and_(
     update_logs.c.message_id == sa.bindparam("run_message"), update_logs.c.attempt == sa.bindparam("run_attempt")
 )
-SUPERSEDED_BY = "superseded: another worker has handled this message"
-# A message is handled by one of its attempts; one that was superseded was not handled by it.
+# Of an id that was handled, the last of these rows tells for which message: an attempt that is repeated later, or that
+# was superseded, is skipped, too.
 HANDLED = (
     sa.select(update_logs.c.message_id, update_logs.c.trigger, update_logs.c.correlation_id)
     .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
     .where(update_logs.c.status.in_(["succeeded", "partial", "skipped"]))
-    .where(update_logs.c.error.is_distinct_from(SUPERSEDED_BY))
-    .order_by(update_logs.c.id)
+    .order_by(update_logs.c.status != "skipped", update_logs.c.id)
 )
 STILL_RUNNING = sa.update(update_logs).where(update_logs.c.status == "running", SAME_JOB)
 PROGRESS = STILL_RUNNING.where(SAME_ATTEMPT)
-SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(status="skipped", error=SUPERSEDED_BY, finished_at=sa.func.now())
+SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(status="skipped", error="superseded: another worker has handled this message", finished_at=sa.func.now())
 ABANDONED = STILL_RUNNING.where(sa.not_(SAME_ATTEMPT)).values(
     status="failed", error="abandoned: the worker died or lost its connection", finished_at=sa.func.now()
 )
