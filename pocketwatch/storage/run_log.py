@@ -108,7 +108,9 @@ HANDLED = (
 )
 STILL_RUNNING = sa.update(update_logs).where(update_logs.c.status == "running", SAME_JOB)
 PROGRESS = STILL_RUNNING.where(SAME_ATTEMPT)
-SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(status="skipped", error="superseded: another worker has handled this message", finished_at=sa.func.now())
+SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(
+    status="skipped", error="superseded: another worker has handled this message", finished_at=sa.func.now()
+)
 ABANDONED = STILL_RUNNING.where(sa.not_(SAME_ATTEMPT)).values(
     status="failed", error="abandoned: the worker died or lost its connection", finished_at=sa.func.now()
 )
@@ -143,9 +145,8 @@ async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:
 async def fail(connection: AsyncConnection, run: Run, status: str, error: str) -> None:
     """Record that an attempt failed; the statistics that it has reported stay."""
     row = run.row(status, error=error)
-    if (
-        await connection.execute(FAIL, row)
-    ).rowcount == 0:  # the row is that of a message of the same id that succeeded
+    written = await connection.execute(FAIL, row)
+    if not written.rowcount:  # the row is that of a message of the same id, which has succeeded
         own_id = derive_id(run.envelope.message_id, run.envelope.trigger)
         await connection.execute(FAIL, row | {"message_id": own_id})
 
