@@ -1,6 +1,5 @@
 """Checks of an installation: settings, schedule, folders, servers, tables, queues, and those of the groups."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -19,7 +18,6 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.clock import utc_now
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
-from pocketwatch.stack import probes, servers
 from pocketwatch.storage import fires, migrate, outbox, pauses
 from pocketwatch.storage.database import clock_time
 from pocketwatch.storage.redis import connected
@@ -148,16 +146,6 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
     yield _version("Redis", (int(version[0]), int(version[1])), OLDEST_REDIS)
 
 
-async def check_mail(settings: Settings) -> AsyncIterator[Finding]:
-    url = settings.servers.smtp_url
-    if url is None:
-        yield Finding("mail", "warning", "SMTP_URL is not set, so the group mail does not start")
-    elif await asyncio.to_thread(probes.is_reachable, url):
-        yield Finding("mail", "ok", f"{servers.address(url)} answers")
-    else:
-        yield Finding("mail", "problem", f"{servers.address(url)} does not answer; emails wait")
-
-
 async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     timeout = command.short_timeout(settings)
     async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=timeout) as publisher:
@@ -198,7 +186,6 @@ CHECKS: dict[str, Check] = {
     "database": check_database,
     "fires": check_fires,
     "redis": check_redis,
-    "mail": check_mail,
     "broker": check_broker,
 }
 

@@ -14,9 +14,12 @@ from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
 
+from pocketwatch.broker import frames
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
+
+frames.install()  # before the first connection of the process
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_INTERVAL = 1.0

@@ -81,6 +81,7 @@ class Mail(Section):
     """How emails are sent."""
 
     sender: types.Sender = Field("AutoMarket <noreply@localhost.localdomain>", alias="POCKETWATCH_MAIL_FROM")
+    ehlo: types.EhloName | None = Field(None, alias="POCKETWATCH_MAIL_EHLO")  # None: the domain of the sender
     connections: Annotated[int, Field(ge=1, le=50)] = Field(8, alias="POCKETWATCH_MAIL_CONNECTIONS")
     per_second: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_SECOND")
     per_connection: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_CONNECTION")
@@ -105,6 +106,7 @@ class Running(Section):
     schedule: Path | None = Field(None, alias="POCKETWATCH_SCHEDULE")
     grace: types.Duration = Field(timedelta(seconds=20), alias="POCKETWATCH_GRACE")
     time_budget: types.Duration = Field(timedelta(minutes=10), alias="POCKETWATCH_TIME_BUDGET", ge=timedelta(seconds=1))
+    max_message_size: Annotated[int, Field(ge=1024)] = Field(2**20, alias="POCKETWATCH_MAX_MESSAGE_SIZE")  # bytes
     heartbeat_file: Path | None = Field(None, alias="POCKETWATCH_HEARTBEAT_FILE")
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from datetime import timedelta
 from email.utils import parseaddr
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from pocketwatch.clock import parse_duration
 # Keys of Auth.js in Redis, after any prefix of the site's own: those of sessions, and those that are never deleted.
 SESSION_KEYS = ("user:session:", "user:token:", "session:", "session-ids:", "verification-token:")
 PROTECTED_KEYS = ("user:", "users:", "user-id:", "account:", "accounts:", "account-ids:", "authenticator:")
+LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
 SHORTEST_PREFIX = 4  # characters of a key pattern before its first wildcard
 
 
@@ -100,6 +103,20 @@ def _sender(text: str) -> str:
     return text
 
 
+def _ehlo_name(text: str) -> str:
+    try:
+        if text.startswith("[IPv6:") and text.endswith("]"):
+            return f"[IPv6:{IPv6Address(text[6:-1])}]"
+        if text.startswith("[") and text.endswith("]"):
+            return f"[{IPv4Address(text[1:-1])}]"
+        name = text.encode("idna").decode()
+    except ValueError:
+        name = ""
+    if not HOSTNAME.fullmatch(name):
+        raise ValueError("must be a host name or an address literal, such as mail.shop.example or [192.0.2.1]")
+    return name
+
+
 def _ad_path(text: str) -> str:
     if not text.startswith("/") or text.count("{ad_id}") != 1 or not text.replace("{ad_id}", "").isprintable():
         raise ValueError("must be a path that begins with / and contains {ad_id} once, such as /ads/{ad_id}")
@@ -134,3 +151,4 @@ RedisUrl = Annotated[str, _url("redis", "rediss")]
 SmtpUrl = Annotated[str, _url("smtp", "smtps", "smtp+starttls")]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 Sender = Annotated[str, AfterValidator(_sender)]
+EhloName = Annotated[str, AfterValidator(_ehlo_name)]

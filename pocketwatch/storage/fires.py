@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import is_outage, reason_of
 from pocketwatch.storage.tables.suite import fires
-from pocketwatch.text import shorten, storable
+from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope
 
 LONGEST_REASON = 500  # characters, of a database's error
@@ -96,7 +96,7 @@ async def _record(connection: AsyncConnection, fire: Fire) -> Fire | None:
     except DBAPIError as error:
         if is_outage(error):
             raise
-        reason = f"the database refuses its message: {shorten(storable(reason_of(error)), LONGEST_REASON)}"
+        reason = f"the database refuses its message: {shorten(printable(reason_of(error)), LONGEST_REASON)}"
         return await _insert(connection, replace(fire, envelope=None, payload=None, reason=reason))
 
 

@@ -68,11 +68,12 @@ class ConsumerApp(Service):
 
     async def _broker(self, errors: ErrorHandler) -> RabbitBroker:
         urls, role = self._settings.rabbitmq_urls, f"consume {self._role}"
-        decoders = {each.queue.name: each.decoder for each in self._consumers}
+        consumers = {each.queue.name: each for each in self._consumers}
+        max_size = self._settings.running.max_message_size
 
         def middleware(message: Any, /, *, context: ContextRepo) -> DeliveryMiddleware:
-            job: str = context.get_local("handler_").queue.name
-            return DeliveryMiddleware(message, context=context, job=job, decoder=decoders[job], errors=errors)
+            consumer = consumers[context.get_local("handler_").queue.name]
+            return DeliveryMiddleware(message, context=context, consumer=consumer, errors=errors, max_size=max_size)
 
         return RabbitBroker(
             await find_reachable_node(urls, role=role, startup_timeout=self._settings.servers.startup_timeout),
