@@ -98,7 +98,7 @@ SAME_JOB = update_logs.c.job == sa.bindparam("run_job")
 SAME_ATTEMPT = sa.and_(
     update_logs.c.message_id == sa.bindparam("run_message"), update_logs.c.attempt == sa.bindparam("run_attempt")
 )
-# Of an id that was handled, the last of these rows tells for which message: an attempt that is repeated later, or that
+# Of an id that was handled, the last of these rows says for which message: an attempt that is repeated later, or that
 # was superseded, is skipped, too.
 HANDLED = (
     sa.select(update_logs.c.message_id, update_logs.c.trigger, update_logs.c.correlation_id)

@@ -256,7 +256,7 @@ async def test_fires_between_a_jump_ahead_and_the_way_back_are_not_lost(database
 
 
 async def set_clock(database: Database, moment: datetime) -> None:
-    """Set the clock that `clock_timestamp()` reads in this database, where it stands still."""
+    """Set the clock that `clock_timestamp()` reads in this database, where it is always the same."""
     async with database.begin() as connection:
         name = (await connection.execute(sa.text("SELECT current_database()"))).scalar_one()
         await connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS clock"))
@@ -465,7 +465,7 @@ async def test_refused_row_is_retried_with_growing_delays_up_to_a_minute(databas
     waits = [row["available_at"] - delayed[0]["available_at"] for row in delayed]
     assert [round(wait.total_seconds(), 1) for wait in waits] == [0, 0.5, 1.5, 15.5, 59.5, 59.5]
     assert [(row["attempts"], row["last_error"]) for row in delayed] == [
-        (number + 1, "no queue is bound") for number in attempts
+        (number + 1, r"no queue is bound\x00") for number in attempts
     ]
 
 

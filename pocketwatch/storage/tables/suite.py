@@ -79,7 +79,7 @@ outbox = sa.Table(
     "outbox",
     metadata,
     _id(),
-    # Not unique: a foreign id may equal one of ours. A message is inserted once because its cause is: the row of its
+    # Not unique: a foreign id may equal one of the suite. A message is inserted once because its cause is: the row of its
     # fire, or the claim of the message that causes it, is committed with it.
     sa.Column("message_id", sa.Text, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
