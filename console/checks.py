@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.app import GROUPS
+from consumers.cleanup.files.folder import RootUnusable, open_root
 from pocketwatch import command
 from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.clock import utc_now
+from pocketwatch.errors import Reject
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
 from pocketwatch.storage import fires, migrate, outbox, pauses
@@ -63,6 +65,11 @@ def _folder(name: str, folder: Path | None) -> Finding:
         return Finding("folders", "problem", f'{name} is "{folder}", which is not a folder on this machine')
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("folders", "problem", f"{folder} is not writable")
+    try:
+        with open_root(folder):
+            pass
+    except (RootUnusable, Reject) as error:
+        return Finding("folders", "problem", str(error))
     return Finding("folders", "ok", f"{folder} is writable")
 
 

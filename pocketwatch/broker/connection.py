@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -48,6 +49,7 @@ async def find_reachable_node(urls: Sequence[str], *, role: str, startup_timeout
 
 async def _first(urls: Sequence[str], role: str) -> str:
     reasons: list[str] = []
+    untrusted = True
     for url in (with_connection_name(url, role) for url in urls):
         try:
             connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
@@ -56,8 +58,12 @@ async def _first(urls: Sequence[str], role: str) -> str:
             raise ServerUnreachable(_refusal(url, error)) from error
         except UNREACHABLE as error:
             reasons.append(str(error) or type(error).__name__)
+            untrusted &= isinstance(error.__cause__, ssl.SSLCertVerificationError)
         else:
             return url
+    if untrusted:
+        shown = ", ".join(map(without_password, urls))
+        raise ServerUnreachable(f"RabbitMQ at {shown} is not trusted: {reasons[0]}; name its authorities with cafile")
     raise NotReady("; ".join(dict.fromkeys(reasons)))
 
 

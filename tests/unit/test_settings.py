@@ -39,9 +39,9 @@ def refused(tmp_path: Path, **environment: str) -> str:
         (
             "DATABASE_URL",
             "postgresql://u@a:5432,b:x/db",
-            'DATABASE_URL is "postgresql://u@a:5432,b:x/db": "b:x" must end',
+            'DATABASE_URL is "postgresql://u@a:5432,b:x/db": the port must be a number from 1 to 65535, or left out',
         ),
-        ("SMTP_URL", "smtp://host:99999", 'SMTP_URL is "smtp://host:99999": "host:99999" must end in a port from 1 to'),
+        ("SMTP_URL", "smtp://host:99999", 'SMTP_URL is "smtp://host:99999": the port must be a number from 1 to 65535'),
         ("POCKETWATCH_CURRENCIES", "USD,eur", 'POCKETWATCH_CURRENCIES is "USD,eur": "eur" is not a currency code; use'),
         ("POCKETWATCH_MEDIA_ROOT", "", 'POCKETWATCH_MEDIA_ROOT is "": must not be empty'),
         ("POCKETWATCH_MEDIA_ROOT", "/", 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
