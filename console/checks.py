@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +20,11 @@ from pocketwatch.clock import utc_now
 from pocketwatch.errors import NotPermitted, Reject
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
-from pocketwatch.storage import migrate, outbox
+from pocketwatch.storage import fires, migrate, outbox, pauses
 from pocketwatch.storage.database import clock_time
 from pocketwatch.storage.redis import connected
 from publishers import schedule
+from publishers.cron import next_fire
 
 Check = Callable[[Settings], AsyncIterator[Finding]]
 Version = tuple[int, int]
@@ -31,6 +33,8 @@ OLDEST_RABBITMQ, OLDEST_POSTGRESQL, OLDEST_REDIS = (3, 10), (14, 0), (5, 0)
 MAX_OUTBOX_DELAY = 60.0  # seconds; older rows mean that no relay runs
 READ_ONLY = sa.text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
 MAX_CLOCK_SKEW = 60.0  # seconds
+MAX_FIRE_DELAY = timedelta(minutes=1)  # a publisher records fires within seconds
+PUBLISHER_REMEDY = "run: pocketwatch publish, and look for schedule.* in its log"
 
 
 async def check_settings(_: Settings) -> AsyncIterator[Finding]:
@@ -124,6 +128,38 @@ async def _outbox(connection: AsyncConnection) -> Finding:
     return Finding("outbox", "ok", "no overdue rows")
 
 
+async def check_fires(settings: Settings) -> AsyncIterator[Finding]:
+    """Compare the last recorded fire of each entry with what its timetable says."""
+    entries = schedule.load(settings.running.schedule).enabled
+    async with command.database(settings, "doctor") as database:
+        if not await migrate.is_current(database):
+            return  # `check_database` says so
+        async with database.begin() as connection:
+            now = await clock_time(connection)
+            known = await fires.latest(connection, [entry.name for entry in entries], now=now)
+            paused = await pauses.in_force(connection)
+            in_future, newest = await fires.in_future(connection, now=now)
+    registered = [entry for entry in entries if known.get(entry.name, (None, ""))[1] == entry.timetable]
+    behind = {
+        entry.name: at
+        for entry in registered
+        if entry.name not in paused
+        and (at := next_fire(entry, known[entry.name][0])) is not None
+        and now - at > MAX_FIRE_DELAY
+    }
+    for name, since in behind.items():
+        detail = f"nothing is recorded for the fire of {since:%Y-%m-%d %H:%M:%S} UTC, nor since; {PUBLISHER_REMEDY}"
+        yield Finding(f"entry {name}", "problem", detail)
+    if missing := [entry.name for entry in entries if entry not in registered]:
+        detail = f"no publisher has registered {len(missing)} entries, such as {missing[0]}; {PUBLISHER_REMEDY}"
+        yield Finding("fires", "warning", detail)
+    elif not behind:
+        yield Finding("fires", "ok", f"all {len(entries)} entries have a record of their last fire")
+    if newest is not None:
+        detail = f"{in_future} are recorded in the future, up to {newest:%Y-%m-%d %H:%M} UTC: {fires.FUTURE_REMEDY}"
+        yield Finding("fires in the future", "warning", detail)
+
+
 async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
     url = settings.servers.redis_url
     if url is None:
@@ -188,6 +224,7 @@ CHECKS: dict[str, Check] = {
     "schedule": check_schedule,
     "folders": check_folders,
     "database": check_database,
+    "fires": check_fires,
     "redis": check_redis,
     "broker": check_broker,
 }

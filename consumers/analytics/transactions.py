@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.analytics.zone import UNKNOWN_ZONE
 from pocketwatch.errors import RetryLater
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
@@ -20,7 +21,10 @@ EXPORT = sa.text("SELECT pg_export_snapshot()")
 # Two connections work in parallel already; the site needs the other cores.
 NO_WORKERS = sa.text("SET LOCAL max_parallel_workers_per_gather = 0")
 
-BUSY = "a table is locked by another session, or another roll-up takes long"
+BUSY = {
+    locks.LOCK_NOT_AVAILABLE: "a table is locked by another session, or another roll-up takes long",
+    UNKNOWN_ZONE: "PostgreSQL does not know the time zone of POCKETWATCH_TIMEZONE; see: pocketwatch doctor",
+}
 RETRY_AFTER = timedelta(minutes=5)
 
 
@@ -56,14 +60,16 @@ async def two_connections_on_one_snapshot(begin: Begin) -> AsyncIterator[tuple[A
 
 @contextmanager
 def retry_when_busy() -> Iterator[None]:
-    """Try again in five minutes when a lock was met; a statement that takes too long is a failed attempt.
+    """Try again in five minutes when a lock was met, or the time zone is not known yet.
+
+    A statement that takes too long is a failed attempt.
 
     Raises:
-        RetryLater: when a table is locked.
+        RetryLater: with the reason.
     """
     try:
         yield
     except DBAPIError as error:
-        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
+        if (reason := BUSY.get(sqlstate(error) or "")) is None:
             raise
-        raise RetryLater(BUSY, after=RETRY_AFTER) from error
+        raise RetryLater(reason, after=RETRY_AFTER) from error

@@ -84,7 +84,7 @@ async def test_effect_claim_log_row_and_outgoing_message_are_committed_together(
     assert await ledger.noted(database) == [sent]
     assert [claim["message_id"] for claim in await rows_of(database, inbox)] == [sent]
     (asked,) = await rows_of(database, outbox)
-    assert (asked["message_id"], asked["correlation_id"], asked["payload"]) == (f"{sent}.1", sent, {"n": 4})
+    assert (asked["message_id"], asked["correlation_id"], asked["payload"]) == (f"{sent}.test.ledger.1", sent, {"n": 4})
     assert asked["headers"]["x-trigger"] == "event"
 
 
