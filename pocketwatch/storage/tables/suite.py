@@ -79,8 +79,8 @@ outbox = sa.Table(
     "outbox",
     metadata,
     _id(),
-    # Not unique: a foreign id may equal one of the suite. A message is inserted once because its cause is: the row of its
-    # fire, or the claim of the message that causes it, is committed with it.
+    # Not unique: a foreign id may equal one of the suite. A message is inserted once because its cause is: the row of
+    # its fire, or the claim of the message that causes it, is committed with it.
     sa.Column("message_id", sa.Text, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("routing_key", sa.Text, nullable=False),
