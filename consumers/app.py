@@ -3,10 +3,13 @@
 import pkgutil
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import Any
 
 import consumers
 from pocketwatch.errors import SettingsError
 from pocketwatch.worker.consumer import Consumer, check_queues
+from schemas.catalogue import CATALOGUE
+from schemas.message import Message
 
 GROUPS = tuple(module.name for module in pkgutil.iter_modules(consumers.__path__) if module.ispkg)
 
@@ -26,8 +29,21 @@ def consumers_of(groups: Sequence[str] = ()) -> list[Consumer]:
     return found
 
 
+def message_types_of(group: str) -> set[type[Message]]:
+    """Return the published types that the group's modules name: it cannot publish any other."""
+    published = set(CATALOGUE.values())
+    return {
+        member for _, member in _members_in(f"consumers.{group}") if isinstance(member, type) and member in published
+    }
+
+
 def _consumers_in(package: str) -> Iterator[Consumer]:
+    for module, member in _members_in(package):
+        if isinstance(member, Consumer) and member.is_defined_in(module):
+            yield member
+
+
+def _members_in(package: str) -> Iterator[tuple[str, Any]]:
     for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
         if not module.name.endswith(".commands"):  # the group's command line, which a process does not need
-            members = vars(import_module(module.name)).values()
-            yield from (each for each in members if isinstance(each, Consumer) and each.is_defined_in(module.name))
+            yield from ((module.name, member) for member in vars(import_module(module.name)).values())

@@ -22,6 +22,10 @@ class ServerUnreachable(PocketwatchError):
     """A server does not answer in time, or refuses the login."""
 
 
+class DatabaseUnreachable(PocketwatchError):
+    """The database cannot be reached, at any time: retried without counting an attempt."""
+
+
 class TopologyMismatch(PocketwatchError):
     """Exchanges or queues exist on the broker with other arguments than the topology's."""
 

@@ -17,8 +17,9 @@ from pocketwatch.broker.topology import Topology
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring.health import beat
 from pocketwatch.settings import Settings
-from pocketwatch.storage import migrate
+from pocketwatch.storage import migrate, privileges
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.privileges import Privileges
 
 Result = TypeVar("Result")
 
@@ -60,19 +61,22 @@ class Service(ABC):
     async def _start(self) -> None:
         """Open what the service needs, and start it."""
 
-    async def _open_database(self, name: str) -> Database:
+    async def _open_database(self, name: str, needs: Privileges) -> Database:
         """Wait for the database and its tables; closed when the service ends.
 
         Args:
             name: the connections' `application_name`.
+            needs: privileges without which nothing works.
 
         Raises:
             ServerUnreachable: when they are not there within the start-up timeout.
+            NotPermitted: when the user lacks a privilege that is needed.
         """
         database = Database(self._settings.database_url, name=name)
         self._stack.push_async_callback(database.close)
         await database.ready(startup_timeout=self._settings.servers.startup_timeout)
         await migrate.ready(database, startup_timeout=self._settings.servers.startup_timeout)
+        await privileges.check(database, needs)
         return database
 
     async def _open_publisher(self, role: str, topology: Topology) -> Publisher:

@@ -4,6 +4,7 @@ from loguru import logger
 
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.service import Service
+from pocketwatch.storage import privileges
 from publishers import route_check
 from publishers.relay import Relay
 from publishers.schedule import load
@@ -17,7 +18,7 @@ class PublisherApp(Service):
 
     async def _start(self) -> None:
         schedule = load(self._settings.running.schedule)
-        database = await self._open_database("pocketwatch publish")
+        database = await self._open_database("pocketwatch publish", privileges.PUBLISHERS)
         publisher = await self._open_publisher("ticks", TOPOLOGY)
         relay = Relay(database, publisher)
         # The first to start is the last to end: the relay still sends what the ticker has recorded.

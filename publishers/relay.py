@@ -22,6 +22,7 @@ from schemas.envelope import Envelope
 
 BATCH = 100  # rows; their locks are held while the broker confirms
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
+SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
 RETRY_DELAY = 1.0  # seconds
 
 PUBLISHED, PUBLISH_FAILED = "outbox.published", "outbox.publish_failed"
@@ -42,23 +43,20 @@ class Relay:
     async def run(self) -> None:
         while not self._finishing:
             try:
-                listening = await self._listen()
-                try:
-                    await self._send_and_wait(listening)
-                finally:
-                    listening.terminate()
+                if await self._database.is_pooled():
+                    await self._send_and_wait(listening=None)
+                else:
+                    async with self._database.dedicated() as listening:
+                        await listening.add_listener(CHANNEL, lambda *_: self._wake.set())
+                        await self._send_and_wait(listening)
             except Exception as error:  # noqa: BLE001  without a relay nothing is published
                 event, cause = (DATABASE_UNAVAILABLE, None) if is_outage(error) else (RELAY_FAILED, error)
                 logger.bind(error=str(error)[:200]).opt(exception=cause).warning(event)
                 await asyncio.sleep(RETRY_DELAY)
 
-    async def _listen(self) -> asyncpg.Connection:
-        connection = await self._database.connect()
-        await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-        return connection
-
-    async def _send_and_wait(self, listening: asyncpg.Connection) -> None:
-        """Send, then wait for a notification, the next retry or the poll interval."""
+    async def _send_and_wait(self, listening: asyncpg.Connection | None) -> None:
+        """Send, then wait for a notification, the next retry or the poll interval; it is short without a listener."""
+        interval = POLL_INTERVAL if listening else SHORT_POLL_INTERVAL
         while True:
             self._wake.clear()
             if await self.send_batch():
@@ -67,11 +65,12 @@ class Relay:
                 return
             async with self._database.begin() as connection:
                 next_in = await outbox.seconds_to_next(connection)
-            poll = POLL_INTERVAL * random.uniform(0.9, 1.1)  # noqa: S311  relays need not poll at the same time
+            poll = interval * random.uniform(0.9, 1.1)  # noqa: S311  relays need not poll at the same time
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), poll if next_in is None else min(max(next_in, 0.05), poll))
                 continue
-            await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead
+            if listening:
+                await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead
 
     async def send_batch(self) -> int:
         """Publish one batch; return how many rows were due, whether published or not."""

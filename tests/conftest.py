@@ -15,4 +15,5 @@ pytest_plugins = [
     "tests.fixtures.mail",
     "tests.fixtures.activity",
     "tests.fixtures.reports",
+    "tests.fixtures.limited",
 ]

@@ -29,13 +29,16 @@ COMMANDS: Mapping[str, str] = {
     "moderation": "consumers.moderation.commands:app",
     "analytics": "consumers.analytics.commands:app",
     "doctor": "console.cli.doctor:doctor",
+    "grants": "console.cli.grants:grants",
 }
 # Messages for errors of libraries, by SQLSTATE or by class name: importing the classes would slow every command down.
 MESSAGES = {
     "42P01": "{reason}; to create the suite's tables, run: pocketwatch migrate",
     "55P03": "another transaction has locked a table or row, and nothing was changed; try again ({reason})",
-    "42501": "the database's user lacks a right (docs/configuration.md): {reason}",
-    "ChannelAccessRefused": "the broker's user lacks a right (docs/configuration.md): {reason}",
+    "42501": "the database's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
+    "ChannelAccessRefused": "the broker's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
+    "25006": "the database is read-only; see: pocketwatch doctor ({reason})",
+    "57014": "a statement took longer than its limit; try again ({reason})",
 }
 
 

@@ -1,5 +1,6 @@
 """`migrate`: the suite's tables and the broker topology."""
 
+from pocketwatch.broker.declare import preflight
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.command import read_settings, run
@@ -28,6 +29,9 @@ async def _migrate(settings: Settings) -> None:
         await database.close()
     say(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
     topology, startup_timeout = with_celery(settings.bridge.celery_queue), settings.servers.startup_timeout
-    async with Publisher(settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology):
-        pass
-    say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues declared")
+    async with Publisher(
+        settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology
+    ) as publisher:
+        may_declare = await preflight(publisher.connection, topology)
+    done = "declared" if may_declare else "exist; this user may not declare or compare them"
+    say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues {done}")

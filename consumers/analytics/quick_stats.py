@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.analytics import queries, snapshots
 from consumers.analytics.rollup import rollup
 from consumers.analytics.transactions import retry_when_busy, two_connections_on_one_snapshot
+from consumers.analytics.zone import check_zone
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.ticks import QuickStats
@@ -17,7 +18,7 @@ from schemas.ticks import QuickStats
 KEPT_FOR = timedelta(days=2)
 
 
-@consumer
+@consumer(lifespan=check_zone)
 async def quick_stats(tick: QuickStats, job: JobContext) -> None:
     with retry_when_busy():
         if not await rollup.bring_up_to_date(job):

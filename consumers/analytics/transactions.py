@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.analytics.zone import UNKNOWN_ZONE
 from pocketwatch.errors import RetryLater
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import sqlstate
@@ -21,8 +22,8 @@ EXPORT = sa.text("SELECT pg_export_snapshot()")
 NO_WORKERS = sa.text("SET LOCAL max_parallel_workers_per_gather = 0")
 
 BUSY = {
-    "55P03": "a table is locked by another session, or another roll-up takes long",
-    "57014": "a statement took longer than its limit",
+    locks.LOCK_NOT_AVAILABLE: "a table is locked by another session, or another roll-up takes long",
+    UNKNOWN_ZONE: "PostgreSQL does not know the time zone of POCKETWATCH_TIMEZONE; see: pocketwatch doctor",
 }
 RETRY_AFTER = timedelta(minutes=5)
 
@@ -59,10 +60,12 @@ async def two_connections_on_one_snapshot(begin: Begin) -> AsyncIterator[tuple[A
 
 @contextmanager
 def retry_when_busy() -> Iterator[None]:
-    """Turn a time limit that was exceeded into a retry.
+    """Try again in five minutes when a lock was met, or the time zone is not known yet.
+
+    A statement that takes too long is a failed attempt.
 
     Raises:
-        RetryLater: with the limit as its reason.
+        RetryLater: with the reason.
     """
     try:
         yield

@@ -155,7 +155,8 @@ def unconfirmed_attempts(row: LogRow) -> int:
 
 
 def _remaining_lease(row: LogRow) -> timedelta:
-    return LEASE - (row.now - (row.updated_at or row.requested_at))
+    age = row.now - (row.updated_at or row.requested_at)
+    return LEASE - age if age > -LEASE else timedelta(0)  # in the future: renewed by a clock that has been set back
 
 
 def _stop(row: LogRow, status: str, reason: str) -> DeliveryDecision:

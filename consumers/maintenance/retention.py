@@ -86,13 +86,17 @@ RULES = (
         minimum=KEEP_FOR_DEDUPLICATION,
         adjustable=False,
         ordered_by="created_at",
-        why="keeps a repeated attempt from publishing a message again; unsent ones are kept, however old",
+        why="shows which messages were published, and when; unsent ones are kept, however old",
     ),
     RetentionRule(
         table="fires",
         since="due_at",
-        condition="EXISTS (SELECT FROM fires AS newer WHERE newer.entry = fires.entry AND newer.due_at > fires.due_at)",
+        condition=(
+            "EXISTS (SELECT FROM fires AS newer WHERE newer.entry = fires.entry AND newer.due_at > fires.due_at "
+            "AND newer.due_at <= now())"
+        ),
         minimum=KEEP_FOR_DEDUPLICATION,
-        why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry",
+        why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry "
+        "that is not in the future",
     ),
 )

@@ -1,28 +1,38 @@
 """Declare the topology: a preflight that reports every mismatch at once, then exchanges, queues and bindings."""
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aio_pika
 import aiormq.exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from loguru import logger
 
 from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
 DECLARE_TIMEOUT = 10.0  # seconds
-PERMISSIONS = "docs/configuration.md lists the permissions that its user needs"
+MAX_NAMED = 5  # of what is missing, in an error
+UNVERIFIED = "broker.topology_unverified"
+PERMISSIONS = "for the permissions that its user needs, run: pocketwatch grants"
+MISMATCHES = (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelLockedResource)
 
 
 async def declare(connection: AbstractConnection, topology: Topology) -> None:
     """Declare what does not exist; what exists must have the same arguments. Safe to repeat.
 
+    For a user who may not declare, everything must exist; its arguments and bindings cannot be compared then.
+
     Raises:
         TopologyMismatch: naming every exchange and queue that exists with other arguments, and the remedy.
-        NotPermitted: naming the first one for which the user lacks a permission.
+        NotPermitted: naming what is missing and the user may not declare, or the first binding that is refused.
     """
-    await preflight(connection, topology)
+    if not await preflight(connection, topology):
+        logger.bind(reason="the broker's user may not declare; arguments and bindings are not compared").info(
+            UNVERIFIED
+        )
+        return
     try:
         await _bind(connection, topology)
     except aiormq.exceptions.ChannelAccessRefused as error:
@@ -41,44 +51,95 @@ async def _bind(connection: AbstractConnection, topology: Topology) -> None:
                 await bound.bind(exchange.name, pattern, timeout=DECLARE_TIMEOUT)
 
 
-async def preflight(connection: AbstractConnection, topology: Topology) -> None:
+async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
     """Compare what exists with the topology, and declare what is missing.
+
+    Returns:
+        Whether the user may declare. From the first refusal on, what follows is only checked to exist: each further
+        attempt would be an error in the broker's log.
 
     Raises:
         TopologyMismatch: as `declare`.
+        NotPermitted: naming all that is missing and may not be declared.
     """
     problems: list[str] = []
-    for exchange in topology.all_exchanges:
-        problems += await _mismatch(connection, _exchange, exchange, f'exchange "{exchange.name}"')
-    for queue in topology.all_queues:
-        if queue.external and await queue_info(connection, queue.name) is not None:
+    missing: list[str] = []
+    refusal: NotPermitted | None = None
+    wanted: tuple[Exchange | Queue, ...] = (*topology.all_exchanges, *topology.all_queues)
+    for each in wanted:
+        if isinstance(each, Queue) and each.external and await _exists(connection, each):
             continue
-        problems += await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')
+        try:
+            if refusal is None:
+                problems += await _mismatch(connection, each)
+        except NotPermitted as error:
+            refusal = error
+        if refusal is not None and not await _exists(connection, each):
+            missing.append(_name(each))
     if problems:
         advice = "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
         raise TopologyMismatch(f"the broker's topology differs from the expected one: {'; '.join(problems)}; {advice}")
+    if missing:
+        more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+        shown = ", ".join(missing[:MAX_NAMED]) + more
+        raise NotPermitted(f"{refusal}; missing: {shown}; as a user who may declare, run: pocketwatch migrate")
+    return refusal is None
 
 
 async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str | None:
-    """Return how an existing queue differs from the topology; None when it does not."""
-    return next(iter(await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')), None)
+    """Return how an existing queue differs from the topology; None when it does not.
+
+    Raises:
+        NotPermitted: when the user may not declare it, and so may not compare it.
+    """
+    return next(iter(await _mismatch(connection, queue)), None)
 
 
-async def _mismatch(
-    connection: AbstractConnection, make: Callable[[AbstractChannel, Any], Awaitable[Any]], wanted: Any, name: str
-) -> list[str]:
-    """Declare on a channel of its own: a refused declaration closes its channel."""
+async def _mismatch(connection: AbstractConnection, wanted: Exchange | Queue) -> list[str]:
+    try:
+        async with _channel(connection) as channel:
+            await _declare(channel, wanted)
+    except MISMATCHES as error:
+        return [f"{_name(wanted)}: {_difference(str(error))}"]
+    except aiormq.exceptions.ChannelAccessRefused as error:
+        raise NotPermitted(f"the broker refuses {_name(wanted)}: {error}; {PERMISSIONS}") from error
+    return []
+
+
+async def _exists(connection: AbstractConnection, wanted: Exchange | Queue) -> bool:
+    try:
+        async with _channel(connection) as channel:
+            await _declare(channel, wanted, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    return True
+
+
+async def _declare(channel: AbstractChannel, wanted: Exchange | Queue, *, passive: bool = False) -> None:
+    """Declare; passively, which every user may, only check that it exists."""
+    if isinstance(wanted, Queue):
+        await channel.declare_queue(
+            wanted.name, durable=True, arguments=dict(wanted.arguments), passive=passive, timeout=DECLARE_TIMEOUT
+        )
+    else:
+        await channel.declare_exchange(
+            wanted.name, aio_pika.ExchangeType.TOPIC, durable=True, passive=passive, timeout=DECLARE_TIMEOUT
+        )
+
+
+@asynccontextmanager
+async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """Open a channel for one declaration: a refused one closes its channel."""
     channel = await connection.channel()
     try:
-        await make(channel, wanted)
-    except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelLockedResource) as error:
-        return [f"{name}: {_difference(str(error))}"]
-    except aiormq.exceptions.ChannelAccessRefused as error:
-        raise NotPermitted(f"the broker refuses {name}: {error}; {PERMISSIONS}") from error
+        yield channel
     finally:
         if not channel.is_closed:
             await channel.close()
-    return []
+
+
+def _name(wanted: Exchange | Queue) -> str:
+    return f'{type(wanted).__name__.lower()} "{wanted.name}"'
 
 
 def _difference(refusal: str) -> str:
@@ -89,27 +150,12 @@ def _difference(refusal: str) -> str:
     return refusal
 
 
-async def _exchange(channel: AbstractChannel, exchange: Exchange) -> aio_pika.abc.AbstractExchange:
-    return await channel.declare_exchange(
-        exchange.name, aio_pika.ExchangeType.TOPIC, durable=True, timeout=DECLARE_TIMEOUT
-    )
-
-
-async def _queue(channel: AbstractChannel, queue: Queue) -> aio_pika.abc.AbstractQueue:
-    return await channel.declare_queue(
-        queue.name, durable=True, arguments=dict(queue.arguments), timeout=DECLARE_TIMEOUT
-    )
-
-
 async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, int] | None:
     """Return how many messages a queue holds and how many consumers it has; None when it does not exist."""
-    channel = await connection.channel()
     try:
-        found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
+        async with _channel(connection) as channel:
+            found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
     except aiormq.exceptions.ChannelNotFoundEntity:
         return None
-    finally:
-        if not channel.is_closed:
-            await channel.close()
     result = found.declaration_result
     return result.message_count or 0, result.consumer_count or 0

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,7 +10,8 @@ SET_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :lock, true)")
 SET_TIMEOUTS = sa.text(
     "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
 )
-LOCK_NOT_AVAILABLE, INSUFFICIENT_PRIVILEGE, UNDEFINED_COLUMN = "55P03", "42501", "42703"
+LOCK_NOT_AVAILABLE, QUERY_CANCELED = "55P03", "57014"
+INSUFFICIENT_PRIVILEGE, UNDEFINED_COLUMN = "42501", "42703"
 
 
 async def set_lock_timeout(connection: AsyncConnection) -> None:
@@ -23,11 +23,6 @@ async def set_timeouts(connection: AsyncConnection, *, statement: timedelta) -> 
     """Limit the waits for locks and the time of each statement, for the rest of this transaction."""
     limits = {"lock": milliseconds(LOCK_TIMEOUT), "statement": milliseconds(statement)}
     await connection.execute(SET_TIMEOUTS, limits)
-
-
-async def set_session_timeouts(connection: asyncpg.Connection, *, statement: timedelta) -> None:
-    for name, limit in (("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", statement)):
-        await connection.execute("SELECT set_config($1, $2, false)", name, milliseconds(limit))
 
 
 def milliseconds(span: timedelta) -> str:

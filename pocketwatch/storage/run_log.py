@@ -2,17 +2,17 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.tables.suite import update_logs
 from pocketwatch.text import printable, shorten
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, derive_id
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_ERROR = 2000  # characters
@@ -20,6 +20,17 @@ INTERRUPTED = "interrupted"
 NOTHING = sa.literal({}, JSONB)
 
 Row = dict[str, Any]
+
+
+class Origin(NamedTuple):
+    """Where a message came from."""
+
+    trigger: str
+    correlation_id: str | None
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Self:
+        return cls(envelope.trigger, envelope.correlation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,14 @@ SAME_JOB = update_logs.c.job == sa.bindparam("run_job")
 SAME_ATTEMPT = sa.and_(
     update_logs.c.message_id == sa.bindparam("run_message"), update_logs.c.attempt == sa.bindparam("run_attempt")
 )
+# Of an id that was handled, the last of these rows says for which message: an attempt that is repeated later, or that
+# was superseded, is skipped, too.
+HANDLED = (
+    sa.select(update_logs.c.message_id, update_logs.c.trigger, update_logs.c.correlation_id)
+    .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
+    .where(update_logs.c.status.in_(["succeeded", "partial", "skipped"]))
+    .order_by(update_logs.c.status != "skipped", update_logs.c.id)
+)
 STILL_RUNNING = sa.update(update_logs).where(update_logs.c.status == "running", SAME_JOB)
 PROGRESS = STILL_RUNNING.where(SAME_ATTEMPT)
 SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(
@@ -125,7 +144,19 @@ async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:
 
 async def fail(connection: AsyncConnection, run: Run, status: str, error: str) -> None:
     """Record that an attempt failed; the statistics that it has reported stay."""
-    await connection.execute(FAIL, run.row(status, error=error))
+    row = run.row(status, error=error)
+    written = await connection.execute(FAIL, row)
+    if not written.rowcount:  # the row is that of a message of the same id, which has succeeded
+        own_id = derive_id(run.envelope.message_id, run.envelope.trigger)
+        await connection.execute(FAIL, row | {"message_id": own_id})
+
+
+async def handled_for(connection: AsyncConnection, job: str, message_ids: Collection[str]) -> dict[str, Origin]:
+    """Return for which message each of these ids was handled; none for an id whose rows were purged."""
+    if not message_ids:
+        return {}
+    rows = await connection.execute(HANDLED, {"run_job": job, "run_messages": list(message_ids)})
+    return {row.message_id: Origin(row.trigger, row.correlation_id) for row in rows}
 
 
 async def superseded(connection: AsyncConnection, run: Run) -> None:

@@ -15,6 +15,7 @@ from pocketwatch.broker.connection import RECONNECT_INTERVAL, failover, find_rea
 from pocketwatch.broker.topology import celery_queue, with_celery
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
+from pocketwatch.storage import privileges
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.consumer import Consumer, Lifespan, check_queues
 from pocketwatch.worker.context import JobContext, SideEffectContext
@@ -51,7 +52,7 @@ class ConsumerApp(Service):
 
     async def _start(self) -> None:
         """Start dependencies first: database, publisher and topology, executors, then subscribers."""
-        database = await self._open_database(f"pocketwatch consume {self._role}")
+        database = await self._open_database(f"pocketwatch consume {self._role}", privileges.CONSUMERS)
         publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
         broker = await self._broker(ErrorHandler(database, publisher))
         executors: list[Executor] = []

@@ -9,7 +9,7 @@ from typing import TypeVar
 from loguru import logger
 
 from pocketwatch.errors import RetryLater
-from pocketwatch.storage.database import is_outage
+from pocketwatch.storage.database import Outcome, outcome_of
 
 Result = TypeVar("Result")
 
@@ -24,19 +24,27 @@ class Backoff:
     def __init__(self) -> None:
         self._delay, self._deadline = FIRST_DELAY, time.monotonic() + MAX_HOLD.total_seconds()
 
+    def holds(self, error: Exception) -> bool:
+        """Whether the message stays in flight: in an outage, and for a limited time when it was only interrupted."""
+        outcome = outcome_of(error)
+        return outcome is Outcome.OUTAGE or (outcome is Outcome.INTERRUPTED and not self._is_over())
+
     async def wait(self, error: Exception) -> None:
-        """Sleep until the next attempt is due, if the error is an outage; raise it otherwise.
+        """Sleep until the next attempt is due, if the message is held; raise the error otherwise.
 
         Raises:
-            RetryLater: when the outage has lasted longer than a message may be held.
+            RetryLater: when an outage has lasted longer than a message may be held.
         """
-        if not is_outage(error):
+        if not self.holds(error):
             raise error
-        if time.monotonic() > self._deadline:
+        if self._is_over():
             raise RetryLater("the database is unavailable; the message is retried later", after=MAX_HOLD) from error
         logger.bind(error=str(error)[:200], delay_s=self._delay).warning("database.unavailable")
         await asyncio.sleep(self._delay)
         self._delay = min(2 * self._delay, MAX_DELAY)
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._deadline
 
 
 async def retry_on_outage(attempt: Callable[[], Awaitable[Result]]) -> Result:

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from loguru import logger
 
-from pocketwatch.storage.database import is_outage
 from pocketwatch.worker.backoff import Backoff
 
 Item = TypeVar("Item")
@@ -65,7 +64,7 @@ class Batcher(Generic[Item, Result]):
                 await self._gather()
                 batch = self._take()
                 try:
-                    await self._run(batch)
+                    await self._run(batch, Backoff())
                 except Exception as error:  # noqa: BLE001  a bug: no item must wait indefinitely
                     logger.opt(exception=error).error("batch.failed")
                     _fail(batch, error)
@@ -95,16 +94,15 @@ class Batcher(Generic[Item, Result]):
         self._waiting = later
         return batch
 
-    async def _run(self, batch: list[Pending[Item, Result]]) -> None:
-        backoff = Backoff()
+    async def _run(self, batch: list[Pending[Item, Result]], backoff: Backoff) -> None:
         while batch := [pending for pending in batch if not pending[2].done()]:
             try:
                 results = await self._function([item for item, _, _ in batch])
             except Exception as error:  # noqa: BLE001  every error is raised for the items that it concerns
-                if len(batch) > 1 and not is_outage(error):
+                if len(batch) > 1 and not backoff.holds(error):
                     logger.bind(items=len(batch), error=str(error)[:200]).debug("batch.bisected")
-                    await self._run(batch[: len(batch) // 2])
-                    await self._run(batch[len(batch) // 2 :])
+                    await self._run(batch[: len(batch) // 2], backoff)
+                    await self._run(batch[len(batch) // 2 :], backoff)
                     return
                 await self._hold(backoff, error, batch)
             else:

@@ -56,6 +56,7 @@ class EventContext:
 
     Args:
         now: the database's clock, once per transaction.
+        consumer: the name under which the message is claimed: that of the queue.
         resource: what the consumer's `lifespan` has opened; None without one.
     """
 
@@ -65,10 +66,11 @@ class EventContext:
         now: datetime,
         *,
         settings: Settings,
+        consumer: str = "",
         loader: Loader | None = None,
         resource: Any = None,
     ) -> None:
-        self.envelope = envelope
+        self.envelope, self._consumer = envelope, consumer
         self.now = now
         self.settings, self.resource = settings, resource
         self.rows: list[Row] = []
@@ -101,7 +103,8 @@ class EventContext:
     def publish_payload(self, message_type: type[Message], payload: Mapping[str, Any]) -> None:
         """Publish, as `publish` does, a payload of this type that was validated before."""
         child = Envelope(
-            message_id=self._next_id(),
+            # With the consumer's name: another one, with a message of the same id, may publish to the same queue.
+            message_id=derive_id(self.message_id, f"{self._consumer}.{self._next_child()}"),
             correlation_id=self.envelope.correlation_id,
             exchange=message_type.exchange,
             routing_key=message_type.routing_key,
@@ -115,7 +118,7 @@ class EventContext:
         A single message keeps our id; each of several has one that derives from it.
         """
         for message in messages:
-            message_id = self.message_id if len(messages) == 1 else self._next_id()
+            message_id = self.message_id if len(messages) == 1 else self._part_id()
             self._pass_on(message, message_id, at=at)
 
     def record(self, **statistics: Any) -> None:
@@ -155,9 +158,13 @@ class EventContext:
         )
         self.rows.append(outbox.of(envelope, message.model_dump(mode="json"), at=at))
 
-    def _next_id(self) -> str:
+    def _part_id(self) -> str:
+        """Return the id of a message that takes the place of this one, or of a part of it."""
+        return derive_id(self.message_id, str(self._next_child()))
+
+    def _next_child(self) -> int:
         self._children += 1
-        return derive_id(self.message_id, str(self._children))
+        return self._children
 
 
 class SideEffectContext(EventContext):
@@ -175,9 +182,10 @@ class SideEffectContext(EventContext):
         *,
         settings: Settings,
         run_batched: "Callable[[BatchFunction[Any, Any], Any], Awaitable[Any]]",
+        consumer: str = "",
         resource: Any = None,
     ) -> None:
-        super().__init__(envelope, now, settings=settings, resource=resource)
+        super().__init__(envelope, now, settings=settings, consumer=consumer, resource=resource)
         self._run_batched = run_batched
 
     async def run_batched(self, function: BatchFunction[Item, Result], item: Item) -> Result:
@@ -212,7 +220,8 @@ class JobContext(EventContext, PagedJob):
         message: Message | None = None,
     ) -> None:
         self.session: AsyncSession = database.session()
-        super().__init__(run.envelope, now, settings=settings, loader=DirectLoader(self.session), resource=resource)
+        loader = DirectLoader(self.session)
+        super().__init__(run.envelope, now, settings=settings, consumer=run.job, loader=loader, resource=resource)
         self.message = message
         self._run, self._database, self._stopping = run, database, stopping
         self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
@@ -222,9 +231,9 @@ class JobContext(EventContext, PagedJob):
         """Open a short transaction of its own, committed at the end: for work that is safe to repeat."""
         return self._database.begin()
 
-    async def connect(self) -> asyncpg.Connection:
-        """Open a connection for what cannot be done inside a transaction; the caller closes it."""
-        return await self._database.connect()
+    def dedicated_connection(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """Open a connection for what cannot be done inside a transaction."""
+        return self._database.dedicated()
 
     def should_stop(self) -> bool:
         """Return whether the time budget is spent or the process shuts down: finish the page, continue later."""
@@ -235,7 +244,7 @@ class JobContext(EventContext, PagedJob):
 
     def continue_with(self, message: Message) -> None:
         """Publish a message that continues where this run stops."""
-        rest = self._next_id()
+        rest = self._part_id()
         self._pass_on(message, rest)
         self.record(continued_by=rest)
 

@@ -11,7 +11,7 @@ message that the database refuses is alone. Why, and what was measured: docs/dec
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -28,11 +28,13 @@ from pocketwatch.worker.backoff import retry_on_outage
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE, Batcher
 from pocketwatch.worker.context import BatchFunction, EventContext, JobContext, Row, SideEffectContext
 from pocketwatch.worker.data_loader import DataLoader
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
 Outcome = Literal["succeeded", "partial", "skipped", "duplicate"]
 Handler = Callable[[Any, Any], Awaitable[None]]
+
+ID_REUSED, DUPLICATE_DIFFERS = "message.id_reused", "message.duplicate_differs"
 
 
 class Executor(Protocol):
@@ -63,13 +65,13 @@ class JobExecutor:
 
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
         """Run the handler; an outage of the database starts the run again."""
-        run = run_log.Run(self.consumer, envelope, dry_run=bool(getattr(message, "dry_run", False)))
-        return await retry_on_outage(lambda: self._attempt(run, message))
+        return await retry_on_outage(lambda: self._attempt(envelope, message))
 
-    async def _attempt(self, run: run_log.Run, message: Message) -> Outcome:
-        now = await self._start(run)
-        if now is None:
+    async def _attempt(self, envelope: Envelope, message: Message) -> Outcome:
+        started = await self._start(envelope, dry_run=bool(getattr(message, "dry_run", False)))
+        if started is None:
             return "duplicate"
+        run, now = started
         job = JobContext(
             run,
             now,
@@ -81,28 +83,36 @@ class JobExecutor:
         )
         async with job.session:
             await self.handler(message, job)
-            return await self._commit(job, run)
+            if await self._commit(job, run):
+                return job.status
+        return await self._attempt(
+            envelope, message
+        )  # a concurrent delivery was faster: of this message, or of another
 
-    async def _start(self, run: run_log.Run) -> datetime | None:
-        """Return the database's time at the start; None when the message was handled before."""
+    async def _start(self, envelope: Envelope, *, dry_run: bool) -> tuple[run_log.Run, datetime] | None:
+        """Return the run and the database's time at its start; None when the message was handled before."""
         async with self.database.begin() as connection:
-            if await inbox.handled(connection, self.consumer, run.envelope.message_id):
-                return None
+            if await inbox.handled(connection, self.consumer, envelope.message_id):
+                (envelope,) = await _with_own_ids(connection, self.consumer, [envelope])
+                if await inbox.handled(connection, self.consumer, envelope.message_id):
+                    return None
+            run = run_log.Run(self.consumer, envelope, dry_run=dry_run)
             await run_log.start(connection, run, single_active=self.single_active)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-            return now
+            return run, now
 
-    async def _commit(self, job: JobContext, run: run_log.Run) -> Outcome:
+    async def _commit(self, job: JobContext, run: run_log.Run) -> bool:
+        """Return False when a concurrent delivery committed first."""
         connection = await job.session.connection()
         if not await inbox.claim(connection, self.consumer, [job.message_id]):
-            await job.session.rollback()  # a concurrent delivery committed first
+            await job.session.rollback()
             async with self.database.begin() as connection:
                 await run_log.superseded(connection, run)
-            return "duplicate"
+            return False
         await _write(connection, job.rows)
         await run_log.finish(connection, [_log_row(run, job)])
         await job.session.commit()
-        return job.status
+        return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +167,7 @@ class BatchExecutor:
 
     async def _commit(self, batch: Sequence[PendingMessage]) -> list[Outcome | BaseException]:
         async with self._database.begin() as connection:
-            claimed = await inbox.claim(connection, self._consumer, [pending.id for pending in batch])
+            batch, claimed = await self._claim(connection, batch)
             mine = [pending for pending in batch if pending.id in claimed]
             loader = DataLoader(connection)
             contexts = [self._context(pending, claimed[pending.id], loader) for pending in mine]
@@ -179,12 +189,33 @@ class BatchExecutor:
         outcomes: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
         return [(outcomes | refused).get(pending.id, "duplicate") for pending in batch]
 
+    async def _claim(
+        self, connection: AsyncConnection, batch: Sequence[PendingMessage]
+    ) -> tuple[Sequence[PendingMessage], dict[str, datetime]]:
+        """Claim these messages; return them under the ids that they are claimed by, and the time of each claim."""
+        claimed = await inbox.claim(connection, self._consumer, [pending.id for pending in batch])
+        taken = [pending.envelope for pending in batch if pending.id not in claimed]
+        if not taken:
+            return batch, claimed
+        own = await _with_own_ids(connection, self._consumer, taken)
+        own_by_id = {before.message_id: after for before, after in zip(taken, own, strict=True)}
+        renamed = {each.message_id for each in own} - own_by_id.keys()
+        claimed |= await inbox.claim(connection, self._consumer, renamed)
+        return [replace(each, envelope=own_by_id.get(each.id, each.envelope)) for each in batch], claimed
+
     async def _run(self, message: Any, context: EventContext) -> None:
         with logger.contextualize(job=self._consumer, message_id=context.message_id):
             await self._handler(message, context)
 
     def _context(self, pending: PendingMessage, now: datetime, loader: DataLoader) -> EventContext:
-        return EventContext(pending.envelope, now, settings=self._settings, loader=loader, resource=self._resource)
+        return EventContext(
+            pending.envelope,
+            now,
+            settings=self._settings,
+            consumer=self._consumer,
+            loader=loader,
+            resource=self._resource,
+        )
 
 
 class SideEffectExecutor:
@@ -198,13 +229,19 @@ class SideEffectExecutor:
     def __init__(
         self, consumer: str, handler: Handler, database: Database, settings: Settings, *, resource: Any = None
     ) -> None:
-        self._handler, self._database, self._settings, self._resource = handler, database, settings, resource
+        self._consumer, self._handler, self._database = consumer, handler, database
+        self._settings, self._resource = settings, resource
         self._claims = BatchExecutor(consumer, _merge, database, settings)
         self._batchers: dict[BatchFunction[Any, Any], Batcher[Any, Any]] = {}
 
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
         context = SideEffectContext(
-            envelope, utc_now(), settings=self._settings, run_batched=self.run_batched, resource=self._resource
+            envelope,
+            utc_now(),
+            settings=self._settings,
+            run_batched=self.run_batched,
+            consumer=self._consumer,
+            resource=self._resource,
         )
         await self._handler(message, context)
         return await self._claims.handle(envelope, context)
@@ -230,6 +267,37 @@ async def _merge(context: SideEffectContext, event: EventContext) -> None:
     event.rows += context.rows
     event.statistics |= context.statistics
     event.status, event.reason = context.status, context.reason
+
+
+async def _with_own_ids(connection: AsyncConnection, consumer: str, taken: Sequence[Envelope]) -> list[Envelope]:
+    """Return these messages, whose ids were handled before; one with another trigger gets an id of its own.
+
+    Ids are unique within their source only: a Celery task or a message that an operator publishes may have the id of a
+    fire. A duplicate has the trigger and the correlation id of the message that was handled.
+    """
+    handled = await run_log.handled_for(connection, consumer, [each.message_id for each in taken])
+    own, differing = list[Envelope](), list[run_log.Row]()
+    for envelope in taken:
+        first = handled.get(envelope.message_id, run_log.Origin.of(envelope))
+        log = logger.bind(job=consumer, message_id=envelope.message_id, trigger=envelope.trigger)
+        if first.trigger != envelope.trigger:
+            own.append(replace(envelope, message_id=derive_id(envelope.message_id, envelope.trigger)))
+            log.bind(handled_trigger=first.trigger, own_id=own[-1].message_id).warning(ID_REUSED)
+            continue
+        own.append(envelope)
+        if first.correlation_id != envelope.correlation_id:
+            log.bind(correlation_id=envelope.correlation_id).warning(DUPLICATE_DIFFERS)
+            differing.append(_differing_row(consumer, envelope, first))
+    await run_log.finish(connection, differing)
+    return own
+
+
+def _differing_row(consumer: str, envelope: Envelope, first: run_log.Origin) -> run_log.Row:
+    recorded = replace(envelope, message_id=derive_id(envelope.message_id, "duplicate"))
+    reason = f'duplicate: its id "{envelope.message_id}" was handled for the correlation id "{first.correlation_id}"'
+    return run_log.Run(consumer, recorded).row(
+        "skipped", error=f"{reason}; publish another message under an id of its own"
+    )
 
 
 def _log_row(run: run_log.Run, context: EventContext) -> run_log.Row:

@@ -22,11 +22,6 @@ PAGE_ROWS = 5000  # that one short transaction looks at
 PAGE_TIMEOUT = timedelta(seconds=30)  # a statement takes a fraction of this, unless the server is overloaded
 RETRY_AFTER = timedelta(minutes=5)
 
-BUSY = {
-    locks.LOCK_NOT_AVAILABLE: "locked by another session",
-    "57014": f"a page took longer than {PAGE_TIMEOUT.seconds} s",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class PagedDelete:
@@ -126,7 +121,8 @@ class PagedJob(ABC):
 
         Raises:
             Reject: when the clocks disagree.
-            RetryLater: when the table is locked, or a page takes too long, before anything was done.
+            RetryLater: when the table is locked before anything was done.
+            DBAPIError: when a page takes too long before anything was done.
         """
         self.start(stat)
         if self._is_stopped:
@@ -145,9 +141,9 @@ class PagedJob(ABC):
                     self._deleted += deleted
                     self.count(**{stat: deleted}, **counts)
                     await self.progress(share)
-        except RetryLater:
-            if position == after or (resume is None and not self._deleted):
-                raise  # no progress: a continuation would meet the same lock at once
+        except (RetryLater, DBAPIError) as error:
+            if not met_limit(error) or position == after or (resume is None and not self._deleted):
+                raise  # no progress: a continuation would meet the same limit at once
         if position is None:
             return
         if resume is None:
@@ -187,9 +183,14 @@ class PagedJob(ABC):
     async def progress(self, share: float | None = None, **statistics: Any) -> None: ...
 
 
+def met_limit(error: RetryLater | DBAPIError) -> bool:
+    """Whether a page has met a lock or its time limit: those before it are done."""
+    return isinstance(error, RetryLater) or sqlstate(error) == locks.QUERY_CANCELED
+
+
 @contextmanager
 def retry_when_busy(what: str) -> Iterator[None]:
-    """Try again in five minutes when a lock or the time limit of a page was met.
+    """Try again in five minutes when a lock was met; a time limit that was met is a failed attempt.
 
     Raises:
         RetryLater: naming `what`.
@@ -197,7 +198,6 @@ def retry_when_busy(what: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        reason = BUSY.get(sqlstate(error) or "")
-        if reason is None:
+        if sqlstate(error) != locks.LOCK_NOT_AVAILABLE:
             raise
-        raise RetryLater(f"{what}: {reason}", after=RETRY_AFTER) from error
+        raise RetryLater(f"{what}: locked by another session", after=RETRY_AFTER) from error

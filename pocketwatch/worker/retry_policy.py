@@ -8,6 +8,7 @@ from aio_pika import IncomingMessage
 
 from pocketwatch.broker.topology import DELIVERY_LIMIT, TOPOLOGY, DelayQueue
 from pocketwatch.errors import InvalidMessage, Reject, RetryLater
+from pocketwatch.storage.database import Outcome, outcome_of
 from schemas.envelope import DELIVERY_COUNT, Envelope
 
 DELAYS = TOPOLOGY.delay_queues  # between the first attempt and the second, the second and the third, …
@@ -40,7 +41,7 @@ def next_step(error: Exception, attempt: int) -> Retry | DeadLetter:
         return DeadLetter("rejected")
     if isinstance(error, RetryLater):
         return Retry(delay_queue_for(error.after), attempt, "skipped")
-    if isinstance(error, Reject) or attempt >= MAX_ATTEMPTS:
+    if isinstance(error, Reject) or outcome_of(error) is Outcome.REFUSED or attempt >= MAX_ATTEMPTS:
         return DeadLetter("dead")
     return Retry(DELAYS[attempt - 1], attempt + 1, "failed")
 

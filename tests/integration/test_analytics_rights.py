@@ -1,14 +1,13 @@
-"""The privileges listed in the docs are sufficient for analytics."""
+"""The privileges of the group are sufficient for its jobs and commands."""
 
-import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
 
+from console.grants import message_types_of, privileges_of
 from consumers.analytics import cleanup, quick_stats
 from consumers.analytics.overview import overview
 from consumers.analytics.report import daily_report
@@ -16,22 +15,20 @@ from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup.verify import verify
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.privileges import statements
 from schemas.ticks import CleanAnalytics, DailyReport, PlatformAnalytics, QuickStats
 from tests.fixtures.activity import Activity
 from tests.support.job_contexts import job_context
-
-DOCS = Path(__file__).parents[2] / "docs" / "analytics.md"
 
 
 @pytest.fixture
 async def limited(database_url: str, activity: Activity) -> AsyncIterator[Database]:
     """Connect as a user with exactly these privileges."""
     role = f"suite_{uuid4().hex[:8]}"
-    grants = re.findall(r"^GRANT .+ TO pw_run;$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    with psycopg.connect(database_url) as connection:
-        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
-        for grant in grants:
-            connection.execute(grant.replace("pw_run", role).encode())
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for statement in statements(role, privileges_of(["analytics"]), message_types_of(["analytics"])):
+            connection.execute(statement.encode())
+        connection.execute(f"ALTER ROLE {role} PASSWORD 'x'".encode())
     opened = Database(f"postgresql://{role}:x@{database_url.rpartition('@')[2]}")
     yield opened
     await opened.close()

@@ -244,7 +244,8 @@ def test_missing_broker_right_is_named(pocketwatch: Program, servers: Servers, v
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert 'pocketwatch: the broker refuses exchange "ticks"' in done.stderr
-    assert "docs/configuration.md" in done.stderr
+    assert "for the permissions that its user needs, run: pocketwatch grants" in done.stderr
+    assert 'missing: exchange "ticks"' in done.stderr
 
 
 def test_missing_dead_letters_are_reported(pocketwatch: Program):
@@ -326,10 +327,49 @@ def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates
     pocketwatch("migrate")
     for currency in Rates().currencies:
         rates.add(currency)
-    pocketwatch.start("consume").until("consumers.started")
+    process = pocketwatch.start("run")
+    for event in ("consumers.started", "schedule.entry_registered"):
+        process.until(event)
     after = pocketwatch("doctor", "--json")
     assert after.returncode == 0, after.stdout
     assert {finding["result"] for finding in json.loads(after.stdout)} == {"ok"}
+
+
+def test_doctor_compares_fires_with_the_schedule(pocketwatch: Program, database_url: str):
+    entries = schedule.load().enabled
+    pocketwatch("migrate")
+    never = doctor(pocketwatch)
+    with psycopg.connect(database_url) as connection:
+        for one in entries:
+            connection.execute(
+                "INSERT INTO fires (entry, due_at, state, timetable) VALUES (%s, now() - %s, 'introduced', %s), "
+                "(%s, now() + interval '400 days', 'introduced', %s)",
+                (
+                    *(one.name, timedelta(days=2 if one.name == "clean-sessions-daily" else 0), one.timetable),
+                    *(one.name, one.timetable),
+                ),
+            )
+
+    found = doctor(pocketwatch)
+
+    result, detail = never["fires"]
+    assert result == "warning"
+    assert detail.startswith(f"no publisher has registered {len(entries)} entries, such as {entries[0].name}; ")
+    assert "fires" not in found
+    result, detail = found["entry clean-sessions-daily"]
+    assert result == "problem"
+    assert detail.startswith("nothing is recorded for the fire of ")
+    assert detail.endswith(" UTC, nor since; run: pocketwatch publish, and look for schedule.* in its log")
+    assert [subject for subject in found if subject.startswith("entry ")] == ["entry clean-sessions-daily"]
+    result, detail = found["fires in the future"]
+    assert result == "warning"
+    assert detail.startswith(f"{len(entries)} are recorded in the future, up to ")
+
+
+def doctor(pocketwatch: Program) -> dict[str, tuple[str, str]]:
+    """Return the result and the detail of each finding, by subject."""
+    findings = json.loads(pocketwatch("doctor", "--json").stdout)
+    return {each["subject"]: (each["result"], each["detail"]) for each in findings}
 
 
 def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, rates: StoredRates):
@@ -353,7 +393,7 @@ def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, ra
     assert found["outbox"]["result"] == "problem"
     assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
-    assert "lacks a right (docs/configuration.md): permission denied" in found["database"]["detail"]
+    assert "lacks a right: permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found
 
 

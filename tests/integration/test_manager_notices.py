@@ -70,7 +70,7 @@ async def test_manager_is_notified_in_info_table_and_by_email(notify, people: Pe
     (shown,), (mailed,) = people.log("info_table"), people.log("email")
     assert (shown["status"], mailed["status"]) == ("sent", "pending")
     assert shown["notification_id"] == mailed["notification_id"] == request["notification_id"] == notice["id"]
-    assert mailed["key"] == request["key"] == f"{run['message_id']}:boss@example.com:email"
+    assert mailed["key"] == request["key"] == f"{run['message_id']}:manager:boss@example.com:email"
 
 
 async def test_each_manager_is_notified_by_their_settings(notify, people: People):

@@ -32,6 +32,7 @@ async def test_migrates_an_empty_database_once(empty: Database):
         "2026_11_21_rates_and_decisions",
         "2026_11_21_moderation_and_mail",
         "2026_11_21_analytics",
+        "2026_11_28_outbox_ids",
     ]
     assert await migrate.migrate(empty) == []
 

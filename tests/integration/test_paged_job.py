@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.errors import Reject, RetryLater
 from pocketwatch.settings import Settings
@@ -121,9 +122,26 @@ async def test_locked_table_is_retried_later(begin: Begin, table: str, monkeypat
             await begin().delete_in_pages(NUMBERS, stat="numbers_deleted")
 
 
-async def test_page_that_takes_too_long_is_retried_later(begin: Begin, monkeypatch: pytest.MonkeyPatch):
+async def test_page_that_takes_too_long_fails_the_attempt(begin: Begin, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("pocketwatch.worker.paged_job.PAGE_TIMEOUT", timedelta(milliseconds=50))
     slow = PagedDelete(table="numbers", count=NUMBERS.count, delete=sa.text("SELECT pg_sleep(5)"), parameters={})
 
-    with pytest.raises(RetryLater, match="numbers: a page took longer than"):
+    with pytest.raises(DBAPIError, match="canceling statement due to statement timeout"):
         await begin().delete_in_pages(slow, stat="numbers_deleted")
+
+
+async def test_page_that_takes_too_long_after_others_is_left_to_a_continuation(
+    begin: Begin, table: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pocketwatch.worker.paged_job.PAGE_TIMEOUT", timedelta(milliseconds=500))
+    slow = f"DELETE FROM numbers WHERE id IN ({PAGE}) AND (:after = 0 OR pg_sleep(5) IS NULL) RETURNING id"
+    rows = PagedDelete(
+        table="numbers", count=NUMBERS.count, delete=sa.text(f"WITH page AS ({slow}) {RESULT}"), parameters={}
+    )
+    job = begin()
+
+    await job.delete_in_pages(rows, stat="deleted", size=4, resume=lambda after: CleanRates(retention_days=after))
+
+    assert left(table) == 6
+    ((_, message),) = job.rows
+    assert message["payload"]["retention_days"] == 4

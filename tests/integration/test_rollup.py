@@ -269,6 +269,20 @@ async def test_ids_beyond_32_bits_are_counted(database: Database, settings: Sett
     assert found.differences == []
 
 
+async def test_day_that_a_clock_ahead_of_time_has_rolled_up_is_counted_again(
+    database: Database, settings: Settings, activity: Activity
+):
+    now = datetime.now(UTC)
+    yesterday = daily_activity.last_closed(now, ZONE)
+    await run(database, settings, now=now + timedelta(days=400))
+    activity.users(noon(yesterday))
+
+    await run(database, settings, now=now)
+
+    (row,) = activity.rows("SELECT new_users FROM daily_activity WHERE day = %(day)s", day=yesterday)
+    assert row["new_users"] == 1
+
+
 @pytest.mark.parametrize("refilled", [0, 1, 3])
 async def test_truncated_table_is_counted_from_the_beginning(
     database: Database, settings: Settings, activity: Activity, refilled: int

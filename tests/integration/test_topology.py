@@ -1,13 +1,21 @@
 """Declaring the topology on a real broker."""
 
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
 import aio_pika
 import pytest
 
+from console.grants import permissions_of
 from pocketwatch.broker.declare import declare, queue_info
+from pocketwatch.broker.permissions import rabbitmqctl
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
-from pocketwatch.errors import TopologyMismatch
+from pocketwatch.errors import NotPermitted, TopologyMismatch
 from pocketwatch.settings import Settings
+from tests.fixtures.limited import run_rabbitmqctl
 from tests.fixtures.servers import Servers
 from tests.support.waiting import eventually
 
@@ -77,6 +85,64 @@ async def test_every_mismatch_is_reported_at_once(settings: Settings):
     assert "cleanup.media" not in words
     assert words.endswith(
         "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
+    )
+
+
+@pytest.fixture
+def url_of(settings: Settings, servers: Servers, vhost: str) -> Iterator[Callable[[str], str]]:
+    """The URL of a user with the permissions that `grants` gives to this name."""
+    users: list[str] = []
+
+    def made(name: str) -> str:
+        users.append(f"{name}_{vhost}")
+        with servers.management as api:
+            for line in rabbitmqctl(users[-1], vhost, permissions_of([name], celery="celery")):
+                run_rabbitmqctl(api, *shlex.split(line)[1:])
+        scheme, _, rest = settings.rabbitmq_urls[0].partition("://")
+        return f"{scheme}://{users[-1]}:secret@{rest.rpartition('@')[2]}"
+
+    yield made
+    with servers.management as api:
+        for user in users:
+            api.delete(f"/users/{user}").raise_for_status()
+
+
+async def test_permissions_of_migration_suffice_to_declare_everything(url_of: Callable[[str], str]):
+    topology = with_celery("celery")
+    async with await aio_pika.connect(url_of("migrate")) as connection:
+        await declare(connection, topology)
+        await declare(connection, topology)
+
+        found = [await queue_info(connection, queue.name) for queue in topology.all_queues]
+
+    assert found == [(0, 0)] * len(topology.all_queues)
+
+
+async def test_user_who_may_not_declare_finds_what_exists(
+    publisher: Publisher, url_of: Callable[[str], str], log_lines: list[dict[str, Any]]
+):
+    assert publisher.is_connected
+    async with await aio_pika.connect(url_of("rates")) as connection:
+        await declare(connection, TOPOLOGY)
+
+    (line,) = [line for line in log_lines if line["event"] == "broker.topology_unverified"]
+    assert line["reason"] == "the broker's user may not declare; arguments and bindings are not compared"
+
+
+async def test_user_who_may_not_declare_gets_the_names_of_what_is_missing(
+    settings: Settings, url_of: Callable[[str], str]
+):
+    async with await aio_pika.connect(settings.rabbitmq_urls[0]) as connection:
+        await declare(connection, replace(TOPOLOGY, queues=TOPOLOGY.queues[1:]))
+
+    async with await aio_pika.connect(url_of("rates")) as connection:
+        with pytest.raises(NotPermitted) as caught:
+            await declare(connection, TOPOLOGY)
+
+    missing = TOPOLOGY.queues[0].name
+    assert str(caught.value).startswith('the broker refuses exchange "ticks": ACCESS_REFUSED')
+    assert str(caught.value).endswith(
+        f'missing: queue "{missing}", queue "{missing}.dead"; as a user who may declare, run: pocketwatch migrate'
     )
 
 

@@ -102,7 +102,7 @@ async def test_each_channel_has_a_log_row(notify, people: People):
     assert shown["recipient"] == "olha@example.com"
     assert (mailed["status"], mailed["notification_id"], mailed["letter"]) == ("pending", notice["id"], "ad_approved")
     assert (mailed["recipient"], mailed["locale"], mailed["attempts"]) == ("olha@example.com", "en", 0)
-    assert mailed["key"] == request["key"] == f"{run['message_id']}:olha@example.com:email"
+    assert mailed["key"] == request["key"] == f"{run['message_id']}:owner:olha@example.com:email"
     assert request["notification_id"] == notice["id"]
     assert datetime.fromisoformat(request["expires_at"]) == MOMENT + timedelta(days=2)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from loguru import logger
 
+from pocketwatch.errors import DatabaseUnreachable
 from pocketwatch.worker import backoff
 from pocketwatch.worker.batcher import Batcher
 
@@ -24,7 +25,7 @@ class Recorder:
         await asyncio.sleep(0)
         if self._outages:
             self._outages -= 1
-            raise ConnectionRefusedError("the server is away")
+            raise DatabaseUnreachable("the server is away")
         if self._bad.intersection(items):
             raise ValueError(f"one of {len(items)} is bad")
         return [f"result of {item}" for item in items]

@@ -13,6 +13,7 @@ from consumers.analytics.overview.localized import present
 from consumers.analytics.overview.queries import Window
 from consumers.analytics.rollup import rollup
 from consumers.analytics.transactions import retry_when_busy, snapshot
+from consumers.analytics.zone import check_zone
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -23,7 +24,7 @@ KEPT_FOR = timedelta(days=7)
 LOCALIZE_FAILED = "analytics.localize_failed"
 
 
-@consumer
+@consumer(lifespan=check_zone)
 async def build_overview(tick: PlatformAnalytics, job: JobContext) -> None:
     """Mark the run partial if some languages fail.
 

@@ -14,6 +14,7 @@ from consumers.analytics.report.payload import payload
 from consumers.analytics.report.queries import LogEntry, Reader
 from consumers.analytics.rollup import daily_activity, rollup
 from consumers.analytics.transactions import retry_when_busy, snapshot
+from consumers.analytics.zone import check_zone
 from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -31,7 +32,7 @@ LONGEST_KEY = 600  # characters, of `MailRequested`
 JOBS = [key for key, message in CATALOGUE.items() if issubclass(message, Tick) and message is not DailyReport]
 
 
-@consumer
+@consumer(lifespan=check_zone)
 async def report_day(tick: DailyReport, job: JobContext) -> None:
     zone = ZoneInfo(job.settings.site.timezone)
     day = closed_day(tick, job, zone)

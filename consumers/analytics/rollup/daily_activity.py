@@ -58,7 +58,11 @@ REPLACE_ACTIVITY = sa.text(f"""
     LEFT JOIN ({_by_day("update_logs", "started_at", "status", "status <> 'running'")}) AS runs USING (day)
     WHERE daily_activity.day = days.day
 """)
-NEWEST = sa.text("SELECT max(day), min(rolled_up_at) FILTER (WHERE day > :late) FROM daily_activity")
+# Rows that a clock ahead of time has rolled up are taken for older than any.
+NEWEST = sa.text("""
+    SELECT max(day), min(CASE WHEN rolled_up_at <= :now THEN rolled_up_at ELSE to_timestamp(0) END)
+        FILTER (WHERE day > :late) FROM daily_activity WHERE day <= :last
+""")
 FIRST = f"""
     SELECT least((SELECT min(day) FROM daily_activity),
         (SELECT min(day) FROM ({VIEWS_BY_DAY}) AS views WHERE isfinite(day)),
@@ -69,7 +73,7 @@ FIRST = f"""
 STALE = f"""
     SELECT day FROM ({DAYS}) AS days LEFT JOIN daily_activity AS known USING (day)
     LEFT JOIN ({VIEWS_BY_DAY}) AS views USING (day)
-    WHERE known.views IS DISTINCT FROM coalesce(views.views, 0)
+    WHERE known.views IS DISTINCT FROM coalesce(views.views, 0) OR rolled_up_at > :now
         OR rolled_up_at < CASE WHEN day >= :open_from THEN CAST(:refresh AS timestamptz) ELSE :recount END
     ORDER BY day
 """

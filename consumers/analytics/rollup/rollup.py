@@ -85,7 +85,8 @@ class RollUp:
         """Count open days again, and some of what is closed, if a day has closed or the last time is an hour ago."""
         last, refresh = daily.last_closed(self.now, self.zone), self.now - REFRESH_EVERY
         async with short_transaction(self.begin) as connection:
-            newest, rolled_up_at = (await connection.execute(daily.NEWEST, {"late": last - daily.LATE})).one()
+            near = {"late": last - daily.LATE, "last": last, "now": self.now}
+            newest, rolled_up_at = (await connection.execute(daily.NEWEST, near)).one()
         if newest and newest >= last and rolled_up_at >= refresh:
             return True
         await self._recount_ranges()
@@ -94,7 +95,7 @@ class RollUp:
             first = min(max(known, last - daily.LONGEST_HISTORY), last)
             open_from = min(newest, last) - daily.LATE + daily.DAY if newest else first
             limits = {"open_from": open_from, "refresh": refresh, "recount": self.now - RECOUNT_EVERY}
-            values = {"first": first, "last": last, "zone": self.zone, **limits}
+            values = {"first": first, "last": last, "zone": self.zone, "now": self.now, **limits}
             stale = list((await id_ranges.read_views(connection, daily.STALE, **values)).scalars())
         while stale:
             days = [day for n, day in enumerate(stale[:DAYS_AT_ONCE]) if day == stale[0] + n * daily.DAY]

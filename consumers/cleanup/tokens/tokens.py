@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from pydantic_core import from_json
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.cleanup.pipeline import pipelined
@@ -20,7 +21,7 @@ from consumers.cleanup.tokens import queries
 from pocketwatch.errors import RetryLater
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from pocketwatch.worker.paged_job import retry_when_busy
+from pocketwatch.worker.paged_job import met_limit, retry_when_busy
 from schemas.ticks import CleanTokens
 
 PAGE = 2500  # tokens that are read at a time, and deleted in one short transaction
@@ -42,8 +43,8 @@ async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
             async for page, _ in pipelined(pages, lambda page: delete(job, page.expired), at_once=MAX_DELETES):
                 job.count(**page.statistics)
                 await job.progress(page.last_id / last if last else 1.0)
-    except RetryLater:
-        if page is None:
+    except (RetryLater, DBAPIError) as error:
+        if not met_limit(error) or page is None:
             raise
     assert page is not None, "there is at least one page"  # noqa: S101
     left = None if tick.max_deleted is None else tick.max_deleted - job.statistics["outstanding_deleted"]

@@ -14,7 +14,8 @@ from schemas.ticks import PurgeLogs
 PAGE_BLOCKS = 128  # a megabyte, some ten thousand rows
 MAX_BLOCKS = 2**32 - 1  # of a table in PostgreSQL
 
-NOT_PERMITTED = {
+PROBLEMS = {
+    locks.QUERY_CANCELED: "a page takes longer than its time limit",
     locks.INSUFFICIENT_PRIVILEGE: "may not be changed by this database user",
     locks.UNDEFINED_COLUMN: "has other columns than this version knows",
 }
@@ -32,7 +33,7 @@ async def purge_logs(tick: PurgeLogs, job: JobContext) -> None:
         except RetryLater as error:
             problems.append(str(error))
         except DBAPIError as error:
-            if (reason := NOT_PERMITTED.get(sqlstate(error) or "")) is None:
+            if (reason := PROBLEMS.get(sqlstate(error) or "")) is None:
                 raise
             problems.append(f"{rule.table}: {reason}")
     if problems:

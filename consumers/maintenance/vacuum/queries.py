@@ -6,11 +6,14 @@ from datetime import timedelta
 
 import asyncpg
 
+from pocketwatch.storage import locks
+
 TABLES = (
     "SELECT relname AS name, format('%I.%I', schemaname, relname) AS quoted, relid, n_dead_tup AS dead, "
     "n_live_tup AS live FROM pg_stat_user_tables "
     "WHERE relid IN (SELECT to_regclass(quote_ident(name)) FROM unnest($1::text[]) AS name) ORDER BY n_dead_tup DESC"
 )
+SET_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', $1, true)"
 MEASURES = (
     "SELECT pg_total_relation_size(relid) AS bytes, n_dead_tup AS dead, vacuum_count AS times "
     "FROM pg_stat_user_tables WHERE relid = $1"
@@ -65,8 +68,10 @@ async def tables_named(connection: asyncpg.Connection, names: Collection[str]) -
 
 
 async def measure(connection: asyncpg.Connection, table: Table) -> Measures:
-    """Read the size of a table, which waits for a lock on it, and the server's counters."""
-    return Measures(**await connection.fetchrow(MEASURES, table.relid))
+    """Read the size of a table, which waits briefly for a lock on it, and the server's counters."""
+    async with connection.transaction():
+        await connection.execute(SET_LOCK_TIMEOUT, locks.milliseconds(locks.LOCK_TIMEOUT))
+        return Measures(**await connection.fetchrow(MEASURES, table.relid))
 
 
 async def vacuumed_by(connection: asyncpg.Connection, table: Table) -> int | None:
@@ -79,5 +84,7 @@ async def holders(connection: asyncpg.Connection, *, longer_than: timedelta, tra
     return [row[0] for row in await connection.fetch(HOLDERS, longer_than, transactions)]
 
 
-async def vacuum(connection: asyncpg.Connection, table: Table) -> None:
-    await connection.execute(f"VACUUM (ANALYZE) {table.quoted}")
+async def vacuum(connection: asyncpg.Connection, table: Table, *, within: timedelta) -> None:
+    """Vacuum a table unless it is locked, of which the server only warns."""
+    # No limits of the session: a pooler would apply them to the sessions of others.
+    await connection.execute(f"VACUUM (ANALYZE, SKIP_LOCKED) {table.quoted}", timeout=within.total_seconds())

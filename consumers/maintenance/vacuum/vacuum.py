@@ -34,6 +34,8 @@ MEASURE_TIMES, MEASURE_EVERY = 20, 0.1  # seconds; before PostgreSQL 15, a vacuu
 # Together with the time budget (10 minutes) below the broker's limit for an unacknowledged message (30 minutes).
 MAX_DURATION = timedelta(minutes=15)
 
+LOCKED = "locked by another session"
+
 STATISTICS = (
     "tables_vacuumed",
     "tables_skipped",
@@ -56,16 +58,12 @@ class Interrupted(Exception):
 async def vacuum(tick: Vacuum, job: JobContext) -> None:
     """Vacuum one table after another; skip those that are in use."""
     job.record(**dict.fromkeys(STATISTICS, 0), tables={})
-    connection = await job.connect()
-    try:
+    async with job.dedicated_connection() as connection:
         tables = select(await queries.tables_named(connection, ALLOWED), tick.tables)
         holders = await queries.holders(connection, longer_than=OPEN_FOR, transactions=TRANSACTIONS_BACK)
         if tables and holders:
             return job.mark_skipped(f"dead rows cannot be removed because of {'; '.join(holders)}")
-        await locks.set_session_timeouts(connection, statement=MAX_DURATION)
         await vacuum_all(tables, connection, job)
-    finally:
-        connection.terminate()
     return None
 
 
@@ -122,14 +120,19 @@ async def vacuum_one(table: Table, connection: asyncpg.Connection, job: JobConte
     with warnings_of(connection) as warnings:  # the server only warns about a table that we may not vacuum
         try:
             before = await queries.measure(connection, table)
-            await run_until_shutdown(queries.vacuum(connection, table), job)
+            await run_until_shutdown(queries.vacuum(connection, table, within=MAX_DURATION), job)
             after = await measure_again(connection, table, before)
         except asyncpg.LockNotAvailableError:
-            raise Skipped("locked by another session") from None
-        except asyncpg.QueryCanceledError:
+            raise Skipped(LOCKED) from None
+        except TimeoutError:
             raise Skipped(f"not done after {MAX_DURATION}") from None
+        except asyncpg.QueryCanceledError as error:
+            raise Skipped(f"cancelled: {error}") from None
     if after.times == before.times:
-        raise Skipped(f"refused: {'; '.join(warnings) or 'the server does not say why'}")
+        if any(warning.sqlstate == locks.LOCK_NOT_AVAILABLE for warning in warnings):
+            raise Skipped(LOCKED)
+        reasons = "; ".join(warning.message for warning in warnings)
+        raise Skipped(f"refused: {reasons or 'the server does not say why'}")
     return {
         "bytes_before": before.bytes,
         "bytes_after": after.bytes,
@@ -139,11 +142,11 @@ async def vacuum_one(table: Table, connection: asyncpg.Connection, job: JobConte
 
 
 @contextmanager
-def warnings_of(connection: asyncpg.Connection) -> Iterator[list[str]]:
-    warnings: list[str] = []
+def warnings_of(connection: asyncpg.Connection) -> Iterator[list[asyncpg.PostgresLogMessage]]:
+    warnings: list[asyncpg.PostgresLogMessage] = []
 
-    def collect(_: asyncpg.Connection, message: Any) -> None:
-        warnings.append(message.message)
+    def collect(_: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
+        warnings.append(message)
 
     connection.add_log_listener(collect)
     try:

@@ -91,8 +91,11 @@ class Notification:
         email_name: str | None = None,
         error_message: str = "",
     ) -> str:
-        """Insert a log row and return its key; `discriminator` is unique within the event and the channel."""
-        key = f"{event.message_id}:{discriminator}:{method}"
+        """Insert a log row and return its key; `discriminator` is unique within the event, audience and channel.
+
+        The platform publishes one event to the owner and to the managers, who may have the same address.
+        """
+        key = f"{event.message_id}:{self.notice.audience}:{discriminator}:{method}"
         event.insert(
             notification_logs,
             method=method,

@@ -9,6 +9,7 @@ CLUSTERS_DEFAULT=/usr/share/postgresql-common/createcluster.conf
 UNITS='rabbitmq-server:rabbitmq-server.service
 redis-server:redis-server.service
 postgresql:postgresql.service
+pgbouncer:pgbouncer.service
 erlang-base:epmd.service
 erlang-base:epmd.socket'
 

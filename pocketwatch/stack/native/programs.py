@@ -10,7 +10,12 @@ from pocketwatch.errors import StackError
 from pocketwatch.stack.files import tail
 from pocketwatch.stack.processes import Launch, launch, run, wait_until_gone
 
-PACKAGES = {"rabbitmq": "rabbitmq-server", "postgres": "postgresql", "redis": "redis-server"}
+PACKAGES = {
+    "rabbitmq": "rabbitmq-server",
+    "postgres": "postgresql",
+    "redis": "redis-server",
+    "pgbouncer": "pgbouncer",  # for tests
+}
 INSTALL = Path(__file__).with_name("install.sh")
 INSTALL_TIMEOUT = 900.0  # seconds
 
@@ -49,9 +54,18 @@ class Programs:
     def redis(self) -> Path | None:
         return self.which("redis-server") or self.which("valkey-server")
 
+    def pgbouncer(self) -> Path | None:
+        own = self.root / "usr/sbin/pgbouncer"  # which is not in the PATH of all users
+        return own if own.exists() else self.which("pgbouncer")
+
     def missing(self, servers: Iterable[str]) -> list[str]:
         """Return the missing Debian packages of these servers; the mail catcher needs none."""
-        found = {"rabbitmq": self._rabbitmq_and_epmd, "postgres": self.postgres, "redis": self.redis}
+        found = {
+            "rabbitmq": self._rabbitmq_and_epmd,
+            "postgres": self.postgres,
+            "redis": self.redis,
+            "pgbouncer": self.pgbouncer,
+        }
         return [PACKAGES[server] for server in servers if server in found and found[server]() is None]
 
     def _rabbitmq_and_epmd(self) -> Path | None:
@@ -92,6 +106,6 @@ class Programs:
 def _install(shell: list[str], packages: list[str], *, log: Path) -> None:
     """Install in a session of its own, so that Ctrl-C does not leave half an installation."""
     # With the caller's environment, as apt-get may need its proxy.
-    script = launch(Launch([*shell, str(INSTALL), *packages], environment=None), log=log)
+    script = launch(Launch([*shell, str(INSTALL), *packages], environment=None, umask=0o022), log=log)
     if not wait_until_gone([script], timeout=INSTALL_TIMEOUT):
         raise StackError(f"apt-get is still installing {' '.join(packages)}; see {log}, and try again later")

@@ -79,8 +79,9 @@ outbox = sa.Table(
     "outbox",
     metadata,
     _id(),
-    # Ids derive from their cause, so a repeated attempt cannot insert the same message twice.
-    sa.Column("message_id", sa.Text, nullable=False, unique=True),
+    # Not unique: a foreign id may equal one of the suite. A message is inserted once because its cause is: the row of
+    # its fire, or the claim of the message that causes it, is committed with it.
+    sa.Column("message_id", sa.Text, nullable=False),
     sa.Column("exchange", sa.Text, nullable=False),
     sa.Column("routing_key", sa.Text, nullable=False),
     sa.Column("payload", JSONB, nullable=False),
@@ -93,6 +94,10 @@ outbox = sa.Table(
     _moment("sent_at"),
     # The relay reads what is unsent and due, oldest first.
     sa.Index("outbox_unsent_idx", "available_at", "id", postgresql_where=sa.text("sent_at IS NULL")),
+    # A dead letter has no claim, so a repeated delivery may insert its fact again.
+    sa.Index(
+        "outbox_run_failed_key", "message_id", unique=True, postgresql_where=sa.text("routing_key = 'run.failed'")
+    ),
 )
 
 # The fire ledger: each planned moment of an entry, recorded once by the publisher that comes first.
@@ -264,7 +269,7 @@ notification_logs = sa.Table(
     _moment("delivered_at"),
     sa.Column("external_id", sa.String(100), nullable=False),  # the email's Message-ID
     sa.Column("notification_id", sa.BigInteger),
-    sa.Column("key", sa.Text),  # event, recipient and channel
+    sa.Column("key", sa.Text),  # event, audience, recipient and channel
     sa.Column("letter", sa.Text),
     sa.Column("locale", sa.Text),
     sa.Column("reply", sa.Text),  # the mail server's last reply

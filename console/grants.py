@@ -1,0 +1,86 @@
+"""The least rights with which each process works, on RabbitMQ and in PostgreSQL."""
+
+from collections.abc import Sequence
+from functools import reduce
+from importlib import import_module
+from importlib.util import find_spec
+from operator import or_
+
+from consumers import app
+from consumers.app import GROUPS, consumers_of
+from pocketwatch.broker import permissions
+from pocketwatch.broker.permissions import Permissions
+from pocketwatch.broker.topology import celery_queue, with_celery
+from pocketwatch.errors import SettingsError
+from pocketwatch.storage import privileges
+from pocketwatch.storage.privileges import Privileges
+from pocketwatch.worker.context import EventContext
+from schemas.catalogue import TICK_TYPES
+from schemas.facts import RunFailed
+from schemas.message import Message
+
+PUBLISHERS, MIGRATE = "publishers", "migrate"
+PROCESSES = (PUBLISHERS, *GROUPS)
+NAMES = (*PROCESSES, MIGRATE)
+
+
+def permissions_of(names: Sequence[str], *, celery: str) -> Permissions:
+    """Return what processes of these names may do on the broker, `celery` being Celery's queue.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    return reduce(or_, (_permissions(name, celery) for name in _known(names)))
+
+
+def _permissions(name: str, celery: str) -> Permissions:
+    if name == PUBLISHERS:
+        return permissions.of_publishers()
+    if name == MIGRATE:
+        return permissions.of_migration(with_celery(celery))
+    queues = [each.queue for each in consumers_of([name])]
+    return permissions.of_consumers([celery_queue(celery) if queue.external else queue for queue in queues])
+
+
+def privileges_of(names: Sequence[str]) -> Privileges:
+    """Return what processes of these names may do in the database; `migrate` owns the tables.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    return privileges.merge(each for name in _known(names) for each in _tables(name))
+
+
+def _tables(name: str) -> Sequence[Privileges]:
+    if name == PUBLISHERS:
+        return (privileges.PUBLISHERS,)
+    if name == MIGRATE:
+        return ()
+    found = [privileges.CONSUMERS]
+    if any(each.context_type is EventContext for each in consumers_of([name])):
+        found.append(privileges.EVENT_CONSUMERS)
+    if find_spec(f"consumers.{name}.privileges") is not None:
+        found.append(import_module(f"consumers.{name}.privileges").PRIVILEGES)
+    return found
+
+
+def message_types_of(names: Sequence[str]) -> set[type[Message]]:
+    """Return what processes of these names may put into the outbox.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    return {each for name in _known(names) for each in _message_types(name)}
+
+
+def _message_types(name: str) -> set[type[Message]]:
+    if name == PUBLISHERS:
+        return set(TICK_TYPES)
+    return set() if name == MIGRATE else app.message_types_of(name) | {RunFailed}
+
+
+def _known(names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if name not in NAMES:
+            raise SettingsError(f'there is no group "{name}"; known are {", ".join(NAMES)}')
+    return names
