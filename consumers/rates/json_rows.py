@@ -23,7 +23,7 @@ def read(body: bytes) -> list[Any]:
     try:
         json_bounds.check(body)
     except ValueError as error:
-        raise BankFailed(f"answer cannot be read: {error}: {_beginning(body)}") from error
+        raise BankFailed(f"answer cannot be read: {error}") from error
     try:
         rows = json.loads(body.decode("utf-8-sig"), parse_float=_number, parse_int=_integer, parse_constant=str)
     except UnicodeDecodeError as error:
