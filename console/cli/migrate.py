@@ -30,4 +30,4 @@ async def _migrate(settings: Settings) -> None:
     topology, startup_timeout = with_celery(settings.bridge.celery_queue), settings.servers.startup_timeout
     async with Publisher(settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology):
         pass
-    console.print(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues declared")
+    console.print(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.own_queues)} queues declared")

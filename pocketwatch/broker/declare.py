@@ -1,13 +1,16 @@
 """Declare the topology: a preflight that reports every mismatch at once, then exchanges, queues and bindings."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
 import aiormq.exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
+from pocketwatch.broker.connection import close
 from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
@@ -31,11 +34,11 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 
 async def _bind(connection: AbstractConnection, topology: Topology) -> None:
     """Bind exchanges and queues, which the preflight has declared."""
-    async with connection.channel() as channel:
+    async with _channel(connection) as channel:
         for source, destination, pattern in topology.exchange_bindings:
             target = await channel.get_exchange(destination.name, ensure=False)
             await target.bind(source.name, pattern, timeout=DECLARE_TIMEOUT)
-        for queue in topology.all_queues:
+        for queue in topology.own_queues:
             bound = await channel.get_queue(queue.name, ensure=False)
             for exchange, pattern in queue.bindings:
                 await bound.bind(exchange.name, pattern, timeout=DECLARE_TIMEOUT)
@@ -50,13 +53,18 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> None:
     problems: list[str] = []
     for exchange in topology.all_exchanges:
         problems += await _mismatch(connection, _exchange, exchange, f'exchange "{exchange.name}"')
-    for queue in topology.all_queues:
-        if queue.external and await queue_info(connection, queue.name) is not None:
-            continue
+    for queue in topology.own_queues:
         problems += await _mismatch(connection, _queue, queue, f'queue "{queue.name}"')
     if problems:
         advice = "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
         raise TopologyMismatch(f"the broker's topology differs from the expected one: {'; '.join(problems)}; {advice}")
+
+
+async def declare_missing(connection: AbstractConnection, queue: Queue) -> None:
+    """Declare a queue of others where it does not exist; one that exists keeps its arguments."""
+    if await queue_info(connection, queue.name) is None:
+        async with _channel(connection) as channel:
+            await _queue(channel, queue)
 
 
 async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str | None:
@@ -67,18 +75,26 @@ async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str
 async def _mismatch(
     connection: AbstractConnection, make: Callable[[AbstractChannel, Any], Awaitable[Any]], wanted: Any, name: str
 ) -> list[str]:
-    """Declare on a channel of its own: a refused declaration closes its channel."""
-    channel = await connection.channel()
     try:
-        await make(channel, wanted)
+        async with _channel(connection) as channel:
+            await make(channel, wanted)
     except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelLockedResource) as error:
         return [f"{name}: {_difference(str(error))}"]
     except aiormq.exceptions.ChannelAccessRefused as error:
         raise NotPermitted(f"the broker refuses {name}: {error}; {PERMISSIONS}") from error
+    return []
+
+
+@asynccontextmanager
+async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """Open a channel for one declaration, because a refused one closes its channel."""
+    async with asyncio.timeout(DECLARE_TIMEOUT):
+        channel = await connection.channel()
+    try:
+        yield channel
     finally:
         if not channel.is_closed:
-            await channel.close()
-    return []
+            await close(channel.close)
 
 
 def _difference(refusal: str) -> str:
@@ -103,13 +119,10 @@ async def _queue(channel: AbstractChannel, queue: Queue) -> aio_pika.abc.Abstrac
 
 async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, int] | None:
     """Return how many messages a queue holds and how many consumers it has; None when it does not exist."""
-    channel = await connection.channel()
     try:
-        found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
+        async with _channel(connection) as channel:
+            found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
     except aiormq.exceptions.ChannelNotFoundEntity:
         return None
-    finally:
-        if not channel.is_closed:
-            await channel.close()
     result = found.declaration_result
     return result.message_count or 0, result.consumer_count or 0
