@@ -14,7 +14,7 @@ from consumers.app import GROUPS
 from pocketwatch import command
 from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import Queue, with_celery
+from pocketwatch.broker.topology import TOPOLOGY, Queue
 from pocketwatch.clock import utc_now
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
@@ -126,7 +126,7 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     timeout = command.short_timeout(settings)
     async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=timeout) as publisher:
         yield _version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
-        for queue in with_celery(settings.bridge.celery_queue).queues:
+        for queue in TOPOLOGY.queues:
             async for finding in _queue(publisher, queue):
                 yield finding
 
@@ -136,7 +136,7 @@ async def _queue(publisher: Publisher, queue: Queue) -> AsyncIterator[Finding]:
     if found is None:
         yield Finding(queue.name, "problem", "the queue does not exist; run: pocketwatch migrate")
         return
-    if not queue.external and (mismatch := await describe_mismatch(publisher.connection, queue)) is not None:
+    if (mismatch := await describe_mismatch(publisher.connection, queue)) is not None:
         yield Finding(queue.name, "problem", mismatch)
     waiting, consumers = found
     if consumers:
@@ -150,8 +150,6 @@ async def _queue(publisher: Publisher, queue: Queue) -> AsyncIterator[Finding]:
 
 
 def _group_of(queue: Queue) -> str:
-    if queue.external:
-        return "bridge"
     return next((group for group in GROUPS if group == queue.name.split(".")[0]), "")
 
 

@@ -46,6 +46,10 @@ def configure(settings: Logging) -> None:
     if settings.file is not None:
         _write_file(settings.file, settings.level)
     logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
+    for library in logging.root.manager.loggerDict.values():
+        if isinstance(library, logging.Logger):  # FastStream's has a handler of its own, past the root's
+            library.handlers.clear()
+            library.propagate = True
     for name in WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in CRITICAL_ONLY:

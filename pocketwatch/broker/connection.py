@@ -90,11 +90,14 @@ async def _first(urls: Sequence[str], role: str) -> str:
 
 def _refusal(url: str, error: Exception) -> str:
     parts = URL(url)
-    vhost = parts.path.removeprefix("/") or "/"
     server = f"RabbitMQ at {without_password(str(parts.with_query(None)))}"
     if isinstance(error, aiormq.exceptions.AuthenticationError | aiormq.exceptions.ProbableAuthenticationError):
         return f'{server} refuses user "{parts.user}" or its password'
-    return f'{server} has no vhost "{vhost}", or user "{parts.user}" may not use it'
+    return f'{server} has no vhost "{vhost_of(url)}", or user "{parts.user}" may not use it'
+
+
+def vhost_of(url: str) -> str:
+    return URL(url).path.removeprefix("/") or "/"
 
 
 def with_connection_name(url: str, role: str) -> str:

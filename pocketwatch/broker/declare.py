@@ -122,7 +122,9 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
     try:
         async with _channel(connection) as channel:
             found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
-    except aiormq.exceptions.ChannelNotFoundEntity:
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        if "home node" in str(error):  # it exists, on a node that is down
+            raise
         return None
     result = found.declaration_result
     return result.message_count or 0, result.consumer_count or 0

@@ -1,6 +1,7 @@
 """A server that dies or hangs while the suite works: nothing is lost or done twice, and all goes on by itself."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -88,6 +89,14 @@ async def test_broker_killed_repeatedly_under_load_loses_and_duplicates_nothing(
     assert sorted(await ledger.noted(database)) == sorted(wanted)
     for process in (relay, *consumers):
         assert process.popen.poll() is None
+        assert [line for line in process.output() if not is_json(line)] == []
+
+
+def is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 async def all_noted(database: Database, wanted: list[str]) -> bool:

@@ -67,6 +67,17 @@ for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
     ]
 
 
+def test_library_with_a_handler_of_its_own_is_logged_once_as_json():
+    code = """
+import faststream
+logs.configure(Logging(POCKETWATCH_LOG_FORMAT="json"))
+logging.getLogger("faststream").error("lost %s", "it")
+"""
+    (line,) = as_json(code)
+
+    assert (line["logger"], line["level"], line["event"]) == ("faststream", "ERROR", "lost it")
+
+
 def test_python_warnings_are_logged():
     (line,) = as_json("import warnings; warnings.warn('old')")
 
