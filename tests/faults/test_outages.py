@@ -204,14 +204,9 @@ async def test_process_waiting_for_a_server_can_be_stopped(
 async def test_broker_that_freezes_under_commands_ends_each_with_one_line(
     settings: Settings, pocketwatch: Program, publisher: Publisher, proxy: Proxy
 ):
-    url = proxy.through(settings.rabbitmq_urls[0])
+    url = proxy.through(settings.rabbitmq_urls[0]) + "?heartbeat=1"
     proxy.freeze_at(b"cleanup.tokens")
-    commands = (
-        ("migrate",),
-        ("dead", "list"),
-        ("schedule", "check"),
-        ("trigger", "cleanup.tokens"),
-    )
+    commands = [("migrate",), ("dead", "list"), ("schedule", "check"), ("trigger", "cleanup.tokens")]
 
     processes = [pocketwatch.start(*command, RABBITMQ_URL=url, POCKETWATCH_PATIENCE="1s") for command in commands]
     codes = [await asyncio.to_thread(process.popen.wait, 60) for process in processes]

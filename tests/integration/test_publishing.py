@@ -100,8 +100,9 @@ async def test_late_node_is_waited_for(settings: Settings, proxy: Proxy):
     await asyncio.sleep(0.7)
     await proxy.open()
 
-    async with await starting:
-        assert late.is_connected
+    await starting
+    assert late.is_connected
+    await late.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +156,9 @@ async def test_broker_that_thaws_in_time_is_waited_for(
     await eventually(waiting)
     proxy.thaw()
 
-    async with await starting:
-        assert late.is_connected
+    await starting
+    assert late.is_connected
+    await late.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 60.0], ids=["no answer in time", "heartbeat lost first"])
@@ -166,10 +168,13 @@ async def test_broker_that_freezes_during_a_command_is_one_line(
     monkeypatch.setattr("pocketwatch.broker.declare.DECLARE_TIMEOUT", seconds)
     url = proxy.through(settings.rabbitmq_urls[0]) + "?heartbeat=1"
 
-    with pytest.raises(ServerUnreachable, match=f"^{FROZEN} any more") as caught:
+    async def ask() -> None:
         async with Publisher([url], role="test") as asking:
             proxy.freeze()
             await queue_info(asking.connection, "cleanup.media")
+
+    with pytest.raises(ServerUnreachable, match=f"^{FROZEN} any more") as caught:
+        await ask()
 
     assert "\n" not in str(caught.value)
 
