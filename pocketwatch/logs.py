@@ -9,12 +9,14 @@ import logging
 import sys
 import traceback
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Logging
+from pocketwatch.text import json_printable, printable, shorten
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -100,26 +102,38 @@ def _json(record: "Record") -> str:
         **record["extra"],
     }
     if record["exception"] is not None:
-        entry["traceback"] = "".join(traceback.format_exception(record["exception"].value))
-    return json.dumps(entry, ensure_ascii=False, default=str) + "\n"
+        entry["traceback"] = _traceback(record["exception"].value)
+    shown = {name: shorten(value, LONGEST_TEXT) if isinstance(value, str) else value for name, value in entry.items()}
+    return json_printable(json.dumps(shown, ensure_ascii=False, default=str)) + "\n"
 
 
+def _traceback(error: BaseException | None) -> str:
+    """Format the end of a traceback: it names the error."""
+    return "".join(traceback.format_exception(error))[-LONGEST_TEXT:]
+
+
+LONGEST_TEXT = 8_000  # characters of a value or a traceback
 COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m", "DEBUG": "\x1b[2m"}
 
 
 def _columns(record: "Record", *, colour: bool) -> str:
     level = record["level"].name
     fields = " ".join(f"{key}={_quote_spaces(value)}" for key, value in record["extra"].items() if value is not None)
-    line = f"{record['time']:HH:mm:ss.SSS} {level:<8} {record['message']:<22} {fields}".rstrip()
+    line = f"{record['time']:HH:mm:ss.SSS} {level:<8} {_on_one_line(record['message']):<22} {fields}".rstrip()
     if record["exception"] is not None:
-        line += "\n" + "".join(traceback.format_exception(record["exception"].value)).rstrip()
+        line += "\n" + indent(printable(_traceback(record["exception"].value)).rstrip(), "    ")
     if colour and level in COLOURS:
         line = f"{COLOURS[level]}{line}\x1b[0m"
     return line + "\n"
 
 
+def _on_one_line(text: str) -> str:
+    """Escape line ends too, so that no text of others looks like a line of the log."""
+    return printable(shorten(text, LONGEST_TEXT), keep="")
+
+
 def _quote_spaces(value: object) -> str:
-    text = str(value)
+    text = _on_one_line(str(value))
     return f'"{text}"' if " " in text else text
 
 

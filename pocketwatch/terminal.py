@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pocketwatch.text import json_printable, printable
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 # As wide as the terminal or COLUMNS; wide enough to read when the output is a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
+console = Console(
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False, markup=False, emoji=False
+)
 
-SPACES = "\n\t\u00a0\u202f"  # the last two group the digits of numbers
 WIDTHS = {"message_id": 16, "external_id": 16}  # long ids are folded, to leave room for the other columns
 COLOURS = {
     "succeeded": "green",
@@ -39,11 +42,12 @@ COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=_to_json))  # noqa: T201  the command's output
+    document = json.dumps(value, ensure_ascii=False, indent=2, default=_to_json)
+    print(json_printable(document))  # noqa: T201  the command's output
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(printable(title)), title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))
     for row in rows:
@@ -51,9 +55,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     console.print(table)
 
 
-def printable(text: str) -> str:
-    """Remove control characters from text of users and servers, so that it cannot control the terminal."""
-    return "".join(character for character in text if character.isprintable() or character in SPACES)
+def say(text: str, *, style: str = "") -> None:
+    """Print a text, in which nothing is markup."""
+    console.print(Text(printable(text), style=style), soft_wrap=True)
 
 
 def _cell(value: object) -> Text:

@@ -9,14 +9,15 @@
     x-attempts-before  the attempts before it was requeued from the dead letters
 
 A message that has failed also carries its origin and its error (`x-origin-*`, `x-error-*`, `x-*-failed-at`).
+Whatever is wrong with this metadata, the message keeps its id: `Envelope.problem` says why it is refused.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 from uuid import uuid4
 
 Trigger = Literal["schedule", "manual", "celery", "event"]
@@ -34,12 +35,17 @@ ERROR = "x-error"
 FIRST_FAILED_AT = "x-first-failed-at"
 LAST_FAILED_AT = "x-last-failed-at"
 REQUEUED = "x-requeued"
+REDELIVERIES = "x-redeliveries"  # of a message on a queue whose broker does not count them
+INVALID_PROPERTIES = "x-invalid-properties"  # what `broker/frames.py` could not read
 # Prefixes of headers that the broker writes; they must not be copied into a message that is republished.
-BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+DELIVERY_COUNT = "x-delivery-count"  # of redeliveries, by the broker; quorum queues only
+BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", DELIVERY_COUNT)
 
 LONGEST_ID = 255  # bytes, as AMQP allows
+MAX_ID = 200  # bytes of an id that others have chosen: ids derived from it grow by a few
+LONGEST_TEXT = 2000  # characters of a header that is recorded
 MAX_COUNT = 2**30  # so that the sum of two fits into the run log's column
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,10 @@ class Envelope:
     due_at: datetime | None = None
     attempt: int = 1
     attempts_before: int = 0
+    requeued: int = 0
+    redeliveries: int = 0  # earlier deliveries that had no outcome, because their consumer died
     has_message_id: bool = True  # without an id, a duplicate cannot be recognised
+    problem: str | None = None  # why the message must be refused
 
     def headers(self) -> dict[str, Any]:
         entry = {} if self.entry is None else {ENTRY: self.entry}
@@ -69,6 +78,9 @@ class Envelope:
         return self.attempts_before + self.attempt
 
 
+Value = TypeVar("Value")
+
+
 def derive_id(message_id: str, suffix: str) -> str:
     """Return the id of a message that another one causes: always the same, and short enough for AMQP."""
     derived = f"{message_id}.{suffix}"
@@ -78,67 +90,99 @@ def derive_id(message_id: str, suffix: str) -> str:
 
 
 def read(
-    *, message_id: str | None, correlation_id: str | None, exchange: str, routing_key: str, headers: Mapping[str, Any]
+    *, message_id: Any, correlation_id: Any, exchange: str, routing_key: str, headers: Mapping[str, Any]
 ) -> Envelope:
     """Read the metadata of a delivery; one that returns from a delay queue has its original routing key.
 
-    Raises:
-        ValueError: naming the property or header, its value and what would be accepted.
+    Returns:
+        The envelope; where something cannot be used, its `problem` names the property or header, its value and what is
+        accepted, and a default takes its place. An id that cannot be used is escaped or cut.
     """
-    known_id = _text("message_id", message_id)
-    own_id = known_id or _new_id()
+    problems: list[str] = []
+    if INVALID_PROPERTIES in headers:
+        problems.append(str(headers[INVALID_PROPERTIES])[:LONGEST_TEXT])
+
+    def usable_id(name: str, value: Any) -> str | None:
+        try:
+            return _id(name, value)
+        except ValueError as error:
+            problems.append(str(error))
+            return escaped_id(value)
+
+    def header(check: Callable[[str, Any], Value], name: str, default: Value) -> Value:
+        try:
+            return check(name, headers[name]) if name in headers else default
+        except ValueError as error:
+            problems.append(str(error))
+            return default
+
+    known_id = usable_id("message_id", message_id)
+    own_id = known_id or f"anonymous-{uuid4()}"
     return Envelope(
         message_id=own_id,
-        correlation_id=_text("correlation_id", correlation_id) or own_id,
-        exchange=_text(ORIGIN_EXCHANGE, headers.get(ORIGIN_EXCHANGE, exchange)) or "",
-        routing_key=_text(ORIGIN_ROUTING_KEY, headers.get(ORIGIN_ROUTING_KEY, routing_key)) or "",
-        trigger=_trigger(headers.get(TRIGGER, "manual")),
-        entry=_text(ENTRY, headers.get(ENTRY)),
-        due_at=_moment(headers.get(DUE_AT)),
-        attempt=_count(ATTEMPT, headers.get(ATTEMPT, 1), least=1),
-        attempts_before=_count(ATTEMPTS_BEFORE, headers.get(ATTEMPTS_BEFORE, 0), least=0),
+        correlation_id=usable_id("correlation_id", correlation_id) or own_id,
+        exchange=header(_text, ORIGIN_EXCHANGE, None) or exchange,
+        routing_key=header(_text, ORIGIN_ROUTING_KEY, None) or routing_key,
+        trigger=header(_trigger, TRIGGER, "manual"),
+        entry=header(_text, ENTRY, None),
+        due_at=header(_moment, DUE_AT, None),
+        attempt=header(_attempt, ATTEMPT, 1),
+        attempts_before=header(_count, ATTEMPTS_BEFORE, 0),
+        requeued=header(_count, REQUEUED, 0),
+        redeliveries=header(_count, REDELIVERIES, 0),
         has_message_id=bool(known_id),
+        problem=problems[0] if problems else None,
     )
 
 
-def anonymous(*, routing_key: str) -> Envelope:
-    """Return the envelope of a delivery whose metadata cannot be read."""
-    own_id = _new_id()
-    return Envelope(
-        message_id=own_id, correlation_id=own_id, exchange="", routing_key=routing_key, has_message_id=False
-    )
+def escaped_id(value: Any) -> str:
+    """Return a printable id of at most 200 bytes for one that cannot be used; always the same for the same."""
+    text = value if isinstance(value, str) else repr(value)
+    printable = UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    if len(printable.encode()) <= MAX_ID:
+        return printable
+    return f"{printable.encode()[: MAX_ID // 2].decode(errors='ignore')}-{sha256(printable.encode()).hexdigest()}"
 
 
-def _new_id() -> str:
-    return f"anonymous-{uuid4()}"
+def _id(name: str, value: Any) -> str | None:
+    """Return an id; None for one that is absent."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and not UNPRINTABLE.search(value) and len(value.encode()) <= LONGEST_ID:
+        return value
+    raise ValueError(f"{name} is {value!r:.60}: must be printable text of at most {LONGEST_ID} bytes")
 
 
 def _text(name: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and not UNPRINTABLE.search(value)):
+    if value is None or (isinstance(value, str) and len(value) <= LONGEST_TEXT and not UNPRINTABLE.search(value)):
         return value
-    raise ValueError(f"{name} is {value!r}: must be printable text")
+    raise ValueError(f"{name} is {value!r:.60}: must be printable text of at most {LONGEST_TEXT} characters")
 
 
-def _trigger(value: Any) -> Trigger:
+def _trigger(name: str, value: Any) -> Trigger:
     for known in get_args(Trigger):
         if value == known:
             return known  # type: ignore[no-any-return]
-    raise ValueError(f"{TRIGGER} is {value!r}: must be one of {', '.join(get_args(Trigger))}")
+    raise ValueError(f"{name} is {value!r:.60}: must be one of {', '.join(get_args(Trigger))}")
 
 
-def _moment(value: Any) -> datetime | None:
+def _moment(name: str, value: Any) -> datetime | None:
     if value is None:
         return None
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError(f"{DUE_AT} is {value!r}: must be a time with a time zone, such as 2026-01-31T02:00:00+00:00")
-    return moment
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name} is {value!r:.60}: must be a time with a time zone, such as 2026-01-31T02:00:00+00:00")
 
 
-def _count(name: str, value: Any, *, least: int) -> int:
+def _attempt(name: str, value: Any) -> int:
+    return _count(name, value, least=1)
+
+
+def _count(name: str, value: Any, *, least: int = 0) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and least <= value < MAX_COUNT:
         return value
-    raise ValueError(f"{name} is {value!r}: must be a whole number from {least}")
+    raise ValueError(f"{name} is {value!r:.60}: must be a whole number from {least}")

@@ -12,10 +12,12 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.command import read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.terminal import AsJson, console, print_json, print_table
+from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.text import shorten
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, requeue and drop dead letters.")
 
+LONGEST_CELL = 1000  # characters in the table; `show` and --json have more
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
 FromQueue = Annotated[
     str | None, typer.Option("--queue", help="Only those that came from this queue, such as cleanup.tokens.")
@@ -35,11 +37,12 @@ def list_dead_letters(
 
     Example: pocketwatch dead list --queue cleanup.tokens
     """
-    found = _fetch(queue, limit=limit)
+    found = _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, limit=limit))
     if as_json:
         print_json([each.as_dict() for each in found])
     else:
-        print_table("dead letters", COLUMNS, [[getattr(each, column) for column in COLUMNS] for each in found])
+        rows = [[shorten(str(getattr(each, column)), LONGEST_CELL) for column in COLUMNS] for each in found]
+        print_table("dead letters", COLUMNS, rows)
 
 
 @app.command("show")
@@ -52,7 +55,8 @@ def show(
 
     Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
     """
-    found = [each for each in _fetch(queue, limit=dead_letters.MAX_UNACKNOWLEDGED) if each.message_id == message_id]
+    wanted = _wanted([message_id], every=False)
+    found = _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, wanted=wanted))
     if not found:
         raise PocketwatchError(f'dead letter "{message_id}" does not exist; see: pocketwatch dead list')
     if as_json:
@@ -106,10 +110,6 @@ def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
     return lambda dead_letter: every or dead_letter.message_id in (ids or [])
 
 
-def _fetch(queue: str | None, *, limit: int) -> list[DeadLetter]:
-    return _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, limit=limit))
-
-
 def _for_each(queue: str | None, action: Action) -> list[DeadLetter]:
     settings = read_settings()
     queues = _queues(settings, queue)
@@ -136,8 +136,8 @@ def _report(done: list[DeadLetter], verb: str, as_json: bool) -> None:  # noqa: 
     if as_json:
         print_json([each.as_dict() for each in done])
     else:
-        console.print(f"{len(done)} {verb}")
+        say(f"{len(done)} {verb}")
         for each in done:
-            console.print(f"  {each.queue}  {each.message_id}")
+            say(f"  {each.queue}  {each.message_id}")
     if not done:
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.text import printable
 
 # Each command is a Typer app or a function.
 COMMANDS: Mapping[str, str] = {
@@ -89,4 +90,4 @@ def main() -> None:
     except Exception as error:
         if (message := user_message(error)) is None:
             raise
-        sys.exit(f"pocketwatch: {message}")
+        sys.exit(f"pocketwatch: {printable(message)}")

@@ -6,7 +6,7 @@ from pocketwatch.command import read_settings, run
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate as migrations
 from pocketwatch.storage.database import Database
-from pocketwatch.terminal import console
+from pocketwatch.terminal import say
 
 
 def migrate() -> None:
@@ -26,8 +26,8 @@ async def _migrate(settings: Settings) -> None:
         applied = await migrations.migrate(database)
     finally:
         await database.close()
-    console.print(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
+    say(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
     topology, startup_timeout = with_celery(settings.bridge.celery_queue), settings.servers.startup_timeout
     async with Publisher(settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology):
         pass
-    console.print(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.own_queues)} queues declared")
+    say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.own_queues)} queues declared")

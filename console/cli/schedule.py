@@ -11,7 +11,7 @@ from pocketwatch.command import current_user, database, duration_option, read_se
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import pauses
-from pocketwatch.terminal import AsJson, console, print_json, print_table
+from pocketwatch.terminal import AsJson, print_json, print_table, say
 from publishers import route_check
 from publishers.cron import next_fire
 from publishers.schedule import Entry, Schedule, load
@@ -123,7 +123,7 @@ def pause(
     who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
         raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
-    console.print(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
+    say(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
 
 
 @app.command("resume")
@@ -140,7 +140,7 @@ def resume(
     who = author or current_user(option="--author")
     if not run(_change(settings, lambda db: pauses.resume(db, entry, author=who))):
         raise PocketwatchError(f'entry "{entry}" is not paused')
-    console.print(f"{entry} is resumed")
+    say(f"{entry} is resumed")
 
 
 async def _change(settings: Settings, change: Any) -> bool:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pocketwatch import settings
 from pocketwatch.stack.servers import LABELS
 from pocketwatch.stack.snapshot import ServerStatus
 from pocketwatch.stack.stack import Stack
+from pocketwatch.terminal import print_table
 
 app = typer.Typer(
     add_completion=False,
@@ -34,7 +33,7 @@ def up(folder: Folder = DEFAULT_FOLDER) -> None:
     """
     stack = open_stack(folder)
     stack.up()
-    Console().print(_table(stack.status()))
+    _show(stack.status())
 
 
 @app.command()
@@ -63,7 +62,7 @@ def status(
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(server) for server in servers], indent=2))
     else:
-        Console().print(_table(servers))
+        _show(servers)
     if not all(server.ready for server in servers):
         raise typer.Exit(1)
 
@@ -86,10 +85,10 @@ def _echo(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _table(servers: list[ServerStatus]) -> Table:
-    table = Table("server", "from", "ready", "address", "process", "")
-    for server in servers:
-        ready = "[green]yes[/]" if server.ready else "[red]no[/]"
-        process = "" if server.pid is None else str(server.pid)
-        table.add_row(LABELS[server.name], server.source, ready, server.address, process, server.detail)
-    return table
+def _show(servers: list[ServerStatus]) -> None:
+    rows = [(LABELS[each.name], each.source, _yes(each.ready), each.address, each.pid, each.detail) for each in servers]
+    print_table("servers", ("server", "from", "ready", "address", "process", "detail"), rows)
+
+
+def _yes(ready: bool) -> str:  # noqa: FBT001
+    return "yes" if ready else "no"

@@ -20,7 +20,7 @@ from pocketwatch.errors import InvalidMessage
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
-from pocketwatch.terminal import console, print_table
+from pocketwatch.terminal import console, print_table, say
 from pocketwatch.worker.retry_policy import DELAYS, MAX_ATTEMPTS
 from publishers import trigger as publishing
 from schemas.message import Message
@@ -68,10 +68,10 @@ def _arguments(pairs: list[str], body: str | None, *, dry_run: bool) -> dict[str
 async def _trigger(settings: Settings, message: Message, *, wait: bool, limit: timedelta) -> int:
     async with Publisher(settings.rabbitmq_urls, role="trigger", startup_timeout=short_timeout(settings)) as publisher:
         envelope = await publishing.publish(publisher, message)
-        console.print(f"published {message.routing_key} as {envelope.message_id}")
+        say(f"published {message.routing_key} as {envelope.message_id}")
         for queue in TOPOLOGY.route(message.exchange, message.routing_key):
             if (found := await queue_info(publisher.connection, queue.name)) is not None and not found[1]:
-                console.print(f"[yellow]queue {queue.name} has no consumer[/]; run: pocketwatch consume")
+                say(f"queue {queue.name} has no consumer; run: pocketwatch consume", style="yellow")
     return await follow(settings, envelope.message_id, limit) if wait else 0
 
 
@@ -86,7 +86,7 @@ async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
                     parts[row["message_id"]] = row
                     bar.update(task, description=f"{row['job']} {row['status']}", completed=row["progress"] or 0)
     if not parts:
-        console.print(f"[red]{message_id} was not consumed[/] within {limit}; see: pocketwatch doctor")
+        say(f"{message_id} was not consumed within {limit}; see: pocketwatch doctor", style="red")
         return 1
     print_table(f"run of {message_id}", COLUMNS, [cells(row, COLUMNS) for row in parts.values()])
     for row in parts.values():
@@ -97,7 +97,7 @@ async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
 def _bar() -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
         console=console,
@@ -121,9 +121,9 @@ async def _rows(database: Database, message_id: str, limit: timedelta) -> AsyncG
 
 def _explain(row: dict[str, Any]) -> None:
     if row["error"]:
-        console.print(f"[red]{row['error']}[/]", soft_wrap=True)
+        say(row["error"], style="red")
     if row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
         delay = DELAYS[row["attempt"] - 1].name.removeprefix("wait.")
-        console.print(f"retried in {delay} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS})")
+        say(f"retried in {delay} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS})")
     if row["status"] in {"dead", "rejected"}:
-        console.print(f"it is a dead letter; see: pocketwatch dead show {row['message_id']}")
+        say(f"it is a dead letter; see: pocketwatch dead show {row['message_id']}")

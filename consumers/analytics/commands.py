@@ -21,6 +21,7 @@ from pocketwatch.terminal import (
     console,
     print_json,
     print_table,
+    say,
 )
 from schemas.locale import LOCALES
 
@@ -68,7 +69,7 @@ def show(
         raise PocketwatchError(
             f"snapshot {kind} of {snapshot['period']}: made by another version; use --json"
         ) from error
-    console.print(f"[bold]{kind}[/] of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
+    say(f"{kind} of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
     for title, columns, rows in tables:
         print_table(title, columns, rows)
 
@@ -93,9 +94,7 @@ def verify(
     if as_json:
         print_json(asdict(found))
     else:
-        console.print(
-            f"{found.id_ranges} id ranges and {found.days} days compared, {len(found.differences)} differences"
-        )
+        say(f"{found.id_ranges} id ranges and {found.days} days compared, {len(found.differences)} differences")
         if found.differences:
             rows = [[each.what, each.where, each.rolled_up, each.there] for each in found.differences]
             print_table("differences", ("figure", "where", "rolled up", "in rows"), rows)
@@ -116,7 +115,7 @@ def rebuild() -> None:
     Example: pocketwatch analytics rebuild
     """
     done = run(_rebuild(read_settings()))
-    console.print(" ".join(f"{name}={count}" for name, count in done.items()))
+    say(" ".join(f"{name}={count}" for name, count in done.items()))
 
 
 async def _rebuild(settings: Settings) -> dict[str, int]:

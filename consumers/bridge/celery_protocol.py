@@ -24,7 +24,6 @@ ENCODINGS = ("utf-8", "us-ascii")
 GZIP = "application/x-gzip"  # what Celery calls zlib's format
 MAX_BODY = 16 * 2**20  # bytes, decompressed
 MAX_DEPTH = 40  # nested lists and objects
-MAX_ID = 200  # bytes; AMQP allows 255, and ids derived from it grow by a few
 MAX_NAME = 200
 # Follow-up tasks; the bridge would lose them silently.
 FOLLOW_UPS = ("callbacks", "errbacks", "chain", "chord")
@@ -49,10 +48,10 @@ class CeleryDecoder:
     def envelope(self, raw: IncomingMessage) -> Envelope:
         """Return the metadata of a delivery, under the task's id, so that a redelivery is recognised."""
         headers = dict(raw.headers or {})
-        task_id = _checked_id("task id", headers.get("id") or raw.message_id)
+        task_id = headers.get("id") or raw.message_id
         return envelope.read(
             message_id=task_id,
-            correlation_id=_checked_id("root_id", headers.get("root_id")) or task_id,
+            correlation_id=headers.get("root_id") or task_id,
             exchange=raw.exchange or "",
             routing_key=raw.routing_key or "",
             headers=headers | {envelope.TRIGGER: "celery"},
@@ -101,12 +100,6 @@ def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, e
 def _label(headers: Mapping[str, Any]) -> str:
     name = headers.get("task")
     return f'task "{name!s:.200}": ' if name is not None else "message: "
-
-
-def _checked_id(what: str, value: Any) -> Any:
-    if isinstance(value, str) and len(value.encode(errors="replace")) > MAX_ID:
-        raise ValueError(f'{what} "{value[:60]}…": too long; use at most {MAX_ID} bytes')
-    return value
 
 
 def _decompressed(body: bytes, compression: Any) -> bytes:

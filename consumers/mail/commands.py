@@ -13,7 +13,8 @@ from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
-from pocketwatch.terminal import AsJson, console, print_json, print_table, printable
+from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.text import printable
 
 STATUSES = ("pending", "sending", "sent", "failed", "unknown", "suppressed", "expired")
 NOTICE_COLUMNS = ("id", "sent_at", "recipient", "method", "letter", "locale", "status", "attempts", "why")
@@ -69,7 +70,7 @@ def preview(
         count = write_preview(folder)
     except OSError as error:
         raise PocketwatchError(f"emails cannot be written to {folder}: {error}") from error
-    console.print(f"{count} emails; begin with {folder / 'index.html'}", soft_wrap=True, markup=False)
+    say(f"{count} emails; begin with {folder / 'index.html'}")
 
 
 @app.command("suppressed")
@@ -101,7 +102,7 @@ def forget(address: Annotated[str, typer.Argument(help="The address, in any case
     scopes = run(_forget(read_settings(), address))
     if not scopes:
         raise PocketwatchError(f'"{address}" is not suppressed; see: pocketwatch mail suppressed')
-    console.print(f"{address} gets emails again; removed: {', '.join(sorted(scopes))}", markup=False)
+    say(f"{address} gets emails again; removed: {', '.join(sorted(scopes))}")
 
 
 async def _forget(settings: Settings, address: str) -> list[str]:
@@ -142,7 +143,7 @@ def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
         return
     headers = {"From": email.sender, "To": _recipients(email), "Subject": email.subject}
     lines = [*(f"{name}: {_one_line(value)}" for name, value in headers.items()), "", email.text or email.html]
-    console.print(printable("\n".join(lines)), markup=False, soft_wrap=True)
+    say("\n".join(lines))
 
 
 def _recipients(email: CaughtEmail) -> str:

@@ -16,9 +16,9 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import locks
 from pocketwatch.terminal import (
     AsJson,
-    console,
     print_json,
     print_table,
+    say,
 )
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List archived ads, and restore one.")
@@ -60,7 +60,7 @@ def restore(
     if not reason.strip():
         raise PocketwatchError("--reason: empty; say why the ad is restored")
     archived = run(_restore(read_settings(), ad_id, reason=reason, actor=actor or current_user(option="--actor")))
-    console.print(
+    say(
         f'ad {ad_id} is "{archived["from_status"]}" again; '
         f"it was archived at {archived['decided_at']:%Y-%m-%d %H:%M} UTC: {archived['reason']}"
     )

@@ -12,7 +12,7 @@ from consumers.moderation.review.replay import replay as replay_all
 from consumers.moderation.rules.engine import RuleSet
 from pocketwatch.command import database, duration_option, read_settings, run
 from pocketwatch.settings import Settings
-from pocketwatch.terminal import AsJson, console, print_json, print_table
+from pocketwatch.terminal import AsJson, print_json, print_table, say
 from schemas.moderation import LARGEST_ID
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ async def _replay(settings: Settings, rules: RuleSet, *, since: timedelta, limit
 def _print(result: Replay) -> None:
     data = result.as_data()
     summary = f"rules {data['rules']}: {data['changed']} of {data['ads']} verdicts would change"
-    console.print(summary, soft_wrap=True)
+    say(summary)
     verdicts = [(row["before"] or NO_DECISION, row["now"], row["ads"]) for row in data["verdicts"]]
     print_table("verdicts", ("before", "now", "ads"), verdicts)
     hits = [(row["rule"], "shadow" if row["shadow"] else "enforced", row["ads"]) for row in data["hits"]]
@@ -76,7 +76,7 @@ def check(
     """
     rules = RuleSet.load(file or read_settings().moderation.rules)
     shadow = sum(rule.shadow for rule in rules.rules)
-    console.print(f"rules {rules.version}: {len(rules.rules)} rules, {shadow} of them in shadow", soft_wrap=True)
+    say(f"rules {rules.version}: {len(rules.rules)} rules, {shadow} of them in shadow")
 
 
 @app.command("decisions")

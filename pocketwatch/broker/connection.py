@@ -15,10 +15,13 @@ from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
 
+from pocketwatch.broker import frames
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
+
+frames.install()  # before the first connection of the process
 
 Opened = TypeVar("Opened")
 

@@ -12,15 +12,19 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 from pocketwatch.broker.declare import DECLARE_TIMEOUT, queue_info
 from pocketwatch.broker.publisher import Publisher, copy_message
 from pocketwatch.broker.topology import Queue
+from pocketwatch.text import shorten
 from schemas import envelope as metadata
 
 MAX_UNACKNOWLEDGED = 10_000  # messages that are held at a time; they return to the queue at the end
+LONGEST_BODY = 64 * 1024  # bytes that are shown
 FAILURE_HEADERS = (
     metadata.ERROR,
     metadata.ERROR_TYPE,
     metadata.FIRST_FAILED_AT,
     metadata.LAST_FAILED_AT,
     metadata.ORIGIN_QUEUE,
+    metadata.INVALID_PROPERTIES,
+    metadata.REDELIVERIES,
 )
 
 
@@ -47,10 +51,12 @@ class DeadLetter:
 Wanted = Callable[[DeadLetter], bool]
 
 
-async def fetch(publisher: Publisher, queue: Queue, *, limit: int) -> list[DeadLetter]:
-    """List the dead letters of a queue, oldest first."""
+async def fetch(
+    publisher: Publisher, queue: Queue, *, limit: int = MAX_UNACKNOWLEDGED, wanted: Wanted = lambda _: True
+) -> list[DeadLetter]:
+    """List those of the first `limit` dead letters of a queue that are wanted, oldest first."""
     async with _each(publisher.connection, queue, limit=limit) as messages:
-        return [read(queue.name, message) async for message in messages]
+        return [found async for message in messages if wanted(found := read(queue.name, message))]
 
 
 async def requeue(publisher: Publisher, queue: Queue, wanted: Wanted) -> list[DeadLetter]:
@@ -117,17 +123,18 @@ def read(queue: str, message: AbstractIncomingMessage) -> DeadLetter:
         first_failed_at=str(headers.get(metadata.FIRST_FAILED_AT, "")),
         last_failed_at=str(headers.get(metadata.LAST_FAILED_AT, "")),
         headers=json.loads(json.dumps(headers, default=str)),
-        body=message.body.decode(errors="replace"),
+        body=shorten(message.body[: LONGEST_BODY + 1].decode(errors="replace"), LONGEST_BODY),
     )
 
 
 def _without_failure(message: AbstractIncomingMessage, attempt: int) -> aio_pika.Message:
     """Copy the message without its failure; attempts are kept, so that the run log continues counting."""
-    dropped = (*metadata.BROKER_HEADERS, *FAILURE_HEADERS)
-    headers = {name: value for name, value in message.headers.items() if not name.startswith(dropped)}
-    times, before = _number(headers.get(metadata.REQUEUED)), _number(headers.get(metadata.ATTEMPTS_BEFORE))
-    headers |= {metadata.ATTEMPT: 1, metadata.ATTEMPTS_BEFORE: before + attempt, metadata.REQUEUED: times + 1}
-    return copy_message(message, headers=headers)
+    times, before = (
+        _number(message.headers.get(metadata.REQUEUED)),
+        _number(message.headers.get(metadata.ATTEMPTS_BEFORE)),
+    )
+    ours = {metadata.ATTEMPT: 1, metadata.ATTEMPTS_BEFORE: before + attempt, metadata.REQUEUED: times + 1}
+    return copy_message(message, ours=ours, without=FAILURE_HEADERS)
 
 
 def _number(header: object) -> int:

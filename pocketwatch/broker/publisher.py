@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -15,6 +16,7 @@ from loguru import logger
 
 from pocketwatch.broker.connection import close, connect, on_reachable_node, server_name
 from pocketwatch.broker.declare import declare
+from pocketwatch.broker.headers import to_copy
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost, is_stray_cancellation
 from pocketwatch.clock import utc_now
@@ -45,8 +47,17 @@ def message_of(
     )
 
 
-def copy_message(raw: AbstractMessage, *, headers: dict[str, Any], **changed: Any) -> aio_pika.Message:
-    """Copy a message with other headers; persistent, without an expiration."""
+def copy_message(
+    raw: AbstractMessage, *, ours: Mapping[str, Any], without: tuple[str, ...] = (), **changed: Any
+) -> aio_pika.Message:
+    """Copy a message, so that it can always be sent; persistent, without an expiration.
+
+    Args:
+        ours: headers that replace those of the original.
+        without: prefixes of headers that are left out, next to those that `headers.to_copy` leaves out.
+        changed: properties that replace those of the original.
+    """
+    kept_headers = {name: value for name, value in raw.headers.items() if not name.startswith(without)}
     kept = {
         "content_type": raw.content_type,
         "content_encoding": raw.content_encoding,
@@ -57,6 +68,7 @@ def copy_message(raw: AbstractMessage, *, headers: dict[str, Any], **changed: An
         "app_id": raw.app_id,
     }
     persistent = aio_pika.DeliveryMode.PERSISTENT
+    headers = to_copy(kept_headers, ours)
     return aio_pika.Message(raw.body, headers=headers, delivery_mode=persistent, **(kept | changed))
 
 
@@ -193,7 +205,12 @@ class Publisher:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise _Lost("connection lost while waiting for the confirm") from error
-        except (TypeError, ValueError) as error:  # an id or a routing key of more than 255 bytes, for instance
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            struct.error,
+        ) as error:  # an id or a routing key of more than 255 bytes, for instance
             raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
             raise _Lost(str(error) or type(error).__name__) from error

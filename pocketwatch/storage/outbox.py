@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.tables.suite import outbox
-from pocketwatch.text import shorten, storable
+from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope
 
 CHANNEL = "pocketwatch_outbox"  # of NOTIFY, by a trigger on the table
@@ -74,7 +74,7 @@ async def mark_sent(connection: AsyncConnection, ids: Sequence[int]) -> None:
 async def retry_later(connection: AsyncConnection, errors: Mapping[int, str]) -> None:
     """Delay rows that could not be published, by the error of each; a row is never dropped."""
     if errors:
-        texts = [shorten(storable(text), LONGEST_ERROR) for text in errors.values()]
+        texts = [shorten(printable(text), LONGEST_ERROR) for text in errors.values()]
         await connection.execute(RETRY_LATER, {"ids": list(errors), "errors": texts})
 
 

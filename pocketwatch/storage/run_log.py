@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.tables.suite import update_logs
-from pocketwatch.text import shorten, storable
+from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
@@ -42,7 +42,7 @@ class Run:
             "attempt": self.envelope.attempts,
             "dry_run": self.dry_run,
             "statistics": dict(statistics or {}),
-            "error": None if error is None else shorten(storable(error), LONGEST_ERROR),
+            "error": None if error is None else shorten(printable(error), LONGEST_ERROR),
             "worker": WORKER,
         }
 

@@ -104,11 +104,12 @@ class ConsumingConnection:
             await close(connection.close)
 
     def _make_broker(self, url: str) -> RabbitBroker:
-        decoders = {consumer.queue.name: consumer.decoder for consumer, _ in self._subscriptions}
+        consumers = {consumer.queue.name: consumer for consumer, _ in self._subscriptions}
+        errors, max_size = self._errors, self._settings.running.max_message_size
 
         def middleware(message: Any, /, *, context: ContextRepo) -> DeliveryMiddleware:
-            job: str = context.get_local("handler_").queue.name
-            return DeliveryMiddleware(message, context=context, job=job, decoder=decoders[job], errors=self._errors)
+            consumer = consumers[context.get_local("handler_").queue.name]
+            return DeliveryMiddleware(message, context=context, consumer=consumer, errors=errors, max_size=max_size)
 
         return RabbitBroker(
             url,

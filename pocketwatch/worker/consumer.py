@@ -39,11 +39,7 @@ class MessageDecoder(Protocol):
     """Reads deliveries. The default reads Pocketwatch's own format; others read foreign formats, such as Celery's."""
 
     def envelope(self, raw: IncomingMessage) -> Envelope:
-        """Return the metadata of a delivery.
-
-        Raises:
-            ValueError: naming the property or header, its value and what is accepted.
-        """
+        """Return the metadata of a delivery; its `problem` says why the message must be refused."""
 
     def message(self, raw: RabbitMessage) -> Message:
         """Return the validated message.
@@ -62,7 +58,7 @@ class JsonDecoder:
     def envelope(self, raw: IncomingMessage) -> Envelope:
         return metadata.read(
             message_id=raw.message_id,
-            correlation_id=_text(raw.correlation_id),
+            correlation_id=raw.correlation_id,
             exchange=raw.exchange or "",
             routing_key=raw.routing_key or "",
             headers=raw.headers or {},
@@ -179,7 +175,3 @@ def _queue_of(message_type: type[Message], handler: Handler) -> Queue:
 
 def _name(handler: Handler) -> str:
     return f"{handler.__module__}.{getattr(handler, '__qualname__', handler)}"
-
-
-def _text(value: object) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else None if value is None else str(value)

@@ -116,7 +116,7 @@ class EventContext:
         """
         for message in messages:
             message_id = self.message_id if len(messages) == 1 else self._next_id()
-            self._pass_on(message, message_id, routing_key=message.routing_key, at=at)
+            self._pass_on(message, message_id, at=at)
 
     def record(self, **statistics: Any) -> None:
         """Add figures, which JSON can hold, to the log row."""
@@ -144,12 +144,12 @@ class EventContext:
             raise TypeError(f"{type(self).__name__} has no transaction to read in; use run_batched")
         return self._loader
 
-    def _pass_on(self, message: Message, message_id: str, *, routing_key: str, at: datetime | None = None) -> None:
+    def _pass_on(self, message: Message, message_id: str, *, at: datetime | None = None) -> None:
         envelope = replace(
             self.envelope,
             message_id=message_id,
             exchange=message.exchange,
-            routing_key=routing_key,
+            routing_key=message.routing_key,
             attempt=1,
             attempts_before=0,
         )
@@ -236,7 +236,7 @@ class JobContext(EventContext, PagedJob):
     def continue_with(self, message: Message) -> None:
         """Publish a message that continues where this run stops."""
         rest = self._next_id()
-        self._pass_on(message, rest, routing_key=self.envelope.routing_key)
+        self._pass_on(message, rest)
         self.record(continued_by=rest)
 
     async def progress(self, share: float | None = None, **statistics: Any) -> None:

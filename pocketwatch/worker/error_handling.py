@@ -14,13 +14,14 @@ from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
+from pocketwatch.text import printable, shorten
 from pocketwatch.worker.backoff import retry_on_outage
-from pocketwatch.worker.retry_policy import DeadLetter, Retry, next_step
+from pocketwatch.worker.retry_policy import DeadLetter, Retry, Uncounted, next_step
 from schemas import envelope as metadata
 from schemas.envelope import Envelope
 from schemas.facts import RunFailed
 
-MAX_ERROR_LENGTH = 1000  # characters; all headers of a message must fit into one frame
+MAX_ERROR_LENGTH = 1000  # characters of an error in headers, log rows and facts
 PUBLISH_TIMEOUT = timedelta(seconds=30)
 
 
@@ -38,9 +39,10 @@ class ErrorHandler:
         Returns:
             True when the broker has confirmed it there, so that it may be acknowledged; False when it must be rejected.
         """
+        if isinstance(error, Uncounted):
+            return await self._put_back(raw, envelope, job, log)
         step = next_step(error, envelope.attempt)
-        requeued = raw.headers.get(metadata.REQUEUED, 0)
-        await self._record(step, error, run_log.Run(job, envelope), requeued=requeued, log=log)
+        await self._record(step, error, run_log.Run(job, envelope), log=log)
         message = _with_failure(raw, envelope, error, job)
         try:
             if isinstance(step, DeadLetter):
@@ -55,19 +57,32 @@ class ErrorHandler:
         _log_step(step, error, log)
         return True
 
+    async def _put_back(self, raw: IncomingMessage, envelope: Envelope, job: str, log: Any) -> bool:
+        """Publish the message to the end of its queue with its redeliveries counted, before any work on it."""
+        ours = {
+            metadata.ORIGIN_EXCHANGE: envelope.exchange,
+            metadata.ORIGIN_ROUTING_KEY: envelope.routing_key,
+            metadata.REDELIVERIES: envelope.redeliveries + 1,
+        }
+        try:
+            await self._publish(copy_message(raw, ours=ours, priority=raw.priority, reply_to=raw.reply_to), "", job)
+        except PublishFailed as failed:
+            log.bind(reason=str(failed)).error("message.not_passed_on")
+            return False
+        log.bind(redeliveries=envelope.redeliveries + 1).warning("message.put_back")
+        return True
+
     async def _publish(self, message: aio_pika.Message, exchange: str, routing_key: str) -> None:
         await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, retry_for=PUBLISH_TIMEOUT)
 
-    async def _record(
-        self, step: Retry | DeadLetter, error: Exception, run: run_log.Run, *, requeued: Any, log: Any
-    ) -> None:
+    async def _record(self, step: Retry | DeadLetter, error: Exception, run: run_log.Run, *, log: Any) -> None:
         """Write the log row and, for a dead letter, the fact `run.failed`."""
 
         async def write() -> None:
             async with self._database.begin() as connection:
                 await run_log.fail(connection, run, step.status, text_of(error))
                 if isinstance(step, DeadLetter):
-                    table, values = _fact(run, step, error, requeued)
+                    table, values = _fact(run, step, error)
                     await connection.execute(insert(table).values(values).on_conflict_do_nothing())
 
         try:
@@ -76,7 +91,7 @@ class ErrorHandler:
             log.bind(error=str(problem)[:200]).error("run_log.unavailable")
 
 
-def _fact(run: run_log.Run, step: DeadLetter, error: Exception, requeued: Any) -> Any:
+def _fact(run: run_log.Run, step: DeadLetter, error: Exception) -> Any:
     fact = RunFailed(
         job=run.job,
         message_id=run.envelope.message_id,
@@ -86,7 +101,7 @@ def _fact(run: run_log.Run, step: DeadLetter, error: Exception, requeued: Any) -
         error=text_of(error),
     )
     # The same when this delivery is repeated, another one when the message was requeued and failed for good again.
-    fact_id = metadata.derive_id(run.envelope.message_id, f"{run.job}.{step.status}.{requeued}")
+    fact_id = metadata.derive_id(run.envelope.message_id, f"{run.job}.{step.status}.{run.envelope.requeued}")
     envelope = Envelope(
         message_id=fact_id,
         correlation_id=run.envelope.correlation_id,
@@ -100,28 +115,26 @@ def _fact(run: run_log.Run, step: DeadLetter, error: Exception, requeued: Any) -
 def _with_failure(raw: IncomingMessage, envelope: Envelope, error: Exception, job: str) -> aio_pika.Message:
     """Copy the message, with where and why it failed; without an expiration, so that it cannot vanish."""
     now = utc_now().isoformat(timespec="seconds")
-    kept = {name: value for name, value in raw.headers.items() if not name.startswith(metadata.BROKER_HEADERS)}
-    headers = {
+    first = raw.headers.get(metadata.FIRST_FAILED_AT)
+    ours = {
         metadata.ORIGIN_EXCHANGE: envelope.exchange,
         metadata.ORIGIN_ROUTING_KEY: envelope.routing_key,
-        metadata.FIRST_FAILED_AT: now,
-        **kept,
+        metadata.FIRST_FAILED_AT: first if isinstance(first, str) else now,
         metadata.ORIGIN_QUEUE: job,
         metadata.LAST_FAILED_AT: now,
         metadata.ERROR_TYPE: type(error).__name__,
-        metadata.ERROR: text_of(error)[:MAX_ERROR_LENGTH],
+        metadata.ERROR: text_of(error),
     }
-    return copy_message(
-        raw, headers=headers, message_id=envelope.message_id, priority=raw.priority, reply_to=raw.reply_to
-    )
+    return copy_message(raw, ours=ours, message_id=envelope.message_id, priority=raw.priority, reply_to=raw.reply_to)
 
 
 def text_of(error: Exception) -> str:
     """Return what an operator reads: our own words, the database's, or a foreign error with its type."""
     if isinstance(error, DBAPIError):
-        return reason_of(error)
-    text = str(error) if isinstance(error, PocketwatchError) else f"{type(error).__name__}: {error}"
-    return text.replace("\x00", "")
+        text = reason_of(error)
+    else:
+        text = str(error) if isinstance(error, PocketwatchError) else f"{type(error).__name__}: {error}"
+    return printable(shorten(text, MAX_ERROR_LENGTH))
 
 
 def _log_step(step: Retry | DeadLetter, error: Exception, log: Any) -> None:

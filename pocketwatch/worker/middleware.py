@@ -20,9 +20,9 @@ from faststream.exceptions import IgnoredException
 from loguru import logger
 
 from pocketwatch.errors import InvalidMessage
-from pocketwatch.worker.consumer import MessageDecoder
+from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
-from schemas import envelope as metadata
+from pocketwatch.worker.retry_policy import check_redelivery
 from schemas.envelope import Envelope
 from schemas.message import Message
 
@@ -38,33 +38,39 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
     """The life of one message in this process.
 
     Args:
-        job: the name of its queue.
+        max_size: bytes of a body that is parsed.
     """
 
     def __init__(
-        self, msg: IncomingMessage, /, *, context: ContextRepo, job: str, decoder: MessageDecoder, errors: ErrorHandler
+        self, msg: IncomingMessage, /, *, context: ContextRepo, consumer: Consumer, errors: ErrorHandler, max_size: int
     ) -> None:
         super().__init__(msg, context=context)
-        self._job, self._decoder, self._errors = job, decoder, errors
+        self._job, self._consumer, self._errors, self._max_size = consumer.queue.name, consumer, errors, max_size
         self._started = time.perf_counter()
         self._outcome = ""
-        self._problem: str | None = None
-        try:
-            self._envelope = decoder.envelope(msg)
-        except ValueError as error:
-            self._problem = str(error)
-            self._envelope = metadata.anonymous(routing_key=job)
+        self._envelope = consumer.decoder.envelope(msg)
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
         """Decode the message and run its handler, with the message's ids in every log line."""
-        if self._problem is not None:
-            raise InvalidMessage(self._problem)
+        self._check()
         msg.set_decoder(self._decode)
         with logger.contextualize(job=self._job, message_id=self._envelope.message_id):
             if not self._envelope.has_message_id:
                 logger.warning("message.no_id")  # a redelivery of it cannot be recognised
             self._outcome = await call_next(msg)
         return self._outcome
+
+    def _check(self) -> None:
+        """Check what must be known before any work is done for the message."""
+        if self.msg.redelivered:
+            check_redelivery(self.msg, self._envelope, counted=not self._consumer.queue.external)
+        if self._envelope.problem is not None:
+            raise InvalidMessage(self._envelope.problem)
+        if self.msg.body_size > self._max_size:
+            raise InvalidMessage(
+                f"the body is {self.msg.body_size} bytes: at most {self._max_size} are accepted; "
+                "send a smaller one, or set POCKETWATCH_MAX_MESSAGE_SIZE"
+            )
 
     async def after_processed(
         self,
@@ -83,7 +89,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         )
 
     async def _decode(self, msg: Any) -> Delivery:
-        return Delivery(self._envelope, self._decoder.message(msg))
+        return Delivery(self._envelope, self._consumer.decoder.message(msg))
 
     @property
     def _log(self) -> Any:

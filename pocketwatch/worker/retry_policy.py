@@ -4,11 +4,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from pocketwatch.broker.topology import TOPOLOGY, DelayQueue
+from aio_pika import IncomingMessage
+
+from pocketwatch.broker.topology import DELIVERY_LIMIT, TOPOLOGY, DelayQueue
 from pocketwatch.errors import InvalidMessage, Reject, RetryLater
+from schemas.envelope import DELIVERY_COUNT, Envelope
 
 DELAYS = TOPOLOGY.delay_queues  # between the first attempt and the second, the second and the third, …
 MAX_ATTEMPTS = len(DELAYS) + 1
+
+
+class Uncounted(Exception):
+    """A redelivery that the broker does not count: put the message back with its redeliveries counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,27 @@ def next_step(error: Exception, attempt: int) -> Retry | DeadLetter:
     if isinstance(error, Reject) or attempt >= MAX_ATTEMPTS:
         return DeadLetter("dead")
     return Retry(DELAYS[attempt - 1], attempt + 1, "failed")
+
+
+def check_redelivery(raw: IncomingMessage, envelope: Envelope, *, counted: bool) -> None:
+    """Check how often a message was delivered whose earlier deliveries had no outcome.
+
+    Args:
+        counted: whether the broker counts them; it does not for the classic queue of Celery's clients.
+
+    Raises:
+        Reject: when there were too many; the reason is recorded, which the broker's own limit would not do.
+        Uncounted: when this one must be counted first.
+    """
+    by_broker = raw.headers.get(DELIVERY_COUNT)
+    redeliveries = by_broker if isinstance(by_broker, int) else envelope.redeliveries
+    if redeliveries >= DELIVERY_LIMIT:
+        raise Reject(
+            f"delivered {redeliveries + 1} times without an outcome: its consumer died, or could not pass it on; "
+            "see the log of the consumer"
+        )
+    if by_broker is None and not counted:
+        raise Uncounted
 
 
 def delay_queue_for(delay: timedelta) -> DelayQueue:

@@ -1,5 +1,6 @@
 """What a message passes on to the messages that it publishes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,12 @@ def test_continued_or_republished_message_starts_with_its_first_attempt(job: Job
     assert (row["correlation_id"], row["headers"][metadata.ENTRY]) == ("the-first", "an-entry")
     read = metadata.read(message_id="x", correlation_id="x", exchange="", routing_key="", headers=row["headers"])
     assert (read.attempt, read.attempts_before) == (1, 0)
+
+
+def test_continued_message_is_not_routed_by_a_header_of_others(job: JobContext):
+    job.envelope = replace(TRIED, routing_key="cleanup.media")  # as `x-origin-routing-key` may say
+
+    job.continue_with(CleanTokens())
+
+    ((_, row),) = job.rows
+    assert row["routing_key"] == "cleanup.tokens"

@@ -121,13 +121,13 @@ def test_level_applies_to_libraries_too():
 
 def test_log_file_is_json_and_rotated(tmp_path: Path):
     file = tmp_path / "logs/pocketwatch.log"
-    logged("for n in range(30): logger.bind(n=n, text='{x}<y>' + 'z' * 1_000_000).info('grow')", file=str(file))
+    logged("for n in range(3_000): logger.bind(n=n, text='{x}<y>' + 'z' * 8_000).info('grow')", file=str(file))
 
     rotated = list(file.parent.glob("*.gz"))
     assert len(rotated) == 1
     last = file.read_text().splitlines()[-1]
     entry = json.loads(last)
-    assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 29, "{x}<y>")
+    assert (entry["event"], entry["n"], entry["text"][:6]) == ("grow", 2_999, "{x}<y>")
 
 
 def test_full_disk_below_the_log_file_stops_nothing():
@@ -136,3 +136,37 @@ def test_full_disk_below_the_log_file_stops_nothing():
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert [line["n"] for line in lines if line["event"] == "continues"] == [0, 1, 2]
     assert "No space left on device" in output
+
+
+FORGED = "a\u001b[31m\n12:00:00.000 INFO forged\u2028line\u009b1m"
+
+
+def test_values_cannot_forge_lines_or_control_the_terminal():
+    code = f"logger.bind(body={FORGED!r}).info({FORGED!r})"
+
+    (line,) = logged(code, format="console").splitlines()
+    (entry,) = as_json(code)
+
+    assert line.isprintable()
+    assert (entry["body"], entry["event"]) == (FORGED, FORGED)
+    assert logged(code, format="json").strip().isprintable()
+
+
+def test_traceback_cannot_forge_lines():
+    code = f"""
+try:
+    raise ValueError({FORGED!r})
+except ValueError:
+    logging.getLogger("theirs").exception("it broke")
+"""
+    first, *others = logged(code, format="console").splitlines()
+
+    assert first.endswith("it broke")
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+def test_large_values_are_cut():
+    code = "logger.bind(error='x' * 3_000_000).error('it broke')"
+
+    assert len(logged(code, format="console")) < 10_000
+    assert len(logged(code, format="json")) < 10_000

@@ -1,5 +1,7 @@
 """Tables on the terminal."""
 
+import json
+
 import pytest
 from rich.console import Console
 
@@ -36,7 +38,10 @@ def test_lists_are_shown_unchanged(capsys: pytest.CaptureFixture[str], monkeypat
     [
         ("no [/b] such user [red]", "no [/b] such user [red]"),
         ("\\[/b] and a backslash \\", "\\[/b] and a backslash \\"),
-        ("\x1b[2Jgone\x07\u202e", "[2Jgone"),
+        ("\x1b[2Jgone\x07\u202e", r"\x1b[2Jgone\x07\u202e"),
+        ("a\x9b31mb", r"a\x9b31mb"),
+        ("caf\udce9.jpg", r"caf\xe9.jpg"),
+        (":smile:", ":smile:"),
         ("1\u00a0025 emails", "1\u00a0025 emails"),
     ],
 )
@@ -51,3 +56,29 @@ def test_statuses_are_coloured(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr(terminal, "console", Console(force_terminal=True, color_system="standard", width=80))
 
     assert "\x1b[31mfailed" in shown("failed", capsys, monkeypatch)
+
+
+@pytest.mark.parametrize("text", ["[/red]x", "[link=http://evil]y[/link]", "[bold]", ":smile:", "job[main]"])
+def test_texts_and_titles_are_not_markup(text: str, capsys: pytest.CaptureFixture[str]):
+    terminal.say(f"{text} is shown")
+    terminal.print_table(text, ["a column that is as wide as the title"], [])
+
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert (first, second.strip()) == (f"{text} is shown", text)
+
+
+def test_said_text_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]):
+    terminal.say("\x1b]0;owned\x07\x1b[2J<html>")
+
+    assert capsys.readouterr().out == r"\x1b]0;owned\x07\x1b[2J<html>" + "\n"
+
+
+def test_json_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]):
+    value = {"text": "\x1b[31m \x9b31m \u202e \ud800 Таврія 😀"}
+
+    terminal.print_json(value)
+
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == value
+    assert not {"\x1b", "\x9b", "\u202e", "\ud800"} & set(printed)
+    assert "Таврія 😀" in printed
