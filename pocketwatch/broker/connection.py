@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import aio_pika
 import aiormq.exceptions
-from aio_pika import Connection
+from aio_pika import RobustConnection
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
@@ -68,6 +68,19 @@ async def on_reachable_node(
             raise NotReady(str(error) or type(error).__name__) from error
 
     return await until_ready(server_name(urls), attempt, startup_timeout=startup_timeout)
+
+
+async def reachable_node(urls: Sequence[str], *, role: str) -> str:
+    """Return the URL of the first node that accepts us now, with our connection name and heartbeat.
+
+    Raises:
+        ServerUnreachable: as `on_reachable_node`.
+    """
+
+    async def found(url: str) -> str:
+        return url
+
+    return await on_reachable_node(urls, found, role=role, startup_timeout=timedelta(0))
 
 
 def server_name(urls: Sequence[str]) -> str:
@@ -133,18 +146,25 @@ async def close(close_: Callable[[], Awaitable[Any]], *, within: float = CLOSE_T
 
 
 def failover(urls: Sequence[str], *, role: str) -> OnClose:
-    """Return a close callback that points the connection at the next node; called for each failed attempt too."""
+    """Return a close callback that points the connection at the next node; called for each failed attempt too.
+
+    The loss of a connection is a warning; the attempts that follow are not.
+    """
     nodes = itertools.cycle([URL(with_connection_name(url, role)) for url in urls])
+    logged: int | None = None  # the number of the connection whose loss was logged
 
     def rotate(connection: AbstractConnection | None, error: BaseException | None) -> None:
-        if not isinstance(connection, Connection) or not isinstance(error, Exception):
+        nonlocal logged
+        if not isinstance(connection, RobustConnection) or not isinstance(error, Exception):
             return  # closed on purpose
         node = next(nodes)
         if len(urls) > 1 and (node.host, node.port) == (connection.url.host, connection.url.port):
             node = next(nodes)
-        logger.bind(server=without_password(str(connection.url)), error=str(error)[:200]).warning(
-            "broker.connection_lost"
+        bound = logger.bind(
+            server=without_password(str(connection.url)), error=(str(error) or type(error).__name__)[:200]
         )
+        bound.log("DEBUG" if logged == connection.connection_attempt else "WARNING", "broker.connection_lost")
+        logged = connection.connection_attempt
         connection.url = node
 
     return rotate

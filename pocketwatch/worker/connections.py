@@ -8,7 +8,6 @@ nothing waits for it.
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from aio_pika.abc import AbstractRobustConnection
@@ -19,14 +18,17 @@ from loguru import logger
 from pocketwatch.broker.connection import (
     CLOSE_TIMEOUT,
     CONNECT_TIMEOUT,
+    OPEN_TIMEOUT,
     RECONNECT_INTERVAL,
     close,
     failover,
     log_reconnected,
     on_reachable_node,
+    reachable_node,
 )
 from pocketwatch.broker.declare import declare_missing
 from pocketwatch.cancellation import as_connection_lost
+from pocketwatch.errors import ServerUnreachable
 from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
@@ -138,7 +140,7 @@ class ExternalConnection(ConsumingConnection):
         return self._queue.name
 
     async def run(self) -> None:
-        """Consume until cancelled; while that is impossible, try again with growing delays."""
+        """Consume until cancelled; while the queue does not let us, try again with growing delays."""
         delay = FIRST_DELAY
         while True:
             try:
@@ -149,6 +151,8 @@ class ExternalConnection(ConsumingConnection):
                     delay = FIRST_DELAY
                     await ended.wait()
                 reason = "its consumer was cancelled, or the connection was lost"
+            except ServerUnreachable as error:  # the broker; the queue may be there as soon as that is
+                reason, delay = str(error), FIRST_DELAY
             except Exception as error:  # noqa: BLE001  a later attempt may succeed
                 reason = str(error) or type(error).__name__
             logger.bind(queue=self.queue, error=reason[:300], retried_in_s=delay).warning(UNREACHABLE)
@@ -159,8 +163,9 @@ class ExternalConnection(ConsumingConnection):
 
     async def _consume(self) -> asyncio.Event:
         """Consume, and return what is set when that ends: a queue is deleted, or its node stops."""
-        urls = self._settings.rabbitmq_urls
-        await on_reachable_node(urls, self._open, role=self._role, startup_timeout=timedelta(0))
+        url = await reachable_node(self._settings.rabbitmq_urls, role=self._role)
+        async with asyncio.timeout(OPEN_TIMEOUT):
+            await self._open(url)
         assert self._broker is not None  # noqa: S101  opened just now
         queue = await self._broker.declare_queue(_queue(self.queue))  # the subscriber's, which FastStream keeps
         channel = await queue.channel.get_underlay_channel()
