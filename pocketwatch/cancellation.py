@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def is_stray_cancellation(error: BaseException | None) -> bool:
-    """Return whether a call was cancelled although nobody has asked the running task to end.
+    """Return whether a call was cancelled, and not the running task.
 
     aiormq cancels the calls that wait for an answer when it loses its connection.
     """

@@ -58,7 +58,7 @@ async def _queue(publisher: Publisher, queue: Queue) -> Finding:
 
 
 async def _limit(settings: Settings, queue: Queue, default: int | None) -> Finding:
-    """Say whether the queue loses a message whose consumers die, which only the management API tells."""
+    """Say whether the queue loses a message whose consumers die, which only the management API reports."""
     url, subject = settings.servers.rabbitmq_management_url, f"limit of {queue.name}"
     if url is None:
         return Finding(subject, "ok", "not checked; set RABBITMQ_MANAGEMENT_URL to have it checked")
