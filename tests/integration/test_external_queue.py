@@ -123,11 +123,12 @@ async def test_doctor_names_the_policy_that_keeps_celerys_tasks(
     async with publisher.connection.channel() as channel:
         await channel.declare_queue("celery", durable=True, arguments=arguments)
 
+    await eventually(lambda: policy_in_force(servers, vhost, "max-length"))
     before = await limit(pocketwatch)
     command = shlex.split(before["detail"].partition("run: ")[2])
     assert (before["result"], command[:4]) == ("warning", ["rabbitmqctl", "set_policy", "-p", vhost])
     set_policy(servers, command)
-    in_force = await eventually(lambda: policy_in_force(servers, vhost))
+    in_force = await eventually(lambda: policy_in_force(servers, vhost, "dead-letter-exchange"))
     after = await limit(pocketwatch)
     await publisher.publish(aio_pika.Message(b"{}", message_id="task"), exchange="", routing_key="celery")
     async with publisher.connection.channel() as channel:
@@ -141,11 +142,11 @@ async def test_doctor_names_the_policy_that_keeps_celerys_tasks(
     assert in_force["max-length"] == 1000
 
 
-async def policy_in_force(servers: Servers, vhost: str) -> dict[str, Any] | None:
-    """The policy that sets a dead-letter target; the API shows a change after some seconds."""
+async def policy_in_force(servers: Servers, vhost: str, key: str) -> dict[str, Any] | None:
+    """The policy that has this key; the API shows a change after some seconds."""
     with servers.management as api:
         found: dict[str, Any] = api.get(f"/queues/{vhost}/celery").json().get("effective_policy_definition") or {}
-    return found if "dead-letter-exchange" in found else None
+    return found if key in found else None
 
 
 async def limit(pocketwatch: Program) -> dict[str, str]:
