@@ -75,6 +75,8 @@ lock: ## renew the lock files from pyproject.toml
 	@$(COMPILE) --upgrade --extra=dev --extra=bench --output-file=requirements-bench.lock pyproject.toml
 	@$(COMPILE) --extra=dev --constraint=requirements-bench.lock --output-file=requirements-dev.lock pyproject.toml
 	@$(COMPILE) --constraint=requirements-dev.lock --output-file=requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(COMPILE) --constraint=requirements-dev.lock --output-file=requirements-build.lock -
 	@rm -rf .venv-lock
 
 clean: ## stop what runs here and remove everything that was made

@@ -103,7 +103,11 @@ def send_plainly(port: int, count: int) -> None:
 async def send(port: int, count: int) -> None:
     left = iter(range(count))
     async with SmtpPool(
-        f"smtp://127.0.0.1:{port}", connections=CONNECTIONS, limits=RateLimits(), timeout=timedelta(seconds=10)
+        f"smtp://127.0.0.1:{port}",
+        local_hostname="bench.example",
+        connections=CONNECTIONS,
+        limits=RateLimits(),
+        timeout=timedelta(seconds=10),
     ) as pool:
 
         async def work() -> None:

@@ -1,6 +1,5 @@
 """Checks of an installation: settings, schedule, folders, servers, tables, queues, and those of the groups."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import import_module
@@ -11,14 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.app import GROUPS
+from consumers.cleanup.files.folder import RootUnusable, open_root
 from pocketwatch import command
 from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY, Queue
 from pocketwatch.clock import utc_now
+from pocketwatch.errors import Reject
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
-from pocketwatch.stack import probes, servers
 from pocketwatch.storage import migrate, outbox
 from pocketwatch.storage.database import clock_time
 from pocketwatch.storage.redis import connected
@@ -61,6 +61,11 @@ def _folder(name: str, folder: Path | None) -> Finding:
         return Finding("folders", "problem", f'{name} is "{folder}", which is not a folder on this machine')
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("folders", "problem", f"{folder} is not writable")
+    try:
+        with open_root(folder):
+            pass
+    except (RootUnusable, Reject) as error:
+        return Finding("folders", "problem", str(error))
     return Finding("folders", "ok", f"{folder} is writable")
 
 
@@ -112,16 +117,6 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
     yield _version("Redis", (int(version[0]), int(version[1])), OLDEST_REDIS)
 
 
-async def check_mail(settings: Settings) -> AsyncIterator[Finding]:
-    url = settings.servers.smtp_url
-    if url is None:
-        yield Finding("mail", "warning", "SMTP_URL is not set, so the group mail does not start")
-    elif await asyncio.to_thread(probes.is_reachable, url):
-        yield Finding("mail", "ok", f"{servers.address(url)} answers")
-    else:
-        yield Finding("mail", "problem", f"{servers.address(url)} does not answer; emails wait")
-
-
 async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     timeout = command.short_timeout(settings)
     async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=timeout) as publisher:
@@ -159,7 +154,6 @@ CHECKS: dict[str, Check] = {
     "folders": check_folders,
     "database": check_database,
     "redis": check_redis,
-    "mail": check_mail,
     "broker": check_broker,
 }
 

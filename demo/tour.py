@@ -21,6 +21,7 @@ from demo.up import PROJECT, ROOTS, command, marketplace
 from pocketwatch import settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.stack.files import open_private
 from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.database import Database
@@ -117,7 +118,7 @@ async def _register(file: Path, database_url: str) -> None:
 
 @contextmanager
 def _suite(environment: dict[str, str]) -> Iterator[None]:
-    with LOG.open("w") as file:
+    with open_private(LOG, "w") as file:
         process = subprocess.Popen(command("run"), env=environment, cwd=PROJECT, stdout=file, stderr=file)
     try:
         yield

@@ -42,7 +42,8 @@ COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    document = json.dumps(value, ensure_ascii=False, indent=2, default=_to_json)
+    is_utf8 = "utf" in (sys.stdout.encoding or "").lower()
+    document = json.dumps(value, ensure_ascii=not is_utf8, indent=2, default=_to_json)
     print(json_printable(document))  # noqa: T201  the command's output
 
 

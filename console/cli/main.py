@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -85,6 +86,9 @@ def user_message(error: Exception) -> str | None:
 
 def main() -> None:
     """Run a command; an error that the user can fix is one line on standard error and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may have any encoding
     try:
         app()
     except Exception as error:

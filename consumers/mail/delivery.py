@@ -10,10 +10,9 @@ dead letter. Preferences, suppressions and quiet hours apply when it is sent, no
 import re
 from datetime import timedelta
 
-from loguru import logger
-
 from consumers.mail.decisions import DIGEST_KINDS, MAX_UNCONFIRMED, Claim, DeliveryDecision
 from consumers.mail.delivery_log import Result, Status
+from consumers.mail.queries import REFUSED
 from consumers.mail.sender import EmailSender, open_sender
 from pocketwatch.broker.topology import MAIL_DELIVERY
 from pocketwatch.errors import RetryLater
@@ -23,7 +22,6 @@ from pocketwatch.worker.context import SideEffectContext
 from schemas.emails import ManagerDigestEmail
 from schemas.mail import MailRequested
 
-CONFIG_ERROR = "smtp.config_error"
 # After the first attempt, the second, the third and all later ones.
 RETRY_DELAYS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
 CONFIG_ERROR_DELAY = timedelta(minutes=30)
@@ -88,6 +86,7 @@ async def claim_and_send(
     sender.in_flight.add(claim.key)
     try:
         result = await send_or_release(request, claim, sender, context)
+        sender.incident.observe(result.outcome, without_local_parts(result.reply))
         return decision, result, await context.run_batched(sender.log.record_result, logged_result(result, claim))
     finally:
         sender.in_flight.discard(claim.key)
@@ -106,12 +105,14 @@ async def send_or_release(
 
 
 def logged_result(result: DeliveryResult, claim: Claim) -> Result:
+    is_refusal = result.outcome == "config_error"
     return Result(
         claim.key,
         STATUSES[result.outcome],
         result.reply,
-        error="" if result.outcome == "sent" else result.reply,
+        error="" if result.outcome == "sent" else f"{REFUSED if is_refusal else ''}{result.reply}",
         is_unconfirmed=result.outcome == "unknown",
+        counts=not is_refusal,
         bad_address=claim.recipient if result.outcome == "bad_address" else None,
         is_digest=claim.is_digest,
     )
@@ -128,7 +129,6 @@ def conclude(result: DeliveryResult, context: SideEffectContext, *, attempt: int
         case "later":
             raise RetryLater(reply, after=RETRY_DELAYS[min(attempt, len(RETRY_DELAYS)) - 1])
         case "config_error":
-            logger.bind(reply=reply).error(CONFIG_ERROR)
             raise RetryLater(reply, after=CONFIG_ERROR_DELAY)
         case "unknown" if unconfirmed < MAX_UNCONFIRMED:
             raise RetryLater(f"delivery unconfirmed: {reply}", after=UNCONFIRMED_DELAY)

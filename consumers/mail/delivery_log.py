@@ -36,6 +36,7 @@ class Result:
 
     Args:
         is_unconfirmed: the email may have been sent.
+        counts: as an attempt; otherwise the attempts before do not count either.
         bad_address: to suppress; None where the address is good.
     """
 
@@ -44,6 +45,7 @@ class Result:
     reply: str
     error: str = ""
     is_unconfirmed: bool = False
+    counts: bool = True
     bad_address: str | None = None
     is_digest: bool = False
 
@@ -76,7 +78,9 @@ class DeliveryLog:
     async def record_result(self, connection: AsyncConnection, results: Sequence[Result]) -> list[int]:
         """Write results; return the number of unconfirmed attempts of each email."""
         ordered = sorted(results, key=lambda each: each.key)
-        values = {each.key: (each.status, each.reply, each.error, int(each.is_unconfirmed)) for each in ordered}
+        values = {
+            each.key: (each.status, each.reply, each.error, int(each.is_unconfirmed), each.counts) for each in ordered
+        }
         unconfirmed = await queries.record_results(connection, values)
         await queries.copy_digest_results(connection, [each.key for each in results if each.is_digest])
         bad = {each.bad_address: each.reply for each in results if each.bad_address is not None}

@@ -11,6 +11,7 @@ from consumers.mail.decisions import Claim, LogRow, RecentVolume
 from pocketwatch.storage.tables.suite import notification_logs
 
 MAX_EXTERNAL_ID = 100  # the platform's column
+REFUSED = "the mail server refuses us: "  # how the error of an email begins that waits for an operator
 
 # A cached plan, made while the log was small, is a sequential scan, kept until the table is analysed: it halves the
 # throughput after some thousand emails.
@@ -68,12 +69,13 @@ UPDATE_ROWS = sa.text("""
 RECORD_RESULTS = sa.text("""
     UPDATE moderation_notification_logs log
     SET status = result.status, reply = result.reply, error_message = result.error,
-        doubts = log.doubts + result.unconfirmed, updated_at = clock_timestamp(),
+        doubts = log.doubts + result.unconfirmed,
+        attempts = CASE WHEN result.counts THEN log.attempts ELSE 0 END, updated_at = clock_timestamp(),
         sent_at = CASE result.status WHEN 'sent' THEN clock_timestamp() ELSE log.sent_at END
     FROM unnest(
         CAST(:keys AS text[]), CAST(:statuses AS text[]), CAST(:replies AS text[]), CAST(:errors AS text[]),
-        CAST(:unconfirmed AS int[])
-    ) AS result (key, status, reply, error, unconfirmed)
+        CAST(:unconfirmed AS int[]), CAST(:counts AS boolean[])
+    ) AS result (key, status, reply, error, unconfirmed, counts)
     WHERE log.key = result.key AND log.status <> 'sent'
     RETURNING log.key, log.doubts
 """)
@@ -150,16 +152,16 @@ async def update_rows(connection: AsyncConnection, updates: Sequence[tuple[LogRo
 
 
 async def record_results(
-    connection: AsyncConnection, results: Mapping[str, tuple[str, str, str, int]]
+    connection: AsyncConnection, results: Mapping[str, tuple[str, str, str, int, bool]]
 ) -> dict[str, int]:
-    """Write results: by key the status, the reply, the error, and 1 for an unconfirmed attempt.
+    """Write results: by key the status, the reply, the error, 1 for an unconfirmed attempt, and whether it counts.
 
     Returns:
         The number of unconfirmed attempts by key, without emails that were already `sent`.
     """
     await connection.execute(REPLAN)
     columns = [list(column) for column in zip(*results.values(), strict=True)]
-    values = dict(zip(("statuses", "replies", "errors", "unconfirmed"), columns, strict=True))
+    values = dict(zip(("statuses", "replies", "errors", "unconfirmed", "counts"), columns, strict=True))
     found = await connection.execute(RECORD_RESULTS, {"keys": list(results), **values})
     return {row[0]: row[1] for row in found}
 
@@ -187,6 +189,22 @@ async def held_emails(session: AsyncSession, recipient: str) -> Sequence[sa.RowM
 async def release(session: AsyncSession, ids: Sequence[int], *, digest: str) -> None:
     """Release held emails: they are sent in the email with this key, which may be their own."""
     await session.execute(RELEASE, {"ids": list(ids), "digest": digest})
+
+
+async def refused(connection: AsyncConnection) -> tuple[int, str] | None:
+    """Return how many emails wait because the mail server refuses us, and what it said to the latest; None if none."""
+    query = (
+        sa.select(sa.func.count().over(), notification_logs.c.error_message)
+        .where(
+            notification_logs.c.status == "pending",
+            notification_logs.c.error_message.startswith(REFUSED),
+            notification_logs.c.sent_at > sa.func.now() - timedelta(days=30),  # the index; few emails live as long
+        )
+        .order_by(notification_logs.c.updated_at.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else (row[0], row[1].removeprefix(REFUSED))
 
 
 async def newest(

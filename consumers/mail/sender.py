@@ -13,6 +13,7 @@ from consumers.mail.compose import headers, images, mime
 from consumers.mail.compose.rendering import EmailRenderer, SiteIdentity
 from consumers.mail.decisions import LEASE
 from consumers.mail.delivery_log import DeliveryLog
+from consumers.mail.incident import RefusalIncident
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Mail, Settings, require
@@ -36,6 +37,7 @@ class EmailSender:
     Attributes:
         slots: bounds the emails in flight.
         in_flight: keys of the emails that are being sent.
+        incident: whether the mail server refuses us.
     """
 
     def __init__(self, settings: Settings, pool: SmtpPool) -> None:
@@ -45,7 +47,8 @@ class EmailSender:
         self._settings, self._pool = settings, pool
         site = SiteIdentity(settings.site.name, settings.site.url, settings.mail.sender)
         self._renderer = EmailRenderer(site, settings.site.timezone)
-        self._address = _envelope_sender(settings.mail)
+        self._address = envelope_sender(settings.mail)
+        self.incident = RefusalIncident()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def message_id(self, key: str) -> str:
@@ -105,8 +108,12 @@ class EmailSender:
                 logger.bind(error=str(error)[:200]).warning(LEASE_RENEWAL_FAILED)
 
 
-def _envelope_sender(mail: Mail) -> str:
-    """Return the envelope sender; refuse settings that would make every email fail."""
+def envelope_sender(mail: Mail) -> str:
+    """Return the address of the envelope.
+
+    Raises:
+        SettingsError: for settings that would make every email fail.
+    """
     try:
         headers.sender_line(mail.sender)
         address = headers.address(parseaddr(mail.sender)[1])
@@ -120,6 +127,11 @@ def _envelope_sender(mail: Mail) -> str:
     return address
 
 
+def local_hostname(mail: Mail) -> str:
+    """Return the name for EHLO: servers look it up, so it is not that of a container."""
+    return mail.ehlo or envelope_sender(mail).rpartition("@")[2]
+
+
 @asynccontextmanager
 async def open_sender(settings: Settings, database: Database) -> AsyncIterator[EmailSender]:
     """Open the sender of this process.
@@ -130,6 +142,7 @@ async def open_sender(settings: Settings, database: Database) -> AsyncIterator[E
     mail = settings.mail
     pool = SmtpPool(
         require(settings.servers.smtp_url, "SMTP_URL"),
+        local_hostname=local_hostname(mail),
         connections=mail.connections,
         limits=RateLimits(per_second=mail.per_second, per_minute_each=mail.per_connection),
         timeout=mail.timeout,

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import httpx
 
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.urls import is_loopback
+from pocketwatch.web import open_client
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # seconds; the second limits each silence
 TOTAL_TIMEOUT = 20.0  # seconds for one attempt, however slowly the bytes arrive
@@ -50,8 +50,7 @@ async def get(url: str) -> bytes:
 
 async def _attempt(url: str) -> bytes:
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
-    # Proxies of the environment apply, but none can reach a bank on this machine.
-    client = httpx.AsyncClient(headers=HEADERS, timeout=timeout, trust_env=not is_loopback(httpx.URL(url).host))
+    client = open_client(url, headers=HEADERS, timeout=timeout)
     with _temporary_failures():
         async with asyncio.timeout(TOTAL_TIMEOUT), client:
             return await _get(client, httpx.URL(url))

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -90,6 +91,7 @@ def server_name(urls: Sequence[str]) -> str:
 
 async def _first(urls: Sequence[str], role: str) -> str:
     reasons: list[str] = []
+    untrusted = True
     for url in (with_connection_name(url, role) for url in urls):
         try:
             with as_connection_lost():
@@ -99,8 +101,11 @@ async def _first(urls: Sequence[str], role: str) -> str:
             raise ServerUnreachable(_refusal(url, error)) from error
         except UNREACHABLE as error:
             reasons.append(str(error) or type(error).__name__)
+            untrusted &= isinstance(error.__cause__, ssl.SSLCertVerificationError)
         else:
             return url
+    if untrusted:
+        raise ServerUnreachable(f"{server_name(urls)} is not trusted: {reasons[0]}; name its authorities with cafile")
     raise NotReady("; ".join(dict.fromkeys(reasons)))
 
 

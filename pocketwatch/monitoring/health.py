@@ -28,6 +28,6 @@ async def beat(file: Path, is_healthy: Callable[[], bool]) -> None:
 
 def _touch(file: Path) -> None:
     try:
-        file.touch()
+        file.touch(mode=0o644)  # whatever the umask, no other user can keep it fresh
     except OSError as error:
         raise SettingsError(f'POCKETWATCH_HEARTBEAT_FILE is "{file}", which cannot be written: {error}') from error

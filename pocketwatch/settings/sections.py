@@ -81,6 +81,7 @@ class Mail(Section):
     """How emails are sent."""
 
     sender: types.Sender = Field("AutoMarket <noreply@localhost.localdomain>", alias="POCKETWATCH_MAIL_FROM")
+    ehlo: types.EhloName | None = Field(None, alias="POCKETWATCH_MAIL_EHLO")  # None: the domain of the sender
     connections: Annotated[int, Field(ge=1, le=50)] = Field(8, alias="POCKETWATCH_MAIL_CONNECTIONS")
     per_second: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_SECOND")
     per_connection: Annotated[int, Field(ge=1)] | None = Field(None, alias="POCKETWATCH_MAIL_PER_CONNECTION")

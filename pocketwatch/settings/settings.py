@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pocketwatch import urls
 from pocketwatch.errors import SettingsError
+from pocketwatch.settings.environment import problems
+from pocketwatch.settings.files import read_dotenv, read_secret
 from pocketwatch.settings.sections import (
     Bridge,
     Files,
@@ -30,6 +31,7 @@ from pocketwatch.settings.sections import (
 PREFIX = "POCKETWATCH_"
 SECRET_SUFFIXES = ("_KEY", "_SECRET")  # of the names of settings whose values are never shown
 LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
+DOTENV_FILES = (Path(".env"), LOCAL_STACK)  # the first has precedence
 
 
 class Settings(BaseSettings):
@@ -77,7 +79,7 @@ class Source(PydanticBaseSettingsSource):
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         super().__init__(Settings)
-        self.places = (environment, dotenv_values(folder / ".env"), dotenv_values(folder / LOCAL_STACK))
+        self.places = (environment, *(read_dotenv(folder / file, _known()) for file in DOTENV_FILES))
 
     def __call__(self) -> dict[str, Any]:
         return {name: self.get_field_value(field, name)[0] for name, field in Settings.model_fields.items()}
@@ -93,18 +95,13 @@ class Source(PydanticBaseSettingsSource):
 
     def value(self, name: str) -> str | None:
         for place in self.places:
-            if (value := place.get(name)) is not None:
+            if value := place.get(name):
                 return value
-            if (path := place.get(f"{name}_FILE")) is not None:
-                return _read_file(f"{name}_FILE", path)
+            if path := place.get(f"{name}_FILE"):
+                return read_secret(f"{name}_FILE", path)
+            if value is not None:
+                return value
         return None
-
-
-def _read_file(name: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f'{name} is "{path}", which cannot be read: {error}') from error
 
 
 def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
@@ -117,11 +114,15 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     Raises:
         SettingsError: naming each wrong setting, its value (unless secret) and what would be accepted.
     """
-    source = Source(os.environ if environment is None else environment, folder or Path.cwd())
+    variables = os.environ if environment is None else environment
+    source = Source(variables, folder or Path.cwd())
     try:
-        return Settings(_build_sources=((source,), {}))
+        loaded = Settings(_build_sources=((source,), {}))
     except ValidationError as error:
         raise SettingsError("; ".join(_problems(error, source))) from None  # it holds secrets
+    if wrong := "; ".join(problems(variables, loaded.servers)):
+        raise SettingsError(wrong)
+    return loaded
 
 
 def require(value: str | None, name: str) -> str:
@@ -141,10 +142,14 @@ def names() -> list[str]:
 
 def unknown_names() -> dict[str, str | None]:
     """Return the unknown `POCKETWATCH_*` variables, those of `.env` too, each with the closest known name."""
-    known = {*names(), *(f"{name}_FILE" for name in names())}
-    present = {**dotenv_values(".env"), **os.environ}
+    known = _known()
+    present = {**read_dotenv(DOTENV_FILES[0], known), **os.environ}
     unknown = sorted(name for name in present if name.startswith(PREFIX) and name not in known)
     return {name: next(iter(difflib.get_close_matches(name, names(), n=1)), None) for name in unknown}
+
+
+def _known() -> set[str]:
+    return {*names(), *(f"{name}_FILE" for name in names())}
 
 
 def _variables(section: FieldInfo) -> list[str]:

@@ -2,45 +2,39 @@
 
 import os
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from email.utils import parseaddr
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
 
-from pocketwatch import urls
 from pocketwatch.clock import parse_duration
+from pocketwatch.urls.amqp import parse_amqp
+from pocketwatch.urls.postgresql import parse_postgresql
+from pocketwatch.urls.redis import parse_redis
+from pocketwatch.urls.smtp import parse_smtp
+from pocketwatch.urls.url import parse
 
 # Keys of Auth.js in Redis, after any prefix of the site's own: those of sessions, and those that are never deleted.
 SESSION_KEYS = ("user:session:", "user:token:", "session:", "session-ids:", "verification-token:")
 PROTECTED_KEYS = ("user:", "users:", "user-id:", "account:", "accounts:", "account-ids:", "authenticator:")
+LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
 SHORTEST_PREFIX = 4  # characters of a key pattern before its first wildcard
 
 
-def _url(*schemes: str) -> AfterValidator:
-    """Accept a URL, or a comma-separated list of URLs, with one of these schemes and a host."""
-    accepted = " or ".join(f"{scheme}://" for scheme in schemes)
+def _url(parse: Callable[[str], object]) -> AfterValidator:
+    """Accept a URL that its client will understand, and keep its text."""
 
     def check(text: str) -> str:
-        for part in urls.split(text):
-            url = urlsplit(part)
-            if url.scheme not in schemes or not (url.hostname or "host=" in url.query):
-                raise ValueError(f"must be a URL that starts with {accepted} and names a host")
-            _check_ports(url.netloc)
+        parse(text)
         return text
 
     return AfterValidator(check)
-
-
-def _check_ports(netloc: str) -> None:
-    for host in netloc.rpartition("@")[2].split(","):  # PostgreSQL's URLs may name several hosts, each with its port
-        try:
-            _ = urlsplit(f"//{host}").port
-        except ValueError as error:
-            raise ValueError(f'"{host}" must end in a port from 1 to 65535, or in none') from error
 
 
 def _not_empty(value: Any) -> Any:
@@ -100,6 +94,20 @@ def _sender(text: str) -> str:
     return text
 
 
+def _ehlo_name(text: str) -> str:
+    try:
+        if text.startswith("[IPv6:") and text.endswith("]"):
+            return f"[IPv6:{IPv6Address(text[6:-1])}]"
+        if text.startswith("[") and text.endswith("]"):
+            return f"[{IPv4Address(text[1:-1])}]"
+        name = text.encode("idna").decode()
+    except ValueError:
+        name = ""
+    if not HOSTNAME.fullmatch(name):
+        raise ValueError("must be a host name or an address literal, such as mail.shop.example or [192.0.2.1]")
+    return name
+
+
 def _ad_path(text: str) -> str:
     if not text.startswith("/") or text.count("{ad_id}") != 1 or not text.replace("{ad_id}", "").isprintable():
         raise ValueError("must be a path that begins with / and contains {ad_id} once, such as /ads/{ad_id}")
@@ -126,11 +134,12 @@ AdPath = Annotated[str, AfterValidator(_ad_path)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Currencies = Annotated[tuple[Annotated[str, AfterValidator(_currency)], ...], BeforeValidator(_split_at_commas)]
 KeyPatterns = Annotated[tuple[Annotated[str, AfterValidator(_key_pattern)], ...], BeforeValidator(_split_at_commas)]
-AmqpUrl = Annotated[str, _url("amqp", "amqps")]
-HttpUrl = Annotated[str, _url("http", "https")]
-HttpsUrl = Annotated[str, _url("https")]
-PostgresqlUrl = Annotated[str, _url("postgresql", "postgres")]
-RedisUrl = Annotated[str, _url("redis", "rediss")]
-SmtpUrl = Annotated[str, _url("smtp", "smtps", "smtp+starttls")]
+AmqpUrl = Annotated[str, _url(parse_amqp)]
+HttpUrl = Annotated[str, _url(lambda text: parse(text, "http", "https", web=True))]
+HttpsUrl = Annotated[str, _url(lambda text: parse(text, "https", web=True))]
+PostgresqlUrl = Annotated[str, _url(parse_postgresql)]
+RedisUrl = Annotated[str, _url(parse_redis)]
+SmtpUrl = Annotated[str, _url(parse_smtp)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 Sender = Annotated[str, AfterValidator(_sender)]
+EhloName = Annotated[str, AfterValidator(_ehlo_name)]

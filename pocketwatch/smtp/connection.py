@@ -15,14 +15,9 @@ from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPHeloError, SMTPResponse, SMTPResponseException
 
-from pocketwatch.smtp.replies import (
-    SESSION_PHASES,
-    DeliveryResult,
-    Phase,
-    classify_reply,
-    connection_lost,
-    rejected_locally,
-)
+from pocketwatch.smtp.replies import DeliveryResult, classify_reply, connection_lost, rejected_locally
+from pocketwatch.smtp.reply_lines import ReplyLines
+from pocketwatch.smtp.reply_rules import SESSION_PHASES, Phase
 from pocketwatch.smtp.url import SmtpUrl
 
 QUIT_TIMEOUT = 1.0  # seconds
@@ -59,6 +54,7 @@ class Connection:
         self._server, self._data_timeout = server, data_timeout
         self._phase: Phase = "connect"
         self._needs_reset = False
+        self._lines: ReplyLines | None = None
         self._smtp = SMTP(
             hostname=server.host,
             port=server.port,
@@ -72,7 +68,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """As far as known: that the server's host has vanished shows only when it is used."""
-        return self._smtp.is_connected
+        return self._smtp.is_connected and not (self._lines and self._lines.is_closing)
 
     async def open(self) -> None:
         """Connect, start TLS and log in, as the URL says.
@@ -83,6 +79,7 @@ class Connection:
         try:
             with self._abort_on_error():
                 await self._open()
+                self._watch_lines()
         except (SMTPException, OSError) as error:
             raise SessionFailed(self._failure(error)) from error
 
@@ -98,6 +95,12 @@ class Connection:
             self._phase = "auth"
             await self._authenticate(self._server.user, self._server.password)
 
+    def _watch_lines(self) -> None:
+        transport = cast("asyncio.WriteTransport | None", self._smtp.transport)
+        if transport is not None:
+            self._lines = ReplyLines(cast("asyncio.Protocol", transport.get_protocol()))
+            transport.set_protocol(self._lines)
+
     async def _ehlo(self) -> None:
         self._phase = "ehlo"
         try:
@@ -111,6 +114,19 @@ class Connection:
         if method is None:
             raise SMTPException("the server offers no supported authentication method")
         await getattr(self._smtp, f"auth_{method.replace('-', '')}")(user, password)
+
+    async def check_sender(self, sender: str) -> DeliveryResult | None:
+        """Announce a message of this sender, and take it back; return the rejection, or None."""
+        self._phase = "mail"
+        try:
+            with self._abort_on_error():
+                reply = await self._smtp.execute_command(b"MAIL", f"FROM:<{sender}>".encode())
+                if reply.code // 100 != POSITIVE:
+                    return self._classify(reply, REJECTED)
+                await self._smtp.execute_command(b"RSET")
+                return None
+        except (SMTPException, OSError) as error:
+            return self._failure(error)
 
     async def send(self, *, sender: str, recipient: str, message: bytes) -> DeliveryResult:
         """Send one message. Afterwards the connection is ready for the next one, or closed."""

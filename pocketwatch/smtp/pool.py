@@ -1,4 +1,4 @@
-"""A pool of connections to one mail server, with rate limits and a circuit breaker.
+"""A pool of connections to one mail server, with rate limits and circuit breakers.
 
     message ─► free slot ─► connection, opened if needed ─► rate limits ─► server ─► result
 
@@ -6,7 +6,6 @@ What servers and networks do is returned as a result, never raised.
 """
 
 import asyncio
-import socket
 import ssl
 import time
 from contextlib import suppress
@@ -15,10 +14,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from pocketwatch.smtp.circuit_breaker import CircuitBreaker
+from pocketwatch.smtp.circuit_breaker import REFUSED_EMAIL_WAITS, REFUSED_WAITS, CircuitBreaker
 from pocketwatch.smtp.connection import Connection, SessionFailed
 from pocketwatch.smtp.rate_limit import MINUTE, SECOND, RateLimiter, RateLimits
-from pocketwatch.smtp.replies import DeliveryResult, connection_lost
+from pocketwatch.smtp.replies import DeliveryResult, connection_lost, rejected_locally
 from pocketwatch.smtp.url import parse_smtp_url
 
 IDLE_TIMEOUT = timedelta(minutes=1)  # servers close idle connections after five minutes, some much earlier
@@ -43,6 +42,7 @@ class SmtpPool:
 
     Args:
         url: see `pocketwatch.smtp.url`.
+        local_hostname: for EHLO.
         connections: at most as many at the same time.
         limits: rate limits.
         timeout: to connect, and for each reply; that to a whole message may take five times as long.
@@ -54,10 +54,11 @@ class SmtpPool:
         SettingsError: for a URL that cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  options of one pool, most with a default
         self,
         url: str,
         *,
+        local_hostname: str,
         connections: int = 4,
         limits: RateLimits,
         timeout: timedelta,
@@ -65,14 +66,16 @@ class SmtpPool:
         idle_timeout: timedelta = IDLE_TIMEOUT,
         max_messages: int = MAX_MESSAGES,
     ) -> None:
-        self._server = parse_smtp_url(url, tls_context)
+        self._server, self._local_hostname = parse_smtp_url(url, tls_context), local_hostname
         self._timeout, self._idle_timeout = timeout.total_seconds(), idle_timeout.total_seconds()
         self._max_messages = max_messages
-        self._limiter, self._breaker = RateLimiter(limits.per_second, per=SECOND), CircuitBreaker()
+        self._limiter = RateLimiter(limits.per_second, per=SECOND)
+        self._unavailable = CircuitBreaker()
+        self._refused = CircuitBreaker(REFUSED_WAITS, state="refuses us")
+        self._refused_emails = CircuitBreaker(REFUSED_EMAIL_WAITS, state="refuses us")
         self._slots = [Slot(RateLimiter(limits.per_minute_each, per=MINUTE)) for _ in range(connections)]
         self._free = list(self._slots)
         self._available, self._connecting = asyncio.Semaphore(connections), asyncio.Lock()
-        self._local_hostname: str | None = None
         self._closing_idle: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,6 +121,8 @@ class SmtpPool:
         return slot
 
     async def _send(self, slot: Slot, sender: str, recipient: str, message: bytes) -> DeliveryResult:
+        if (refusal := self._refused_emails.refusal()) is not None:
+            return rejected_locally("config_error", "connect", refusal)
         if (result := self._refusal(slot)) is not None:
             return result
         await slot.limiter.acquire()
@@ -131,6 +136,10 @@ class SmtpPool:
                 result = await connection.send(sender=sender, recipient=recipient, message=message)
         except SessionFailed as failed:
             return failed.result
+        if result.outcome == "config_error":
+            self._refused_emails.record_failure(result.reply)
+        elif result.outcome == "sent":
+            self._refused_emails.record_success()
         if connection.message_count >= self._max_messages:
             await self._quit(slot)
         return result
@@ -139,7 +148,11 @@ class SmtpPool:
         """Return the result of a message that is not worth an attempt now."""
         if self._closing_idle is None:
             return connection_lost("connect", "not attempted: the pool is closed")
-        refusal = None if slot.is_open else self._breaker.refusal()
+        if slot.is_open:
+            return None
+        if (refusal := self._refused.refusal()) is not None:
+            return rejected_locally("config_error", "connect", refusal)
+        refusal = self._unavailable.refusal()
         return connection_lost("connect", refusal) if refusal else None
 
     async def _connection(self, slot: Slot) -> Connection:
@@ -154,8 +167,6 @@ class SmtpPool:
             return await self._connect(slot)
 
     async def _connect(self, slot: Slot) -> Connection:
-        if self._local_hostname is None:
-            self._local_hostname = await asyncio.to_thread(socket.getfqdn)
         slot.connection = Connection(
             self._server,
             local_hostname=self._local_hostname,
@@ -165,9 +176,11 @@ class SmtpPool:
         try:
             await slot.connection.open()
         except SessionFailed as failed:
-            self._breaker.record_failure(failed.result.reply)
+            breaker = self._refused if failed.result.outcome == "config_error" else self._unavailable
+            breaker.record_failure(failed.result.reply)
             raise
-        self._breaker.record_success()
+        self._refused.record_success()
+        self._unavailable.record_success()
         if (result := self._refusal(slot)) is not None:  # the pool was closed meanwhile
             slot.connection.abort()
             raise SessionFailed(result)

@@ -1,19 +1,12 @@
-"""The mail server's URL.
-
-`smtp://` is plain text, whatever the server offers: for this machine, or a trusted network.
-`smtp+starttls://` requires STARTTLS, `smtps://` is TLS from the first byte; both verify the certificate.
-A password is never sent in clear to another machine.
-"""
+"""How to connect to the mail server that `SMTP_URL` names."""
 
 import base64
 import ssl
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from pocketwatch.errors import SettingsError
-from pocketwatch.urls import is_loopback
-
-PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+from pocketwatch.urls import without_password
+from pocketwatch.urls.smtp import PORTS, parse_smtp
 
 
 @dataclass(frozen=True)
@@ -47,35 +40,9 @@ def parse_smtp_url(url: str, tls_context: ssl.SSLContext | None = None) -> SmtpU
         SettingsError: for an invalid URL, or one that would send a password in clear to another machine.
     """
     try:
-        parts = urlsplit(url)
-        port, _ = parts.port, (parts.hostname or "").encode("idna")
+        parts = parse_smtp(url)
     except ValueError as error:
-        raise _error(url, "invalid host or port; use a name or address, and a port below 65536") from error
-    if parts.scheme not in PORTS or not parts.hostname:
-        raise _error(url, "not a mail server; use smtp://host, smtps://host or smtp+starttls://host")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise _error(url, "text after host and port; write / ? # and @ of a password as %2F %3F %23 and %40")
-    is_secure = parts.scheme != "smtp"
-    user, password = _login(url, parts)
-    if user is not None and not is_secure and not is_loopback(parts.hostname):
-        raise _error(url, "would send the password in clear to another machine; use smtp+starttls:// or smtps://")
-    context = (tls_context or ssl.create_default_context()) if is_secure else None
-    return SmtpUrl(parts.scheme, parts.hostname, port or PORTS[parts.scheme], user, password, context)
-
-
-def _login(url: str, parts: SplitResult) -> tuple[str | None, str]:
-    if parts.username is None:
-        return None, ""
-    user, password = unquote(parts.username), unquote(parts.password or "")
-    if not user or not password:
-        raise _error(url, "incomplete login; give user and password, or neither")
-    if "\0" in user + password:
-        raise _error(url, "NUL in user or password; remove %00")
-    return user, password
-
-
-def _error(url: str, problem: str) -> SettingsError:
-    """Build the error without the password, which may be anything before the last @."""
-    scheme, _, rest = url.rpartition("@")[0].partition("://")
-    shown = f"{scheme}://***@{url.rpartition('@')[2]}" if rest else url
-    return SettingsError(f'SMTP_URL is "{shown}": {problem}')
+        raise SettingsError(f'SMTP_URL is "{without_password(url)}": {error}') from None
+    context = None if parts.scheme == "smtp" else tls_context or ssl.create_default_context()
+    port = parts.port or PORTS[parts.scheme]
+    return SmtpUrl(parts.scheme, parts.host, port, parts.user or None, parts.password or "", context)

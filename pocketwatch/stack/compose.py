@@ -47,7 +47,7 @@ class Docker:
 
     def _succeeds(self, *arguments: str) -> bool:
         with suppress(OSError, subprocess.TimeoutExpired):
-            program = Launch([self.program, *arguments], environment=None)
+            program = Launch([self.program, *arguments], environment=None, umask=-1)
             return run(program, timeout=DETECTION_TIMEOUT).returncode == 0
         return False
 
@@ -119,7 +119,7 @@ class ComposeBackend:
     def _run(self, *arguments: str) -> str:
         command = [self._docker.program, "compose", "--project-name", f"pocketwatch-{ports.digest(self._folder)}"]
         command += ["--file", str(self._file), "--env-file", str(self._variables), *arguments]
-        program = Launch(command, cwd=self._file.parent, environment=self._environment())
+        program = Launch(command, cwd=self._file.parent, environment=self._environment(), umask=-1)
         try:
             done = run(program, timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pocketwatch.stack.files import make_folder, open_private
 from pocketwatch.stack.processes import PROJECT
 
 WATCHDOG_TIMEOUT = 120.0  # seconds; it may have to wait for another command
 
 
 def is_held(folder: Path) -> bool:
-    with (folder / "users").open("ab") as file:
+    with open_private(folder / "users", "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,8 +32,8 @@ def hold(folder: Path) -> Iterator[None]:
 
     The watchdog reads a pipe that only this process holds open. (A child forked without exec keeps it open too.)
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "users").open("ab") as lock, (folder / "watchdog.log").open("wb") as log:
+    make_folder(folder)
+    with open_private(folder / "users", "ab") as lock, open_private(folder / "watchdog.log", "wb") as log:
         # This process must not keep the lock itself: when it is killed, the pipe may be closed before the lock.
         fcntl.flock(lock, fcntl.LOCK_SH)
         watchdog = subprocess.Popen(  # noqa: S603  our own interpreter

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pocketwatch.stack.servers import DATABASE, LOOPBACK, USER, split_hosts
+from pocketwatch.stack.servers import DATABASE, LOOPBACK, USER, nodes
+from pocketwatch.urls import Url
 
 TIMEOUT = 2.0  # seconds
 SLOW_TIMEOUT = 5.0  # seconds; the management API is slow on a busy machine, and mail servers delay their greeting
@@ -29,6 +29,7 @@ DEFAULT_PORTS = {
     "postgres": 5432,
     "redis": 6379,
     "rediss": 6379,
+    "unix": 6379,
     "smtp": 25,
     "smtp+starttls": 587,
     "smtps": 465,
@@ -57,7 +58,7 @@ def is_ready(server: str, ports: Mapping[str, int], password: str) -> bool:
 
 def is_reachable(url: str) -> bool:
     """Return whether one of the hosts of a URL accepts connections; a mail server must also send its greeting."""
-    return any(_accepts_connections(part) for part in split_hosts(url))
+    return any(map(_accepts_connections, nodes(url)))
 
 
 def _management_is_ready(port: int, password: str) -> bool:
@@ -98,16 +99,15 @@ def _mail_is_ready(port: int) -> bool:
     return False
 
 
-def _accepts_connections(url: str) -> bool:
-    with suppress(OSError, ValueError):
-        parts = urlsplit(url)
-        host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
-        port = parts.port or DEFAULT_PORTS[parts.scheme]
-        if host.startswith("/"):  # PostgreSQL's socket, named by its folder
+def _accepts_connections(node: Url) -> bool:
+    with suppress(OSError):
+        host, port = node.hosts[0] if node.hosts else (node.parameters.get("host", "localhost"), None)
+        port = port or DEFAULT_PORTS[node.scheme]
+        if node.scheme == "unix" or host.startswith("/"):  # PostgreSQL's socket is named by its folder
             with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(f"{host}/.s.PGSQL.{port}")
-        elif "smtp" in parts.scheme:
-            with _smtp_client(parts.scheme, host, port):
+                connection.connect(f"/{node.path}" if node.scheme == "unix" else f"{host}/.s.PGSQL.{port}")
+        elif "smtp" in node.scheme:
+            with _smtp_client(node.scheme, host, port):
                 pass
         else:
             socket.create_connection((host, port), TIMEOUT).close()

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pocketwatch.stack.files import open_private
+
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The caller's http_proxy, PG*, RABBITMQ_*, ERL_* or locale would change how a server behaves.
 ENVIRONMENT = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"}
+PRIVATE = 0o077  # the umask of servers: data, logs and cookies are their own, whatever the caller's is
 PROJECT = Path(__file__).parents[2]  # from where `python -m` finds our modules
 POLL = 0.02  # seconds
 KILL_TIMEOUT = 10.0  # seconds; the kernel may have to finish a write first
@@ -53,16 +56,17 @@ class Launch:
     cwd: Path = Path("/")
     environment: Mapping[str, str] | None = field(default_factory=lambda: ENVIRONMENT)  # None: the caller's
     account: Account | None = None  # None: the caller's
+    umask: int = PRIVATE  # -1: the caller's
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `subprocess.Popen`."""
         switch = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []} if self.account else {}
-        return {"args": self.command, "cwd": self.cwd, "env": self.environment, **switch}
+        return {"args": self.command, "cwd": self.cwd, "env": self.environment, "umask": self.umask, **switch}
 
 
 def launch(program: Launch, *, log: Path) -> Process:
     """Start a program that outlives this process; its output is appended to the log."""
-    with log.open("ab") as output:
+    with open_private(log, "ab") as output:
         child = subprocess.Popen(
             **program.options(),
             stdin=subprocess.DEVNULL,

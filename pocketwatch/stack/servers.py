@@ -1,7 +1,9 @@
 """The servers of a stack: their names, their settings, and the URLs that lead to them."""
 
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from dataclasses import replace
+
+from pocketwatch.urls import Url, parse, split
 
 LOOPBACK = "127.0.0.1"
 USER = DATABASE = VHOST = "pocketwatch"
@@ -38,10 +40,20 @@ def environment(servers: Iterable[str], *, ports: Mapping[str, int], passwords: 
 
 def address(url: str) -> str:
     """Return the hosts and ports of a URL, without user and password."""
-    return ",".join(urlsplit(part).netloc.rpartition("@")[2] or "a local socket" for part in split_hosts(url))
+    return ",".join(_address(node) for node in nodes(url))
 
 
-def split_hosts(url: str) -> list[str]:
+def nodes(url: str) -> list[Url]:
     """Return a URL for each node of a cluster, which is several URLs, or for PostgreSQL one URL with several hosts."""
-    scheme = url.partition("://")[0]
-    return [part if "://" in part else f"{scheme}://{part}" for part in url.split(",")]
+    found = []
+    for each in split(url):
+        parsed = parse(each, each.partition("://")[0], several_hosts=True, without_host=True)
+        found += [replace(parsed, hosts=(host,)) for host in parsed.hosts] or [parsed]
+    return found
+
+
+def _address(node: Url) -> str:
+    if not node.hosts or node.host.startswith("/"):
+        return "a local socket"
+    host = f"[{node.host}]" if ":" in node.host else node.host
+    return host if node.port is None else f"{host}:{node.port}"

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from pocketwatch import settings
 from pocketwatch.errors import StackError
+from pocketwatch.settings.files import read_dotenv
 from pocketwatch.stack.compose import FILE, ComposeBackend, Docker
 from pocketwatch.stack.files import remove, write_private
 from pocketwatch.stack.lease import hold, is_held
@@ -64,7 +63,7 @@ class Stack:
     @classmethod
     def from_settings(cls, folder: Path, *, echo: Callable[[str], None] = _echo_to_stderr) -> "Stack":
         """Return the stack of a folder, with the external servers of the environment and `.env`."""
-        own = dotenv_values(settings.LOCAL_STACK)
+        own = read_dotenv(settings.LOCAL_STACK, settings.names())
         values = settings.load().servers.model_dump(by_alias=True)
         external = {name: value for name, value in values.items() if isinstance(value, str) and value != own.get(name)}
         return cls(folder, external=external, echo=echo)

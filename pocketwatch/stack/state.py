@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.files import remove, write_private
+from pocketwatch.stack.files import make_folder, open_private, remove, write_private
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Process
 from pocketwatch.stack.servers import PROTECTED, SERVERS, VARIABLES, environment
@@ -153,8 +153,8 @@ def locked(folder: Path, *, echo: Callable[[str], None]) -> Iterator[None]:
 def _lock(folder: Path, echo: Callable[[str], None]) -> Iterator[None]:
     path = folder / "lock"
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        make_folder(folder)
+        with open_private(path, "ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -1,6 +1,8 @@
 """PostgreSQL: one engine per process, and which errors are outages."""
 
-from collections.abc import AsyncIterator
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
@@ -12,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
+from pocketwatch.urls.postgresql import parse_postgresql
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
@@ -20,6 +23,15 @@ POOL_SIZE = 8
 # no such database (it is being restored), deadlock or serialization failure, no resources, shut down by an operator.
 OUTAGE_CLASSES = {"08", "28", "3D", "40", "53", "57"}
 REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+# What the driver raises before it connects, for a URL or an environment that it cannot use.
+MISCONFIGURED = (asyncpg.ClientConfigurationError, ValueError, LookupError, ImportError)
+REFUSED_SETTINGS = {"22", "42"}  # SQLSTATE classes of a login with unknown or wrong server settings
+WITHOUT_TLS = "rejected SSL upgrade"  # the driver has no class for it
+KEEPALIVE_OPTIONS = {
+    "keepalives_idle": socket.TCP_KEEPIDLE,
+    "keepalives_interval": socket.TCP_KEEPINTVL,
+    "keepalives_count": socket.TCP_KEEPCNT,
+}
 
 
 class Database:
@@ -27,8 +39,9 @@ class Database:
 
     def __init__(self, url: str, *, name: str = "pocketwatch") -> None:
         self.url = url
-        self._name = name
-        # asyncpg reads the plain URL itself, so all of its options work, such as sslmode and several hosts.
+        self._server = parse_postgresql(url)
+        application = self._server.server_settings.get("application_name")
+        self._name = f"{name} {application}" if application else name
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self.connect,
@@ -39,9 +52,11 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection:
         """Open a connection outside the pool."""
-        return await asyncpg.connect(
-            self.url, timeout=CONNECT_TIMEOUT, server_settings={"application_name": self._name, "timezone": "UTC"}
-        )
+        settings = {**self._server.server_settings, "application_name": self._name, "timezone": "UTC"}
+        timeout = self._server.connect_timeout or CONNECT_TIMEOUT
+        connection = await asyncpg.connect(**self._server.arguments, timeout=timeout, server_settings=settings)
+        _set_keepalive(connection, self._server.keepalive)
+        return connection
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -64,15 +79,35 @@ class Database:
         try:
             connection = await self.connect()
             await connection.close()
-        except asyncpg.ClientConfigurationError as error:
+        except ssl.SSLCertVerificationError as error:
+            shown = without_password(self.url)
+            raise ServerUnreachable(
+                f"PostgreSQL at {shown} is not trusted: {error}; name its authorities with sslrootcert"
+            ) from error
+        except MISCONFIGURED as error:
             raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
         except REFUSALS as error:
             raise ServerUnreachable(f"PostgreSQL at {without_password(self.url)} refuses the login: {error}") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if (sqlstate(error) or "")[:2] in REFUSED_SETTINGS:
+                raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
+            if WITHOUT_TLS in str(error):
+                shown = without_password(self.url)
+                raise ServerUnreachable(f"PostgreSQL at {shown} has no TLS, which sslmode requires") from error
             raise NotReady(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _set_keepalive(connection: asyncpg.Connection, values: Mapping[str, int]) -> None:
+    opened = connection._transport.get_extra_info("socket")  # noqa: SLF001  the driver has no option for it
+    if not values or not values.get("keepalives", 1) or opened.family == socket.AF_UNIX:
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, option in KEEPALIVE_OPTIONS.items():
+        if value := values.get(name):
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def clock_time(connection: AsyncConnection) -> datetime:

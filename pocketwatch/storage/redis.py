@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from pocketwatch.errors import ServerUnreachable
+from pocketwatch.errors import ServerUnreachable, SettingsError
+from pocketwatch.urls.redis import RedisUrl, parse_redis
 
 CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 5.0, 15.0  # seconds
 
@@ -21,9 +22,11 @@ async def connected(url: str) -> AsyncIterator[Redis]:
 
     Raises:
         ServerUnreachable: when the server is down, refuses the login or is read-only, also later; without a password.
+        SettingsError: when it has no such database.
     """
-    client = Redis.from_url(
-        url,
+    server = parse_redis(url)
+    client = Redis(
+        **server.options,
         decode_responses=False,
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_timeout=RESPONSE_TIMEOUT,
@@ -32,21 +35,26 @@ async def connected(url: str) -> AsyncIterator[Redis]:
         protocol=2,  # understood by every version, and enough
     )
     try:
-        await client.ping()
+        await _check_database(client, server)
         yield client
     except exceptions.ReadOnlyError as error:
-        raise _unreachable(client, "is a read-only replica; set REDIS_URL to the primary") from error
+        raise _unreachable(server, "is a read-only replica; set REDIS_URL to the primary") from error
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-        raise _unreachable(client, f"refuses the login: {error}") from error
+        raise _unreachable(server, f"refuses the login: {error}") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
-        raise _unreachable(client, f"does not answer: {error}") from error
+        raise _unreachable(server, f"does not answer: {error}") from error
     finally:
         await client.aclose()
 
 
-def _unreachable(client: Redis, reason: str) -> ServerUnreachable:
-    options = client.connection_pool.connection_kwargs  # the URL could show a password
-    where = (
-        options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
-    )
-    return ServerUnreachable(f"Redis at {where} {reason}")
+async def _check_database(client: Redis, server: RedisUrl) -> None:
+    try:
+        await client.ping()
+    except exceptions.NoPermissionError:
+        raise
+    except exceptions.ResponseError as error:
+        raise SettingsError(f"REDIS_URL names database {server.database} of {server.address}: {error}") from error
+
+
+def _unreachable(server: RedisUrl, reason: str) -> ServerUnreachable:
+    return ServerUnreachable(f"Redis at {server.address} {reason}")

@@ -381,7 +381,7 @@ def test_doctor_reports_unknown_setting_missing_file_and_unreachable_server(pock
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "PostgreSQL at postgresql://127.0.0.1:1/x does not answer"),
         (
             {"DATABASE_URL": "postgresql://127.0.0.1:1/x?sslmode=perhaps", "POCKETWATCH_PATIENCE": "10m"},
-            "DATABASE_URL cannot be used: `sslmode` parameter must be one of: disable, allow, prefer",
+            'DATABASE_URL is "postgresql://127.0.0.1:1/x?sslmode=perhaps": parameter sslmode must be disable, allow, ',
         ),
         ({"RABBITMQ_URL": ""}, "RABBITMQ_URL is not set"),
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from consumers.mail.decisions import LEASE
+from consumers.mail.decisions import LEASE, RETRY_FOR
 from consumers.mail.sender import EmailSender
 from pocketwatch.settings import Settings
 from pocketwatch.smtp.pool import SmtpPool
@@ -15,7 +15,8 @@ from schemas.emails import PlainEmail
 from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.fixtures.mail import RECIPIENT, MailTester, Serving, approved, critical, flagged, request_for
-from tests.fixtures.smtp import SmtpServer
+from tests.fixtures.smtp import SmtpServer, Step
+from tests.support.waiting import eventually
 
 JOB = "mail.delivery"
 
@@ -299,22 +300,128 @@ async def test_refused_email_has_failed_without_suppressing_its_address(
     assert mail.suppressed() == {}
 
 
-async def test_config_error_is_logged_and_the_email_is_retried(
-    mail: MailTester, serving: Serving, smtp: SmtpServer, log_lines: list[dict[str, Any]]
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [
+        ("connect", "554 5.3.2 no SMTP service here"),
+        ("rcpt", "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname"),
+        ("end_of_data", "550 5.7.1 message refused by policy"),
+    ],
+)
+async def test_email_waits_without_an_attempt_while_the_server_refuses_us(
+    mail: MailTester, serving: Serving, smtp: SmtpServer, step: Step, reply: str
 ):
-    smtp.rejects_by_policy(times=1)
+    smtp.replies(step, reply, times=1)
 
     async with serving():
         requested = await mail.publish(request_for())
         row = await mail.deferred(requested, "wait.30m")
+    async with serving():
+        mail.advance_clock(RETRY_FOR)
         await mail.publish(request_for(), id_=requested.message_id)
         later = await mail.logged(requested)
 
-    (alarm,) = (line for line in log_lines if line["event"] == "smtp.config_error")
-    assert alarm["reply"] == "550 5.7.1 message refused by policy"
-    assert (row["status"], row["attempts"]) == ("pending", 1)
+    assert (row["status"], row["attempts"], row["reply"]) == ("pending", 0, reply)
+    assert row["error_message"] == f"the mail server refuses us: {reply}"
     assert mail.suppressed() == {}
-    assert later["status"] == "sent"
+    assert (later["status"], later["attempts"]) == ("sent", 1)
+
+
+async def test_attempts_before_a_refusal_do_not_count(mail: MailTester, serving: Serving, smtp: SmtpServer):
+    smtp.greylists()
+
+    async with serving():
+        requested = await mail.publish(request_for())
+        first = await mail.deferred(requested, "wait.5m")
+        smtp.replies("rcpt", "550 relay not permitted", times=1)
+        await mail.publish(request_for(), id_=requested.message_id)
+        refused = await mail.deferred(requested, "wait.30m")
+        mail.advance_clock(RETRY_FOR)
+        await mail.publish(request_for(), id_=requested.message_id)
+        row = await mail.logged(requested)
+
+    assert (first["attempts"], refused["attempts"]) == (1, 0)
+    assert row["status"] == "sent"
+
+
+async def test_refusals_are_one_incident(
+    mail: MailTester, serving: Serving, smtp: SmtpServer, log_lines: list[dict[str, Any]]
+):
+    smtp.replies("rcpt", f"550 <{RECIPIENT}>: relay not permitted")
+
+    async def all_wait() -> bool:
+        return await mail.queue_length("wait.30m") == 40
+
+    def incident() -> list[dict[str, Any]]:
+        events = {"smtp.config_error": "reply", "smtp.recovered": "refused"}
+        return [
+            {"event": line["event"], events[line["event"]]: line[events[line["event"]]]}
+            for line in log_lines
+            if line["event"] in events
+        ]
+
+    async with serving():
+        for number in range(40):
+            await mail.publish(request_for(to=f"reader{number}@example.com"))
+        await eventually(all_wait)
+
+    assert incident() == [{"event": "smtp.config_error", "reply": "550 <…@example.com>: relay not permitted"}]
+    assert len([verb for _, verb in smtp.commands if verb == "RCPT"]) <= 16
+    assert {(row["status"], row["attempts"]) for row in mail.log()} == {("pending", 0)}
+
+
+async def test_refusals_end_when_emails_are_accepted_again(
+    mail: MailTester, serving: Serving, smtp: SmtpServer, log_lines: list[dict[str, Any]]
+):
+    smtp.replies("rcpt", "550 relay not permitted", times=2)
+
+    async with serving():
+        refused = await mail.publish(request_for())
+        await mail.deferred(refused, "wait.30m")
+        smtp.rejects_recipients(times=1)
+        unknown = await mail.logged(await mail.publish(request_for(to="unknown@example.com")))
+        smtp.replies("rcpt", "550 relay not permitted", times=1)
+        await mail.publish(request_for(), id_=refused.message_id)
+        await eventually(lambda: two_wait(mail))
+        for _ in range(3):
+            await mail.logged(await mail.publish(request_for()), "sent")
+
+    assert (unknown["status"], unknown["reply"]) == ("failed", "550 5.1.1 no such user here")
+    events = [line for line in log_lines if line["event"].startswith("smtp.")]
+    assert [line["event"] for line in events] == ["smtp.config_error", "smtp.recovered"]
+    assert events[1]["refused"] == 2
+
+
+async def two_wait(mail: MailTester) -> bool:
+    return await mail.queue_length("wait.30m") == 2
+
+
+async def test_rejection_for_an_unknown_reason_is_retried_for_three_days(
+    mail: MailTester, serving: Serving, smtp: SmtpServer
+):
+    smtp.replies("rcpt", "550 Administrative prohibition")
+
+    async with serving():
+        requested = await mail.publish(request_for())
+        first = await mail.deferred(requested, "wait.5m")
+        mail.advance_clock(RETRY_FOR)
+        await mail.publish(request_for(), id_=requested.message_id)
+        row = await mail.logged(requested)
+
+    assert (first["status"], first["attempts"]) == ("pending", 1)
+    assert (row["status"], row["reply"]) == ("failed", "550 Administrative prohibition")
+
+
+@pytest.mark.parametrize(
+    ("ehlo", "name"), [(None, "localhost.localdomain"), ("mail.shop.example", "mail.shop.example")]
+)
+async def test_ehlo_name_is_the_setting_or_the_domain_of_the_sender(
+    mail: MailTester, serving: Serving, smtp: SmtpServer, ehlo: str | None, name: str
+):
+    async with serving(ehlo=ehlo):
+        await mail.logged(await mail.publish(request_for()), "sent")
+
+    assert smtp.names == [name]
 
 
 @pytest.mark.parametrize("accepts", [True, False])
@@ -428,7 +535,10 @@ INJECTION = {
 
 
 async def test_address_that_headers_cannot_hold_is_refused(settings: Settings):
-    sender = EmailSender(settings, SmtpPool("smtp://127.0.0.1:1", limits=RateLimits(), timeout=timedelta(seconds=1)))
+    sender = EmailSender(
+        settings,
+        SmtpPool("smtp://127.0.0.1:1", local_hostname="site.test", limits=RateLimits(), timeout=timedelta(seconds=1)),
+    )
     unchecked = MailRequested.model_construct(to="a\r\nb@example.com", letter=approved(), locale="uk")
 
     result = await sender.send(unchecked, "<id@example.com>")

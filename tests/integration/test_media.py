@@ -1,6 +1,7 @@
 """cleanup.media, through the broker, on a real folder."""
 
 import os
+import shutil
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,8 @@ import pytest
 from consumers.cleanup.files import sweep
 from consumers.cleanup.files.counters import SweepCounters
 from consumers.cleanup.files.deleter import BATCH_FILES
-from consumers.cleanup.files.sweep import Sweep
+from consumers.cleanup.files.media import clean_media
+from consumers.cleanup.files.sweep import MAX_DEPTH, TreeSweeper
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Files
 from publishers import trigger
@@ -133,19 +135,78 @@ async def test_undeletable_file_is_named_and_makes_the_run_partial(
     assert left(media) == {"b"}
 
 
+async def test_names_that_are_not_text_are_in_the_log_row_and_figures_are_kept(deliver: Deliver, media: Path):
+    here = os.open(media, os.O_RDONLY)
+    for name in (b"caf\xe9\n", *[b"d"] * MAX_DEPTH):
+        os.mkdir(name, dir_fd=here)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    put(media / "old", days_old=30)
+
+    row = await deliver(CleanMedia())
+
+    assert row["status"] == "partial"
+    assert row["error"].startswith(r"1 could not be deleted, such as caf\xe9\n/d/d/")
+    assert row["error"].endswith("/d/: deeper than 128 folders")
+    assert (row["statistics"]["errors"], row["statistics"]["files_deleted"]) == (1, 1)
+    shutil.rmtree(media)
+
+
+async def test_files_that_come_after_the_survey_make_the_run_partial(
+    deliver: Deliver, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sweep, "SHARE_APPLIES_ABOVE", 10)
+    for n in range(40):
+        put(media / f"{n}", days_old=30 if n < 5 else 0)
+        put(tmp_path / f"restored/{n}", days_old=30)
+    run, passes = TreeSweeper.run, iter((False, True))
+
+    def restore_after_the_survey(self: TreeSweeper) -> SweepCounters:
+        if next(passes):
+            (tmp_path / "restored").rename(media / "restored")
+        return run(self)
+
+    monkeypatch.setattr(TreeSweeper, "run", restore_after_the_survey)
+    row = await deliver(CleanMedia(max_share=0.5))
+
+    assert row["status"] == "partial"
+    assert row["error"].startswith(
+        "20 files: all that may be deleted of the 40 that the survey found, but more old ones"
+    )
+    assert row["statistics"]["files_deleted"] == 80 - len(left(media)) == 20
+
+
+async def test_root_of_another_job_below_the_media_root_is_left_alone(
+    consume: Consume, publisher: Publisher, runs: Runs, media: Path
+):
+    put(media / "old.jpg", days_old=30)
+    put(media / "static/site.css", days_old=30)
+
+    async with consume(
+        clean_media, roots=Files(POCKETWATCH_MEDIA_ROOT=media, POCKETWATCH_STATIC_ROOT=media / "static")
+    ):
+        sent = await trigger.publish(publisher, CleanMedia())
+        row = await runs.over(sent.message_id)
+
+    assert (row["status"], row["statistics"]["files_seen"]) == ("succeeded", 1)
+    assert left(media) == {"static/site.css"}
+
+
 async def test_run_out_of_time_is_continued(
     consume: Consume, relay: None, publisher: Publisher, runs: Runs, media: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for n in range(3 * BATCH_FILES):
         put(media / f"{n}", days_old=30)
-    survey = Sweep.survey
+    run = TreeSweeper.run
 
-    def survey_then_run_out(self: Sweep) -> SweepCounters:
-        counters = survey(replace(self, stop=lambda: False))
-        monkeypatch.setattr(Sweep, "survey", survey)
-        return counters
+    def survey_then_run_out(self: TreeSweeper) -> SweepCounters:
+        monkeypatch.setattr(TreeSweeper, "run", run)
+        self._sweep = replace(self._sweep, stop=lambda: False)
+        return run(self)
 
-    monkeypatch.setattr(Sweep, "survey", survey_then_run_out)
+    monkeypatch.setattr(TreeSweeper, "run", survey_then_run_out)
     async with consume(time_budget=timedelta(0)):
         sent = await trigger.publish(publisher, CleanMedia())
         row = await runs.over(sent.message_id)

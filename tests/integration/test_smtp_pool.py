@@ -12,7 +12,8 @@ import pytest
 from pocketwatch.errors import SettingsError
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.smtp.rate_limit import RateLimits
-from pocketwatch.smtp.replies import DeliveryResult, Outcome
+from pocketwatch.smtp.replies import DeliveryResult
+from pocketwatch.smtp.reply_rules import Outcome
 from tests.fixtures.smtp import Certificates, SmtpServer, Step
 from tests.support.waiting import eventually
 
@@ -24,7 +25,7 @@ SHORT_TIME = timedelta(seconds=0.3)
 
 @asynccontextmanager
 async def sending(smtp: SmtpServer, **options: Any) -> AsyncIterator[SmtpPool]:
-    given: dict[str, Any] = {"limits": RateLimits(), "timeout": LONG_TIME} | options
+    given: dict[str, Any] = {"local_hostname": "site.test", "limits": RateLimits(), "timeout": LONG_TIME} | options
     async with SmtpPool(given.pop("url", smtp.url), **given) as pool:
         yield pool
 
@@ -85,7 +86,7 @@ async def test_long_message_arrives_whole(smtp: SmtpServer):
         ("rcpt", "550 5.1.1 no such user here", "bad_address"),
         ("rcpt", "554 5.7.1 relaying denied", "config_error"),
         ("rcpt", "552 5.2.2 mailbox full", "later"),
-        ("data", "554 5.5.1 no valid recipients", "refused"),
+        ("data", "554 5.5.1 no valid recipients", "later"),
         ("end_of_data", "550 5.7.1 message refused by policy", "config_error"),
         ("end_of_data", "554 5.6.0 broken", "refused"),
         ("end_of_data", "451 4.3.0 try again", "later"),
@@ -336,6 +337,38 @@ async def test_dead_connection_is_replaced_at_once(smtp: SmtpServer, fails: Call
     assert [email.connection for email in smtp.emails] == [1, 2]
 
 
+@pytest.mark.parametrize("with_reply", [True, False])
+async def test_connection_is_replaced_when_the_server_announces_to_close_it(smtp: SmtpServer, *, with_reply: bool):
+    if with_reply:
+        smtp.adds_to_reply(CLOSING)
+
+    async with sending(smtp) as pool:
+        first = await send(pool, 1)
+        if not with_reply:
+            await asyncio.to_thread(smtp.announces, CLOSING)
+            await asyncio.sleep(0)  # the loop reads the line
+        second = await send(pool, 2)
+
+    assert (first.outcome, second.outcome) == ("sent", "sent")
+    assert smtp.verbs(1) == ["EHLO", "MAIL", "RCPT", "DATA"]
+    assert [email.connection for email in smtp.emails] == [1, 2]
+
+
+async def test_line_that_belongs_to_no_command_is_ignored(smtp: SmtpServer):
+    smtp.adds_to_reply("250 2.0.0 once more")
+    smtp.replies("rcpt", "550 5.1.1 no such user here", times=1)
+    smtp.replies("mail", "250 2.1.0 ok\r\n250 2.1.0 once more", times=1)
+
+    async with sending(smtp) as pool:
+        results = [await send(pool, number) for number in range(3)]
+
+    assert [result.outcome for result in results] == ["bad_address", "sent", "sent"]
+    assert smtp.connections == 1
+
+
+CLOSING = "421 4.3.2 mail.test is shutting down"
+
+
 async def test_connection_that_cannot_be_reset_is_replaced(smtp: SmtpServer):
     smtp.rejects_recipients(times=1)
     smtp.disconnects("rset", times=1)
@@ -381,6 +414,53 @@ async def test_only_one_message_tries_a_server_that_is_down(smtp: SmtpServer):
     assert smtp.connections == 1
     assert [result.reply for result in results].count("421 4.3.2 too busy, come back later") == 1
     assert all("421 4.3.2 too busy" in result.reply for result in results)
+
+
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [
+        ("connect", "554 5.3.2 no SMTP service here"),
+        ("ehlo", "550 5.7.1 who are you?"),
+        ("mail", "550 5.1.8 sender address rejected"),
+        ("rcpt", "504 5.5.2 <site.test>: Helo command rejected: need fully-qualified hostname"),
+        ("data", "554 5.7.1 not from you"),
+        ("end_of_data", "554 Message rejected: Email address is not verified"),
+    ],
+)
+async def test_server_that_refuses_us_is_asked_a_few_times_only(smtp: SmtpServer, step: Step, reply: str):
+    smtp.replies(step, reply)
+    smtp.replies("helo", reply)
+
+    async with sending(smtp, connections=1) as pool:
+        results = await asyncio.gather(*(send(pool, number) for number in range(50)))
+
+    assert {result.outcome for result in results} == {"config_error"}
+    assert [result.reply for result in results].count(reply) <= 3
+    assert all(result.reply.endswith(reply) for result in results)
+    assert smtp.connections == 1
+
+
+async def test_sending_goes_on_after_a_few_refusals(smtp: SmtpServer):
+    smtp.replies("end_of_data", "550 5.7.1 message refused by policy", times=2)
+
+    async with sending(smtp) as pool:
+        assert await outcomes(pool, 4) == ["config_error", "config_error", "sent", "sent"]
+        smtp.replies("end_of_data", "550 5.7.1 message refused by policy", times=2)
+        assert await outcomes(pool, 4) == ["config_error", "config_error", "sent", "sent"]
+
+
+async def test_unknown_recipients_do_not_stop_sending(smtp: SmtpServer):
+    smtp.rejects_recipients(times=10)
+
+    async with sending(smtp) as pool:
+        assert await outcomes(pool, 11) == ["bad_address"] * 10 + ["sent"]
+
+
+async def test_local_hostname_is_announced(smtp: SmtpServer):
+    async with sending(smtp, local_hostname="xn--80a1acn3a.example") as pool:
+        await send(pool)
+
+    assert smtp.names == ["xn--80a1acn3a.example"]
 
 
 async def test_sending_resumes_when_the_server_is_back(smtp: SmtpServer):
@@ -456,7 +536,7 @@ async def test_untrusted_certificate_is_a_config_error(name: str, request: pytes
 
     assert first.outcome == "config_error"
     assert "certificate verify failed" in first.reply
-    assert second.outcome == "later"
+    assert second.outcome == "config_error"
     assert not server.emails
 
 
@@ -497,7 +577,7 @@ async def test_wrong_password_is_a_config_error_and_tried_once(smtp: SmtpServer)
         first, second = await send(pool), await send(pool)
 
     assert (first.outcome, first.reply) == ("config_error", "535 5.7.8 authentication credentials invalid")
-    assert second.outcome == "later"
+    assert second.outcome == "config_error"
     assert smtp.verbs(1).count("AUTH") == 1
     assert smtp.connections == 1
 
@@ -534,7 +614,7 @@ async def test_server_without_authentication_is_a_config_error(smtp: SmtpServer)
 
 async def test_password_is_not_sent_in_clear_to_another_machine():
     with pytest.raises(SettingsError, match="in clear"):
-        SmtpPool("smtp://suite:secret@mail.test", limits=RateLimits(), timeout=LONG_TIME)
+        SmtpPool("smtp://suite:secret@mail.test", local_hostname="site.test", limits=RateLimits(), timeout=LONG_TIME)
 
 
 # Limits, cancelling, closing

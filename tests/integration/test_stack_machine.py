@@ -141,6 +141,28 @@ async def test_up_starts_afresh_after_the_folder_was_deleted() -> None:
         os.umask(mask)
 
 
+def test_loose_umask_opens_nothing_to_other_users() -> None:
+    mask = os.umask(0)
+    try:
+        with temporary_folder() as parent:
+            stack = quiet_stack(parent / "made/too")
+            stack.up()
+
+            modes = {path: path.lstat().st_mode for path in (parent, *parent.rglob("*"))}
+            cookie = stack.folder / "rabbitmq/.erlang.cookie"
+            secret = bytes.fromhex(cookie.read_text())
+            stack.down(wipe=True)
+    finally:
+        os.umask(mask)
+
+    assert [path for path, mode in modes.items() if mode & 0o022] == []
+    inside = {path for path in modes if path.parent == stack.folder}
+    assert {path.name for path in inside if modes[path] & 0o077} == set()
+    assert {f"{server}.log" for server in ("rabbitmq", "postgres", "redis", "mail")} < {path.name for path in inside}
+    assert modes[cookie] & 0o777 == 0o600
+    assert len(secret) >= 16  # bytes; 128 bits
+
+
 def test_missing_programs_are_named_if_they_cannot_be_installed(tmp_path: Path) -> None:
     nowhere = Programs(root=tmp_path / "empty", path="")
     stack = Stack(tmp_path / "stack", echo=lambda _: None, programs=nowhere)

@@ -47,10 +47,17 @@ def test_every_image_has_an_exact_version(name: str) -> None:
 
 
 def test_the_images_python_has_an_exact_version() -> None:
-    stages = re.findall(r"^FROM (\S+)", (PROJECT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    default = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
 
-    assert len(set(stages)) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", stages[0])
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    assert default
+    # Of 3.13, which still gets fixes of bugs.
+    assert re.fullmatch(r"python:3\.13\.\d+-slim-trixie", default[1])
+
+
+def test_the_images_python_can_be_pinned_by_digest() -> None:
+    assert all(service["build"]["args"] == ["PYTHON_IMAGE"] for service in OURS.values())
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)

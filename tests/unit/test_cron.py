@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from celery.schedules import crontab
 from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +51,48 @@ def test_fire_is_due_once_when_its_time_has_come():
 
     assert due(every_hour, after=NOON - timedelta(seconds=1), now=NOON) == [Occurrence(NOON)]
     assert due(every_hour, after=NOON, now=NOON + timedelta(minutes=59)) == []
+
+
+def days(expression: str, count: int = 40) -> list[str]:
+    """The first days after 2025 on which an entry fires."""
+    found = fires_between(entry(expression), datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC))
+    return [f"{at:%a %d %b %y}" for at in found[:count]]
+
+
+def celery_days(count: int = 40, **fields: str) -> list[str]:
+    """The first days after 2025 on which a crontab of Celery fires at three o'clock."""
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    schedule = crontab(minute="0", hour="3", nowfun=lambda: now[0], **fields)
+    for _ in range(count):
+        last, until_next, _ = schedule.remaining_delta(now[-1])
+        now.append(last + until_next)
+        now[0] = now[-1]
+    return [f"{at:%a %d %b %y}" for at in now[1:]]
+
+
+def test_restricted_day_of_month_or_day_of_week_fires_as_in_unix_cron():
+    assert days("0 3 13 * FRI", 4) == ["Fri 02 Jan 26", "Fri 09 Jan 26", "Tue 13 Jan 26", "Fri 16 Jan 26"]
+    assert celery_days(2, day_of_month="13", day_of_week="fri") == ["Fri 13 Feb 26", "Fri 13 Mar 26"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expression"),
+    [
+        ({"day_of_month": "1-7", "day_of_week": "mon"}, "0 3 * * MON#1"),
+        ({"day_of_month": "8-14", "day_of_week": "mon"}, "0 3 * * MON#2"),
+        ({"day_of_month": "22-28", "day_of_week": "sun"}, "0 3 * * SUN#4"),
+        ({"day_of_month": "*/2", "day_of_week": "mon"}, "0 3 */2 * MON"),
+        ({"day_of_week": "mon"}, "0 3 * * MON"),
+        ({"day_of_month": "13"}, "0 3 13 * *"),
+    ],
+)
+def test_entry_of_the_migration_page_fires_on_the_days_of_celery(fields: dict[str, str], expression: str):
+    assert days(expression) == celery_days(**fields)
+
+
+def test_last_days_of_a_month_have_an_expression():
+    assert days("0 3 * * 5L", 2) == ["Fri 30 Jan 26", "Fri 27 Feb 26"]
+    assert days("0 3 L * *", 2) == ["Sat 31 Jan 26", "Sat 28 Feb 26"]
 
 
 def test_after_an_outage_only_the_latest_fire_is_published():

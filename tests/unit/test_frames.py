@@ -124,3 +124,15 @@ def test_copied_headers_always_fit_a_frame():
 
     assert len(encode.field_table(copied)) <= MAX_SIZE
     assert copied["x-error"] == "e" * 4_000
+
+
+REFUSED = [name for name in FAULTS if name not in {"size", "number of headers"}]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_library_refuses_these_frames(name: str):
+    """When this fails, the library has been fixed: `broker/frames.py` may no longer be needed."""
+    frame = pamqp.frame.marshal(ContentHeader(properties=RawProperties(FAULTS[name][0])), 1)
+
+    with pytest.raises((PAMQPException, ValueError, OverflowError, RecursionError)):
+        frames.STRICT(frame)

@@ -183,6 +183,7 @@ def test_circuit_stays_open_longer_after_each_failure():
     waits = []
     for _ in range(len(WAITS) + 2):
         breaker.record_failure("421 busy")
+        breaker.record_failure("421 busy")  # under way when the circuit opened
         began = clock.seconds
         while breaker.refusal() is not None:
             clock.seconds += 0.5

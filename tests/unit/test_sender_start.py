@@ -18,11 +18,10 @@ from pocketwatch.storage.database import Database
 )
 async def test_setting_that_would_fail_every_email_refuses_to_start(name: str, value: str, tmp_path):
     usual = {"SMTP_URL": "smtp://127.0.0.1:1", "POCKETWATCH_WEB_TOKEN_SECRET": "s" * 32}
-    settings = load(usual | {name: value}, folder=tmp_path)
     database = Database("postgresql://nowhere")
 
     with pytest.raises(SettingsError, match=name) as refused:
-        async with sender.open_sender(settings, database):
+        async with sender.open_sender(load(usual | {name: value}, folder=tmp_path), database):
             pass
 
     assert "secret@" not in str(refused.value)

@@ -39,9 +39,9 @@ def refused(tmp_path: Path, **environment: str) -> str:
         (
             "DATABASE_URL",
             "postgresql://u@a:5432,b:x/db",
-            'DATABASE_URL is "postgresql://u@a:5432,b:x/db": "b:x" must end',
+            'DATABASE_URL is "postgresql://u@a:5432,b:x/db": the port must be a number from 1 to 65535, or left out',
         ),
-        ("SMTP_URL", "smtp://host:99999", 'SMTP_URL is "smtp://host:99999": "host:99999" must end in a port from 1 to'),
+        ("SMTP_URL", "smtp://host:99999", 'SMTP_URL is "smtp://host:99999": the port must be a number from 1 to 65535'),
         ("POCKETWATCH_CURRENCIES", "USD,eur", 'POCKETWATCH_CURRENCIES is "USD,eur": "eur" is not a currency code; use'),
         ("POCKETWATCH_MEDIA_ROOT", "", 'POCKETWATCH_MEDIA_ROOT is "": must not be empty'),
         ("POCKETWATCH_MEDIA_ROOT", "/", 'POCKETWATCH_MEDIA_ROOT is "/": must not be the root of the file system'),
@@ -61,12 +61,29 @@ def refused(tmp_path: Path, **environment: str) -> str:
         ),
         ("POCKETWATCH_MAIL_FROM", "me", 'POCKETWATCH_MAIL_FROM is "me": must be an address with a domain, such as'),
         ("POCKETWATCH_MAIL_FROM", "a@b.c\nBcc: x@y.z", "POCKETWATCH_MAIL_FROM is"),
+        ("POCKETWATCH_MAIL_EHLO", "shop_example", 'POCKETWATCH_MAIL_EHLO is "shop_example": must be a host name or an'),
+        ("POCKETWATCH_MAIL_EHLO", "[192.0.2.256]", "POCKETWATCH_MAIL_EHLO is"),
+        ("POCKETWATCH_MAIL_EHLO", "192.0.2.1 x", "POCKETWATCH_MAIL_EHLO is"),
+        ("POCKETWATCH_MAIL_EHLO", f"{'a' * 64}.example", "POCKETWATCH_MAIL_EHLO is"),
         ("POCKETWATCH_DIGEST_WINDOW", "0s", 'POCKETWATCH_DIGEST_WINDOW is "0s": must be greater than 0'),
         ("POCKETWATCH_LOG_FORMAT", "xml", "POCKETWATCH_LOG_FORMAT is \"xml\": must be 'auto', 'console' or 'json'"),
     ],
 )
 def test_wrong_setting_is_refused_with_name_value_and_remedy(tmp_path: Path, name: str, value: str, words: str):
     assert refused(tmp_path, **{name: value}).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("mail.shop.example", "mail.shop.example"),
+        ("пошта.example", "xn--80a1acn3a.example"),
+        ("[192.0.2.1]", "[192.0.2.1]"),
+        ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+    ],
+)
+def test_ehlo_name_is_a_host_name_in_ascii_or_an_address_literal(tmp_path: Path, value: str, name: str):
+    assert settings.load({"POCKETWATCH_MAIL_EHLO": value}, folder=tmp_path).mail.ehlo == name
 
 
 def test_passwords_are_masked(tmp_path: Path):

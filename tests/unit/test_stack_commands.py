@@ -28,7 +28,7 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 def external(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     with listener() as port, greeter() as mail:
         for name, scheme in zip(NAMES, ("amqp", "postgresql", "redis"), strict=True):
-            monkeypatch.setenv(name, f"{scheme}://user:secret@127.0.0.1:{port}/x")
+            monkeypatch.setenv(name, f"{scheme}://user:secret@127.0.0.1:{port}/1")
         monkeypatch.setenv("SMTP_URL", f"smtp+starttls://user:secret@127.0.0.1:{mail}")
         yield [port, port, port, mail]
 
@@ -70,7 +70,7 @@ def test_servers_of_another_stack_are_not_external(command_line: CliRunner, tmp_
 def test_env_prints_only_settings(command_line: CliRunner, external: list[int]) -> None:
     result = command_line.invoke(app, ["env"])
 
-    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://user:secret@127.0.0.1:{external[2]}/x"
+    assert result.stdout.splitlines()[2] == f"REDIS_URL=redis://user:secret@127.0.0.1:{external[2]}/1"
     assert all("=" in line for line in result.stdout.splitlines())
 
 

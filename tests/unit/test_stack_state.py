@@ -9,6 +9,7 @@ import pytest
 
 from pocketwatch.errors import StackError
 from pocketwatch.stack import state as state_module
+from pocketwatch.stack.files import write_private
 from pocketwatch.stack.lease import hold, is_held
 from pocketwatch.stack.processes import Process, start_time
 from pocketwatch.stack.servers import PROTECTED
@@ -122,3 +123,13 @@ def test_deleting_state_leaves_other_files_alone(state: State, tmp_path: Path) -
 
     assert state.folder == str(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emails.log", "notes.txt"]
+
+
+def test_private_file_does_not_take_the_mode_of_a_file_that_a_killed_process_left(tmp_path: Path) -> None:
+    (tmp_path / "env.new").write_text("half")
+    (tmp_path / "env.new").chmod(0o666)
+
+    write_private(tmp_path / "env", "secret")
+
+    assert (tmp_path / "env").read_text() == "secret"
+    assert (tmp_path / "env").stat().st_mode & 0o777 == 0o600

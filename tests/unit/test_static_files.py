@@ -245,6 +245,7 @@ def refused(root: Path, kind: type[Exception]) -> str:
         (b'{"paths": {"css/site.css": "css/si', "not JSON (Unterminated string"),
         (b"\xff\xfe\xfd", "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b'{"version": "1.1", "paths": ' + b"9" * 5000, "not JSON"),
     ],
 )
 def test_half_written_manifest_is_retried(root: Path, content: bytes, words: str):
@@ -278,6 +279,21 @@ def test_manifest_with_other_values_than_strings_is_rejected(root: Path):
     release(root, paths={"css/site.css": None})
 
     assert "must give the name of a hashed file for each file" in refused(root, Reject)
+
+
+@pytest.mark.parametrize("name", ["../precious/site.css", "css/../../precious/site.css", "/etc/hostname"])
+def test_manifest_that_names_files_outside_is_rejected(root: Path, name: str):
+    for paths in ({"css/site.css": name}, {name: "css/site.css"}):
+        release(root, paths=paths)
+
+        assert "names files outside its folder" in refused(root, Reject)
+
+
+@pytest.mark.parametrize("name", ["nul\0", "\ud800", "l" * 5000])
+def test_names_in_the_manifest_that_no_file_can_have_change_nothing(root: Path, name: str):
+    names(root, **{name: name})
+
+    assert deleted(root) == {f"css/site.{A}.css"}
 
 
 def test_missing_manifest_is_retried(root: Path):
@@ -354,7 +370,7 @@ def test_version_that_a_newer_release_uses_again_is_kept(root: Path, monkeypatch
 def test_files_of_both_releases_are_kept_when_one_is_deployed_during_the_scan(root: Path):
     path = release(root)
     descriptor = os.open(root, os.O_RDONLY)
-    folder = Folder(None, str(root), descriptor, old=False)
+    folder = Folder(None, str(root), descriptor, older_than=CUTOFF)
     rule = UnreferencedFiles(folder, older_than=CUTOFF)
     old = put(root / f"site.{A}.css")
     put(root / "site.css")
@@ -366,7 +382,7 @@ def test_files_of_both_releases_are_kept_when_one_is_deployed_during_the_scan(ro
 
     assert not condition()
     rule.statistics["named"] = 0
-    below = Folder(folder, "css", os.open(root / "css", os.O_RDONLY), old=False)
+    below = Folder(folder, "css", os.open(root / "css", os.O_RDONLY), older_than=CUTOFF)
     named = root / f"css/site.{B}.css"
     assert rule.may_delete(below, named.name, named.stat()) is None
     assert rule.statistics["named"] == 1
@@ -441,7 +457,7 @@ def test_sweep_of_static_files_can_be_stopped(root: Path):
         put(root / f"css/site.{n:012x}.css")
     counters = SweepCounters()
 
-    sweep(root, stop=lambda: True).delete(counters)
+    sweep(root, stop=lambda: counters.expected is not None).delete(counters)  # after the survey
 
     assert counters.stopped
     assert 0 < counters.files_deleted < 500

@@ -1,5 +1,11 @@
-"""Delete expired files in batches, by several threads: deleting waits for the disk, scanning does not."""
+"""Delete expired files in batches, by several threads: deleting waits for the disk, scanning does not.
 
+Right before each file is deleted, its folder must still be where it was found: below the root, through folders that
+were not moved, replaced or covered by a mount. Between this check and the system call that follows, a folder can
+still be moved: one file of each thread is all that can be deleted then where the folder is now.
+"""
+
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +15,12 @@ from typing import NamedTuple
 
 from consumers.cleanup.files import safe_delete
 from consumers.cleanup.files.counters import SweepCounters
-from consumers.cleanup.files.folder import Folder
+from consumers.cleanup.files.folder import Folder, RootUnusable, mount_of
 from consumers.cleanup.files.safe_delete import Precondition
 
 THREADS = 6
 BATCH_FILES, BATCH_FOLDERS = 64, 16  # folders, because each is held open
+OPEN_PATH = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no content
 MAX_BATCHES = 3 * THREADS  # running and waiting: few, so that a file is deleted within milliseconds of being scanned
 
 
@@ -61,24 +68,25 @@ class BatchDeleter:
                 folder.pending -= 1
                 if folder.pending:
                     return
-            os.close(folder.descriptor)
             if folder.parent is not None:
                 self._leave(folder, folder.parent)
+                os.close(folder.descriptor)
             folder = folder.parent
 
     def _leave(self, folder: Folder, parent: Folder) -> None:
         # A folder that was found empty may be about to be filled: only an old one is removed.
-        removed = not folder.keep and (folder.changed or folder.old) and self._remove(folder.name, parent)
+        removed = not folder.keep and (folder.changed or folder.old) and self._remove(folder, parent)
         with self._counters.lock:
             parent.changed = parent.changed or removed
             parent.keep = parent.keep or not removed
             self._counters.directories_removed += removed
 
-    def _remove(self, name: str, parent: Folder) -> bool:
+    def _remove(self, folder: Folder, parent: Folder) -> bool:
         if self._dry_run:
             return True
-        with suppress(OSError):  # no longer empty
-            os.rmdir(name, dir_fd=parent.descriptor)
+        with suppress(OSError, RootUnusable):  # no longer empty, or no longer there
+            folder.check_in_place()
+            os.rmdir(folder.name, dir_fd=parent.descriptor)
             return True
         return False
 
@@ -110,6 +118,7 @@ class BatchDeleter:
 
     def _delete(self, folder: Folder, file: ExpiredFile) -> bool:
         try:
+            folder.check_in_place()
             if file.precondition is not None:
                 return safe_delete.delete(folder.descriptor, file.name, file.precondition)
             os.unlink(file.name, dir_fd=folder.descriptor)
@@ -117,6 +126,21 @@ class BatchDeleter:
             return False  # deleted by another process
         except OSError as error:
             folder.keep = True
-            self._counters.add_error(folder.path + file.name, error)
+            if error.errno == errno.EBUSY and is_mount_point(folder, file.name):
+                self._counters.add_mount()
+            else:
+                self._counters.add_error(folder.path + file.name, error)
             return False
         return True
+
+
+def is_mount_point(folder: Folder, name: str) -> bool:
+    """Return whether another file is mounted over this one."""
+    try:
+        descriptor = os.open(name, OPEN_PATH, dir_fd=folder.descriptor)
+    except OSError:
+        return False
+    try:
+        return mount_of(descriptor) != mount_of(folder.descriptor)
+    finally:
+        os.close(descriptor)

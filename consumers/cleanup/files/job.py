@@ -15,32 +15,42 @@ async def run_sweep_job(sweep: Sweep, job: JobContext) -> None:
     """Sweep in threads; when the time budget is spent, start over in a continuation.
 
     Raises:
-        RootUnusable: when the root cannot be opened.
+        RootUnusable: when the root cannot be opened, or is moved or replaced during the run.
         Reject: when too large a share would be deleted, or the clocks disagree.
     """
     job.start()
     cancelled = threading.Event()  # no thread goes on deleting for a run that is over
-    sweep = replace(sweep, stop=lambda: cancelled.is_set() or job.should_stop())
+    others = [job.settings.files.media_root, job.settings.files.static_root, job.settings.files.log_root]
+    others.remove(sweep.root)  # once: another job may have the same
+    sweep = replace(sweep, others=tuple(others), stop=lambda: cancelled.is_set() or job.should_stop())
     try:
-        counters = await asyncio.to_thread(sweep.survey)
-        if not job.dry_run:
-            counters = await _delete(sweep, job, survey=counters)
+        counters = await _run(sweep, job)
     finally:
         cancelled.set()
     job.record(**counters.statistics())
-    if counters.errors:
-        job.mark_partial(f"{counters.errors} could not be deleted, such as {'; '.join(counters.examples)}")
-    if counters.stopped:
+    if reasons := _reasons(counters):
+        job.mark_partial("; ".join(reasons))
+    if counters.stopped and not counters.limit_reached:
         job.start_over(made_progress=counters.files_deleted > 0)
 
 
-async def _delete(sweep: Sweep, job: JobContext, *, survey: SweepCounters) -> SweepCounters:
-    if survey.stopped:
-        return SweepCounters(files_seen=survey.files_seen, rule=survey.rule, stopped=True)
-    sweep.check_share(survey)
+async def _run(sweep: Sweep, job: JobContext) -> SweepCounters:
     counters = SweepCounters()
-    deleting = asyncio.ensure_future(asyncio.to_thread(sweep.delete, counters))
-    while not (await asyncio.wait([deleting], timeout=POLL_EVERY))[0]:
-        share = counters.files_seen / survey.files_seen if survey.files_seen else None
-        await job.progress(share, **counters.statistics())
-    return await deleting
+    running = asyncio.ensure_future(asyncio.to_thread(sweep.survey if job.dry_run else sweep.delete, counters))
+    while not (await asyncio.wait([running], timeout=POLL_EVERY))[0]:
+        if counters.expected is not None:  # the survey is over
+            share = counters.files_seen / counters.expected if counters.expected else None
+            await job.progress(share, **counters.statistics())
+    return await running
+
+
+def _reasons(counters: SweepCounters) -> list[str]:
+    reasons = []
+    if counters.errors:
+        reasons.append(f"{counters.errors} could not be deleted, such as {'; '.join(counters.examples)}")
+    if counters.limit_reached:
+        reasons.append(
+            f"{counters.limit} files: all that may be deleted of the {counters.expected} that the survey found, but "
+            "more old ones have come since; the next run surveys again"
+        )
+    return reasons

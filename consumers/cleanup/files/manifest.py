@@ -97,7 +97,10 @@ def _names(content: bytes, path: str) -> frozenset[str]:
         raise Reject(f'manifest "{path}": names no file; "paths" must be an object that is not empty')
     if not all(isinstance(name, str) for name in paths.values()):
         raise Reject(f'manifest "{path}": "paths" must give the name of a hashed file for each file')
-    return frozenset(paths) | frozenset(paths.values())
+    names = frozenset(paths) | frozenset(paths.values())
+    if any(name.startswith("/") or ".." in name.split("/") for name in names):
+        raise Reject(f'manifest "{path}": names files outside its folder; collectstatic writes no such paths')
+    return names
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

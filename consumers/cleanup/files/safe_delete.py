@@ -36,7 +36,7 @@ def delete(folder: int, name: str, precondition: Precondition) -> bool:
     """
     if not precondition.holds(folder, name):
         return False
-    temporary = f"{name}.{precondition.status.st_ino}.pocketwatch"
+    temporary = _temporary(name, precondition.status.st_ino, longest=os.fpathconf(folder, "PC_NAME_MAX"))
     os.rename(name, temporary, src_dir_fd=folder, dst_dir_fd=folder)
     deleted = False
     try:
@@ -47,6 +47,12 @@ def delete(folder: int, name: str, precondition: Precondition) -> bool:
         if not deleted:
             _restore(folder, temporary, name)
     return deleted
+
+
+def _temporary(name: str, inode: int, *, longest: int) -> str:
+    """Return a name of at most `longest` bytes; of one that had to be cut, no later run knows the file."""
+    suffix = f".{inode}.pocketwatch"
+    return os.fsdecode(os.fsencode(name)[: longest - len(suffix)]) + suffix
 
 
 def _restore(folder: int, temporary: str, name: str) -> None:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from functools import partial
 
 from consumers.cleanup.files import manifest
-from consumers.cleanup.files.folder import Folder
+from consumers.cleanup.files.folder import Folder, readable
 from consumers.cleanup.files.job import run_sweep_job
 from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.safe_delete import TEMPORARY_SUFFIX
@@ -55,11 +55,12 @@ class UnreferencedFiles:
         self.statistics = {"named": 0}
         self._root, self._older_than = root, older_than
         self._lock = threading.Lock()  # deleting threads ask too
-        current = manifest.read(root.descriptor, root.name)
+        current = manifest.read(root.descriptor, readable(root.name))
         self._names, self._written_at, self._identity = current.names, current.written_at, current.identity
         if not any(_exists(root, name) for name in current.names):
             raise ManifestUnusable(
-                f'manifest "{root.name}/{manifest.NAME}": names no file that exists; it belongs to another folder'
+                f'manifest "{readable(root.name)}/{manifest.NAME}": names no file that exists; '
+                "it belongs to another folder"
             )
 
     def enter(self, folder: Folder) -> None:
@@ -95,7 +96,7 @@ class UnreferencedFiles:
     def _are_still_unnamed(self, paths: list[str]) -> bool:
         with self._lock:
             if manifest.identity(self._root.descriptor) != self._identity:
-                newer = manifest.read(self._root.descriptor, self._root.name)
+                newer = manifest.read(self._root.descriptor, readable(self._root.name))
                 self._names, self._identity = self._names | newer.names, newer.identity
             return self._names.isdisjoint(paths)
 

@@ -1,19 +1,21 @@
 """Delete old files below a root, so that nothing outside it can be reached, whatever other processes do.
 
 Every step goes through the descriptor of a folder that was opened without following links, below one that was opened
-the same way: replacing a folder by a link during the run changes nothing. Other file systems are left alone.
+the same way: replacing a folder by a link during the run changes nothing. Other mounts are left alone, also those of
+the same file system (bind mounts), and so are the roots of other clean-ups. The root is opened once for both passes.
 """
 
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from consumers.cleanup.files.counters import SweepCounters
-from consumers.cleanup.files.deleter import BATCH_FILES, BatchDeleter, ExpiredFile
-from consumers.cleanup.files.folder import OPEN_FOLDER, Folder, open_root
+from consumers.cleanup.files.deleter import BATCH_FILES, BatchDeleter, ExpiredFile, is_mount_point
+from consumers.cleanup.files.folder import OPEN_FOLDER, Folder, identity, mount_of, open_root, readable
 from consumers.cleanup.files.safe_delete import Precondition
 from pocketwatch.errors import Reject
 
@@ -45,6 +47,7 @@ class Sweep:
         older_than: modification time in seconds since the epoch; older files may be deleted.
         rule: what else must be true of a file; called with the root, which stays open during the pass.
         max_share: a larger share than this, of more than a thousand files, is taken for a mistake.
+        others: roots of other clean-ups, which are not entered.
         stop: polled; True ends the run early.
     """
 
@@ -52,52 +55,70 @@ class Sweep:
     older_than: float
     rule: Callable[[Folder], SweepRule] | None = None
     max_share: float = 1.0
+    others: tuple[Path | None, ...] = ()
     stop: Callable[[], bool] = lambda: False
 
-    def survey(self) -> SweepCounters:
+    def survey(self, counters: SweepCounters | None = None) -> SweepCounters:
         """Count what `delete` would do."""
-        return TreeSweeper(self, SweepCounters(), dry_run=True).run()
+        with open_root(self.root) as root:
+            return TreeSweeper(self, root, counters or SweepCounters(), dry_run=True).run()
 
     def delete(self, counters: SweepCounters | None = None) -> SweepCounters:
-        """Delete files, and the folders that are left empty; `counters` is filled meanwhile."""
-        return TreeSweeper(self, counters or SweepCounters(), dry_run=False).run()
+        """Survey, then delete files and the folders that are left empty; `counters` is filled meanwhile.
+
+        Raises:
+            RootUnusable: when the root cannot be opened, or is moved or replaced meanwhile.
+            Reject: when too large a share would be deleted, or the root holds what is not to be cleaned.
+        """
+        counters = counters or SweepCounters()
+        with open_root(self.root) as root:
+            survey = TreeSweeper(self, root, SweepCounters(), dry_run=True).run()
+            if survey.stopped:
+                counters.files_seen, counters.rule, counters.stopped = survey.files_seen, survey.rule, True
+                return counters
+            self.check_share(survey)
+            counters.expected = survey.files_seen
+            counters.limit = max(SHARE_APPLIES_ABOVE, int(self.max_share * survey.files_seen))
+            return TreeSweeper(self, root, counters, dry_run=False).run()
 
     def check_share(self, survey: SweepCounters) -> None:
         """Reject a sweep that would delete more than is plausible."""
         if survey.files_seen <= SHARE_APPLIES_ABOVE or survey.files_deleted <= self.max_share * survey.files_seen:
             return
         raise Reject(
-            f'root "{self.root}": {survey.files_deleted} of {survey.files_seen} files are old, more than the share of '
-            f"{self.max_share:g} that one run may delete; nothing was deleted. If that is right: --set max_share=1"
+            f'root "{readable(str(self.root))}": {survey.files_deleted} of {survey.files_seen} files are old, more '
+            f"than the share of {self.max_share:g} that one run may delete; nothing was deleted. "
+            "If that is right: --set max_share=1"
         )
 
 
 class TreeSweeper:
     """One pass over the tree: this thread scans, those of the deleter delete."""
 
-    def __init__(self, sweep: Sweep, counters: SweepCounters, *, dry_run: bool) -> None:
+    def __init__(self, sweep: Sweep, root: int, counters: SweepCounters, *, dry_run: bool) -> None:
         self._sweep, self._counters = sweep, counters
+        self._root = Folder(None, str(sweep.root), root, older_than=sweep.older_than)
+        self._mount, self._others = mount_of(root), self._other_roots()
+        self._handed_over = 0
         self._deleter = BatchDeleter(counters, dry_run=dry_run)
-        self._device = -1
-        self._rule: SweepRule | None = None
+        self._rule = None if sweep.rule is None else sweep.rule(self._root)
+        if self._rule is not None:
+            counters.rule = self._rule.statistics
 
     def run(self) -> SweepCounters:
-        root = open_root(self._sweep.root)
-        self._device = os.fstat(root.descriptor).st_dev
-        self._make_rule(root)
         with self._deleter.running():
-            self._scan(root)
+            self._scan(self._root)
+        self._root.check_in_place()  # what was deleted or unmounted during the pass looked clean
         return self._counters
 
-    def _make_rule(self, root: Folder) -> None:
-        if self._sweep.rule is None:
-            return
-        try:
-            self._rule = self._sweep.rule(root)
-        except BaseException:
-            os.close(root.descriptor)
-            raise
-        self._counters.rule = self._rule.statistics
+    def _other_roots(self) -> set[tuple[int, int]]:
+        found = set()
+        for other in filter(None, self._sweep.others):
+            with suppress(OSError):
+                found.add(identity(other.stat()))
+        if self._root.identity in found:
+            raise Reject(f'root "{readable(self._root.name)}": the root of another clean-up too; name one for each')
+        return found
 
     def _scan(self, folder: Folder) -> None:
         expired: list[ExpiredFile] = []
@@ -133,7 +154,7 @@ class TreeSweeper:
                     break
 
     def _scan_below(self, parent: Folder, name: str) -> None:
-        """Scan a folder, unless it is gone, on another file system, or cannot be opened."""
+        """Scan a folder, unless it is gone, another mount, another root, or cannot be opened."""
         try:
             if parent.depth == MAX_DEPTH:
                 raise OSError(f"deeper than {MAX_DEPTH} folders")  # noqa: TRY301  counted like every other
@@ -144,17 +165,18 @@ class TreeSweeper:
         except OSError as error:
             self._fail(parent, f"{parent.path}{name}/", error)
             return
-        status = os.fstat(descriptor)
-        if status.st_dev != self._device:
+        folder = Folder(parent, name, descriptor, older_than=self._sweep.older_than)
+        if (is_mount := mount_of(descriptor) != self._mount) or folder.identity in self._others:
             os.close(descriptor)
             parent.keep = True
+            self._counters.mounts_skipped += is_mount
             return
         with self._counters.lock:
             parent.pending += 1
-        self._scan(Folder(parent, name, descriptor, old=status.st_mtime < self._sweep.older_than))
+        self._scan(folder)
 
     def _expired(self, folder: Folder, entry: "os.DirEntry[str]") -> ExpiredFile | None:
-        """Return None for a file that stays: too new, kept by the rule, not regular, or on another file system."""
+        """Return None for a file that stays: too new, kept by the rule, not regular, or mounted over another."""
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -163,7 +185,7 @@ class TreeSweeper:
         except OSError as error:
             self._fail(folder, folder.path + entry.name, error)
             return None
-        is_ours = stat.S_ISREG(status.st_mode) and status.st_dev == self._device
+        is_ours = stat.S_ISREG(status.st_mode) and not self._is_mount(folder, entry, status)
         self._counters.files_seen += is_ours
         is_old = status.st_mtime < self._sweep.older_than
         freed = status.st_size if status.st_nlink == 1 else 0
@@ -176,12 +198,29 @@ class TreeSweeper:
         folder.keep = True
         return None
 
+    def _is_mount(self, folder: Folder, entry: "os.DirEntry[str]", status: os.stat_result) -> bool:
+        """Look closer where the folder and the file differ about the inode, as they do below a mount point."""
+        is_mount = entry.inode() != status.st_ino and is_mount_point(folder, entry.name)
+        self._counters.mounts_skipped += is_mount
+        return is_mount
+
     def _hand_over(self, folder: Folder, expired: list[ExpiredFile]) -> None:
         stopped = self._counters.stopped or self._deleter.failure is not None or self._sweep.stop()
         self._counters.stopped = stopped
+        self._keep_to_the_limit(folder, expired)
         if expired:
             self._deleter.add(folder, expired.copy())
             expired.clear()
+
+    def _keep_to_the_limit(self, folder: Folder, expired: list[ExpiredFile]) -> None:
+        """Delete no more files than the survey allowed, whatever has been moved below the root since."""
+        if self._counters.limit is None:
+            return
+        allowed = self._counters.limit - self._handed_over
+        if len(expired) > allowed:
+            folder.keep = self._counters.stopped = self._counters.limit_reached = True
+            del expired[allowed:]
+        self._handed_over += len(expired)
 
     def _fail(self, folder: Folder, path: str, error: OSError) -> None:
         folder.keep = True

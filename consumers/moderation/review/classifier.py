@@ -12,9 +12,9 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from consumers.moderation.rules.model import AdText
-from pocketwatch.errors import PocketwatchError
+from pocketwatch.errors import PocketwatchError, SettingsError
 from pocketwatch.settings import Moderation
-from pocketwatch.urls import is_loopback
+from pocketwatch.web import open_client
 
 MAX_QUESTION_LENGTH = 20_000  # characters of an ad
 MAX_RESPONSE_SIZE = 64 * 1024  # bytes
@@ -92,6 +92,8 @@ async def ask(text: AdText, settings: Moderation) -> ClassifierAnswer:
             return _parse(await _post(settings.url, headers, _question(text, settings.model), settings))
     except (TimeoutError, httpx.TimeoutException):
         raise ClassifierError(f"no complete answer within {settings.timeout.total_seconds():g} s") from None
+    except SettingsError as error:
+        raise ClassifierError(str(error)) from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise ClassifierError(f"no response ({type(error).__name__})") from error
 
@@ -138,8 +140,7 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 async def _post(url: str, headers: dict[str, str], body: dict[str, Any], settings: Moderation) -> bytes:
     timeout = httpx.Timeout(settings.timeout.total_seconds())
-    # Proxies of the environment are used, except for a model on this host, which they cannot reach.
-    client = httpx.AsyncClient(timeout=timeout, trust_env=not is_loopback(httpx.URL(url).host))
+    client = open_client(url, timeout=timeout)
     async with client, client.stream("POST", url, headers=headers, json=body) as response:
         if response.status_code != httpx.codes.OK:
             raise ClassifierError(f"HTTP status {response.status_code}")

@@ -31,7 +31,7 @@ class MailCatcher(Server):
     def prepare(self) -> Launch:
         home = self.make_home()
         for folder in ("cur", "new", "tmp"):  # of a Maildir
-            (home / folder).mkdir(exist_ok=True)
+            (home / folder).mkdir(mode=0o700, exist_ok=True)
         command = [sys.executable, "-m", MODULE, str(home), str(self.context.ports["mail"])]
         environment = ENVIRONMENT | {"PYTHONPATH": str(PROJECT), "PYTHONSAFEPATH": "1"}
         return Launch(command, cwd=home, environment=environment)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pocketwatch.errors import StackError
-from pocketwatch.stack.files import remove, tail
+from pocketwatch.stack.files import open_private, remove, tail
 from pocketwatch.stack.native.server import Server
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Account, Launch, run
@@ -70,7 +70,7 @@ class Postgres(Server):
         remove(unfinished)
         if data.parent == ELSEWHERE:
             ELSEWHERE.mkdir(exist_ok=True)
-            ELSEWHERE.chmod(0o755)  # despite a strict umask
+            ELSEWHERE.chmod(0o755)  # despite a strict or a loose umask
         unfinished.mkdir(mode=0o700)
         if account := self._account(unfinished):
             os.chown(unfinished, account.uid, account.gid)
@@ -94,7 +94,7 @@ class Postgres(Server):
 
     def _run(self, command: list[str], data: Path, *, stdin: str) -> None:
         account = self._account(data)
-        with self.log.open("ab") as output, _pipe(stdin, account) as pipe:
+        with open_private(self.log, "ab") as output, _pipe(stdin, account) as pipe:
             result = run(Launch(command, cwd=data, account=account), stdin=pipe, stdout=output, stderr=output)
         if result.returncode:
             raise StackError(f"PostgreSQL's data folder cannot be created; the end of {self.log}:\n{tail(self.log)}")

@@ -92,6 +92,6 @@ class Programs:
 def _install(shell: list[str], packages: list[str], *, log: Path) -> None:
     """Install in a session of its own, so that Ctrl-C does not leave half an installation."""
     # With the caller's environment, as apt-get may need its proxy.
-    script = launch(Launch([*shell, str(INSTALL), *packages], environment=None), log=log)
+    script = launch(Launch([*shell, str(INSTALL), *packages], environment=None, umask=0o022), log=log)
     if not wait_until_gone([script], timeout=INSTALL_TIMEOUT):
         raise StackError(f"apt-get is still installing {' '.join(packages)}; see {log}, and try again later")

@@ -1,5 +1,6 @@
 """A private RabbitMQ node."""
 
+import secrets
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ QUICK_STOP = "spawn(fun() -> catch gen_event:delete_handler(rabbit_event, rabbit
 ELECT_LEADERS = (
     "[ra:trigger_election({element(1, S), node()}) || S <- ets:tab2list(ra_state), element(2, S) =:= follower], ok."
 )
+COOKIE_SIZE = 32  # random bytes; Erlang's own cookie has 20 characters of a generator that the clock seeds
 TOOL_TIMEOUT = 20.0  # seconds
 
 
@@ -51,10 +53,11 @@ class RabbitMQ(Server):
     def prepare(self) -> Launch:
         home = self.make_home()
         for folder in ("data", "log"):
-            (home / folder).mkdir(exist_ok=True)
+            (home / folder).mkdir(mode=0o700, exist_ok=True)
         settings = SETTINGS.format(**self.context.ports, user=USER, password=self.password, vhost=VHOST)
         write_private(home / "rabbitmq.conf", settings)
         write_private(home / "plugins", PLUGINS)
+        write_private(home / ".erlang.cookie", secrets.token_hex(COOKIE_SIZE))  # a new one for each start
         scripts = self.require(self.context.programs.rabbitmq())
         self._start_epmd(home)
         return Launch([str(scripts / "rabbitmq-server")], cwd=home, environment=self._environment())
