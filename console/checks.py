@@ -15,7 +15,7 @@ from consumers.cleanup.files.folder import RootUnusable, open_root
 from pocketwatch import command
 from pocketwatch.broker.declare import describe_mismatch, queue_info
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import Queue, with_celery
+from pocketwatch.broker.topology import TOPOLOGY, Queue
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import NotPermitted, Reject
 from pocketwatch.monitoring.finding import Finding
@@ -174,11 +174,10 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     timeout = command.short_timeout(settings)
     async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=timeout) as publisher:
         yield _version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
-        queues = with_celery(settings.bridge.celery_queue).queues
-        for queue in queues:
+        for queue in TOPOLOGY.queues:
             async for finding in _queue(publisher, queue):
                 yield finding
-        async for finding in _mismatches(publisher, queues):
+        async for finding in _mismatches(publisher, TOPOLOGY.queues):
             yield finding
 
 
@@ -201,7 +200,7 @@ async def _queue(publisher: Publisher, queue: Queue) -> AsyncIterator[Finding]:
 async def _mismatches(publisher: Publisher, queues: Iterable[Queue]) -> AsyncIterator[Finding]:
     """Compare the arguments of existing queues, which only a user who may declare them can."""
     for queue in queues:
-        if queue.external or await queue_info(publisher.connection, queue.name) is None:
+        if await queue_info(publisher.connection, queue.name) is None:
             continue
         try:
             mismatch = await describe_mismatch(publisher.connection, queue)
@@ -214,8 +213,6 @@ async def _mismatches(publisher: Publisher, queues: Iterable[Queue]) -> AsyncIte
 
 
 def _group_of(queue: Queue) -> str:
-    if queue.external:
-        return "bridge"
     return next((group for group in GROUPS if group == queue.name.split(".")[0]), "")
 
 

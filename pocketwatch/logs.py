@@ -3,6 +3,7 @@
 An event has a stable dotted name, and its values are fields: `logger.bind(count=3).info("outbox.published")`.
 """
 
+import asyncio
 import json
 import logging
 import sys
@@ -48,11 +49,23 @@ def configure(settings: Logging) -> None:
     if settings.file is not None:
         _write_file(settings.file, settings.level)
     logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
+    for library in logging.root.manager.loggerDict.values():
+        if isinstance(library, logging.Logger):  # FastStream's has a handler of its own, past the root's
+            library.handlers.clear()
+            library.propagate = True
     for name in WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in CRITICAL_ONLY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("faststream").addFilter(_is_no_lost_connection)
     logging.captureWarnings(capture=True)
+
+
+def _is_no_lost_connection(record: logging.LogRecord) -> bool:
+    """Drop what is logged for each message in flight when a connection is lost: the broker delivers them again."""
+    error = record.exc_info[1] if record.exc_info else None
+    lost = isinstance(error, asyncio.CancelledError | ConnectionError)
+    return not lost and type(error).__name__ != "ChannelInvalidStateError"  # aiormq's, which takes long to import
 
 
 def _write_stderr(*, as_json: bool) -> Any:

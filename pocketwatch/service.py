@@ -5,26 +5,31 @@ import gc
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self, TypeVar
 
+from aiormq.exceptions import AMQPError
 from loguru import logger
 
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
+from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring.health import beat
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate, privileges
-from pocketwatch.storage.database import Database
+from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.privileges import Privileges
 
 Result = TypeVar("Result")
 
 STOPPING, STOPPED, BACKGROUND_TASK_ENDED = "service.stopping", "service.stopped", "service.background_task_ended"
 GC_THRESHOLDS = (50_000, 20, 50)  # of the generations: the many messages in flight are short-lived
+RESTARTED = "service.background_task_restarted"
+RESTART_DELAY = 1.0  # seconds
 DRAIN_TIMEOUT = timedelta(seconds=5)  # for a background task to finish its work after it was asked to
 
 
@@ -89,18 +94,32 @@ class Service(ABC):
         return publisher
 
     def _run_in_background(
-        self, work: Coroutine[Any, Any, None], *, drain: Callable[[], None] | None = None
-    ) -> asyncio.Task[None]:
+        self, name: str, work: Callable[[], Awaitable[None]], *, drain: Callable[[], None] | None = None
+    ) -> None:
         """Start a task that lasts as long as the service.
 
         Args:
-            work: must not return before the service ends; `serve` stops the process when it does.
+            name: for the log.
+            work: must not return before the service ends; `serve` stops the process when it does. It is started again
+                when it ends because a server is away.
             drain: asks it to finish what it has begun; without it, or after `DRAIN_TIMEOUT`, it is cancelled.
         """
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(_outlast_outages(name, work), name=name)
         self.background.append(task)
         self._stack.push_async_callback(_end, task, drain)
-        return task
+
+
+async def _outlast_outages(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run the work, and again when it ends because a server is away; only a bug ends it."""
+    while True:
+        try:
+            with as_connection_lost():
+                return await work()
+        except Exception as error:
+            if not is_outage(error) and not isinstance(error, AMQPError):
+                raise
+            logger.bind(task=name, error=str(error) or type(error).__name__).warning(RESTARTED)
+        await asyncio.sleep(RESTART_DELAY)
 
 
 async def _end(task: asyncio.Task[None], drain: Callable[[], None] | None) -> None:
@@ -125,11 +144,13 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
         _tune_gc()
         ended = None if background is None else await _until_stopped(stop, _first_to_end(background))
         if ended is not None:
-            error = ended.exception()
-            logger.opt(exception=error).critical(BACKGROUND_TASK_ENDED)
+            error = None if ended.cancelled() else ended.exception()
+            logger.opt(exception=error).bind(task=ended.get_name()).critical(BACKGROUND_TASK_ENDED)
             if isinstance(error, PocketwatchError):
                 raise error
-            raise PocketwatchError(f"a background task ended: {error!r}; see the log, then start the process again")
+            raise PocketwatchError(
+                f"the background task {ended.get_name()} ended: {error!r}; see the log, then start the process again"
+            )
     logger.info(STOPPED)
 
 
@@ -167,7 +188,8 @@ async def _start_all(
         await stack.enter_async_context(service)
     background = [task for service in services for task in service.background]
     if (file := settings.running.heartbeat_file) is not None:
-        heartbeat = asyncio.create_task(beat(file, lambda: all(service.is_healthy for service in services)))
+        beating = partial(beat, file, lambda: all(service.is_healthy for service in services))
+        heartbeat = asyncio.create_task(_outlast_outages("heartbeat", beating), name="heartbeat")
         stack.callback(heartbeat.cancel)
         background.append(heartbeat)
     return background

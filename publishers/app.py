@@ -1,5 +1,7 @@
 """The publishers' service: the ticker, the relay and the periodic route check."""
 
+from functools import partial
+
 from loguru import logger
 
 from pocketwatch.broker.topology import TOPOLOGY
@@ -22,7 +24,7 @@ class PublisherApp(Service):
         publisher = await self._open_publisher("ticks", TOPOLOGY)
         relay = Relay(database, publisher)
         # The first to start is the last to end: the relay still sends what the ticker has recorded.
-        self._run_in_background(relay.run(), drain=relay.finish)
-        self._run_in_background(Ticker(database, schedule).run())
-        self._run_in_background(route_check.watch(publisher.connection, schedule))
+        self._run_in_background("relay", relay.run, drain=relay.finish)
+        self._run_in_background("ticker", Ticker(database, schedule).run)
+        self._run_in_background("route check", partial(route_check.watch, publisher.connection, schedule))
         logger.bind(entries=len(schedule.enabled)).info(PUBLISHING)

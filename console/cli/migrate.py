@@ -34,4 +34,4 @@ async def _migrate(settings: Settings) -> None:
     ) as publisher:
         may_declare = await preflight(publisher.connection, topology)
     done = "declared" if may_declare else "exist; this user may not declare or compare them"
-    say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.all_queues)} queues {done}")
+    say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.own_queues)} queues {done}")

@@ -1,26 +1,30 @@
-"""Connections to RabbitMQ: one to consume and one to publish, each to any node of the cluster that answers."""
+"""Connections to RabbitMQ, each to any node of the cluster that answers."""
 
 import asyncio
 import itertools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import aio_pika
 import aiormq.exceptions
-from aio_pika import Connection
+from aio_pika import RobustConnection
 from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
 
 from pocketwatch.broker import frames
+from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
 
 frames.install()  # before the first connection of the process
+
+Opened = TypeVar("Opened")
 
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_INTERVAL = 1.0
@@ -34,17 +38,55 @@ REFUSALS = (
     aiormq.exceptions.InvalidFrameError,
 )
 OnClose = Callable[[AbstractConnection | None, BaseException | None], None]
-UNREACHABLE = (OSError, aiormq.exceptions.AMQPError, asyncio.TimeoutError)
+# A broker that does not answer, or a connection that was lost meanwhile, for which aio-pika has a RuntimeError.
+UNREACHABLE = (OSError, aiormq.exceptions.AMQPError, RuntimeError)
+OPEN_TIMEOUT = 60.0  # seconds; RabbitMQ 4 answers only after 65 s for a classic queue whose node is down
+CLOSE_TIMEOUT = 5.0  # seconds; a broker that hangs would keep us until its heartbeat is missed
 
 
-async def find_reachable_node(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> str:
-    """Return the URL of the first node of the list that accepts us, with our connection name and heartbeat.
+async def on_reachable_node(
+    urls: Sequence[str], open_: Callable[[str], Awaitable[Opened]], *, role: str, startup_timeout: timedelta
+) -> Opened:
+    """Call `open_` with the URL of the first node that accepts us, until it succeeds, and return what it returns.
+
+    Args:
+        open_: leaves nothing open when it fails; a broker that stops answering meanwhile is waited for.
+        role: a part of the connection's name.
 
     Raises:
-        ServerUnreachable: when none does within `startup_timeout`, or one refuses our user, password or vhost.
+        ServerUnreachable: when no node answers within `startup_timeout`, or one refuses our user, password or vhost.
     """
-    shown = ", ".join(map(without_password, urls))
-    return await until_ready(f"RabbitMQ at {shown}", lambda: _first(urls, role), startup_timeout=startup_timeout)
+
+    async def attempt() -> Opened:
+        url = await _first(urls, role)
+        try:
+            with as_connection_lost():
+                async with asyncio.timeout(OPEN_TIMEOUT):
+                    return await open_(url)
+        except aiormq.exceptions.ChannelAccessRefused:
+            raise
+        except UNREACHABLE as error:
+            raise NotReady(str(error) or type(error).__name__) from error
+
+    return await until_ready(server_name(urls), attempt, startup_timeout=startup_timeout)
+
+
+async def reachable_node(urls: Sequence[str], *, role: str) -> str:
+    """Return the URL of the first node that accepts us now, with our connection name and heartbeat.
+
+    Raises:
+        ServerUnreachable: as `on_reachable_node`.
+    """
+
+    async def found(url: str) -> str:
+        return url
+
+    return await on_reachable_node(urls, found, role=role, startup_timeout=timedelta(0))
+
+
+def server_name(urls: Sequence[str]) -> str:
+    """Return what logs and errors call the broker."""
+    return f"RabbitMQ at {', '.join(map(without_password, urls))}"
 
 
 async def _first(urls: Sequence[str], role: str) -> str:
@@ -52,8 +94,9 @@ async def _first(urls: Sequence[str], role: str) -> str:
     untrusted = True
     for url in (with_connection_name(url, role) for url in urls):
         try:
-            connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
-            await connection.close()
+            with as_connection_lost():
+                connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
+            await close(connection.close)
         except REFUSALS as error:
             raise ServerUnreachable(_refusal(url, error)) from error
         except UNREACHABLE as error:
@@ -62,17 +105,16 @@ async def _first(urls: Sequence[str], role: str) -> str:
         else:
             return url
     if untrusted:
-        shown = ", ".join(map(without_password, urls))
-        raise ServerUnreachable(f"RabbitMQ at {shown} is not trusted: {reasons[0]}; name its authorities with cafile")
+        raise ServerUnreachable(f"{server_name(urls)} is not trusted: {reasons[0]}; name its authorities with cafile")
     raise NotReady("; ".join(dict.fromkeys(reasons)))
 
 
 def _refusal(url: str, error: Exception) -> str:
-    parts, vhost = URL(url), vhost_of(url)
+    parts = URL(url)
     server = f"RabbitMQ at {without_password(str(parts.with_query(None)))}"
     if isinstance(error, aiormq.exceptions.AuthenticationError | aiormq.exceptions.ProbableAuthenticationError):
         return f'{server} refuses user "{parts.user}" or its password'
-    return f'{server} has no vhost "{vhost}", or user "{parts.user}" may not use it'
+    return f'{server} has no vhost "{vhost_of(url)}", or user "{parts.user}" may not use it'
 
 
 def vhost_of(url: str) -> str:
@@ -86,32 +128,48 @@ def with_connection_name(url: str, role: str) -> str:
     return str(parts.update_query({"heartbeat": str(HEARTBEAT), **parts.query, "name": name}))
 
 
-async def connect(urls: Sequence[str], *, role: str, startup_timeout: timedelta) -> AbstractRobustConnection:
-    """Connect; the connection is restored by itself, to another node when its node is unavailable.
-
-    Raises:
-        ServerUnreachable: as `find_reachable_node`.
-    """
-    url = await find_reachable_node(urls, role=role, startup_timeout=startup_timeout)
+async def connect(url: str, urls: Sequence[str], *, role: str) -> AbstractRobustConnection:
+    """Connect; the connection is restored by itself, to another node of `urls` when its node is unavailable."""
     connection = await aio_pika.connect_robust(url, timeout=CONNECT_TIMEOUT, reconnect_interval=RECONNECT_INTERVAL)
     connection.close_callbacks.add(failover(urls, role=role))
     connection.reconnect_callbacks.add(log_reconnected)
     return connection
 
 
+async def close(close_: Callable[[], Awaitable[Any]], *, within: float = CLOSE_TIMEOUT) -> None:
+    """Close a connection; one that cannot be closed in time ends with the process.
+
+    Args:
+        within: seconds.
+    """
+    try:
+        with as_connection_lost():
+            async with asyncio.timeout(within):
+                await close_()
+    except Exception as error:  # noqa: BLE001  it is of no use any more
+        logger.bind(error=str(error) or type(error).__name__).debug("broker.not_closed")
+
+
 def failover(urls: Sequence[str], *, role: str) -> OnClose:
-    """Return a close callback that points the connection at the next node; called for each failed attempt too."""
+    """Return a close callback that points the connection at the next node; called for each failed attempt too.
+
+    The loss of a connection is a warning; the attempts that follow are not.
+    """
     nodes = itertools.cycle([URL(with_connection_name(url, role)) for url in urls])
+    logged: int | None = None  # the number of the connection whose loss was logged
 
     def rotate(connection: AbstractConnection | None, error: BaseException | None) -> None:
-        if not isinstance(connection, Connection) or not isinstance(error, Exception):
+        nonlocal logged
+        if not isinstance(connection, RobustConnection) or not isinstance(error, Exception):
             return  # closed on purpose
         node = next(nodes)
         if len(urls) > 1 and (node.host, node.port) == (connection.url.host, connection.url.port):
             node = next(nodes)
-        logger.bind(server=without_password(str(connection.url)), error=str(error)[:200]).warning(
-            "broker.connection_lost"
+        bound = logger.bind(
+            server=without_password(str(connection.url)), error=(str(error) or type(error).__name__)[:200]
         )
+        bound.log("DEBUG" if logged == connection.connection_attempt else "WARNING", "broker.connection_lost")
+        logged = connection.connection_attempt
         connection.url = node
 
     return rotate

@@ -1,5 +1,6 @@
 """Declare the topology: a preflight that reports every mismatch at once, then exchanges, queues and bindings."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ import aiormq.exceptions
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from loguru import logger
 
+from pocketwatch.broker.connection import close
 from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
@@ -41,11 +43,11 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 
 async def _bind(connection: AbstractConnection, topology: Topology) -> None:
     """Bind exchanges and queues, which the preflight has declared."""
-    async with connection.channel() as channel:
+    async with _channel(connection) as channel:
         for source, destination, pattern in topology.exchange_bindings:
             target = await channel.get_exchange(destination.name, ensure=False)
             await target.bind(source.name, pattern, timeout=DECLARE_TIMEOUT)
-        for queue in topology.all_queues:
+        for queue in topology.own_queues:
             bound = await channel.get_queue(queue.name, ensure=False)
             for exchange, pattern in queue.bindings:
                 await bound.bind(exchange.name, pattern, timeout=DECLARE_TIMEOUT)
@@ -65,10 +67,8 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
     problems: list[str] = []
     missing: list[str] = []
     refusal: NotPermitted | None = None
-    wanted: tuple[Exchange | Queue, ...] = (*topology.all_exchanges, *topology.all_queues)
+    wanted: tuple[Exchange | Queue, ...] = (*topology.all_exchanges, *topology.own_queues)
     for each in wanted:
-        if isinstance(each, Queue) and each.external and await _exists(connection, each):
-            continue
         try:
             if refusal is None:
                 problems += await _mismatch(connection, each)
@@ -84,6 +84,13 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
         shown = ", ".join(missing[:MAX_NAMED]) + more
         raise NotPermitted(f"{refusal}; missing: {shown}; as a user who may declare, run: pocketwatch migrate")
     return refusal is None
+
+
+async def declare_missing(connection: AbstractConnection, queue: Queue) -> None:
+    """Declare a queue of others where it does not exist; one that exists keeps its arguments."""
+    if await queue_info(connection, queue.name) is None:
+        async with _channel(connection) as channel:
+            await _declare(channel, queue)
 
 
 async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str | None:
@@ -130,12 +137,13 @@ async def _declare(channel: AbstractChannel, wanted: Exchange | Queue, *, passiv
 @asynccontextmanager
 async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
     """Open a channel for one declaration: a refused one closes its channel."""
-    channel = await connection.channel()
+    async with asyncio.timeout(DECLARE_TIMEOUT):
+        channel = await connection.channel()
     try:
         yield channel
     finally:
         if not channel.is_closed:
-            await channel.close()
+            await close(channel.close)
 
 
 def _name(wanted: Exchange | Queue) -> str:
@@ -155,7 +163,9 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
     try:
         async with _channel(connection) as channel:
             found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
-    except aiormq.exceptions.ChannelNotFoundEntity:
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        if "home node" in str(error):  # it exists, on a node that is down
+            raise
         return None
     result = found.declaration_result
     return result.message_count or 0, result.consumer_count or 0

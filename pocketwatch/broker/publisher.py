@@ -14,12 +14,13 @@ import aiormq.exceptions
 from aio_pika.abc import AbstractExchange, AbstractMessage, AbstractRobustChannel, AbstractRobustConnection
 from loguru import logger
 
-from pocketwatch.broker.connection import connect
+from pocketwatch.broker.connection import close, connect, on_reachable_node, server_name
 from pocketwatch.broker.declare import declare
 from pocketwatch.broker.headers import to_copy
 from pocketwatch.broker.topology import Topology
+from pocketwatch.cancellation import as_connection_lost, is_stray_cancellation
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import PublishFailed, Unroutable
+from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
 from schemas.envelope import Envelope
 
 CONFIRM_TIMEOUT = 5.0  # seconds for one attempt
@@ -95,18 +96,34 @@ class Publisher:
         self._declaring: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await connect(
-            self._urls, role=f"publish {self._role}", startup_timeout=self._startup_timeout
+        self._connection, self._channel = await on_reachable_node(
+            self._urls, self._open, role=f"publish {self._role}", startup_timeout=self._startup_timeout
         )
-        if self._topology is not None:
-            await declare(self._connection, self._topology)
-            self._connection.reconnect_callbacks.add(self._schedule_declare)
-        self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def _open(self, url: str) -> tuple[AbstractRobustConnection, AbstractRobustChannel]:
+        connection = await connect(url, self._urls, role=f"publish {self._role}")
+        try:
+            if self._topology is not None:
+                await declare(connection, self._topology)
+                connection.reconnect_callbacks.add(self._schedule_declare)
+            async with asyncio.timeout(CONFIRM_TIMEOUT):
+                return connection, await connection.channel(publisher_confirms=True, on_return_raises=True)
+        except BaseException:
+            await close(connection.close)
+            raise
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Close the connection.
+
+        Raises:
+            ServerUnreachable: when the work inside ended because the broker does not answer any more.
+        """
         if self._connection is not None:
-            await self._connection.close()
+            await close(self._connection.close)
+        if is_stray_cancellation(error) or isinstance(error, OSError | aiormq.exceptions.ChannelInvalidStateError):
+            reason = str(error) or type(error).__name__
+            raise ServerUnreachable(f"{server_name(self._urls)} does not answer any more ({reason})") from error
 
     def _schedule_declare(self, _: object) -> None:
         """Declare again: a broker that was restarted may have lost its data."""
@@ -114,9 +131,10 @@ class Publisher:
 
     async def _declare(self) -> None:
         try:
-            await declare(self.connection, self._topology or EMPTY_TOPOLOGY)
+            with as_connection_lost():
+                await declare(self.connection, self._topology or EMPTY_TOPOLOGY)
         except Exception as error:  # noqa: BLE001  the next publish fails if it is still unavailable
-            logger.bind(error=str(error)[:300]).error("broker.topology_not_declared")
+            logger.bind(error=(str(error) or type(error).__name__)[:300]).error("broker.topology_not_declared")
 
     @property
     def connection(self) -> AbstractRobustConnection:

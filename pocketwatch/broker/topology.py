@@ -43,7 +43,7 @@ class Queue:
         arguments: the broker's own argument names.
         bindings: (exchange, routing key pattern) pairs.
         prefetch: how many unacknowledged messages one consumer may hold.
-        external: declared by others with arguments of their own; declared by us only where it is missing.
+        external: declared by others with arguments of their own; only its consumer depends on it.
     """
 
     name: str
@@ -102,6 +102,11 @@ class Topology:
     def all_queues(self) -> tuple[Queue, ...]:
         """Queues of consumers, each with its dead-letter queue, and the delay queues."""
         return (*self.queues, *map(dead_letters_of, self.queues), *(delay.queue for delay in self.delay_queues))
+
+    @property
+    def own_queues(self) -> tuple[Queue, ...]:
+        """Those that we declare."""
+        return tuple(queue for queue in self.all_queues if not queue.external)
 
     def queue(self, name: str) -> Queue | None:
         """Return the consumer's queue of this name."""
@@ -211,7 +216,7 @@ TOPOLOGY = Topology(
 
 
 def with_celery(queue: str) -> Topology:
-    """Return the topology of consumers: with the queue from which the bridge takes Celery's tasks.
+    """Return the topology of consumers: with Celery's queue, from which the bridge takes tasks, and its dead letters.
 
     Raises:
         SettingsError: when the suite has a queue of this name.

@@ -1,27 +1,26 @@
-"""The consuming side of a process: its connection, its executors, and an orderly end."""
+"""The consuming side of a process: its connections, its executors, and an orderly end."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
-from aio_pika.abc import AbstractRobustConnection
-from faststream import AckPolicy, ContextRepo
-from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from loguru import logger
 
-from pocketwatch.broker.connection import RECONNECT_INTERVAL, failover, find_reachable_node, log_reconnected
 from pocketwatch.broker.topology import celery_queue, with_celery
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
 from pocketwatch.storage import privileges
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.connections import ConsumingConnection, ExternalConnection, Subscription
 from pocketwatch.worker.consumer import Consumer, Lifespan, check_queues
 from pocketwatch.worker.context import JobContext, SideEffectContext
 from pocketwatch.worker.error_handling import ErrorHandler
-from pocketwatch.worker.executors import BatchExecutor, Executor, JobExecutor, Outcome, SideEffectExecutor
-from pocketwatch.worker.middleware import Delivery, DeliveryMiddleware
+from pocketwatch.worker.executors import BatchExecutor, Executor, JobExecutor, SideEffectExecutor
+
+FIRST_ATTEMPT = 2.0  # seconds; the log says that the consumers have started after the queues of others were tried
 
 
 class ConsumerApp(Service):
@@ -39,7 +38,8 @@ class ConsumerApp(Service):
         self._consumers = [_with_queue_of(settings, consumer) for consumer in consumers]
         check_queues(self._consumers)
         self._stopping = asyncio.Event()
-        self._connection: AbstractRobustConnection | None = None
+        self._connections: list[ConsumingConnection] = []
+        self._external: list[ExternalConnection] = []
 
     async def __aexit__(self, *error: object) -> None:
         self._stopping.set()
@@ -47,46 +47,43 @@ class ConsumerApp(Service):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether both connections are open."""
-        return super().is_healthy and self._connection is not None and self._connection.connected.is_set()
+        """Whether all connections are open; a queue of others is not our health."""
+        return super().is_healthy and all(connection.is_open for connection in self._connections)
 
     async def _start(self) -> None:
-        """Start dependencies first: database, publisher and topology, executors, then subscribers."""
+        """Start dependencies first: database, publisher and topology, executors, then the connections that consume."""
         database = await self._open_database(f"pocketwatch consume {self._role}", privileges.CONSUMERS)
         publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
-        broker = await self._broker(ErrorHandler(database, publisher))
         executors: list[Executor] = []
         self._stack.callback(_close, executors)  # after the resources, which may still record what they have done
         resources = await self._open({each.lifespan for each in self._consumers if each.lifespan}, database)
         for consumer in self._consumers:
             resource = resources[consumer.lifespan] if consumer.lifespan else None
             executors.append(self._executor(consumer, database, resource))
-            subscribe(broker, consumer, executors[-1])
-        self._stack.push_async_callback(broker.stop)
-        self._connection = await broker.connect()
-        await broker.start()
+        self._connect(list(map(Subscription, self._consumers, executors)), ErrorHandler(database, publisher))
+        self._stack.push_async_callback(self._stop_consuming)
+        for external in self._external:
+            self._run_in_background(f"consume {external.queue}", external.run)
+        for connection in self._connections:
+            await connection.start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ATTEMPT):
+                await asyncio.gather(*(external.tried.wait() for external in self._external))
         logger.bind(queues=", ".join(each.queue.name for each in self._consumers)).info("consumers.started")
 
-    async def _broker(self, errors: ErrorHandler) -> RabbitBroker:
-        urls, role = self._settings.rabbitmq_urls, f"consume {self._role}"
-        consumers = {each.queue.name: each for each in self._consumers}
-        max_size = self._settings.running.max_message_size
+    def _connect(self, subscriptions: Sequence[Subscription], errors: ErrorHandler) -> None:
+        """Give each group, and each queue of others, a connection of its own."""
+        own = sorted((each for each in subscriptions if not each.consumer.queue.external), key=group_of)
+        self._connections = [
+            ConsumingConnection(self._settings, group, list(members), errors)
+            for group, members in groupby(own, group_of)
+        ]
+        self._external = [
+            ExternalConnection(self._settings, each, errors) for each in subscriptions if each.consumer.queue.external
+        ]
 
-        def middleware(message: Any, /, *, context: ContextRepo) -> DeliveryMiddleware:
-            consumer = consumers[context.get_local("handler_").queue.name]
-            return DeliveryMiddleware(message, context=context, consumer=consumer, errors=errors, max_size=max_size)
-
-        return RabbitBroker(
-            await find_reachable_node(urls, role=role, startup_timeout=self._settings.servers.startup_timeout),
-            reconnect_interval=RECONNECT_INTERVAL,
-            on_close=[failover(urls, role=role)],
-            on_reconnected=[log_reconnected],
-            graceful_timeout=max(self._settings.running.grace.total_seconds(), 0.001),  # 0 would mean: do not wait
-            logger=logging.getLogger("faststream"),
-            log_level=logging.DEBUG,  # the middleware logs a line for each message, with its outcome
-            apply_types=False,  # the middleware validates
-            middlewares=[middleware],
-        )
+    async def _stop_consuming(self) -> None:
+        await asyncio.gather(*(connection.stop() for connection in (*self._connections, *self._external)))
 
     async def _open(self, lifespans: Collection[Lifespan], database: Database) -> Mapping[Lifespan, Any]:
         """Open what consumers need, once each; it is closed when nothing is consumed any more."""
@@ -110,23 +107,8 @@ class ConsumerApp(Service):
         )
 
 
-def subscribe(broker: RabbitBroker, consumer: Consumer, executor: Executor) -> None:
-    """Have the broker give this consumer's messages to its executor."""
-
-    async def handle(delivery: Delivery) -> Outcome:
-        return await executor.handle(*delivery)
-
-    handle.__annotations__["delivery"] = consumer.message_type  # FastStream's AsyncAPI document shows this payload
-    subscriber = broker.subscriber(
-        RabbitQueue(consumer.queue.name, declare=False),  # `broker/declare.py` has declared it, with every argument
-        channel=Channel(prefetch_count=consumer.queue.prefetch),
-        # A message that cannot even be passed on: our queues dead-letter it themselves, a foreign one would drop it.
-        ack_policy=AckPolicy.NACK_ON_ERROR if consumer.queue.external else AckPolicy.REJECT_ON_ERROR,
-        no_reply=True,
-        title=consumer.queue.name,
-        description=consumer.handler.__doc__,
-    )
-    subscriber(handle)
+def group_of(subscription: Subscription) -> str:
+    return subscription.consumer.group
 
 
 def _close(executors: Sequence[Executor]) -> None:

@@ -96,6 +96,11 @@ class Consumer:
     max_batch_size: int = MAX_BATCH_SIZE
     lifespan: Lifespan | None = None
 
+    @property
+    def group(self) -> str:
+        """The folder of `consumers/` that defines it."""
+        return self.handler.__module__.removeprefix("consumers.").partition(".")[0]
+
     def is_defined_in(self, module: str) -> bool:
         return self.handler.__module__ == module
 

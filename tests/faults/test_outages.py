@@ -1,28 +1,35 @@
 """A server that dies or hangs while the suite works: nothing is lost or done twice, and all goes on by itself."""
 
 import asyncio
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 
+from pocketwatch import settings as reading
 from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
-from publishers import trigger
+from publishers import route_check, trigger
+from publishers.app import PublisherApp
 from schemas.envelope import Envelope
 from schemas.ticks import CleanMedia
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program, Runs
 from tests.support import ledger
 from tests.support.ledger import Event
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 # RabbitMQ 3.10 forgets a quorum queue that it made less than a second before it is killed.
@@ -88,6 +95,14 @@ async def test_broker_killed_repeatedly_under_load_loses_and_duplicates_nothing(
     assert sorted(await ledger.noted(database)) == sorted(wanted)
     for process in (relay, *consumers):
         assert process.popen.poll() is None
+        assert [line for line in process.output() if not is_json(line)] == []
+
+
+def is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 async def all_noted(database: Database, wanted: list[str]) -> bool:
@@ -184,3 +199,46 @@ async def test_process_waiting_for_a_server_can_be_stopped(
     process.until("server.waiting")
 
     assert process.stop(within=20) == 0
+
+
+async def test_broker_that_freezes_under_commands_ends_each_with_one_line(
+    settings: Settings, pocketwatch: Program, publisher: Publisher, proxy: Proxy
+):
+    url = proxy.through(settings.rabbitmq_urls[0]) + "?heartbeat=1"
+    proxy.freeze_at(b"cleanup.tokens")
+    commands = [("migrate",), ("dead", "list"), ("schedule", "check"), ("trigger", "cleanup.tokens")]
+
+    processes = [pocketwatch.start(*command, RABBITMQ_URL=url, POCKETWATCH_PATIENCE="1s") for command in commands]
+    codes = [await asyncio.to_thread(process.popen.wait, 60) for process in processes]
+
+    assert codes == [1] * len(commands)
+    for process in processes:
+        *_, last = process.output()
+        assert last.startswith("pocketwatch: ")
+        assert "Traceback" not in process.log.read_text()
+
+
+async def test_route_check_goes_on_after_a_frozen_broker(
+    environment: dict[str, str],
+    settings: Settings,
+    tmp_path: Path,
+    proxy: Proxy,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    log_lines: list[dict[str, Any]],
+):
+    monkeypatch.setattr(route_check, "CHECK_INTERVAL", timedelta(seconds=0.1))
+    monkeypatch.setattr("pocketwatch.broker.declare.DECLARE_TIMEOUT", 60.0)
+    urls = {"RABBITMQ_URL": proxy.through(settings.rabbitmq_urls[0]) + "?heartbeat=1"}
+    changed = reading.load(environment | urls, folder=tmp_path)
+    async with PublisherApp(changed) as publishing:
+        proxy.freeze()
+        await eventually(lambda: seen(log_lines, "service.background_task_restarted"))
+        proxy.thaw()
+        await eventually(lambda: seen(log_lines, "broker.reconnected"))
+
+        assert [task.get_name() for task in publishing.background if task.done()] == []
+
+
+async def seen(log_lines: list[dict[str, Any]], event: str) -> bool:
+    return any(line["event"] == event for line in log_lines)

@@ -9,7 +9,6 @@ import aio_pika
 import pytest
 
 from pocketwatch.broker import publisher as publishing
-from pocketwatch.broker.connection import find_reachable_node
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
@@ -89,24 +88,21 @@ async def test_connection_fails_over_to_the_next_node(settings: Settings, proxy:
 async def test_process_starts_with_any_node_that_answers(settings: Settings):
     unreachable = "amqp://user:secret@127.0.0.1:1/x"
 
-    found = await find_reachable_node(
-        [unreachable, settings.rabbitmq_urls[0]], role="test", startup_timeout=timedelta(0)
-    )
-
-    assert urlsplit(found).port == urlsplit(settings.rabbitmq_urls[0]).port
+    async with Publisher([unreachable, settings.rabbitmq_urls[0]], role="test") as started:
+        assert started.is_connected
 
 
 async def test_late_node_is_waited_for(settings: Settings, proxy: Proxy):
     await proxy.cut()
-    finding = asyncio.create_task(
-        find_reachable_node(
-            [proxy.through(settings.rabbitmq_urls[0])], role="test", startup_timeout=timedelta(seconds=20)
-        )
-    )
+    url = proxy.through(settings.rabbitmq_urls[0])
+    late = Publisher([url], role="test", startup_timeout=timedelta(seconds=20))
+    starting = asyncio.create_task(late.__aenter__())
     await asyncio.sleep(0.7)
     await proxy.open()
 
-    assert str(proxy.port) in await finding
+    await starting
+    assert late.is_connected
+    await late.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +120,62 @@ async def test_unreachable_or_refusing_broker_is_one_line(settings: Settings, ch
     url = change(urlsplit(settings.rabbitmq_urls[0])).geturl()
 
     with pytest.raises(ServerUnreachable) as caught:
-        await find_reachable_node([url], role="test", startup_timeout=timedelta(0))
+        await Publisher([url], role="test").__aenter__()
 
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FROZEN = r"RabbitMQ at amqp://pocketwatch:\*\*\*@127\.0\.0\.1:\d+/\S+ does not answer"
+
+
+async def test_broker_that_freezes_at_the_start_is_one_line(
+    settings: Settings, proxy: Proxy, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, log_lines
+):
+    monkeypatch.setattr("pocketwatch.broker.declare.DECLARE_TIMEOUT", 0.3)
+    proxy.freeze_at(b"moderation.review")
+    url = proxy.through(settings.rabbitmq_urls[0])
+
+    with pytest.raises(ServerUnreachable, match=rf"^{FROZEN} \(TimeoutError\); waited \d+ s$"):
+        await Publisher([url], role="test", topology=TOPOLOGY).__aenter__()
+
+
+async def test_broker_that_thaws_in_time_is_waited_for(
+    settings: Settings, proxy: Proxy, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, log_lines
+):
+    monkeypatch.setattr("pocketwatch.broker.declare.DECLARE_TIMEOUT", 0.3)
+    proxy.freeze_at(b"moderation.review")
+    urls = [proxy.through(settings.rabbitmq_urls[0])]
+    late = Publisher(urls, role="test", topology=TOPOLOGY, startup_timeout=timedelta(seconds=20))
+    starting = asyncio.create_task(late.__aenter__())
+
+    async def waiting() -> bool:
+        return any(line["event"] == "server.waiting" for line in log_lines)
+
+    await eventually(waiting)
+    proxy.thaw()
+
+    await starting
+    assert late.is_connected
+    await late.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 60.0], ids=["no answer in time", "heartbeat lost first"])
+async def test_broker_that_freezes_during_a_command_is_one_line(
+    settings: Settings, proxy: Proxy, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, seconds: float
+):
+    monkeypatch.setattr("pocketwatch.broker.declare.DECLARE_TIMEOUT", seconds)
+    url = proxy.through(settings.rabbitmq_urls[0]) + "?heartbeat=1"
+
+    async def ask() -> None:
+        async with Publisher([url], role="test") as asking:
+            proxy.freeze()
+            await queue_info(asking.connection, "cleanup.media")
+
+    with pytest.raises(ServerUnreachable, match=f"^{FROZEN} any more") as caught:
+        await ask()
+
     assert "\n" not in str(caught.value)
 
 

@@ -28,8 +28,8 @@ async def test_declaration_is_complete_and_idempotent(publisher: Publisher, serv
     with servers.management as api:
         queues = {queue["name"]: queue for queue in api.get(f"/queues/{vhost}").json()}
         exchanges = {exchange["name"]: exchange for exchange in api.get(f"/exchanges/{vhost}").json()}
-    assert set(queues) == {queue.name for queue in topology.all_queues}
-    for queue in topology.all_queues:
+    assert set(queues) == {queue.name for queue in topology.own_queues}
+    for queue in topology.own_queues:
         assert queues[queue.name]["arguments"] == dict(queue.arguments)
         assert queues[queue.name]["durable"]
         assert queues[queue.name]["type"] == ("classic" if queue.external else "quorum")

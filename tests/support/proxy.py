@@ -11,6 +11,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
         self._upward, self._downward = asyncio.Event(), asyncio.Event()  # from the client to the server, and back
+        self._marker: bytes | None = None
         self.thaw()
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
@@ -51,6 +52,10 @@ class Proxy:
         self.hold_upward()
         self.hold_downward()
 
+    def freeze_at(self, marker: bytes) -> None:
+        """Freeze as soon as a client sends these bytes, such as the name of a queue."""
+        self._marker = marker
+
     def hold_upward(self) -> None:
         """Forward nothing to the server, such as acknowledgements."""
         self._upward.clear()
@@ -61,6 +66,7 @@ class Proxy:
 
     def thaw(self) -> None:
         """Forward again."""
+        self._marker = None
         self._upward.set()
         self._downward.set()
 
@@ -75,6 +81,8 @@ class Proxy:
     async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         try:
             while data := await source.read(65536):
+                if self._marker is not None and self._marker in data:
+                    self.freeze()
                 await gate.wait()
                 sink.write(data)
                 await sink.drain()

@@ -14,7 +14,8 @@ from pocketwatch.broker.topology import TOPOLOGY, event_queue, job_queue
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Settings, load
 from pocketwatch.storage.database import Database
-from pocketwatch.worker.app import ConsumerApp, subscribe
+from pocketwatch.worker.app import ConsumerApp
+from pocketwatch.worker.connections import subscribe
 from pocketwatch.worker.consumer import Consumer, check_queues, consumer
 from pocketwatch.worker.context import EventContext, JobContext, SideEffectContext
 from pocketwatch.worker.executors import JobExecutor

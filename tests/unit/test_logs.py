@@ -67,6 +67,29 @@ for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
     ]
 
 
+def test_library_with_a_handler_of_its_own_is_logged_once_as_json():
+    code = """
+import faststream
+logs.configure(Logging(POCKETWATCH_LOG_FORMAT="json"))
+logging.getLogger("faststream").error("lost %s", "it")
+"""
+    (line,) = as_json(code)
+
+    assert (line["logger"], line["level"], line["event"]) == ("faststream", "ERROR", "lost it")
+
+
+def test_lost_connection_is_not_logged_again_for_each_message():
+    code = """
+import asyncio
+from aiormq.exceptions import AMQPConnectionError, ChannelInvalidStateError
+for error in (asyncio.CancelledError(), AMQPConnectionError("reset"), ChannelInvalidStateError(), ZeroDivisionError()):
+    logging.getLogger("faststream").error(type(error).__name__, exc_info=error)
+"""
+    (line,) = as_json(code)
+
+    assert line["event"] == "ZeroDivisionError"
+
+
 def test_python_warnings_are_logged():
     (line,) = as_json("import warnings; warnings.warn('old')")
 
