@@ -323,7 +323,7 @@ def test_show_prints_one_email_without_control_characters(command_line: CliRunne
     shown = command_line.invoke(app, ["caught", "--show", "1"])
     as_json = command_line.invoke(app, ["caught", "--show", "1", "--json"])
 
-    assert shown.stdout == "From: a@x.test\nTo: B <b@x.test>\nSubject: first\n\nGood [31mday\n\n"
+    assert shown.stdout == "From: a@x.test\nTo: B <b@x.test>\nSubject: first\n\nGood \\x1b[31mday\n\n"
     assert json.loads(as_json.stdout)["text"] == "Good \x1b[31mday\n"
 
 
