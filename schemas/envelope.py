@@ -20,6 +20,8 @@ from hashlib import sha256
 from typing import Any, Literal, TypeVar, get_args
 from uuid import uuid4
 
+from schemas.types import within_calendar
+
 Trigger = Literal["schedule", "manual", "celery", "event"]
 
 TRIGGER = "x-trigger"
@@ -172,7 +174,7 @@ def _moment(name: str, value: Any) -> datetime | None:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            return within_calendar(moment.astimezone(UTC))
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(f"{name} is {value!r:.60}: must be a time with a time zone, such as 2026-01-31T02:00:00+00:00")

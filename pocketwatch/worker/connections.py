@@ -1,8 +1,7 @@
 """Connections that consume: one for each group of a process, so that the trouble of one costs no other its own.
 
-A message that the AMQP library cannot decode closes its connection, and all queues of a connection are restored one
-after the other: one that does not answer would hold up the rest. A queue that others declare may not even be there, so
-nothing waits for it.
+All queues of a connection are lost together, and restored one after the other: one that does not answer would hold up
+the rest. A queue that others declare may not even be there, so nothing waits for it.
 """
 
 import asyncio

@@ -63,6 +63,7 @@ def test_retried_message_has_its_original_routing_key():
         ({"x-due-at": "yesterday"}, "x-due-at is 'yesterday': must be a time with a time zone"),
         ({"x-due-at": "2026-01-31T02:00:00"}, "x-due-at is '2026-01-31T02:00:00': must be a time with a time zone"),
         ({"x-due-at": "0001-01-01T00:00:00+14:00"}, "x-due-at is '0001-01-01T00:00:00+14:00': must be a time"),
+        ({"x-due-at": "9999-12-31T23:59:59+00:00"}, "x-due-at is '9999-12-31T23:59:59+00:00': must be a time"),
         ({"x-requeued": "a\x00b"}, r"x-requeued is 'a\x00b': must be a whole number from 0"),
         ({"x-redeliveries": -1}, "x-redeliveries is -1: must be a whole number from 0"),
         ({"x-entry": "e" * 3000}, "x-entry is 'eee"),
