@@ -11,9 +11,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from aiormq.exceptions import AMQPError
 from loguru import logger
 
+from pocketwatch.broker.connection import UNREACHABLE
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
@@ -116,7 +116,7 @@ async def _outlast_outages(name: str, work: Callable[[], Awaitable[None]]) -> No
             with as_connection_lost():
                 return await work()
         except Exception as error:
-            if not is_outage(error) and not isinstance(error, AMQPError):
+            if not is_outage(error) and not isinstance(error, UNREACHABLE):
                 raise
             logger.bind(task=name, error=str(error) or type(error).__name__).warning(RESTARTED)
         await asyncio.sleep(RESTART_DELAY)

@@ -1,8 +1,12 @@
 """`migrate`: the suite's tables and the broker topology."""
 
-from pocketwatch.broker.declare import preflight
+from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import AMQPError
+
+from pocketwatch.broker.declare import declare_missing, preflight
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import with_celery
+from pocketwatch.broker.topology import Queue, with_celery
+from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.command import read_settings, run
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate as migrations
@@ -19,6 +23,16 @@ def migrate() -> None:
     run(_migrate(settings))
 
 
+async def _declare_external(connection: AbstractConnection, queue: Queue) -> None:
+    """Declare a queue of others where it is missing; nothing else depends on it."""
+    try:
+        with as_connection_lost():
+            await declare_missing(connection, queue)
+    except (AMQPError, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        say(f'queue "{queue.name}" is not there or not reachable: {reason}; its consumer tries again', style="yellow")
+
+
 async def _migrate(settings: Settings) -> None:
     # The database first: a consumer that finds its queue must find its tables.
     database = Database(settings.database_url, name="pocketwatch migrate")
@@ -33,5 +47,8 @@ async def _migrate(settings: Settings) -> None:
         settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology
     ) as publisher:
         may_declare = await preflight(publisher.connection, topology)
+        for queue in topology.queues:
+            if queue.external:
+                await _declare_external(publisher.connection, queue)
     done = "declared" if may_declare else "exist; this user may not declare or compare them"
     say(f"broker: {len(topology.all_exchanges)} exchanges and {len(topology.own_queues)} queues {done}")

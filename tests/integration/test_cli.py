@@ -496,5 +496,5 @@ def test_log_file_is_written(pocketwatch: Program):
     process.stop()
 
     events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
-    assert events == ["consumers.started", "service.stopping", "service.stopped"]
+    assert events == ["queue.consumed", "consumers.started", "service.stopping", "service.stopped"]
     assert "consumers.started      queues=" in process.log.read_text()

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from consumers.bridge.celery import bridge_task
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
-from pocketwatch.broker.declare import declare, queue_info
+from pocketwatch.broker.declare import declare, declare_missing, queue_info
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import CELERY, DELIVERY_LIMIT, Queue, with_celery
+from pocketwatch.broker.topology import CELERY, DELIVERY_LIMIT, Queue
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import outbox
 from tests.fixtures.suite import Consume, Program, Runs
@@ -29,7 +29,7 @@ NO_ARGUMENTS = b"[[], {}, {}]"
 @pytest.fixture
 async def consuming(publisher: Publisher, database: Database, consume: Consume) -> AsyncIterator[None]:
     await declare(publisher.connection, ledger.TOPOLOGY_WITH_LEDGER)
-    await declare(publisher.connection, with_celery("celery"))
+    await declare_missing(publisher.connection, CELERY)
     await ledger.make_tables(database)
     async with consume(ledger.note, bridge_task):
         yield
@@ -109,7 +109,6 @@ async def test_header_that_cannot_be_encoded_is_copied_as_text(publisher: Publis
 async def test_commands_show_requeue_and_drop_unreadable_dead_letters(
     publisher: Publisher, consuming: None, pocketwatch: Program
 ):
-    await declare(publisher.connection, with_celery("celery"))
     for name, (raw, _) in FAULTS.items():
         await raw_properties.publish(
             publisher.connection,
@@ -204,7 +203,7 @@ async def take_and_die(publisher: Publisher) -> None:
 async def test_redelivery_from_the_classic_queue_is_counted_before_it_is_handled(
     publisher: Publisher, consume: Consume, runs: Runs, log_lines: LogLines
 ):
-    await declare(publisher.connection, with_celery("celery"))
+    await declare_missing(publisher.connection, CELERY)
     await send_task(publisher, RawProperties({}, message_id="survivor", headers=A_JOB, **A_TASK))
     await take_and_die(publisher)
 
@@ -218,7 +217,7 @@ async def test_redelivery_from_the_classic_queue_is_counted_before_it_is_handled
 async def test_task_that_kills_its_consumer_each_time_becomes_a_dead_letter(
     publisher: Publisher, consume: Consume, runs: Runs
 ):
-    await declare(publisher.connection, with_celery("celery"))
+    await declare_missing(publisher.connection, CELERY)
     headers = {"x-redeliveries": DELIVERY_LIMIT, **A_JOB}
     await send_task(publisher, RawProperties({}, message_id="deadly", headers=headers, **A_TASK))
     await take_and_die(publisher)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from pocketwatch.broker.connection import find_reachable_node
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.redis import connected
@@ -107,7 +107,7 @@ async def test_server_that_is_not_trusted_is_refused_at_once(certificates: Certi
 
         broker = f"amqps://me:hush@127.0.0.1:{port}/?cafile={others.authority}"
         with pytest.raises(ServerUnreachable, match=r"is not trusted: .*; name its authorities with cafile"):
-            await find_reachable_node([broker], role="test", startup_timeout=LONG)
+            await Publisher([broker], role="test", startup_timeout=LONG).__aenter__()
 
 
 def test_doctor_reports_servers_that_refuse_and_shows_no_password(pocketwatch: Program, servers: Servers):

@@ -9,10 +9,10 @@ import aio_pika
 import pytest
 
 from console.grants import permissions_of
-from pocketwatch.broker.declare import declare, queue_info
+from pocketwatch.broker.declare import declare, declare_missing, queue_info
 from pocketwatch.broker.permissions import rabbitmqctl
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import TOPOLOGY, with_celery
+from pocketwatch.broker.topology import CELERY, TOPOLOGY, with_celery
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 from pocketwatch.settings import Settings
 from tests.fixtures.limited import run_rabbitmqctl
@@ -112,6 +112,7 @@ async def test_permissions_of_migration_suffice_to_declare_everything(url_of: Ca
     async with await aio_pika.connect(url_of("migrate")) as connection:
         await declare(connection, topology)
         await declare(connection, topology)
+        await declare_missing(connection, CELERY)
 
         found = [await queue_info(connection, queue.name) for queue in topology.all_queues]
 
