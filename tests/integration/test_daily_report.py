@@ -219,7 +219,7 @@ async def test_day_that_is_not_over_is_refused_with_its_closing_time(deliver: De
     assert activity.rows("SELECT 1 FROM analytics_snapshots") == []
 
 
-@pytest.mark.parametrize("day", [date(2, 1, 1), date(1969, 12, 31), date(9998, 12, 31)])
+@pytest.mark.parametrize("day", [date(2, 1, 1), date(1969, 12, 31)])
 async def test_day_out_of_range_is_refused(activity: Activity, database: Database, settings: Settings, day: date):
     with pytest.raises(Reject, match="out of range"):
         await run_at(datetime.now(UTC), DailyReport(day=day), database, settings)

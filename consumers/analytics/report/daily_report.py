@@ -55,7 +55,7 @@ def closed_day(tick: DailyReport, job: JobContext, zone: ZoneInfo) -> date:
         Reject: if it is not over, with the time at which it will be, or out of range.
     """
     day = tick.day or daily_activity.last_closed(job.due_at, zone.key)
-    if not EARLIEST <= day < date.max:
+    if day < EARLIEST:
         raise Reject(f"day {day}: out of range; use a closed day from {EARLIEST} on")
     closing = closes(day, zone)
     if closing > job.now:
