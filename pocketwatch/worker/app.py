@@ -60,7 +60,9 @@ class ConsumerApp(Service):
         for consumer in self._consumers:
             resource = resources[consumer.lifespan] if consumer.lifespan else None
             executors.append(self._executor(consumer, database, resource))
-        self._connect(list(map(Subscription, self._consumers, executors)), ErrorHandler(database, publisher))
+        errors = ErrorHandler(database, publisher)
+        self._stack.callback(errors.close)
+        self._connect(list(map(Subscription, self._consumers, executors)), errors)
         self._stack.push_async_callback(self._stop_consuming)
         for external in self._external:
             self._run_in_background(f"consume {external.queue}", external.run)

@@ -1,5 +1,7 @@
 """Error handling: a failed attempt is logged; its message waits in the broker, or is dead-lettered with the reason."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +16,9 @@ from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
+from pocketwatch.storage.tables import suite as tables
 from pocketwatch.text import printable, shorten
-from pocketwatch.worker.backoff import retry_on_outage
+from pocketwatch.worker.batcher import Batcher
 from pocketwatch.worker.retry_policy import DeadLetter, Retry, Uncounted, next_step
 from schemas import envelope as metadata
 from schemas.envelope import Envelope
@@ -23,6 +26,7 @@ from schemas.facts import RunFailed
 
 MAX_ERROR_LENGTH = 1000  # characters of an error in headers, log rows and facts
 PUBLISH_TIMEOUT = timedelta(seconds=30)
+RECORD_FACTS = insert(tables.outbox).on_conflict_do_nothing()
 
 
 class ErrorHandler:
@@ -30,6 +34,11 @@ class ErrorHandler:
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database, self._publisher = database, publisher
+        # Together, so that a flood of invalid messages does not keep the others from the database.
+        self._records = Batcher[_Failure, None](self._write)
+
+    def close(self) -> None:
+        self._records.close()
 
     async def handle_failure(
         self, error: Exception, *, job: str, envelope: Envelope, raw: IncomingMessage, log: Any
@@ -77,28 +86,44 @@ class ErrorHandler:
 
     async def _record(self, step: Retry | DeadLetter, error: Exception, run: run_log.Run, *, log: Any) -> None:
         """Write the log row and, for a dead letter, the fact `run.failed`."""
-
-        async def write() -> None:
-            async with self._database.begin() as connection:
-                await run_log.fail(connection, run, step.status, text_of(error))
-                if isinstance(step, DeadLetter):
-                    table, values = _fact(run, step, error)
-                    await connection.execute(insert(table).values(values).on_conflict_do_nothing())
-
+        failure = _Failure(run, step, text_of(error))
         try:
-            await (write() if isinstance(error, RetryLater) else retry_on_outage(write))
+            if isinstance(error, RetryLater):
+                await self._write([failure])  # perhaps because of an outage, which is not waited for again
+            else:
+                await self._records.submit(failure)
         except Exception as problem:  # noqa: BLE001  the message itself must not be lost for its log row
             log.bind(error=str(problem)[:200]).error("run_log.unavailable")
 
+    async def _write(self, failures: Sequence["_Failure"]) -> list[None]:
+        async with self._database.begin() as connection:
+            for failure in failures:
+                await run_log.fail(connection, failure.run, failure.step.status, failure.text)
+            if facts := [
+                _fact(each.run, each.step, each.text) for each in failures if isinstance(each.step, DeadLetter)
+            ]:
+                await connection.execute(RECORD_FACTS, facts)
+        return [None] * len(failures)
 
-def _fact(run: run_log.Run, step: DeadLetter, error: Exception) -> Any:
+
+@dataclass(frozen=True)
+class _Failure:
+    """What is recorded about a failed attempt."""
+
+    run: run_log.Run
+    step: Retry | DeadLetter
+    text: str
+
+
+def _fact(run: run_log.Run, step: DeadLetter, text: str) -> dict[str, Any]:
+    """Return the outbox row of the fact that this message is a dead letter."""
     fact = RunFailed(
         job=run.job,
         message_id=run.envelope.message_id,
         entry=run.envelope.entry,
         status=step.status,
         attempt=run.envelope.attempt,
-        error=text_of(error),
+        error=text,
     )
     # The same when this delivery is repeated, another one when the message was requeued and failed for good again.
     fact_id = metadata.derive_id(run.envelope.message_id, f"{run.job}.{step.status}.{run.envelope.requeued}")
@@ -109,7 +134,8 @@ def _fact(run: run_log.Run, step: DeadLetter, error: Exception) -> Any:
         routing_key=RunFailed.routing_key,
         trigger="event",
     )
-    return outbox.of(envelope, fact.model_dump(mode="json"))
+    _, row = outbox.of(envelope, fact.model_dump(mode="json"))
+    return row
 
 
 def _with_failure(raw: IncomingMessage, envelope: Envelope, error: Exception, job: str) -> aio_pika.Message:
