@@ -82,5 +82,5 @@ def _message_types(name: str) -> set[type[Message]]:
 def _known(names: Sequence[str]) -> Sequence[str]:
     for name in names:
         if name not in NAMES:
-            raise SettingsError(f'there is no group "{name}"; known are {", ".join(NAMES)}')
+            raise SettingsError(f'group "{name}" does not exist; use one of {", ".join(NAMES)}')
     return names

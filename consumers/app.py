@@ -23,7 +23,7 @@ def consumers_of(groups: Sequence[str] = ()) -> list[Consumer]:
     """
     for name in groups:
         if name not in GROUPS:
-            raise SettingsError(f'there is no group "{name}"; known are {", ".join(GROUPS)}')
+            raise SettingsError(f'group "{name}" does not exist; use one of {", ".join(GROUPS)}')
     found = [consumer for name in groups or GROUPS for consumer in _consumers_in(f"consumers.{name}")]
     check_queues(found)
     return found

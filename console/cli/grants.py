@@ -46,5 +46,7 @@ def grants(
 
 def _checked(name: str) -> str:
     if not NAME.fullmatch(name):
-        raise SettingsError(f'--name is "{name}": use up to 63 lower-case letters, digits and underscores')
+        raise SettingsError(
+            f'--name is "{name}": not a valid name; use up to 63 lower-case letters, digits and underscores'
+        )
     return name

@@ -16,7 +16,7 @@ PROBE = sa.text("SELECT now() AT TIME ZONE :zone")
 
 
 async def problem(database: Database, zone: str) -> str | None:
-    """Return what is wrong, and how to mend it; None when PostgreSQL knows the zone."""
+    """Return what is wrong, and the remedy; None when PostgreSQL knows the zone."""
     try:
         async with database.begin() as connection:
             await connection.execute(PROBE, {"zone": zone})

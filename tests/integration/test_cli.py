@@ -447,7 +447,7 @@ def test_unknown_group_is_refused(pocketwatch: Program):
     done = pocketwatch("consume", "cleanups")
 
     assert done.returncode == 1
-    assert done.stderr == f'pocketwatch: there is no group "cleanups"; known are {", ".join(GROUPS)}\n'
+    assert done.stderr == f'pocketwatch: group "cleanups" does not exist; use one of {", ".join(GROUPS)}\n'
 
 
 def test_missing_tables_are_reported(pocketwatch: Program, servers: Servers):

@@ -101,7 +101,7 @@ def test_queues_of_a_group_are_named_like_the_group(group: str):
 
 
 def test_unknown_group_is_refused():
-    with pytest.raises(SettingsError, match='there is no group "cleanups"; known are analytics, bridge'):
+    with pytest.raises(SettingsError, match='group "cleanups" does not exist; use one of analytics, bridge'):
         consumers_of(["cleanups"])
 
 

@@ -38,7 +38,7 @@ class Folder:
         self.changed = False  # something in it was deleted
 
     def check_in_place(self) -> None:
-        """Check that its path still leads to it: a folder that was moved out of the root is no longer ours to empty.
+        """Check that its path still leads to it, so that a folder which was moved out of the root is not emptied.
 
         Raises:
             FileNotFoundError: when it was moved or deleted.
