@@ -16,4 +16,5 @@ pytest_plugins = [
     "tests.fixtures.activity",
     "tests.fixtures.reports",
     "tests.fixtures.limited",
+    "tests.fixtures.site",
 ]
