@@ -216,8 +216,11 @@ async def newest(
     connection: AsyncConnection, *, state: str | None, recipient: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """Return rows of the log, newest first; their `status` is the state."""
-    others = [column for column in notification_logs.c if column.name not in {"state", "status"}]
-    query = sa.select(*others, delivery_state.label("status")).order_by(notification_logs.c.id.desc()).limit(limit)
+    shown: dict[str, sa.ColumnElement[Any]] = {
+        column.name: column for column in notification_logs.c if column.name != "state"
+    }
+    shown["status"] = delivery_state.label("status")
+    query = sa.select(*shown.values()).order_by(notification_logs.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(delivery_state == state)
     if recipient is not None:
