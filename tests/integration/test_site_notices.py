@@ -101,7 +101,7 @@ async def test_every_outcome_of_an_email_is_a_status_of_the_site(
         smtp.replies("end_of_data", "554 5.6.0 what is this?", times=1)
         await becomes("failed", "failed@example.com")
         smtp.rejects_recipients(times=1)
-        await becomes("failed", "nobody@example.com")
+        await becomes("failed", "bad@example.com")
         smtp.disconnects_after_dot(accepts=True, times=1)
         await becomes("unknown", "unknown@example.com")
         smtp.is_full(times=1)
