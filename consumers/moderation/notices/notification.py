@@ -123,8 +123,10 @@ async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventCo
     for recipient in in_table.values():
         Notification(notice, recipient, ids[recipient.id]).insert(event)
     email_in, requested = cache(notice.email), list[str]()
-    for recipient in _by_address(recipients).values():
-        notification = Notification(notice, recipient, ids.get(recipient.id))
+    for sharing in _by_address(recipients).values():
+        recipient = sharing[0]
+        number = next((ids[each.id] for each in sharing if each.id in ids), None)
+        notification = Notification(notice, recipient, number)
         if (to := parse_address(recipient.address)) is None:
             notification.log_undeliverable(event)
             continue
@@ -134,12 +136,13 @@ async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventCo
     return len(in_table), requested
 
 
-def _by_address(recipients: Sequence[Recipient]) -> dict[str, Recipient]:
-    """Return the first recipient of each address, which is compared without case."""
-    found: dict[str, Recipient] = {}
+def _by_address(recipients: Sequence[Recipient]) -> dict[str, list[Recipient]]:
+    """Return the recipients of emails by address, which is compared without case."""
+    found: dict[str, list[Recipient]] = {}
     for recipient in recipients:
         if "email" in recipient.channels:
-            found.setdefault((parse_address(recipient.address) or recipient.address.strip()).lower(), recipient)
+            address = (parse_address(recipient.address) or recipient.address.strip()).lower()
+            found.setdefault(address, []).append(recipient)
     return found
 
 
