@@ -119,8 +119,10 @@ class BatchDeleter:
     def _delete(self, folder: Folder, file: ExpiredFile) -> bool:
         try:
             folder.check_in_place()
-            if file.precondition is not None:
+            if file.precondition is not None and file.precondition.condition is not None:
                 return safe_delete.delete(folder.descriptor, file.name, file.precondition)
+            if file.precondition is not None and not file.precondition.holds(folder.descriptor, file.name):
+                return False
             os.unlink(file.name, dir_fd=folder.descriptor)
         except FileNotFoundError:
             return False  # deleted by another process
