@@ -1,5 +1,6 @@
 """cleanup.media keeps what the rows of the platform name, as the platform's own models write it."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
 from schemas.ticks import CleanMedia
 from tests.fixtures.site import Site
-from tests.fixtures.suite import Deliver
+from tests.fixtures.suite import Deliver, Program
 
 
 def put(path: Path, *, days_old: float = 30) -> None:
@@ -254,3 +255,37 @@ async def test_batches_are_small_enough_to_hold_their_folders_open(
     assert max(sizes) == 3
     assert row["statistics"]["kept_referenced"] == 1
     assert left(media) == {"7/deep/7.png"}
+
+
+def media_finding(pocketwatch: Program) -> tuple[str, str]:
+    findings = json.loads(pocketwatch("doctor", "--json").stdout)
+    return next((each["result"], each["detail"]) for each in findings if each["subject"] == "media")
+
+
+def test_doctor_warns_of_named_files_below_the_root(pocketwatch: Program, database_url: str, media: Path):
+    put(media / "x/a.png")
+    for n in range(3):
+        put(media / f"avatars/generated/{n}.png")
+    before = media_finding(pocketwatch)
+    name_in_rows(database_url, "/api/media/avatars/generated/0.png", "/api/media/avatars/generated/2.png")
+
+    after = media_finding(pocketwatch)
+
+    assert before == ("ok", f"no row names any of the 4 files looked at below {media}")
+    assert after == (
+        "warning",
+        (
+            f"rows name 2 of 4 files looked at below {media}, such as avatars/generated/0.png; cleanup.media keeps "
+            "them, but the former task cleaned the folder generated_media beside MEDIA_ROOT, and only its top level"
+        ),
+    )
+
+
+def test_doctor_warns_where_nothing_names_files(pocketwatch: Program, database_url: str):
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP TABLE ads_addimagemodel, profiles; ALTER TABLE ads_carmake DROP logo")
+
+    result, detail = media_finding(pocketwatch)
+
+    assert result == "warning"
+    assert detail.startswith("no table names files here (ads_addimagemodel, profiles, ads_carmake), so cleanup.media")
