@@ -55,7 +55,7 @@ MASK = "?"
 NOT_TEXT = "[\ud800-\udfff]"  # bytes of a file name that are not UTF-8, which no column can hold
 ENDING = 4  # characters
 
-# OFFSET 0 has a subquery evaluated as it stands, so that cheap tests drop nearly every row before the dear ones.
+# OFFSET 0 has a subquery evaluated as it is, so that cheap tests drop nearly every row before the dear ones.
 NAMED = r"""
 SELECT DISTINCT CASE WHEN name IN (SELECT unnest(CAST(:root AS text[]))) THEN name ELSE key END FROM (
   SELECT name, CASE
