@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,22 @@ def test_files_in_use_are_kept_with_their_folders(root: Path):
     assert left(root) == {"a", "a/2.jpg"}
     assert survey == counters
     assert (counters["files_deleted"], counters["kept_referenced"], counters["directories_removed"]) == (2, 1, 1)
+
+
+def test_stop_while_files_are_checked_leaves_the_rest_to_a_continuation(root: Path):
+    for n in range(3):
+        put(root / f"{n}/a.jpg")
+    asked: list[str] = []
+
+    def ask(paths: Sequence[str]) -> set[str]:
+        asked.extend(paths)
+        return set()
+
+    counters = sweep(root, in_use=ask, stop=lambda: len(asked) > 3).delete()
+
+    assert counters.stopped
+    assert counters.files_deleted == 1
+    assert len([path for path in root.rglob("*") if path.is_file()]) == 2
 
 
 @pytest.mark.parametrize("error", [TimeoutError("slow"), RuntimeError("broken")])

@@ -21,7 +21,9 @@ from consumers.cleanup.files.safe_delete import Precondition
 THREADS = 6
 BATCH_FILES, BATCH_FOLDERS = 64, 16  # folders, because each is held open
 OPEN_PATH = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no content
-MAX_BATCHES = 3 * THREADS  # running and waiting: few, so that a file is deleted within milliseconds of being scanned
+MAX_BATCHES = (
+    3 * THREADS
+)  # running and waiting: few, so that a file is deleted within milliseconds of being scanned, or checked
 
 
 class ExpiredFile(NamedTuple):

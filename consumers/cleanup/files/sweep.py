@@ -234,9 +234,11 @@ class TreeSweeper:
         in_use = self._ask([folder.path + file.name for folder, files in parts for file in files])
         for folder, files in parts:
             free = [file for file in files if folder.path + file.name not in in_use]
-            if len(free) < len(files):
-                folder.keep = True
-                self._counters.rule["kept_referenced"] += len(files) - len(free)
+            self._counters.rule["kept_referenced"] += len(files) - len(free)
+            self._counters.stopped = self._counters.stopped or self._sweep.stop()
+            if self._counters.stopped and self._handed_over:  # some progress, for the run to be continued
+                free = []
+            folder.keep = folder.keep or len(free) < len(files)
             self._delete(folder, free)
             self._deleter.finish(folder)
 
