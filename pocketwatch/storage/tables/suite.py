@@ -161,16 +161,9 @@ currency_rates = sa.Table(
     sa.Index("currency_ra_base_cu_c51eb0_idx", "base_currency", "target_currency", sa.text("fetched_at DESC")),
     sa.Index("currency_ra_source_cb5676_idx", "source", sa.text("fetched_at DESC")),
     sa.Index("currency_ra_is_acti_f77109_idx", "is_active", sa.text("fetched_at DESC")),
-    # One rate for each pair, source and day, however often a message is delivered.
-    sa.Index(
-        "currency_rates_rate_date_key",
-        "base_currency",
-        "target_currency",
-        "source",
-        "rate_date",
-        unique=True,
-        postgresql_where=sa.text("rate_date IS NOT NULL"),
-    ),
+    # Not unique: Django changes the source of rows. The suite's writers take turns, so that there is one rate for each
+    # pair, source and day, however often a message is delivered.
+    sa.Index("currency_rates_rate_date_idx", "base_currency", "target_currency", "source", "rate_date"),
 )
 
 # As in Django's model. One row for each run of rates.update and source.
