@@ -105,6 +105,18 @@ async def test_run_is_logged_as_by_the_platform(deliver: Deliver, rates: StoredR
     }
 
 
+async def test_service_that_the_nbu_replaces_is_logged(deliver: Deliver, banks: Banks, rates: StoredRates):
+    banks.nbu.says(Reply(status=503))
+
+    row = await deliver(UpdateRates(instead_of="EXCHANGERATE_API"))
+
+    assert row["statistics"]["instead_of"] == "EXCHANGERATE_API"
+    assert [(log["source"], log["triggered_by"]) for log in rates.logs()] == [
+        ("NBU", "manual, for EXCHANGERATE_API"),
+        ("PRIVATBANK", "manual, for EXCHANGERATE_API"),
+    ]
+
+
 async def test_fact_contains_the_stored_rates(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates(source="PRIVATBANK"))
 
