@@ -100,7 +100,7 @@ def with_later_migrations(site: Site, folder: Path) -> Site:
     return replace(site, environment=site.environment | {"PYTHONPATH": f"{ROOT}:{folder}"})
 
 
-async def test_tables_are_the_same_whoever_makes_them(empty_sites: Callable[[], Site], tmp_path: Path):
+async def test_tables_are_the_same_in_either_order(empty_sites: Callable[[], Site], tmp_path: Path):
     django_first, suite_first = empty_sites(), empty_sites()
 
     django_first.manage("migrate")
