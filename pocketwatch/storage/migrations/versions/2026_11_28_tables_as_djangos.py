@@ -38,9 +38,9 @@ def upgrade() -> None:
     for key in there.get_foreign_keys(LOGS):
         if key["constrained_columns"] == ["notification_id"]:
             _rename(LOGS, key["name"], FOREIGN_KEY)
-    for table, columns in NOT_NEGATIVE.items():
+    for table, counts in NOT_NEGATIVE.items():
         checks = {check["sqltext"]: check["name"] for check in there.get_check_constraints(table)}
-        for column in columns:
+        for column in counts:
             _rename(table, checks.get(f"{column} >= 0"), f"{table}_{column}_check")
 
 
