@@ -23,18 +23,18 @@ LOGGED = sa.text("""
 # The rates in force: the newest by day; the NBU's if two are of the same day.
 RATES = sa.text("""
     WITH known AS (
-        SELECT target_currency AS currency, rate, source, id,
+        SELECT target_currency AS currency, rate, source, fetched_at, id,
             coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date
         FROM currency_rates
         WHERE base_currency = 'UAH' AND target_currency = ANY(:currencies) AND is_active AND rate > 0
     ), in_force AS (
         SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM known WHERE rate_date <= :day
-        ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
+        ORDER BY currency, rate_date DESC, source = 'NBU' DESC, fetched_at DESC, id DESC
     )
     SELECT currency, rate, source, rate_date, (
         SELECT rate FROM known
         WHERE known.currency = in_force.currency AND known.source = in_force.source AND known.rate_date < :day
-        ORDER BY rate_date DESC, id DESC LIMIT 1
+        ORDER BY rate_date DESC, fetched_at DESC, id DESC LIMIT 1
     ) AS before
     FROM in_force ORDER BY array_position(CAST(:currencies AS varchar[]), currency)
 """)
