@@ -278,17 +278,16 @@ async def test_clean_up_leaves_current_keys_with_an_end(jobs: Jobs, site: Site, 
 
 
 async def test_clean_up_touches_nothing_else_of_the_site_s_cache(jobs: Jobs, site: Site, sessions: Sessions):
-    site.call("ads.remember", key="platform_analytics_uk")
     site.call("ads.remember", key="quick_stats", version=2)
-    for key in ("autoria_rl:1:quick_stats", ":1:latest_daily_report", "quick_stats", "autoria:1:quick_stats:more"):
+    for key in ("autoria_rl:1:quick_stats", ":1:latest_daily_report", "quick_stats", "autoria:1:platform_analytics_uk"):
         sessions.redis.set(key, "kept")
     before = sessions.everything()
-    site.call("ads.remember", key="latest_daily_report")
+    sessions.redis.set(REPORT, "outdated, because no snapshot exists")
 
     await jobs.run(CleanAnalytics())
 
     assert sessions.everything() == before
-    assert site.call("ads.recall", key="quick_stats", version=2) == {"kept": True}
+    assert b"autoria:2:quick_stats" in before
 
 
 async def test_dry_run_counts_the_same_and_changes_nothing(jobs: Jobs, activity: Activity, sessions: Sessions):

@@ -55,7 +55,3 @@ def daily_report(*, day: str | None = None) -> dict[str, Any]:
 def remember(*, key: str, version: int | None = None) -> None:
     """Keep something in the cache for good."""
     cache.set(key, {"kept": True}, timeout=None, version=version)
-
-
-def recall(*, key: str, version: int | None = None) -> Any:
-    return cache.get(key, version=version)
