@@ -231,6 +231,20 @@ async def test_database_of_redis_that_does_not_exist_fails_no_run(
     ]
 
 
+async def test_replica_fails_no_run_and_the_right_setting_is_named(
+    jobs: Jobs, sessions: Sessions, log_lines: list[dict[str, Any]]
+):
+    sessions.redis.replicaof("127.0.0.1", "1")
+    try:
+        job = await jobs.run(QuickStats(), redis_url=None)
+    finally:
+        sessions.redis.replicaof("NO", "ONE")
+
+    assert (job.status, job.statistics["django_cached"]) == ("succeeded", False)
+    (error,) = [line["error"] for line in log_lines if line["event"] == "analytics.django_cache_failed"]
+    assert error.endswith("is a read-only replica; set POCKETWATCH_DJANGO_CACHE to the primary")
+
+
 async def test_without_the_setting_nothing_of_the_site_is_written(jobs: Jobs, sessions: Sessions):
     one, other = await jobs.run(QuickStats(), django_cache=None), await jobs.run(DailyReport(), django_cache=None)
 
