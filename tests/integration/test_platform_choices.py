@@ -18,7 +18,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.storage.delivery_states import STATUS_OF_STATE, state_of
 from tests.fixtures.servers import Servers
 
-BEFORE = "2026_11_28_outbox_ids"
+BEFORE = "2026_11_28_tables_as_djangos"
 CHOICES = {"pending", "sent", "delivered", "failed", "read"}
 ROW = """
     INSERT INTO moderation_notification_logs
