@@ -154,13 +154,13 @@ async def test_shared_address_gets_one_email(notify, people: People):
 
 
 async def test_log_of_shared_email_refers_to_a_row_of_any_recipient(notify, people: People):
-    people.manager("first@example.com", table=False, override="desk@example.com")
-    people.manager("second@example.com", override="desk@example.com")
+    people.manager("first@example.com", table=False, override="team@example.com")
+    people.manager("second@example.com", override="team@example.com")
 
     await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     (notice,), (mailed,) = people.notices(), people.log("email")
-    assert (mailed["recipient"], mailed["notification_id"]) == ("desk@example.com", notice["id"])
+    assert (mailed["recipient"], mailed["notification_id"]) == ("team@example.com", notice["id"])
 
 
 async def test_two_settings_of_one_manager_make_one_row(notify, people: People):
