@@ -74,7 +74,7 @@ def _banks(console: Console) -> Iterator[dict[str, str]]:
 
 def write_schedule(folder: Path, *, cron: str | None = None) -> Path:
     """Write the suite's own schedule with every entry enabled, and if a time is given, due at it."""
-    text = schedule.DEFAULT.read_text(encoding="utf-8").replace("\nenabled = false\n", "\n")
+    text = re.sub(r"(?m)^enabled = false.*$", "", schedule.DEFAULT.read_text(encoding="utf-8"))
     if cron is not None:
         text = re.sub(r"(?m)^cron = .*$", f'cron = "{cron}"', text)
     file = folder.resolve() / "schedule.toml"

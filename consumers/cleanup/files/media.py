@@ -2,9 +2,8 @@
 
 from datetime import timedelta
 
-from consumers.cleanup.files.job import run_sweep_job
+from consumers.cleanup.files.job import root_to_clean, run_sweep_job
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.ticks import CleanMedia
@@ -12,7 +11,8 @@ from schemas.ticks import CleanMedia
 
 @consumer
 async def clean_media(tick: CleanMedia, job: JobContext) -> None:
-    if (root := job.settings.files.media_root) is None:
-        raise Reject("POCKETWATCH_MEDIA_ROOT: not set; set it to the folder to clean")
+    root = await root_to_clean(job, job.settings.files.media_root, setting="POCKETWATCH_MEDIA_ROOT")
+    if root is None:
+        return
     cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
     await run_sweep_job(Sweep(root=root, older_than=cutoff, max_share=tick.max_share), job)
