@@ -341,6 +341,7 @@ def test_home_and_what_contains_it_are_no_root(root: Path, monkeypatch: pytest.M
     assert media(home / ".ssh").survey().files_deleted == 1
 
 
+ELSEWHERE = "which is not mounted here; it must be where a consumer of cleanup runs"
 DOCTOR = """
 import asyncio, json, sys
 from console.checks import check_folders
@@ -367,11 +368,7 @@ def folder_findings(root: Path, *, launcher: tuple[str, ...] = ()) -> list[list[
 def test_doctor_says_where_a_folder_must_be_that_is_not_here(root: Path):
     assert folder_findings(root) == [
         ["problem", f'POCKETWATCH_MEDIA_ROOT is "{root}/media", which is not a folder'],
-        [
-            "warning",
-            f'POCKETWATCH_STATIC_ROOT is "{root}/missing", which is not mounted here; it must be where a consumer of '
-            "cleanup runs",
-        ],
+        ["warning", f'POCKETWATCH_STATIC_ROOT is "{root}/missing", {ELSEWHERE}'],
         ["ok", f"{root}/logs is writable"],
     ]
 
@@ -383,10 +380,7 @@ def test_doctor_in_a_container_without_volumes_finds_no_problem_with_folders(roo
 
     _, _, (result, detail) = folder_findings(root, launcher=read_only)
 
-    assert (result, detail) == (
-        "warning",
-        f'POCKETWATCH_LOG_ROOT is "{root}/logs", which is not mounted here; it must be where a consumer of cleanup runs',
-    )
+    assert (result, detail) == ("warning", f'POCKETWATCH_LOG_ROOT is "{root}/logs", {ELSEWHERE}')
 
 
 def test_doctor_finds_a_problem_with_a_volume_that_is_mounted_read_only(root: Path):
