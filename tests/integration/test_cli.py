@@ -280,12 +280,12 @@ def test_disabled_entries_are_named_with_the_way_to_enable_them(pocketwatch: Pro
     default = f"{words}a copy of {schedule.DEFAULT}, and set POCKETWATCH_SCHEDULE to that file"
 
     for command in ("list", "check"):
-        told = [
+        printed = [
             " ".join(pocketwatch("schedule", command, **changes).stdout.split())
             for changes in ({}, {"POCKETWATCH_SCHEDULE": str(own)})
         ]
-        assert default in told[0]
-        assert told[1].endswith(f"{words}{own}")
+        assert default in printed[0]
+        assert printed[1].endswith(f"{words}{own}")
     result, detail = doctor(pocketwatch)["schedule"]
     assert result == "ok"
     assert detail.endswith("; disabled: archive-ads-daily; to enable it: pocketwatch schedule list")
