@@ -9,8 +9,8 @@ WORKDIR /src
 # Without pip: the final image gets nothing that installs or builds.
 RUN python -m venv --without-pip /opt/pocketwatch
 COPY requirements.lock requirements-build.lock ./
-RUN pip --python /opt/pocketwatch/bin/python install --require-hashes -r requirements.lock
 RUN pip install --require-hashes -r requirements-build.lock
+RUN pip --python /opt/pocketwatch/bin/python install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY templates templates

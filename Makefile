@@ -2,10 +2,16 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+# What the demo needs is installed, and everything is
+RUNNABLE := .venv/.demo
 INSTALLED := .venv/.installed
 # Debian ships Python without what makes an environment
 VENV_PACKAGE = { apt-get -qq update && apt-get -qq -y --no-install-recommends install python3-venv; } >/dev/null 2>&1 \
 	|| { echo "$(PYTHON) cannot make a virtual environment; install it: apt-get install python3-venv" >&2; exit 1; }
+
+# A lock file is complete: no dependency is resolved. What is not compiled now is when it is imported for the first time.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-compile
+LOCKED := $(PIP) --require-hashes -r
 
 # The tests open emails in a real browser
 CHROMIUM = command -v chromium >/dev/null \
@@ -31,21 +37,29 @@ help: ## list the commands
 
 install: $(INSTALLED) ## make .venv with everything pinned
 
-$(INSTALLED): requirements-dev.lock pyproject.toml
+$(RUNNABLE): requirements-demo.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "installing the $$(grep -c == requirements-demo.lock) packages of requirements-demo.lock into .venv"
 	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { [ ! -L .venv ] && $(VENV_PACKAGE) && $(PYTHON) -m venv --clear .venv; }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(LOCKED) requirements-build.lock
+	@$(LOCKED) requirements-demo.lock
+	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
-demo: $(INSTALLED) ## servers, a small marketplace, every job once, and a table of what happened
+$(INSTALLED): $(RUNNABLE) requirements-dev.lock
+	@echo "installing the $$(grep -c == requirements-dev.lock) packages of requirements-dev.lock into .venv"
+	@$(LOCKED) requirements-dev.lock
+	@$(BIN)/python -m compileall -qq --workers=0 .venv/lib || true # some packages have files for other versions of Python
+	@touch $@
+
+demo: $(RUNNABLE) ## servers, a small marketplace, every job once, and a table of what happened
 	@$(BIN)/python -m demo
 
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
 	@$(CHROMIUM)
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-up: $(INSTALLED) ## servers, publishers and consumers in the foreground, until Ctrl-C
+up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C
 	@$(BIN)/python -m demo --stay
 
 check: $(INSTALLED) ## format, lint, types, import rules
@@ -55,7 +69,7 @@ check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@$(LOCKED) requirements-bench.lock
 	@$(BIN)/python -m bench
 
 messages: $(INSTALLED) ## collect the texts of templates and code into the catalogues of templates/locale
@@ -74,9 +88,9 @@ lock: ## renew the lock files from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv
 	@$(COMPILE) --upgrade --extra=dev --extra=bench --output-file=requirements-bench.lock pyproject.toml
 	@$(COMPILE) --extra=dev --constraint=requirements-bench.lock --output-file=requirements-dev.lock pyproject.toml
-	@$(COMPILE) --constraint=requirements-dev.lock --output-file=requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
-		| $(COMPILE) --constraint=requirements-dev.lock --output-file=requirements-build.lock -
+	@$(COMPILE) --extra=demo --constraint=requirements-dev.lock --output-file=requirements-demo.lock pyproject.toml
+	@$(COMPILE) --constraint=requirements-demo.lock --output-file=requirements.lock pyproject.toml
+	@$(COMPILE) --upgrade --constraint=requirements-bench.lock --group=build --output-file=requirements-build.lock
 	@rm -rf .venv-lock
 
 clean: ## stop what runs here and remove everything that was made

@@ -47,8 +47,11 @@ async def check_settings(_: Settings) -> AsyncIterator[Finding]:
 
 
 async def check_schedule(settings: Settings) -> AsyncIterator[Finding]:
-    entries = schedule.load(settings.running.schedule).enabled
-    yield Finding("schedule", "ok", f"{len(entries)} entries, each with a job, a valid payload and a queue")
+    loaded = schedule.load(settings.running.schedule)
+    disabled = ", ".join(entry.name for entry in loaded.disabled)
+    detail = f"{len(loaded.entries)} entries, each with a job, a valid payload and a queue"
+    remedy = "; to enable it: pocketwatch schedule list"
+    yield Finding("schedule", "ok", f"{detail}; disabled: {disabled}{remedy}" if disabled else detail)
 
 
 async def check_folders(settings: Settings) -> AsyncIterator[Finding]:
@@ -62,9 +65,12 @@ async def check_folders(settings: Settings) -> AsyncIterator[Finding]:
 
 def _folder(name: str, folder: Path | None) -> Finding:
     if folder is None:
-        return Finding("folders", "warning", f"{name} is not set, so its clean-up fails")
+        return Finding("folders", "warning", f"{name} is not set, so its clean-up is skipped")
+    if _is_elsewhere(folder):
+        detail = f'{name} is "{folder}", which is not mounted here; it must be where a consumer of cleanup runs'
+        return Finding("folders", "warning", detail)
     if not folder.is_dir() or folder.is_symlink():
-        return Finding("folders", "problem", f'{name} is "{folder}", which is not a folder on this machine')
+        return Finding("folders", "problem", f'{name} is "{folder}", which is not a folder')
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding("folders", "problem", f"{folder} is not writable")
     try:
@@ -73,6 +79,17 @@ def _folder(name: str, folder: Path | None) -> Finding:
     except (RootUnusable, Reject) as error:
         return Finding("folders", "problem", str(error))
     return Finding("folders", "ok", f"{folder} is writable")
+
+
+def _is_elsewhere(folder: Path) -> bool:
+    """Whether a folder is missing or belongs to a read-only system, as that of a container without its volume."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return status.st_dev == Path("/").stat().st_dev and bool(os.statvfs("/").f_flag & os.ST_RDONLY)
 
 
 async def check_database(settings: Settings) -> AsyncIterator[Finding]:

@@ -2,6 +2,7 @@
 
     python -m demo.marketplace make                     create the tables; simplejwt's by its own migrations
     python -m demo.marketplace issue < lots.json        issue tokens: [{"count": 3, "issued_days_ago": 70}]
+    python -m demo.marketplace fill < lots.json         both, but no tokens if there are some
     python -m demo.marketplace flush                    run simplejwt's own clean-up, for comparison
 
 Reads DATABASE_URL. The demo, the tests and the benches use it; the suite does not depend on Django.
@@ -103,6 +104,14 @@ def issue(lots: list[dict[str, Any]]) -> dict[str, int]:
     return {"outstanding": OutstandingToken.objects.count(), "blacklisted": BlacklistedToken.objects.count()}
 
 
+def fill(lots: list[dict[str, Any]]) -> None:
+    from rest_framework_simplejwt.token_blacklist.models import OutstandingToken  # noqa: PLC0415
+
+    make()
+    if not OutstandingToken.objects.exists():
+        issue(lots)
+
+
 def flush() -> dict[str, float]:
     from django.core.management import call_command  # noqa: PLC0415
 
@@ -117,10 +126,12 @@ def main(verb: str) -> None:
         make()
     elif verb == "issue":
         print(json.dumps(issue(json.load(sys.stdin))))
+    elif verb == "fill":
+        fill(json.load(sys.stdin))
     elif verb == "flush":
         print(json.dumps(flush()))
     else:
-        sys.exit(f'verb "{verb}": unknown; use make, issue or flush')
+        sys.exit(f'verb "{verb}": unknown; use make, issue, fill or flush')
 
 
 if __name__ == "__main__":

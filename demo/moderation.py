@@ -5,17 +5,15 @@ Messages are built by hand, as the platform publishes them, and not from the sui
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aio_pika
 import psycopg
+from celery import Celery
 
 OWNERS = {"uk": 11, "en": 12, "ru": 13}  # user ids by locale
 DEALER = 14  # may bypass moderation
@@ -122,18 +120,12 @@ async def publish(rabbitmq_url: str, messages: list[Message]) -> list[str]:
     return ids
 
 
-def call_celery(environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "demo.celery_client", "call", "clean_generated_media"],
-        env=dict(environment),
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip().splitlines()[-1]
+def call_celery(rabbitmq_url: str) -> str:
+    """Send a task as the platform's Celery client does, and return its id."""
+    with Celery("platform", broker=rabbitmq_url) as client:
+        return str(client.send_task("clean_generated_media").id)
 
 
 def run(environment: Mapping[str, str]) -> list[str]:
     all_messages = build_messages(list(statuses(environment["DATABASE_URL"])))
-    return [*asyncio.run(publish(environment["RABBITMQ_URL"], all_messages)), call_celery(environment)]
+    return [*asyncio.run(publish(environment["RABBITMQ_URL"], all_messages)), call_celery(environment["RABBITMQ_URL"])]

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -59,8 +57,7 @@ EXPECTED: Counts = {
 
 
 def seed(environment: Mapping[str, str]) -> Counts:
-    if count(environment)["tokens"] == 0:
-        _issue(environment)
+    if count(environment)["ads"] == 0:
         ads.prepare(environment["DATABASE_URL"])
         for (status, days), number in ADS.items():
             ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=number)
@@ -85,18 +82,6 @@ def count(environment: Mapping[str, str]) -> Counts:
     with redis.Redis.from_url(environment["REDIS_URL"]) as client:
         counts.append(sum(1 for _ in client.scan_iter("user:session:*", count=1000)))
     return dict(zip(EXPECTED, counts, strict=True))
-
-
-def _issue(environment: Mapping[str, str]) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "demo.marketplace", "issue"],
-        env=environment,
-        cwd=Path(__file__).parents[1],
-        input=json.dumps(TOKENS),
-        text=True,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
 
 
 def _write(file: Path, content: bytes, *, days_old: float) -> None:

@@ -1,9 +1,9 @@
 """Run every job as a dry run, by schedule and by hand, and every path of moderation; then show the logs."""
 
 import asyncio
-import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from demo import moderation, seeding
 from demo.seeding import EXPECTED, Counts
-from demo.up import PROJECT, ROOTS, command, marketplace
+from demo.up import PROJECT, ROOTS, call, marketplace, write_schedule
 from pocketwatch import settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
@@ -32,7 +32,7 @@ from schemas.catalogue import schema_of
 from schemas.message import Message
 
 FOLDER = PROJECT / ".pocketwatch" / "demo"
-LEAD = timedelta(seconds=8)  # until the entries are due; the dry runs take about as long
+LEAD = timedelta(seconds=5)  # until the entries are due; the dry runs take about as long
 TIMEOUT = 60.0  # seconds for a group of runs
 LOG = FOLDER / "suite.log"
 FINISHED = "SELECT {key}, job, status FROM update_logs WHERE {key} = ANY(%s) AND status NOT IN ('running', 'failed')"
@@ -56,16 +56,16 @@ def tour(console: Console) -> bool:
     for root in ROOTS:
         shutil.rmtree(FOLDER / root, ignore_errors=True)
     logger.disable("publishers")  # the tour prints what it does itself
-    entries = schedule.load().enabled
-    jobs = sorted({entry.job for entry in entries})
-    dry = [job for job in jobs if "dry_run" in schema_of(job).model_fields]
     with marketplace(FOLDER, console) as environment:
         before = seeding.count(environment)
         due = datetime.now(UTC) + LEAD
-        schedule_file = _schedule_due_at(due)
-        asyncio.run(_register(schedule_file, environment["DATABASE_URL"]))
+        file = write_schedule(FOLDER, cron=f"{due:%S %M %H %d %m} *")
+        entries = schedule.load(file).entries
+        jobs = sorted({entry.job for entry in entries})
+        dry = [job for job in jobs if "dry_run" in schema_of(job).model_fields]
+        asyncio.run(_register(file, environment["DATABASE_URL"]))
         console.print(f"[bold]suite[/]\n  pocketwatch run: {len(entries)} entries, each due at {due:%H:%M:%S} UTC")
-        with _suite(environment | {"POCKETWATCH_SCHEDULE": str(schedule_file)}):
+        with _suite(environment):
             console.print(f"[bold]by hand, as a dry run[/]\n  {', '.join(dry)}")
             succeeded = [_by_hand(environment, dry, dry_run=True)]
             console.print(f"[bold]by the schedule[/], at {due:%H:%M:%S}\n  {', '.join(e.name for e in entries)}")
@@ -76,7 +76,7 @@ def tour(console: Console) -> bool:
             succeeded.append(_moderation(environment))
         console.print("[bold]results[/]")
         for arguments in LOGS:
-            subprocess.run(command(*arguments), env=environment, cwd=PROJECT, check=True)
+            call(*arguments)
         after = seeding.count(environment)
         console.print(_comparison(before, after))
     return all(succeeded) and after == EXPECTED
@@ -101,14 +101,6 @@ def _wait_for_emails(database_url: str) -> int:
     raise PocketwatchError(f"emails were not sent within {TIMEOUT:.0f} s; the suite's log is {LOG}")
 
 
-def _schedule_due_at(due: datetime) -> Path:
-    """Write the suite's own schedule with every entry due at this time."""
-    text = schedule.DEFAULT.read_text(encoding="utf-8")
-    file = FOLDER / "schedule.toml"
-    file.write_text(re.sub(r"(?m)^cron = .*$", f'cron = "{due:%S %M %H %d %m} *"', text), encoding="utf-8")
-    return file
-
-
 async def _register(file: Path, database_url: str) -> None:
     """Register the entries now, so that a process that starts too late finds the missed fires."""
     database = Database(database_url, name="demo")
@@ -119,7 +111,9 @@ async def _register(file: Path, database_url: str) -> None:
 @contextmanager
 def _suite(environment: dict[str, str]) -> Iterator[None]:
     with open_private(LOG, "w") as file:
-        process = subprocess.Popen(command("run"), env=environment, cwd=PROJECT, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pocketwatch", "run"], env=environment, cwd=PROJECT, stdout=file, stderr=file
+        )
     try:
         yield
     finally:

@@ -1,19 +1,24 @@
 """The demo's servers, with a marketplace on them."""
 
+import io
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from rich.console import Console
 
+from console.cli.main import app
 from demo import seeding
 from demo.banks import banks
 from pocketwatch import settings
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.stack.stack import Stack
+from publishers import schedule
 
 PROJECT = Path(__file__).parents[1]
 SERVER_SETTINGS = {"RABBITMQ_URL", "DATABASE_URL", "REDIS_URL", "SMTP_URL"}
@@ -23,29 +28,32 @@ NO_SITE = {"POCKETWATCH_DJANGO_CACHE": ""}  # .env may name the cache of a real 
 
 @contextmanager
 def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
-    """Start servers with a seeded marketplace, and yield the environment for the suite's processes."""
+    """Start servers with a seeded marketplace, and make the environment that of the suite; yield it."""
     stack = Stack(folder, echo=lambda line: console.print(f"  {line}"))
     roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS} | NO_SITE
     console.print("[bold]servers[/]")
     with stack.lease() as urls, _banks(console) as bank_settings:
-        environment = _foreign(os.environ) | urls | bank_settings | roots
+        file = {"POCKETWATCH_SCHEDULE": str(write_schedule(folder))}
+        environment = _foreign(os.environ) | urls | bank_settings | roots | file
+        os.environ.clear()
+        os.environ.update(environment)
         console.print("[bold]marketplace[/]")
-        run([sys.executable, "-m", "demo.marketplace", "make"], environment)
-        run(command("migrate"), environment)
+        _fill_marketplace()
+        with redirect_stdout(io.StringIO()):
+            call("migrate")
         counts = seeding.seed(environment)
         console.print(f"  {', '.join(f'{count} {name}' for name, count in counts.items())}")
         yield environment
 
 
 def stay(console: Console) -> None:
-    """Run the suite in the foreground, with its own schedule, until SIGTERM or Ctrl-C."""
+    """Run the suite in the foreground until SIGTERM or Ctrl-C."""
     from console.cli.processes import run_all  # noqa: PLC0415  the suite's imports are for those who run it here
 
     with marketplace(PROJECT / settings.LOCAL_STACK.parent, console) as environment:
-        os.environ.clear()
-        os.environ.update(environment)
         console.print(
-            f"[bold]suite[/]\n  RabbitMQ management: {environment['RABBITMQ_MANAGEMENT_URL']}\n"
+            f"[bold]suite[/]\n  schedule: {environment['POCKETWATCH_SCHEDULE']}, with every entry enabled\n"
+            f"  RabbitMQ management: {environment['RABBITMQ_MANAGEMENT_URL']}\n"
             "  in another terminal: .venv/bin/pocketwatch trigger cleanup.tokens --wait\n"
             "  Ctrl-C stops everything",
             soft_wrap=True,
@@ -65,13 +73,27 @@ def _banks(console: Console) -> Iterator[dict[str, str]]:
         yield bank_settings
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pocketwatch", *arguments]
+def write_schedule(folder: Path, *, cron: str | None = None) -> Path:
+    """Write the suite's own schedule with every entry enabled, and if a time is given, due at it."""
+    text = re.sub(r"(?m)^enabled = false.*$", "", schedule.DEFAULT.read_text(encoding="utf-8"))
+    if cron is not None:
+        text = re.sub(r"(?m)^cron = .*$", f'cron = "{cron}"', text)
+    file = folder.resolve() / "schedule.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
-def run(arguments: list[str], environment: dict[str, str]) -> None:
-    if subprocess.run(arguments, env=environment, cwd=PROJECT, check=False, stdout=subprocess.DEVNULL).returncode:
-        raise PocketwatchError(f"command failed: {' '.join(arguments)}")
+def call(*arguments: str) -> None:
+    """Call a command of the suite in this process, which has imported it already."""
+    app(list(arguments), standalone_mode=False)
+
+
+def _fill_marketplace() -> None:
+    """Create the platform's tables and issue tokens, in a process of its own: the suite runs without Django."""
+    program = [sys.executable, "-m", "demo.marketplace", "fill"]
+    done = subprocess.run(program, cwd=PROJECT, check=False, input=json.dumps(seeding.TOKENS), text=True)
+    if done.returncode:
+        raise PocketwatchError(f"command failed: {' '.join(program)}")
 
 
 def _foreign(environment: "os._Environ[str]") -> dict[str, str]:

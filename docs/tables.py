@@ -24,7 +24,8 @@ def entries() -> Iterable[Sequence[str]]:
     for entry in load(DEFAULT).entries:
         payload = entry.message.payload()
         arguments = f" `{json.dumps(payload)}`" if payload else ""
-        yield (f"`{entry.name}`", f"`{entry.cron}`", f"`{entry.message.routing_key}`{arguments}")
+        when = f"`{entry.cron}`" if entry.enabled else f"disabled, else `{entry.cron}`"
+        yield (f"`{entry.name}`", when, f"`{entry.message.routing_key}`{arguments}")
 
 
 def payloads() -> Iterable[Sequence[str]]:

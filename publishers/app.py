@@ -27,4 +27,5 @@ class PublisherApp(Service):
         self._run_in_background("relay", relay.run, drain=relay.finish)
         self._run_in_background("ticker", Ticker(database, schedule).run)
         self._run_in_background("route check", partial(route_check.watch, publisher.connection, schedule))
-        logger.bind(entries=len(schedule.enabled)).info(PUBLISHING)
+        disabled = [entry.name for entry in schedule.disabled]
+        logger.bind(entries=len(schedule.enabled), disabled=disabled).info(PUBLISHING)

@@ -114,6 +114,10 @@ class Schedule(BaseModel):
     def enabled(self) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.enabled)
 
+    @property
+    def disabled(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if not entry.enabled)
+
     def entry(self, name: str) -> Entry:
         for entry in self.entries:
             if entry.name == name:

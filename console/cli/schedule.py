@@ -14,7 +14,7 @@ from pocketwatch.storage import pauses
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 from publishers import route_check
 from publishers.cron import next_fire
-from publishers.schedule import Entry, Schedule, load
+from publishers.schedule import DEFAULT, Entry, Schedule, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, check, pause and resume schedule entries.")
 
@@ -28,7 +28,8 @@ def list_entries(file: File = None, as_json: AsJson = False) -> None:
     Example: pocketwatch schedule list
     """
     settings = read_settings()
-    schedule = load(file or settings.running.schedule)
+    file = file or settings.running.schedule
+    schedule = load(file)
     paused = run(_paused(settings)) if settings.servers.database_url else {}
     rows = [_row(entry, paused.get(entry.name)) for entry in schedule.entries]
     if as_json:
@@ -36,6 +37,7 @@ def list_entries(file: File = None, as_json: AsJson = False) -> None:
     else:
         columns = ("name", "job", "cron", "timezone", "next", "payload", "state", "why")
         print_table("schedule", columns, [[row[column] for column in columns] for row in rows])
+        _say_disabled(schedule, file)
 
 
 def _row(entry: Entry, pause: str | None) -> dict[str, Any]:
@@ -52,6 +54,14 @@ def _row(entry: Entry, pause: str | None) -> dict[str, Any]:
         "state": state,
         "why": entry.why,
     }
+
+
+def _say_disabled(schedule: Schedule, file: Path | None) -> None:
+    if not schedule.disabled:
+        return
+    where = str(file) if file else f"a copy of {DEFAULT}, and set POCKETWATCH_SCHEDULE to that file"
+    names = ", ".join(entry.name for entry in schedule.disabled)
+    say(f"disabled, never fires: {names}; to enable it, write enabled = true in {where}")
 
 
 async def _paused(settings: Settings) -> dict[str, str]:
@@ -74,7 +84,8 @@ def check(file: File = None, as_json: AsJson = False) -> None:
     Example: pocketwatch schedule check --file /etc/pocketwatch/schedule.toml
     """
     settings = read_settings()
-    schedule = load(file or settings.running.schedule)
+    file = file or settings.running.schedule
+    schedule = load(file)
     found = run(_routes(settings, schedule))
     rows = [_result(route) for route in found]
     if as_json:
@@ -82,6 +93,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
     else:
         columns = ("name", "job", "queue", "consumers", "result", "problem")
         print_table("routes", columns, [[row[column] for column in columns] for row in rows])
+        _say_disabled(schedule, file)
     raise typer.Exit(int(any(row["result"] == "problem" for row in rows)))
 
 

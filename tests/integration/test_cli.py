@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -118,11 +119,12 @@ def test_trigger_takes_arguments_by_name_or_as_json(pocketwatch: Program, runnin
 
 def test_failed_run_is_the_exit_code_and_shows_the_retry(pocketwatch: Program, running: Process, media: Path):
     media.rmdir()
+    media.write_bytes(b"")
 
     done = pocketwatch("trigger", "cleanup.media", "--wait")
 
     assert done.returncode == 1
-    assert f'root "{media}": missing; is its disk mounted?' in done.stdout
+    assert f'root "{media}": a symbolic link or not a folder' in done.stdout
     assert "retried in 10s (attempt 2 of 6)" in done.stdout
 
 
@@ -188,8 +190,7 @@ def test_invalid_message_from_the_management_ui_becomes_a_dead_letter(
 
 def test_requeued_dead_letter_succeeds(pocketwatch: Program, environment: dict[str, str], media: Path):
     pocketwatch("migrate")
-    without = {name: value for name, value in pocketwatch.environment.items() if name != "POCKETWATCH_MEDIA_ROOT"}
-    broken = Program(without, pocketwatch.folder)
+    broken = Program(pocketwatch.environment | {"HOME": str(media)}, pocketwatch.folder)
     process = broken.start("consume", "cleanup")
     process.until("consumers.started")
     sent = pocketwatch("trigger", "cleanup.media", "--wait")
@@ -266,14 +267,40 @@ def test_schedule_list_needs_no_server(pocketwatch: Program):
     entries = offline.json("schedule", "list")
 
     assert [entry["name"] for entry in entries] == [entry.name for entry in schedule.load().entries]
-    assert all(entry["next"] > "2026" and entry["state"] == "on" for entry in entries)
+    disabled = [entry for entry in entries if entry["state"] == "disabled"]
+    assert [(entry["name"], entry["next"]) for entry in disabled] == [("archive-ads-daily", None)]
+    assert all(entry["next"] > "2026" and entry["state"] == "on" for entry in entries if entry not in disabled)
+
+
+def test_disabled_entries_are_named_with_the_way_to_enable_them(pocketwatch: Program):
+    pocketwatch("migrate")
+    own = pocketwatch.folder / "own.toml"
+    shutil.copy(schedule.DEFAULT, own)
+    words = "disabled, never fires: archive-ads-daily; to enable it, write enabled = true in "
+    default = f"{words}a copy of {schedule.DEFAULT}, and set POCKETWATCH_SCHEDULE to that file"
+
+    for command in ("list", "check"):
+        printed = [
+            " ".join(pocketwatch("schedule", command, **changes).stdout.split())
+            for changes in ({}, {"POCKETWATCH_SCHEDULE": str(own)})
+        ]
+        assert default in printed[0]
+        assert printed[1].endswith(f"{words}{own}")
+    result, detail = doctor(pocketwatch)["schedule"]
+    assert result == "ok"
+    assert detail.endswith("; disabled: archive-ads-daily; to enable it: pocketwatch schedule list")
+    process = pocketwatch.start("publish")
+    (started,) = process.until("publishers.started")
+    assert started["disabled"] == ["archive-ads-daily"]
+    own.write_text(own.read_text().replace("enabled = false", "enabled = true"))
+    assert "disabled" not in pocketwatch("schedule", "list", POCKETWATCH_SCHEDULE=str(own)).stdout
 
 
 def test_schedule_check_reaches_the_consumers(pocketwatch: Program):
     before = pocketwatch("schedule", "check", "--json")
     assert before.returncode == 1
     assert {row["problem"] for row in json.loads(before.stdout)} == {
-        f'queue "{entry.job}" does not exist; run: pocketwatch migrate' for entry in schedule.load().entries
+        f'queue "{entry.job}" does not exist; run: pocketwatch migrate' for entry in schedule.load().enabled
     }
 
     pocketwatch("migrate")

@@ -72,13 +72,31 @@ async def test_retention_is_that_of_the_message(deliver: Deliver, media: Path, d
     assert len(left(media)) == kept
 
 
-async def test_missing_root_is_retried(deliver: Deliver, media: Path):
+async def test_missing_root_is_skipped_with_the_remedy(deliver: Deliver, media: Path):
     media.rmdir()
 
     row = await deliver(CleanMedia())
 
-    assert (row["status"], row["attempt"]) == ("failed", 1)
-    assert row["error"] == f'root "{media}": missing; is its disk mounted?'
+    assert (row["status"], row["attempt"]) == ("skipped", 1)
+    assert row["error"] == (
+        f'root "{media}": not there; mount its disk where this consumer runs, or set POCKETWATCH_MEDIA_ROOT to the '
+        "folder to clean"
+    )
+
+
+async def test_root_that_is_a_file_or_in_one_is_retried(
+    consume: Consume, publisher: Publisher, runs: Runs, media: Path
+):
+    media.rmdir()
+    media.write_bytes(b"")
+    rows = []
+    for root in (media, media / "below"):
+        async with consume(roots=Files(POCKETWATCH_MEDIA_ROOT=root)):
+            sent = await trigger.publish(publisher, CleanMedia())
+            rows.append(await runs.over(sent.message_id))
+
+    assert [row["status"] for row in rows] == ["failed"] * 2
+    assert all("a symbolic link or not a folder" in row["error"] for row in rows)
 
 
 async def test_root_that_is_a_link_fails(deliver: Deliver, media: Path, tmp_path: Path):
@@ -232,10 +250,10 @@ async def test_run_without_progress_is_partial_and_not_continued(
     assert left(media) == {"old"}
 
 
-async def test_missing_setting_is_named(consume: Consume, publisher: Publisher, runs: Runs):
+async def test_missing_setting_is_skipped_and_named(consume: Consume, publisher: Publisher, runs: Runs):
     async with consume(roots=Files()):
         sent = await trigger.publish(publisher, CleanMedia())
         row = await runs.over(sent.message_id)
 
-    assert row["status"] == "dead"
+    assert row["status"] == "skipped"
     assert row["error"] == "POCKETWATCH_MEDIA_ROOT: not set; set it to the folder to clean"

@@ -115,7 +115,7 @@ async def test_dry_run_counts_the_same_and_changes_nothing(deliver: Deliver, sta
     assert dry["statistics"]["files_deleted"] == len(before) - len(left(static)) == 8
 
 
-async def test_missing_manifest_deletes_nothing_and_is_retried(deliver: Deliver, static: Path, tmp_path: Path):
+async def test_missing_manifest_deletes_nothing_and_is_skipped(deliver: Deliver, static: Path, tmp_path: Path):
     release(tmp_path / "source", static, FIRST)
     release(tmp_path / "source", static, SECOND)
     age(static, days=31)
@@ -124,8 +124,32 @@ async def test_missing_manifest_deletes_nothing_and_is_retried(deliver: Deliver,
 
     row = await deliver(CleanStaticFiles())
 
+    assert (row["status"], left(static)) == ("skipped", before)
+    assert row["error"] == (
+        f'manifest "{static}/staticfiles.json": missing, so no file is known to be unused; use Django\'s '
+        "ManifestStaticFilesStorage, and set POCKETWATCH_STATIC_ROOT to its folder"
+    )
+
+
+async def test_empty_folder_is_skipped(deliver: Deliver, static: Path):
+    """As the volume of compose.yaml is until a site uses it."""
+    row = await deliver(CleanStaticFiles())
+
+    assert (row["status"], left(static)) == ("skipped", set())
+
+
+async def test_corrupt_manifest_deletes_nothing_and_is_retried(deliver: Deliver, static: Path, tmp_path: Path):
+    release(tmp_path / "source", static, FIRST)
+    release(tmp_path / "source", static, SECOND)
+    age(static, days=31)
+    manifest = static / "staticfiles.json"
+    manifest.write_bytes(manifest.read_bytes()[:-10])
+    before = left(static)
+
+    row = await deliver(CleanStaticFiles())
+
     assert (row["status"], left(static)) == ("failed", before)
-    assert f'manifest "{static}/staticfiles.json": missing' in row["error"]
+    assert f'manifest "{manifest}": not JSON' in row["error"]
 
 
 async def test_wrong_manifest_deletes_nothing_and_is_rejected(deliver: Deliver, static: Path, tmp_path: Path):
@@ -140,20 +164,23 @@ async def test_wrong_manifest_deletes_nothing_and_is_rejected(deliver: Deliver, 
     assert f'manifest "{static}/staticfiles.json": version "9"' in row["error"]
 
 
-async def test_missing_root_is_retried(deliver: Deliver, static: Path):
+async def test_missing_root_is_skipped_and_a_file_is_retried(deliver: Deliver, static: Path):
     static.rmdir()
+    missing = await deliver(CleanStaticFiles())
+    static.write_bytes(b"")
+    file = await deliver(CleanStaticFiles())
 
-    row = await deliver(CleanStaticFiles())
+    assert missing["status"] == "skipped"
+    assert missing["error"].startswith(f'root "{static}": not there; ')
+    assert (file["status"], file["error"]) == ("failed", f'root "{static}": a symbolic link or not a folder')
 
-    assert (row["status"], row["error"]) == ("failed", f'root "{static}": missing; is its disk mounted?')
 
-
-async def test_missing_setting_is_named(consume: Consume, publisher: Publisher, runs: Runs):
+async def test_missing_setting_is_skipped_and_named(consume: Consume, publisher: Publisher, runs: Runs):
     async with consume(roots=Files()):
         sent = await trigger.publish(publisher, CleanStaticFiles())
         row = await runs.over(sent.message_id)
 
-    assert row["status"] == "dead"
+    assert row["status"] == "skipped"
     assert row["error"] == "POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean"
 
 

@@ -126,6 +126,17 @@ async def test_empty_table_succeeds(deliver: Deliver, tokens: Tokens):
     assert set(row["statistics"].values()) == {0}
 
 
+async def test_site_without_simplejwt_is_skipped(deliver: Deliver, tokens: Tokens):
+    with psycopg.connect(tokens.database_url) as connection:
+        connection.execute("DROP TABLE token_blacklist_blacklistedtoken, token_blacklist_outstandingtoken")
+
+    row = await deliver(CleanTokens())
+
+    assert row["status"] == "skipped"
+    assert row["error"].startswith("table token_blacklist_outstandingtoken: does not exist, ")
+    assert "INSTALLED_APPS" in row["error"]
+
+
 @pytest.mark.parametrize("page", [job.PAGE, 3, 2])
 async def test_limit_makes_the_run_partial(
     deliver: Deliver, tokens: Tokens, monkeypatch: pytest.MonkeyPatch, page: int

@@ -84,6 +84,15 @@ def test_our_processes_run_in_one_image_that_they_cannot_write_to(name: str) -> 
     assert OURS[name]["read_only"] is True
 
 
+def test_exactly_the_consumer_of_cleanup_has_the_folders_to_clean() -> None:
+    roots = {name: value for name, value in FILE["x-environment"].items() if name.endswith("_ROOT")}
+    mounted = {name: [volume.split(":")[1] for volume in service.get("volumes", [])] for name, service in OURS.items()}
+
+    assert len(roots) == 3
+    assert sorted(mounted.pop("consumer-cleanup")) == sorted(roots.values())
+    assert not any(mounted.values())
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_processes_have_time_to_finish_messages_in_flight(name: str) -> None:
     assert seconds(OURS[name]["stop_grace_period"]) > seconds(OURS[name]["environment"]["POCKETWATCH_GRACE"])

@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from tests.support.locks import locked
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -22,20 +24,8 @@ def test_every_package_of_the_image_is_installed_by_hash():
 
 def test_build_dependencies_of_the_project_are_locked():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    locked = {name: set(_locked(name)) for name in ("requirements-build.lock", "requirements-dev.lock")}
 
-    assert set(project["build-system"]["requires"]) <= locked["requirements-build.lock"]
-    assert locked["requirements-build.lock"] <= locked["requirements-dev.lock"]
-
-
-def _locked(name: str) -> list[str]:
-    """The requirements of a lock file, each of which has hashes."""
-    text = (PROJECT / name).read_text(encoding="utf-8")
-    requirements = re.findall(
-        r"^([\w.-]+==[\w.]+)(?: ;.*?)? \\$\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE
-    )
-    assert len(requirements) == len(re.findall("^\\S", text, re.MULTILINE))
-    return requirements
+    assert set(project["build-system"]["requires"]) <= set(locked("build"))
 
 
 def test_image_contains_every_package_of_the_wheel():

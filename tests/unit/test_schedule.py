@@ -1,6 +1,8 @@
 """The schedule file: which entries are refused, and with which error."""
 
+import re
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,37 @@ import pytest
 from pocketwatch.errors import ScheduleError
 from publishers.schedule import DEFAULT, load
 from schemas.catalogue import schema_of
+
+TOKEN_TABLES = {"token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"}
+PLATFORM_TABLES = {
+    *TOKEN_TABLES,
+    *re.findall(r"^CREATE TABLE (\w+)", (DEFAULT.parents[1] / "demo/platform.sql").read_text(), re.MULTILINE),
+}
+# The entries of the platform's former schedule, in Celery's beat, whose tasks existed.
+FORMER = {
+    "clean-blacklisted-tokens-daily",
+    "clean-generated-media-weekly",
+    "update-currency-rates-daily",
+    "update-currency-rates-backup",
+    "cleanup-old-currency-rates",
+    "generate-quick-stats-every-15min",
+    "generate-platform-analytics-hourly",
+    "generate-daily-report",
+    "cleanup-analytics-cache-daily",
+}
+# What a group may write to a table of the platform, though a job of it that is no former one changes
+# only rows that the suite has written: those of held emails, and the logs of its own runs.
+ONLY_OWN_ROWS = {
+    ("mail.digest", "moderation_notification_logs"),
+    ("maintenance.purge_logs", "currency_update_logs"),
+    ("maintenance.purge_logs", "moderation_notification_logs"),
+}
+# Rights of another job in the same group: of clean_tokens, of archive_ads and of purge_logs.
+NOT_THIS_JOB = {
+    *((f"cleanup.{job}", table) for job in ("sessions", "static_files", "log_files") for table in TOKEN_TABLES),
+    ("maintenance.purge_logs", "car_ads"),
+    *(("maintenance.vacuum", table) for table in ("car_ads", "currency_update_logs", "moderation_notification_logs")),
+}
 
 GOOD = """
 [[entry]]
@@ -34,10 +67,23 @@ def changed(old: str, new: str) -> str:
 def test_default_schedule_is_valid_and_gives_a_reason_for_each_entry():
     schedule = load()
 
-    assert schedule.enabled == schedule.entries
     assert all(
         entry.why and entry.catch_up == "latest" and entry.grace == timedelta(hours=6) for entry in schedule.entries
     )
+
+
+def test_no_entry_that_the_former_schedule_lacked_changes_rows_of_the_platform():
+    entries = [entry for entry in load().enabled if entry.name not in FORMER]
+    changed = {
+        (entry.job, table)
+        for entry in entries
+        for table, privileges in import_module(f"consumers.{entry.job.split('.')[0]}.privileges").PRIVILEGES.items()
+        if table in PLATFORM_TABLES and any(not privilege.startswith("SELECT") for privilege in privileges)
+    }
+
+    assert len(PLATFORM_TABLES) > 15
+    assert changed <= ONLY_OWN_ROWS | NOT_THIS_JOB
+    assert {entry.name for entry in load().disabled} == {"archive-ads-daily"}
 
 
 @pytest.mark.parametrize(

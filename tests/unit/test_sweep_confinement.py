@@ -341,6 +341,58 @@ def test_home_and_what_contains_it_are_no_root(root: Path, monkeypatch: pytest.M
     assert media(home / ".ssh").survey().files_deleted == 1
 
 
+ELSEWHERE = "which is not mounted here; it must be where a consumer of cleanup runs"
+DOCTOR = """
+import asyncio, json, sys
+from console.checks import check_folders
+from pocketwatch.settings import load
+async def check():
+    return [(finding.result, finding.detail) async for finding in check_folders(load())]
+print(json.dumps(asyncio.run(check())))
+"""
+
+
+def folder_findings(root: Path, *, launcher: tuple[str, ...] = ()) -> list[list[str]]:
+    """What `doctor` says of the three roots: one is a link, one is missing, one is there."""
+    (root / "media").symlink_to(root)
+    (root / "logs").mkdir()
+    names = {"MEDIA": "media", "STATIC": "missing", "LOG": "logs"}
+    environment = os.environ | {f"POCKETWATCH_{key}_ROOT": str(root / name) for key, name in names.items()}
+    program = [*launcher, sys.executable, "-c", DOCTOR]
+    environment["PYTHONPATH"] = str(PROJECT)
+    done = subprocess.run(program, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    found: list[list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_doctor_says_where_a_folder_must_be_that_is_not_here(root: Path):
+    assert folder_findings(root) == [
+        ["problem", f'POCKETWATCH_MEDIA_ROOT is "{root}/media", which is not a folder'],
+        ["warning", f'POCKETWATCH_STATIC_ROOT is "{root}/missing", {ELSEWHERE}'],
+        ["ok", f"{root}/logs is writable"],
+    ]
+
+
+def test_doctor_in_a_container_without_volumes_finds_no_problem_with_folders(root: Path):
+    if (launcher := namespace()) is None:
+        return  # the test above shows a folder that is missing
+    read_only = (*launcher, "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh")
+
+    _, _, (result, detail) = folder_findings(root, launcher=read_only)
+
+    assert (result, detail) == ("warning", f'POCKETWATCH_LOG_ROOT is "{root}/logs", {ELSEWHERE}')
+
+
+def test_doctor_finds_a_problem_with_a_volume_that_is_mounted_read_only(root: Path):
+    if (launcher := namespace()) is None:
+        return
+    script = 'mount -t tmpfs -o ro tmpfs "$1/logs" && mount -o remount,bind,ro / && shift && exec "$@"'
+
+    _, _, found = folder_findings(root, launcher=(*launcher, "sh", "-c", script, "sh", str(root)))
+
+    assert found == ["problem", f"{root}/logs is not writable"]
+
+
 async def test_doctor_names_a_root_that_contains_the_home_directory(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(root))
 

@@ -3,12 +3,33 @@
 import asyncio
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 from consumers.cleanup.files.counters import SweepCounters
+from consumers.cleanup.files.folder import readable
 from consumers.cleanup.files.sweep import Sweep
 from pocketwatch.worker.context import JobContext
 
 POLL_EVERY = 0.5  # seconds
+
+
+async def root_to_clean(job: JobContext, root: Path | None, *, setting: str) -> Path | None:
+    """Return the root, or mark the run as skipped: the root is not set, or there is nothing at its path.
+
+    What is there but cannot be cleaned, such as a file or a link, is left to the sweep, which fails.
+    """
+    if root is None:
+        job.mark_skipped(f"{setting}: not set; set it to the folder to clean")
+        return None
+    try:
+        await asyncio.to_thread(root.lstat)
+    except FileNotFoundError:
+        where = f'root "{readable(str(root))}": not there'
+        job.mark_skipped(f"{where}; mount its disk where this consumer runs, or set {setting} to the folder to clean")
+        return None
+    except OSError:
+        pass  # the sweep names what is wrong
+    return root
 
 
 async def run_sweep_job(sweep: Sweep, job: JobContext) -> None:

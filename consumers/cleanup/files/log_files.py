@@ -23,9 +23,8 @@ from datetime import timedelta
 from functools import partial
 
 from consumers.cleanup.files.folder import Folder
-from consumers.cleanup.files.job import run_sweep_job
+from consumers.cleanup.files.job import root_to_clean, run_sweep_job
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.ticks import CleanLogFiles
@@ -47,8 +46,9 @@ LOG = re.compile(
 
 @consumer
 async def clean_log_files(tick: CleanLogFiles, job: JobContext) -> None:
-    if (root := job.settings.files.log_root) is None:
-        raise Reject("POCKETWATCH_LOG_ROOT: not set; set it to the folder to clean")
+    root = await root_to_clean(job, job.settings.files.log_root, setting="POCKETWATCH_LOG_ROOT")
+    if root is None:
+        return
     cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
     sweep = Sweep(root=root, older_than=cutoff, rule=lambda _: Rotated(older_than=cutoff), max_share=tick.max_share)
     await run_sweep_job(sweep, job)

@@ -2,10 +2,9 @@
 
 from datetime import timedelta
 
-from consumers.cleanup.files.job import run_sweep_job
+from consumers.cleanup.files.job import root_to_clean, run_sweep_job
 from consumers.cleanup.files.references import References
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.ticks import CleanMedia
@@ -13,8 +12,9 @@ from schemas.ticks import CleanMedia
 
 @consumer
 async def clean_media(tick: CleanMedia, job: JobContext) -> None:
-    if (root := job.settings.files.media_root) is None:
-        raise Reject("POCKETWATCH_MEDIA_ROOT: not set; set it to the folder to clean")
+    root = await root_to_clean(job, job.settings.files.media_root, setting="POCKETWATCH_MEDIA_ROOT")
+    if root is None:
+        return
     cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
     references = await References.of(job)
     sweep = Sweep(root=root, older_than=cutoff, in_use=references.among, max_share=tick.max_share)

@@ -10,20 +10,21 @@ still being collected is not seen. It may rely on an old version that existed wh
 manifest is written; Django does not look twice. Do not deploy while this runs.
 """
 
+import asyncio
 import os
 import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from consumers.cleanup.files import manifest
-from consumers.cleanup.files.folder import Folder, readable
-from consumers.cleanup.files.job import run_sweep_job
+from consumers.cleanup.files.folder import Folder, open_root, readable
+from consumers.cleanup.files.job import root_to_clean, run_sweep_job
 from consumers.cleanup.files.manifest import ManifestUnusable
 from consumers.cleanup.files.safe_delete import TEMPORARY_SUFFIX
 from consumers.cleanup.files.sweep import Sweep
-from pocketwatch.errors import Reject
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
 from schemas.ticks import CleanStaticFiles
@@ -34,13 +35,25 @@ COMPRESSED = re.compile(r"\.(?:gz|br|zst)$")
 
 @consumer
 async def clean_static_files(tick: CleanStaticFiles, job: JobContext) -> None:
-    if (root := job.settings.files.static_root) is None:
-        raise Reject("POCKETWATCH_STATIC_ROOT: not set; set it to the folder to clean")
+    root = await root_to_clean(job, job.settings.files.static_root, setting="POCKETWATCH_STATIC_ROOT")
+    if root is None:
+        return
+    if not await asyncio.to_thread(_has_manifest, root):
+        job.mark_skipped(
+            f'manifest "{readable(str(root))}/{manifest.NAME}": missing, so no file is known to be unused; '
+            "use Django's ManifestStaticFilesStorage, and set POCKETWATCH_STATIC_ROOT to its folder"
+        )
+        return
     cutoff = (job.now - timedelta(days=tick.retention_days)).timestamp()
     sweep = Sweep(
         root=root, older_than=cutoff, rule=partial(UnreferencedFiles, older_than=cutoff), max_share=tick.max_share
     )
     await run_sweep_job(sweep, job)
+
+
+def _has_manifest(root: Path) -> bool:
+    with open_root(root) as descriptor:
+        return manifest.identity(descriptor) is not None
 
 
 class UnreferencedFiles:

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.tables.platform import outstanding_tokens
 
+EXISTS = sa.text("SELECT to_regclass('token_blacklist_outstandingtoken') IS NOT NULL")
 LAST_TOKEN = sa.select(sa.func.coalesce(sa.func.max(outstanding_tokens.c.id), 0))
 TOKENS_AFTER = (
     sa.select(outstanding_tokens.c.id, outstanding_tokens.c.token)
@@ -25,6 +26,10 @@ LOCK = sa.text(
 DELETE_BLACKLISTED = sa.text("DELETE FROM token_blacklist_blacklistedtoken WHERE token_id = ANY(:ids)")
 DELETE_OUTSTANDING = sa.text("DELETE FROM token_blacklist_outstandingtoken WHERE id = ANY(:ids)")
 COUNT_BLACKLISTED = sa.text("SELECT count(*) FROM token_blacklist_blacklistedtoken WHERE token_id = ANY(:ids)")
+
+
+async def table_exists(connection: AsyncConnection) -> bool:
+    return bool((await connection.execute(EXISTS)).scalar_one())
 
 
 async def last_token_id(connection: AsyncConnection) -> int:

@@ -28,6 +28,10 @@ PAGE = 2500  # tokens that are read at a time, and deleted in one short transact
 MAX_DELETES = 2  # at a time; most of a delete's time is the database's check of its foreign key, at commit
 SLICE = 250  # tokens that are decoded before other tasks get their turn
 
+NO_TABLE = (
+    "table token_blacklist_outstandingtoken: does not exist, so no token is stored; if the site stores them, add "
+    "rest_framework_simplejwt.token_blacklist to its INSTALLED_APPS and migrate it, or set DATABASE_URL to its database"
+)
 STATISTICS = ("scanned", "outstanding_deleted", "blacklisted_deleted", "kept_within_margin", "unreadable")
 
 
@@ -38,6 +42,8 @@ async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
     try:
         with retry_when_busy("token_blacklist_outstandingtoken"):
             async with job.page() as connection:
+                if not await queries.table_exists(connection):
+                    return job.mark_skipped(NO_TABLE)
                 last = await queries.last_token_id(connection)
             pages = read_pages(job, tick, until=last)
             async for page, _ in pipelined(pages, lambda page: delete(job, page.expired), at_once=MAX_DELETES):
@@ -52,6 +58,7 @@ async def clean_tokens(tick: CleanTokens, job: JobContext) -> None:
         job.mark_partial(f"max_deleted {tick.max_deleted}: limit reached; the next run continues")
     elif page.next is not None:
         job.continue_with(tick.model_copy(update={"after_id": page.next, "max_deleted": left}))
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class RabbitMQ(Server):
         return Launch([str(scripts / "rabbitmq-server")], cwd=home, environment=self._environment())
 
     def after_start(self) -> None:
-        """Elect a leader indefinitelyy queue of an earlier run."""
+        """Elect a leader for every queue of an earlier run."""
         if any((self.context.folder / self.name / "data").glob("*/quorum/*/*/config")):
             self._evaluate(ELECT_LEADERS)
 
