@@ -3,9 +3,11 @@
 import asyncio
 from datetime import datetime
 
-from consumers.bridge.celery_protocol import CeleryDecoder
+from aio_pika import IncomingMessage
+
+from consumers.bridge.celery_protocol import CeleryDecoder, task_name
 from consumers.bridge.notices import NoticePerOwner
-from consumers.bridge.task_registry import to_messages
+from consumers.bridge.task_registry import is_known, to_messages
 from pocketwatch.broker.topology import CELERY
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
@@ -14,7 +16,13 @@ from schemas.celery import CeleryTask
 MAX_INLINE_LENGTH = 10_000  # characters of an argument, at most 50 ms; longer HTML is converted in a thread
 
 
-@consumer(CELERY, decoder=CeleryDecoder())
+def foreign_task(raw: IncomingMessage) -> str | None:
+    """Return the name of a task that the bridge does not know; None for its own, and where there is no name."""
+    name = task_name(raw)
+    return None if name is None or is_known(name) else name
+
+
+@consumer(CELERY, decoder=CeleryDecoder(), foreign_task=foreign_task)
 async def bridge_task(task: CeleryTask, event: EventContext) -> None:
     """Publish the task's event, now or at its `eta`; skip a task that expires before."""
     starts_at = max(task.eta or event.now, event.now)

@@ -69,6 +69,19 @@ class CeleryDecoder:
             raise InvalidMessage(f"{_label(headers)}{error}") from error
 
 
+def task_name(raw: IncomingMessage) -> str | None:
+    """Return the name of the task, which is a header, or in the body of protocol 1 in JSON; None where it has none."""
+    name = (raw.headers or {}).get("task")
+    if name is None and raw.content_type == JSON and raw.body_size <= MAX_BODY:
+        try:
+            json_bounds.check(raw.body)
+            content = json.loads(raw.body)
+        except ValueError:
+            return None
+        name = content.get("task") if isinstance(content, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
 def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, encoding: str) -> CeleryTask:
     """Decode the call of a task, known or not.
 

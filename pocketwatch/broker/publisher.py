@@ -25,6 +25,7 @@ from schemas.envelope import Envelope
 
 CONFIRM_TIMEOUT = 5.0  # seconds for one attempt
 FIRST_DELAY, MAX_DELAY = 0.1, 2.0  # seconds between two attempts
+HALF_MILLISECOND = 0.0005  # seconds
 EMPTY_TOPOLOGY = Topology((), (), ())
 
 # A lost connection, a closed channel, or a broker that does not answer.
@@ -66,10 +67,34 @@ def copy_message(
         "timestamp": raw.timestamp,
         "type": raw.type,
         "app_id": raw.app_id,
+        "delivery_mode": aio_pika.DeliveryMode.PERSISTENT,
     }
-    persistent = aio_pika.DeliveryMode.PERSISTENT
     headers = to_copy(kept_headers, ours)
-    return aio_pika.Message(raw.body, headers=headers, delivery_mode=persistent, **(kept | changed))
+    return aio_pika.Message(raw.body, headers=headers, **(kept | changed))
+
+
+def copy_unchanged(raw: AbstractMessage, headers: Mapping[str, Any]) -> aio_pika.Message:
+    """Copy a message that was read without a problem, with these headers and its own delivery mode and expiration.
+
+    The property `user_id` is left out: the broker accepts it from that user only.
+    """
+    # Half a millisecond more: the library reads the expiration as seconds, and cuts its fraction when it writes it.
+    expiration = None if raw.expiration is None else float(str(raw.expiration)) + HALF_MILLISECOND
+    return aio_pika.Message(
+        raw.body,
+        headers=dict(headers),
+        content_type=raw.content_type,
+        content_encoding=raw.content_encoding,
+        delivery_mode=raw.delivery_mode,
+        priority=raw.priority,
+        correlation_id=raw.correlation_id,
+        reply_to=raw.reply_to,
+        expiration=expiration,
+        message_id=raw.message_id,
+        timestamp=raw.timestamp,
+        type=raw.type,
+        app_id=raw.app_id,
+    )
 
 
 class Publisher:

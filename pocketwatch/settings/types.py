@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pocketwatch.clock import parse_duration
 from pocketwatch.urls.amqp import parse_amqp
@@ -141,5 +141,6 @@ PostgresqlUrl = Annotated[str, _url(parse_postgresql)]
 RedisUrl = Annotated[str, _url(parse_redis)]
 SmtpUrl = Annotated[str, _url(parse_smtp)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+QueueName = Annotated[OneLine, Field(min_length=1, max_length=200)]
 Sender = Annotated[str, AfterValidator(_sender)]
 EhloName = Annotated[str, AfterValidator(_ehlo_name)]

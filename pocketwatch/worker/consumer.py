@@ -85,6 +85,8 @@ class Consumer:
         max_batch_size: at most so many messages share one; fewer, where one message writes many rows.
         decoder: reads deliveries that are not in Pocketwatch's own form.
         lifespan: opens what handlers need while their process consumes (`context.resource`), such as a connection pool.
+        foreign_task: names the task of a message that is for others; None for ours. Reads as little as possible.
+        forward_queue: where such messages go on unread, as the settings say; they are handled like ours without it.
     """
 
     queue: Queue
@@ -95,6 +97,8 @@ class Consumer:
     conflict_key: Callable[[Any], Hashable] = lambda _: None
     max_batch_size: int = MAX_BATCH_SIZE
     lifespan: Lifespan | None = None
+    foreign_task: Callable[[IncomingMessage], str | None] = lambda _: None
+    forward_queue: str | None = None
 
     @property
     def group(self) -> str:
@@ -120,6 +124,7 @@ def consumer(
     max_batch_size: int = ...,
     decoder: MessageDecoder | None = ...,
     lifespan: Lifespan | None = ...,
+    foreign_task: Callable[[IncomingMessage], str | None] = ...,
 ) -> Callable[[Handler], Consumer]: ...
 
 

@@ -10,7 +10,8 @@ from aio_pika import IncomingMessage
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from pocketwatch.broker.publisher import Publisher, copy_message
+from pocketwatch.broker.headers import to_copy
+from pocketwatch.broker.publisher import Publisher, copy_message, copy_unchanged
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
@@ -74,7 +75,7 @@ class ErrorHandler:
             metadata.REDELIVERIES: envelope.redeliveries + 1,
         }
         try:
-            await self._publish(copy_message(raw, ours=ours, priority=raw.priority, reply_to=raw.reply_to), "", job)
+            await self._publish(copy_unchanged(raw, to_copy(raw.headers, ours)), "", job)
         except PublishFailed as failed:
             log.bind(reason=str(failed)).error("message.not_passed_on")
             return False
