@@ -69,6 +69,11 @@ class CeleryDecoder:
             raise InvalidMessage(f"{_label(headers)}{error}") from error
 
 
+def ignores_result(headers: Mapping[str, Any]) -> bool:
+    """Whether the caller, or the task's definition, says that nobody asks for the result."""
+    return headers.get("ignore_result") is True
+
+
 def task_name(raw: IncomingMessage) -> str | None:
     """Return the name of the task, which is a header, or in the body of protocol 1 in JSON; None where it has none."""
     name = (raw.headers or {}).get("task")
@@ -105,7 +110,15 @@ def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, e
     args, kwargs = _arguments(content)
     eta, expires = _timestamp("eta", headers), _timestamp("expires", headers)
     try:
-        return CeleryTask(task=name, args=args, kwargs=kwargs, eta=eta, expires=expires)
+        return CeleryTask(
+            task=name,
+            task_id=headers["id"] if isinstance(headers.get("id"), str) else None,
+            args=args,
+            kwargs=kwargs,
+            eta=eta,
+            expires=expires,
+            ignore_result=ignores_result(headers),
+        )
     except ValidationError as error:
         raise ValueError(describe(error, CeleryTask)) from None
 

@@ -28,6 +28,8 @@ FIRST_DELAY, MAX_DELAY = 0.1, 2.0  # seconds between two attempts
 HALF_MILLISECOND = 0.0005  # seconds
 EMPTY_TOPOLOGY = Topology((), (), ())
 
+# Of encoding a message: an id or a routing key of more than 255 bytes, for instance.
+UNSENDABLE = (TypeError, ValueError, OverflowError, struct.error)
 # A lost connection, a closed channel, or a broker that does not answer.
 LOST = (OSError, aiormq.exceptions.AMQPError, RuntimeError, TimeoutError)
 
@@ -230,12 +232,7 @@ class Publisher:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise _Lost("connection lost while waiting for the confirm") from error
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            struct.error,
-        ) as error:  # an id or a routing key of more than 255 bytes, for instance
+        except UNSENDABLE as error:
             raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
             raise _Lost(str(error) or type(error).__name__) from error

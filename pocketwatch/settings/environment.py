@@ -33,6 +33,8 @@ def problems(environment: Mapping[str, str], servers: Servers) -> Iterator[str]:
         yield from _problem("RABBITMQ_URL: ", check_amqp_files, urls)
     if (url := servers.redis_url) is not None:
         yield from _problem("REDIS_URL: ", check_redis_files, url)
+    if (url := servers.celery_results) is not None:
+        yield from _problem("POCKETWATCH_CELERY_RESULTS: ", check_redis_files, url)
 
 
 def _problem(prefix: str, check: Callable[..., Any], *arguments: Any) -> Iterator[str]:

@@ -63,7 +63,7 @@ class ConsumerApp(Service):
         for consumer in self._consumers:
             resource = resources[consumer.lifespan] if consumer.lifespan else None
             executors.append(self._executor(consumer, database, resource))
-        errors, forwarder = ErrorHandler(database, publisher), Forwarder(database, publisher)
+        errors, forwarder = ErrorHandler(self._settings, database, publisher), Forwarder(database, publisher)
         self._stack.callback(errors.close)
         self._stack.callback(forwarder.close)
         self._connect(list(map(Subscription, self._consumers, executors)), errors, forwarder)

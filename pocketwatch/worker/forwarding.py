@@ -8,7 +8,7 @@ from aio_pika import IncomingMessage
 from loguru import logger
 
 from pocketwatch.broker.headers import ROUTING_HEADERS
-from pocketwatch.broker.publisher import Publisher, copy_unchanged
+from pocketwatch.broker.publisher import UNSENDABLE, Publisher, copy_unchanged
 from pocketwatch.errors import PublishFailed, Reject, RetryLater, Unroutable
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
@@ -53,6 +53,8 @@ class Forwarder:
             remedy = f"start the Celery workers that declare it: celery worker --queues {queue}"
             raise RetryLater(f'{SETTING} is "{queue}": no such queue; {remedy}', after=RETRY_AFTER) from error
         except PublishFailed as error:
+            if isinstance(error.__cause__, UNSENDABLE):
+                raise Reject(f'{SETTING} is "{queue}": {error}') from error
             raise RetryLater(f'{SETTING} is "{queue}": {error}', after=RETRY_AFTER) from error
         statistics = {"task": printable(shorten(task, LONGEST_NAME)), "forwarded_to": queue}
         await self._records.submit(run_log.Run(job, envelope).row("succeeded", statistics=statistics))

@@ -105,7 +105,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         if not isinstance(exc_val, Exception) or isinstance(exc_val, IgnoredException):
             return False  # cancelled: it stays on the queue; or FastStream's own verbs
         return await self._errors.handle_failure(
-            exc_val, job=self._job, envelope=self._envelope, raw=self.msg, log=self._log
+            exc_val, consumer=self._consumer, envelope=self._envelope, raw=self.msg, log=self._log
         )
 
     async def _decode(self, msg: Any) -> Delivery:

@@ -12,12 +12,17 @@ from celery.result import AsyncResult
 
 
 def send(calls: list[dict[str, Any]]) -> list[str]:
-    """Send tasks, each a dictionary of `task`, `args`, `kwargs`, `chain` (kwargs of a follow-up), and options."""
+    """Send tasks, each a dictionary of the arguments of `_send`, and options of Celery's."""
     app = _app()
     return [_send(app, **call) for call in calls]
 
 
-def _send(app: Any, task: str, args: Any = (), kwargs: Any = None, follow_up: Any = None, **options: Any) -> str:
+def _send(
+    app: Any, task: str, args: Any = (), kwargs: Any = None, follow_up: Any = None, padding: int = 0, **options: Any
+) -> str:
+    """Send one task; `follow_up` is the next one of a chain, `padding` the length of a text in a last argument."""
+    if padding:
+        args = [*args, {"text": "x" * padding}]
     if follow_up is not None:
         first, second = app.signature(task, args, kwargs), app.signature(follow_up["task"], kwargs=follow_up["kwargs"])
         return str(chain(first, second).apply_async(**options).parent.id)
