@@ -225,6 +225,6 @@ async def _write(client: Redis, results: Mapping[str, str]) -> None:
         return
     async with client.pipeline(transaction=True) as pipeline:
         for task_id, result in results.items():
-            pipeline.setex(KEY + task_id, LIFETIME, result)
+            pipeline.set(KEY + task_id, result, ex=LIFETIME)
             pipeline.publish(KEY + task_id, result)
         await pipeline.execute()
