@@ -14,7 +14,7 @@ from celery import shared_task
 def process_image_async(self: Any, image_path: str) -> dict[str, Any]:
     """Make a thumbnail."""
     thumbnail = Path(f"{image_path}.small")
-    thumbnail.write_text(self.request.id, encoding="utf-8")
+    _write(thumbnail, self.request.id)
     return {"thumbnail": str(thumbnail), "task_id": self.request.id}
 
 
@@ -22,7 +22,7 @@ def process_image_async(self: Any, image_path: str) -> dict[str, Any]:
 def optimize_image_async(self: Any, image_path: Any, quality: int = 85) -> str:
     """Optimise an image, or the thumbnail that the task before has made."""
     image = image_path["thumbnail"] if isinstance(image_path, dict) else image_path
-    Path(f"{image}.{quality}").write_text(self.request.id, encoding="utf-8")
+    _write(Path(f"{image}.{quality}"), self.request.id)
     return f"{image}.{quality}"
 
 
@@ -34,5 +34,12 @@ def send_bulk_push_notification_async(
     if self.request.retries == 0 and title == "retried":
         raise self.retry(countdown=0)
     sent = {"title": title, "body": body, "devices": len(device_tokens), "data": data}
-    Path(device_tokens[0]).write_text(json.dumps(sent), encoding="utf-8")
+    _write(Path(device_tokens[0]), json.dumps(sent))
     return sent
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file that is complete as soon as it is there."""
+    draft = file.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
