@@ -39,13 +39,17 @@ async def stranger(settings: Settings, publisher: Publisher) -> AsyncIterator[Ab
         yield channel
 
 
+async def ignore(_: object) -> None:
+    """Handle nothing."""
+
+
 async def bind(channel: AbstractChannel, *, consumed: bool) -> None:
     """Do what the platform's management command does."""
     queue = await channel.declare_queue(PLATFORM_QUEUE, durable=True)
     exchange = await channel.declare_exchange("manager_notifications", ExchangeType.TOPIC, durable=True)
     await queue.bind(exchange, "manager.ad.*")
     if consumed:
-        await queue.consume(lambda _: None, consumer_tag="moderation")
+        await queue.consume(ignore, consumer_tag="moderation")
 
 
 async def known_to_the_api(servers: Servers, vhost: str, queue: str, consumers: int) -> None:
@@ -73,7 +77,7 @@ async def test_consumers_that_handle_the_same_are_named(
     servers: Servers, vhost: str, settings: Settings, stranger: AbstractChannel, consume: Consume
 ):
     await bind(stranger, consumed=True)
-    await (await stranger.get_queue("celery")).consume(lambda _: None, consumer_tag="worker")
+    await (await stranger.get_queue("celery")).consume(ignore, consumer_tag="worker")
     async with consume():
         await known_to_the_api(servers, vhost, PLATFORM_QUEUE, 1)
         await known_to_the_api(servers, vhost, "celery", 2)
@@ -126,7 +130,7 @@ async def test_forward_queue_is_checked(settings: Settings, stranger: AbstractCh
     missing = await found(settings)
     queue = await stranger.declare_queue("site.tasks", durable=True)
     unused = await found(settings)
-    await queue.consume(lambda _: None)
+    await queue.consume(ignore)
     used = await found(settings)
 
     assert [each["site.tasks"].result for each in (missing, unused, used)] == ["problem", "warning", "ok"]

@@ -110,15 +110,15 @@ async def over(runs: Runs, task_id: str, status: str = "succeeded") -> Row:
 
 async def dead(publisher: Publisher, count: int = 1) -> list[str]:
     """Wait for so many dead letters; take them, and return their errors."""
-    queue = celery_queue("celery")
+    taken: list[str] = []
 
-    async def all_there() -> list[str] | None:
-        found = [each.error for each in await dead_letters.fetch(publisher, queue)]
-        return found if len(found) == count else None
+    async def all_there() -> bool:
+        dropped = await dead_letters.drop(publisher, celery_queue("celery"), lambda _: True)
+        taken.extend(each.error for each in dropped)
+        return len(taken) == count
 
-    found = await eventually(all_there)
-    await dead_letters.drop(publisher, queue, lambda _: True)
-    return found
+    await eventually(all_there)
+    return taken
 
 
 async def text_of(path: Path) -> str:
@@ -387,9 +387,11 @@ async def test_task_that_was_dead_goes_on_when_it_is_requeued(
     await send(publisher, headers={"task": IMAGE, "id": "before"})
     async with forwarding(None):
         await over(runs, "before", "rejected")
-        await eventually(lambda: dead_letters.fetch(publisher, celery_queue("celery")))
 
-    await dead_letters.requeue(publisher, celery_queue("celery"), lambda _: True)
+    async def requeued() -> bool:
+        return bool(await dead_letters.requeue(publisher, celery_queue("celery"), lambda _: True))
+
+    await eventually(requeued)
     async with forwarding(queue):
         copy = await get(publisher, queue)
         row = await over(runs, "before")
