@@ -70,7 +70,7 @@ class CeleryDecoder:
 
 
 def ignores_result(headers: Mapping[str, Any]) -> bool:
-    """Whether the caller, or the task's definition, says that nobody asks for the result."""
+    """Whether the caller, or the task's definition, says that the result is not read."""
     return headers.get("ignore_result") is True
 
 

@@ -23,7 +23,7 @@ from pocketwatch.settings import Settings
 SUBJECT = "other consumers"
 # Of the platform's management command, which is bound to `manager_notifications`.
 PLATFORM_QUEUE, PLATFORM_COMMAND = "moderation_notifications", "manage.py start_moderation_consumer"
-# Facts are there for others, and dead letters for whoever wants to know of them.
+# Facts are there for others; dead letters are there to be watched.
 EXCHANGES = (USER_NOTIFICATIONS, MANAGER_NOTIFICATIONS, MODERATION, MAIL, TICKS)
 MAX_NAMED = 5  # consumers, in a finding
 
@@ -38,7 +38,7 @@ async def check(settings: Settings, publisher: Publisher, celery: Queue) -> Asyn
             found = [finding async for finding in _find(settings, api, vhost, celery)]
     except FAILED as error:
         found = [Finding(SUBJECT, "warning", reason_of(error))]
-    for finding in found or [Finding(SUBJECT, "ok", "nobody else handles what Pocketwatch handles")]:
+    for finding in found or [Finding(SUBJECT, "ok", "no other consumer handles what Pocketwatch handles")]:
         yield finding
 
 

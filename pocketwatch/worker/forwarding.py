@@ -25,7 +25,7 @@ DEATHS = "x-death"  # the broker's list of queues that have dead-lettered a mess
 
 
 class Forwarder:
-    """Hands messages on, and records each in the run log."""
+    """Forwards messages, and records each in the run log."""
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database, self._publisher = database, publisher

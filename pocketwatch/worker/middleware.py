@@ -41,7 +41,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
 
     Args:
         errors: decides about messages whose attempt failed.
-        forwarder: hands on messages that are for others.
+        forwarder: publishes messages that are for others to their queue.
     """
 
     def __init__(

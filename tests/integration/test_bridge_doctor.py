@@ -33,7 +33,7 @@ def vhost(vhosts: Vhosts) -> Iterator[str]:
 
 @pytest.fixture
 async def stranger(settings: Settings, publisher: Publisher) -> AsyncIterator[AbstractChannel]:
-    """A channel of somebody else's program."""
+    """A channel of another program."""
     await declare_missing(publisher.connection, CELERY)
     async with await aio_pika.connect(settings.rabbitmq_urls[0]) as connection, connection.channel() as channel:
         yield channel
@@ -118,11 +118,11 @@ async def test_platforms_own_consumer_is_found_without_the_api(settings: Setting
     assert "and 1 consumers handle it a second time" in after[PLATFORM_QUEUE].detail
 
 
-async def test_nobody_else_is_fine(settings: Settings, stranger: AbstractChannel, consume: Consume):
+async def test_no_other_consumer_is_fine(settings: Settings, stranger: AbstractChannel, consume: Consume):
     async with consume():
         findings = await found(settings)
 
-    assert findings[SUBJECT] == Finding(SUBJECT, "ok", "nobody else handles what Pocketwatch handles")
+    assert findings[SUBJECT] == Finding(SUBJECT, "ok", "no other consumer handles what Pocketwatch handles")
 
 
 async def test_forward_queue_is_checked(settings: Settings, stranger: AbstractChannel):

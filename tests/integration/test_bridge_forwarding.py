@@ -63,9 +63,9 @@ def worker(servers: Servers, vhost: str) -> Iterator[Worker]:
 async def queue(publisher: Publisher) -> AsyncIterator[str]:
     """A queue to forward to on which nothing listens."""
     async with publisher.connection.channel() as channel:
-        await channel.declare_queue("nobody.listens", durable=True)
-        yield "nobody.listens"
-        await channel.queue_delete("nobody.listens")
+        await channel.declare_queue("unused.tasks", durable=True)
+        yield "unused.tasks"
+        await channel.queue_delete("unused.tasks")
 
 
 Forwarding = Callable[[str | None], Any]

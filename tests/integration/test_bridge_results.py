@@ -113,9 +113,7 @@ async def test_results_say_how_the_tasks_have_ended(
     assert 86_000 < await redis.ttl(f"celery-task-meta-{ids[0]}") <= 86_400
 
 
-async def test_task_whose_result_nobody_wants_written_leaves_no_row(
-    site: Site, settings: Settings, relay: None, runs: Runs
-):
+async def test_task_leaves_no_row_without_the_setting(site: Site, settings: Settings, relay: None, runs: Runs):
     servers = settings.servers.model_copy(update={"celery_results": None})
     async with ConsumerApp(settings.model_copy(update={"servers": servers}), consumers_of(["bridge"]), role="test"):
         ids = await ask(site, "send", calls=[{"task": RATES}, {"task": "clean_everything"}])

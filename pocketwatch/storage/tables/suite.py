@@ -108,7 +108,7 @@ celery_results = sa.Table(
     sa.Column("task_id", sa.Text, nullable=False),
     sa.Column("runs", JSONB, nullable=False),  # [[job, message id], …]
     _moment("due_at", now=True),  # when to look next
-    # When to give up.
+    # When it is deleted, although a run has not ended.
     sa.Column(
         "expires_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now() + interval '1 day'")
     ),
