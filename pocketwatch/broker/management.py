@@ -62,12 +62,15 @@ class ManagementApi:
         return sorted({each["destination"] for each in bindings if each["destination_type"] == "queue"})
 
     async def consumers_of(self, queue: dict[str, Any]) -> Sequence[QueueConsumer]:
-        """Return the consumers of a queue that `queue` has returned; the API learns of new ones after some seconds."""
-        return [await self._consumer(each) for each in queue.get("consumer_details") or ()]
+        """Return the consumers of a queue that `queue` has returned; the API learns who they are after some seconds."""
+        found = [await self._consumer(each) for each in queue.get("consumer_details") or ()]
+        return [each for each in found if each is not None]
 
-    async def _consumer(self, found: dict[str, Any]) -> QueueConsumer:
+    async def _consumer(self, found: dict[str, Any]) -> QueueConsumer | None:
         channel = found.get("channel_details") or {}
-        connection = await self._get("connections", str(channel.get("connection_name"))) or {}
+        connection = await self._get("connections", channel["connection_name"]) if channel else None
+        if connection is None:
+            return None
         properties = connection.get("client_properties") or {}
         return QueueConsumer(
             tag=str(found.get("consumer_tag")),

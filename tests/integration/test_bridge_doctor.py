@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import aio_pika
 import pytest
@@ -58,7 +59,8 @@ async def known_to_the_api(servers: Servers, vhost: str, queue: str, consumers: 
 
         async def known() -> bool:
             found: dict[str, Any] = api.get(f"/queues/{vhost}/{queue}").json()
-            names = [each.get("channel_details", {}).get("connection_name") for each in found["consumer_details"]]
+            channels = [each["channel_details"] for each in found["consumer_details"] if each["channel_details"]]
+            names = [quote(channel["connection_name"], safe="") for channel in channels]
             return len(names) == consumers and all(api.get(f"/connections/{name}").is_success for name in names)
 
         await eventually(known)
