@@ -39,6 +39,7 @@ BATCH_SIZE = 200
 INTERVAL = 1.0  # seconds between two looks
 FIRST_DELAY, MAX_DELAY = 1.0, 10.0  # seconds between two attempts while Redis or the database is away
 UNAVAILABLE = "celery_results.unavailable"
+CONTINUED_BY = "continued_by"  # in the statistics of a run: the id of the message that continues it
 # Exceptions that Celery's client makes of a failure; it has no such classes, and so creates them.
 MODULE = "pocketwatch"
 EXCEPTIONS: Mapping[str, str] = {"rejected": "TaskRejected", "dead": "TaskFailed"}
@@ -69,14 +70,12 @@ CROSS JOIN LATERAL (
 WHERE run.status IN ('rejected', 'dead') OR run.status IN ('succeeded', 'partial', 'skipped')
   AND EXISTS (SELECT 1 FROM inbox WHERE inbox.consumer = run.job AND inbox.message_id = run.message_id)
 """).columns(statistics=celery_results.c.runs.type)
-FOLLOW = (
-    sa.update(celery_results).where(celery_results.c.id == sa.bindparam("row")).values(runs=sa.bindparam("continued"))
-)
 # The longer a result has been waited for, the less often it is looked for.
-WAIT = sa.text(
-    "UPDATE celery_results SET due_at = clock_timestamp() + least(interval '1 minute', greatest(interval '1 second', "
-    "(now() - (expires_at - CAST(:lifetime AS interval))) / 10)) WHERE id = ANY(:ids)"
-)
+WAIT = sa.text("""
+UPDATE celery_results SET runs = CAST(waiting.runs AS jsonb), due_at = clock_timestamp()
+  + least(interval '1 minute', greatest(interval '1 second', (now() - expires_at + CAST(:lifetime AS interval)) / 10))
+FROM unnest(CAST(:ids AS bigint[]), CAST(:runs AS text[])) AS waiting (id, runs) WHERE celery_results.id = waiting.id
+""")
 SETTLED = sa.text("DELETE FROM celery_results WHERE id = ANY(:ids)")
 
 
@@ -164,21 +163,21 @@ async def settle(connection: AsyncConnection, client: Redis) -> int:
     ended = await _ended(connection, {(job, message_id) for row in rows for job, message_id in row.runs})
     results: dict[str, str] = {}
     over: list[int] = []
-    continued: list[dict[str, Any]] = []
+    waiting: dict[int, str] = {}
     for row in rows:
         found = [run for job, message_id in row.runs if (run := ended.get((job, message_id))) is not None]
-        if any("continued_by" in run.statistics for run in found):
-            continued.append({"row": row.id, "continued": [_next(ended, *run) for run in row.runs]})
+        if any(CONTINUED_BY in run.statistics for run in found):
+            waiting[row.id] = json.dumps([_next(ended, *run) for run in row.runs])
         elif len(found) == len(row.runs):
             results[row.task_id] = result_of(row.task_id, found)
             over.append(row.id)
         elif row.is_expired:
             over.append(row.id)
+        else:
+            waiting[row.id] = json.dumps(row.runs)
     await _write(client, results)
     await connection.execute(SETTLED, {"ids": over})
-    if continued:
-        await connection.execute(FOLLOW, continued)
-    await connection.execute(WAIT, {"ids": [row.id for row in rows if row.id not in over], "lifetime": LIFETIME})
+    await connection.execute(WAIT, {"ids": list(waiting), "runs": list(waiting.values()), "lifetime": LIFETIME})
     return len(rows)
 
 
@@ -197,7 +196,7 @@ async def _ended(connection: AsyncConnection, runs: set[tuple[str, str]]) -> dic
 def _next(ended: Mapping[tuple[str, str], Ended], job: str, message_id: str) -> tuple[str, str]:
     """Return the run that continues this one, or this one."""
     run = ended.get((job, message_id))
-    return (job, message_id if run is None else run.statistics.get("continued_by", message_id))
+    return (job, message_id if run is None else run.statistics.get(CONTINUED_BY, message_id))
 
 
 def result_of(task_id: str, runs: Sequence[Ended]) -> str:
