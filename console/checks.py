@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.app import GROUPS
@@ -20,7 +21,7 @@ from pocketwatch.clock import utc_now
 from pocketwatch.errors import NotPermitted, Reject
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings, unknown_names
-from pocketwatch.storage import fires, migrate, outbox, pauses
+from pocketwatch.storage import django, fires, migrate, outbox, pauses
 from pocketwatch.storage.database import clock_time
 from pocketwatch.storage.redis import connected
 from publishers import schedule
@@ -92,6 +93,17 @@ async def check_database(settings: Settings) -> AsyncIterator[Finding]:
             return
         yield Finding("tables", "ok", "up to date")
         yield await _outbox(connection)
+        if apps := await _unknown_to_django(connection):
+            detail = f"does not know that the tables of {' and '.join(apps)} exist"
+            yield Finding("Django", "warning", f"{detail}; to migrate it, run: {django.REMEDY}")
+
+
+async def _unknown_to_django(connection: AsyncConnection) -> list[str]:
+    try:
+        return await django.unrecorded(connection)
+    except DBAPIError:  # a user of the suite need not read Django's tables
+        await connection.rollback()
+        return []
 
 
 def _version(name: str, version: Version, oldest: Version) -> Finding:

@@ -18,7 +18,8 @@ INSERT INTO car_ads (created_at, updated_at, title, description, currency, dynam
   validation_errors, status, moderation_reason, auto_moderation_attempts, needs_manual_review, model, seller_type,
   geocode, is_favorite, use_profile_contacts, account_id, mark_id, city_id, region_id)
 SELECT now() - make_interval(days => %(created)s::int), now() - make_interval(days => %(updated)s::int),
-  'Таврія ' || n, '', 'UAH', '{}', true, '{}', %(status)s, '', 0, false, '1102', 'private', '', false, true, 1, 1, 1, 1
+  'Таврія ' || n, '', 'UAH', '{}', %(status)s = 'active', '{}', %(status)s, '', 0,
+  false, '1102', 'private', '', false, true, 1, 1, 1, 1
 FROM generate_series(1, %(count)s) AS n RETURNING id
 """
 

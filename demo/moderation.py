@@ -36,7 +36,7 @@ ADD = """
 INSERT INTO car_ads (created_at, updated_at, title, description, price, currency, dynamic_fields, is_validated,
   validation_errors, status, moderation_reason, auto_moderation_attempts, needs_manual_review, model, seller_type,
   geocode, is_favorite, use_profile_contacts, account_id, mark_id, city_id, region_id)
-VALUES (now(), now(), %s, %s, %s, 'USD', '{"year": 2012}', true, '{}', 'pending', '', 0, false, 'Lanos', 'private',
+VALUES (now(), now(), %s, %s, %s, 'USD', '{"year": 2012}', false, '{}', 'pending', '', 0, false, 'Lanos', 'private',
   '', false, true, %s, 1, 1, 1) RETURNING id
 """
 FIND = "SELECT id, status FROM car_ads WHERE title = ANY(%s) ORDER BY id"

@@ -27,6 +27,10 @@ TOKENS = [
 ]
 OLD_PICTURES, NEW_PICTURES = 800, 400
 PICTURES_PER_FOLDER = 50
+AVATAR = "avatars/generated/avatar_1.webp"  # old, but a profile shows it
+SHOW_AVATAR = """
+INSERT INTO profiles (name, surname, avatar, avatar_url, user_id) SELECT '', '', '', %s, min(id) FROM auth_user
+"""
 STYLES = 20  # each in the previous release and in this one
 ROTATED_LOGS = 6
 EXPIRED_SESSIONS, SESSIONS = 150, 50
@@ -47,7 +51,7 @@ EXPECTED: Counts = {
     "blacklisted tokens": 80 + 20,
     "ads": 30 + len(moderation.ADS),
     "rates": 4 + 2,
-    "pictures": NEW_PICTURES,
+    "pictures": NEW_PICTURES + 1,  # the avatar
     "static files": 2 * STYLES + 1,
     "logs": 1,
     "sessions": SESSIONS,
@@ -61,6 +65,8 @@ def seed(environment: Mapping[str, str]) -> Counts:
         for (status, days), number in ADS.items():
             ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=number)
         moderation.seed(environment["DATABASE_URL"])
+        with psycopg.connect(environment["DATABASE_URL"]) as connection:
+            connection.execute(SHOW_AVATAR.encode(), [f"/media/{AVATAR}"])
     for name, fill in (("MEDIA", _write_pictures), ("STATIC", _write_static_files), ("LOG", _write_logs)):
         root = Path(environment[f"POCKETWATCH_{name}_ROOT"])
         if not root.exists():
@@ -101,6 +107,7 @@ def _write(file: Path, content: bytes, *, days_old: float) -> None:
 
 
 def _write_pictures(root: Path) -> None:
+    _write(root / AVATAR, b"RIFF" + bytes(2000), days_old=LONG_AGO)
     for number in range(OLD_PICTURES + NEW_PICTURES):
         days_old = LONG_AGO if number < OLD_PICTURES else LATELY
         _write(root / f"ads/{number // PICTURES_PER_FOLDER}/{number}.webp", b"RIFF" + bytes(2000), days_old=days_old)

@@ -18,13 +18,14 @@ from pocketwatch.stack.stack import Stack
 PROJECT = Path(__file__).parents[1]
 SERVER_SETTINGS = {"RABBITMQ_URL", "DATABASE_URL", "REDIS_URL", "SMTP_URL"}
 ROOTS = ("media", "static", "log")
+NO_SITE = {"POCKETWATCH_DJANGO_CACHE": ""}  # .env may name the cache of a real one
 
 
 @contextmanager
 def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
     """Start servers with a seeded marketplace, and yield the environment for the suite's processes."""
     stack = Stack(folder, echo=lambda line: console.print(f"  {line}"))
-    roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS}
+    roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS} | NO_SITE
     console.print("[bold]servers[/]")
     with stack.lease() as urls, _banks(console) as bank_settings:
         environment = _foreign(os.environ) | urls | bank_settings | roots

@@ -92,6 +92,9 @@ class UpdateRates(Tick):
         Field(description="the currencies to update; null for those of the settings"),
     ] = None
     accept_moves: Annotated[bool, Field(description="store rates that moved by more than a fifth")] = False
+    instead_of: Annotated[
+        Literal["EXCHANGERATE_API"] | None, Field(description="the service that was asked for, for the logs")
+    ] = None
 
 
 class CleanRates(Tick):

@@ -9,6 +9,7 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.command import read_settings, run
 from pocketwatch.settings import Settings
+from pocketwatch.storage import django
 from pocketwatch.storage import migrate as migrations
 from pocketwatch.storage.database import Database
 from pocketwatch.terminal import say
@@ -39,9 +40,17 @@ async def _migrate(settings: Settings) -> None:
     try:
         await database.ready(startup_timeout=settings.servers.startup_timeout)
         applied = await migrations.migrate(database)
+        recorded = await django.record_first_migrations(database)
     finally:
         await database.close()
     say(f"tables: {', '.join(applied)}" if applied else "tables: up to date")
+    for app in recorded.done:
+        say(f"Django: recorded {app}.{django.FIRST} as applied, because its tables exist")
+    if recorded.left:
+        apps = " and ".join(recorded.left)
+        say(
+            f"Django: may not know that the tables of {apps} exist; to migrate it, run: {django.REMEDY}", style="yellow"
+        )
     topology, startup_timeout = with_celery(settings.bridge.celery_queue), settings.servers.startup_timeout
     async with Publisher(
         settings.rabbitmq_urls, role="migrate", startup_timeout=startup_timeout, topology=topology

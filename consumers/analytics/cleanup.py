@@ -8,11 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from consumers.analytics.snapshots import CACHED_FOR, PREFIX
-from pocketwatch.errors import ServerUnreachable
+from consumers.analytics import django_cache
+from consumers.analytics.snapshots import CACHE_ERRORS, CACHED_FOR, PREFIX
 from pocketwatch.storage.redis import connected
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -67,13 +65,14 @@ NO_TTL = -1
 async def clean_analytics(_: CleanAnalytics, job: JobContext) -> None:
     job.start(*STATISTICS)
     await job.delete_in_pages(expired_snapshots(job.now), stat="snapshots_deleted", size=PAGE)
-    if (url := job.settings.servers.redis_url) is None:
-        return
-    try:
-        async with connected(url) as client:
-            await clean_cache(client, job)
-    except (ServerUnreachable, RedisError) as error:
-        job.mark_partial(f"cache: not cleaned; {error}")
+    problems = []
+    for name, clean in (("cache", clean_cache), ("Django's cache", django_cache.clean)):
+        try:
+            await clean(job)
+        except CACHE_ERRORS as error:
+            problems.append(f"{name}: not cleaned; {error}")
+    if problems:
+        job.mark_partial("; ".join(problems))
 
 
 def expired_snapshots(now: datetime) -> PagedDelete:
@@ -85,17 +84,20 @@ def expired_snapshots(now: datetime) -> PagedDelete:
     )
 
 
-async def clean_cache(client: Redis, job: JobContext) -> None:
+async def clean_cache(job: JobContext) -> None:
     """Delete outdated keys; give a TTL to current ones without one. Keys without our prefix are not touched."""
-    keys = {key async for key in client.scan_iter(match=f"{PREFIX}*", count=SCAN_COUNT)}
-    for key in sorted(keys):
-        ttl, value = await client.eval(READ, 1, key)
-        left, is_ours = seconds_left(value, job.now)
-        job.count(cache_keys_scanned=1)
-        if left <= 0 and (ttl == NO_TTL or is_ours):
-            job.count(cache_keys_deleted=job.dry_run or await client.eval(CHANGE, 1, key, value, ""))
-        elif left > 0 and ttl == NO_TTL:
-            job.count(cache_keys_given_an_end=job.dry_run or await client.eval(CHANGE, 1, key, value, left))
+    if (url := job.settings.servers.redis_url) is None:
+        return
+    async with connected(url) as client:
+        keys = {key async for key in client.scan_iter(match=f"{PREFIX}*", count=SCAN_COUNT)}
+        for key in sorted(keys):
+            ttl, value = await client.eval(READ, 1, key)
+            left, is_ours = seconds_left(value, job.now)
+            job.count(cache_keys_scanned=1)
+            if left <= 0 and (ttl == NO_TTL or is_ours):
+                job.count(cache_keys_deleted=job.dry_run or await client.eval(CHANGE, 1, key, value, ""))
+            elif left > 0 and ttl == NO_TTL:
+                job.count(cache_keys_given_an_end=job.dry_run or await client.eval(CHANGE, 1, key, value, left))
 
 
 def seconds_left(value: bytes, now: datetime) -> tuple[int, bool]:

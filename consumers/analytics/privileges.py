@@ -10,7 +10,9 @@ PRIVILEGES: Privileges = {
     "ads_region": ("SELECT (id, name)",),
     "analytics_snapshots": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "auth_user": ("SELECT (id, email, is_active, is_staff, created_at)",),
-    "car_ads": ("SELECT (id, status, created_at, moderated_at, mark_id, region_id, price, currency, seller_type)",),
+    "car_ads": (
+        "SELECT (id, status, created_at, updated_at, moderated_at, mark_id, region_id, price, currency, seller_type)",
+    ),
     "currency_rates": ("SELECT",),
     "daily_activity": ("SELECT", "INSERT", "UPDATE"),
     "moderation_decisions": ("SELECT",),

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.analytics.rollup.daily_activity import NEAR
 from consumers.analytics.rollup.id_ranges import VIEWS_BY_DAY, read_views
 
-OF_DAY = f"{NEAR.format(column='created_at')} AND (created_at AT TIME ZONE :zone)::date = :first"
+OF_DAY = f"{NEAR} AND ({{column}} AT TIME ZONE :zone)::date = :first"
+CREATED_THEN = OF_DAY.format(column="created_at")
 # An index holds the status: the rows themselves are not read.
 ADS = sa.text("SELECT count(*), count(*) FILTER (WHERE status = 'active') FROM car_ads")
-ADS_OF_DAY = sa.text(f"SELECT count(*) FROM car_ads WHERE {OF_DAY}")
+ADS_OF_DAY = sa.text(f"SELECT count(*) FROM car_ads WHERE {CREATED_THEN}")
 USERS = sa.text(f"""
-    SELECT count(*), count(*) FILTER (WHERE is_active), count(*) FILTER (WHERE {OF_DAY}) FROM auth_user
+    SELECT count(*), count(*) FILTER (WHERE is_active), count(*) FILTER (WHERE {CREATED_THEN}) FROM auth_user
 """)
 # All values are ASCII; by the database's own collation it takes four times as long.
 PREMIUM = sa.text("SELECT count(*) FROM add_accounts WHERE upper(account_type COLLATE \"C\") = 'PREMIUM'")

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.analytics import queries, snapshots
+from consumers.analytics import django_cache, queries, snapshots
 from consumers.analytics.rollup import rollup
 from consumers.analytics.transactions import retry_when_busy, two_connections_on_one_snapshot
 from consumers.analytics.zone import check_zone
@@ -26,7 +26,10 @@ async def quick_stats(tick: QuickStats, job: JobContext) -> None:
         figures = asdict(await count(job))
         job.record(**figures)
         period = snapshots.moment(job.now)
-        await snapshots.store(job, kind="quick_stats", locale=None, period=period, payload=figures, keep=KEPT_FOR)
+        stored = await snapshots.store(
+            job, kind="quick_stats", locale=None, period=period, payload=figures, keep=KEPT_FOR
+        )
+        await django_cache.store(job, "quick_stats", figures, stored)
     return None
 
 

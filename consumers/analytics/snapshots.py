@@ -16,7 +16,7 @@ from loguru import logger
 from redis.exceptions import RedisError
 from sqlalchemy.dialects.postgresql import insert
 
-from pocketwatch.errors import ServerUnreachable
+from pocketwatch.errors import ServerUnreachable, SettingsError
 from pocketwatch.storage.redis import connected
 from pocketwatch.storage.tables.suite import analytics_snapshots
 from pocketwatch.worker.context import JobContext
@@ -33,6 +33,7 @@ CACHED_FOR: Mapping[Kind, timedelta] = {
     "daily_report": timedelta(hours=49),
 }
 CACHE_FAILED = "analytics.cache_failed"
+CACHE_ERRORS = (ServerUnreachable, SettingsError, RedisError)  # none of them fails a run
 
 # The report of an earlier day must not replace yesterday's.
 SET_IF_NEWEST = """
@@ -53,6 +54,7 @@ class StoredSnapshot:
     id: int
     generated_at: datetime
     cached: bool
+    is_superseded: bool
 
 
 def key_of(kind: Kind, locale: Locale | None) -> str:
@@ -81,7 +83,7 @@ async def store(
     job.publish(ReportReady(kind=kind, locale=locale, period=period, snapshot_id=row.id))
     cached = await _cache(url, kind, locale, period, payload, row.generated_at)
     job.record(cached=cached and job.statistics.get("cached", True))
-    return StoredSnapshot(row.id, row.generated_at, cached)
+    return StoredSnapshot(row.id, row.generated_at, cached, row.is_superseded)
 
 
 async def _upsert(
@@ -120,7 +122,7 @@ async def _cache(
     try:
         async with connected(url) as client:
             await client.eval(SET_IF_NEWEST, 1, key_of(kind, locale), period, text, lasting)
-    except (ServerUnreachable, RedisError) as error:
+    except CACHE_ERRORS as error:
         logger.bind(kind=kind, locale=locale, error=str(error)[:200]).warning(CACHE_FAILED)
         return False
     return True

@@ -98,7 +98,7 @@ async def _forward_queue(publisher: Publisher, name: str) -> Finding:
 
 async def _results(url: str) -> Finding:
     try:
-        async with connected(url):
+        async with connected(url, setting=RESULTS):
             return Finding(RESULTS, "ok", "Redis answers; results are written there")
     except PocketwatchError as error:
         return Finding(RESULTS, "problem", f"{error}; results are written when it answers again")

@@ -38,6 +38,7 @@ LIFETIME = timedelta(days=1)  # Celery's default for `result_expires`
 BATCH_SIZE = 200
 INTERVAL = 1.0  # seconds between two looks
 FIRST_DELAY, MAX_DELAY = 1.0, 10.0  # seconds between two attempts while Redis or the database is away
+SETTING = "POCKETWATCH_CELERY_RESULTS"
 UNAVAILABLE = "celery_results.unavailable"
 CONTINUED_BY = "continued_by"  # in the statistics of a run: the id of the message that continues it
 # Exceptions that Celery's client makes of a failure; it has no such classes, and so creates them.
@@ -139,7 +140,7 @@ async def write_results(url: str, database: Database) -> None:
     delay = FIRST_DELAY
     while True:
         try:
-            async with connected(url) as client:
+            async with connected(url, setting=SETTING) as client:
                 while True:
                     async with database.begin() as connection:
                         count = await settle(connection, client)

@@ -43,7 +43,12 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-Source = Annotated[Literal["NBU", "PRIVATBANK"], BeforeValidator(_upper)]
+Source = Annotated[Literal["NBU", "PRIVATBANK", "EXCHANGERATE_API"], BeforeValidator(_upper)]
+
+
+def _bank(source: Source) -> dict[str, Any]:
+    """Return the arguments that name the bank: the NBU, whose rate is the official one, for a service without a job."""
+    return {"source": "NBU", "instead_of": source} if source == "EXCHANGERATE_API" else {"source": source}
 
 
 def clean_blacklisted_tokens(safety_margin_days: RetentionDays = 7) -> Message:
@@ -55,11 +60,11 @@ def clean_generated_media(days: RetentionDays = 7) -> Message:
 
 
 def update_currency_rates_daily(source: Source = "NBU") -> Message:
-    return UpdateRates(source=source)
+    return UpdateRates(**_bank(source))
 
 
 def update_currency_rates_manual(source: Source = "NBU", currencies: Currencies | None = None) -> Message:
-    return UpdateRates(source=source, currencies=currencies or None)  # an empty list meant all of them
+    return UpdateRates(**_bank(source), currencies=currencies or None)  # an empty list meant all of them
 
 
 def cleanup_old_currency_rates(days_to_keep: RetentionDays = 30) -> Message:

@@ -1,7 +1,8 @@
-"""Whether the rules can be loaded, for `pocketwatch doctor`."""
+"""Whether the rules can be loaded, and links lead to pages, for `pocketwatch doctor`."""
 
 from collections.abc import AsyncIterator
 
+from consumers.moderation.link_check import check_links
 from consumers.moderation.review.judge import rules_of
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
@@ -10,3 +11,5 @@ from pocketwatch.settings import Settings
 async def check(settings: Settings) -> AsyncIterator[Finding]:
     found = rules_of(settings.moderation.rules)
     yield Finding("rules", "ok", f"{len(found.rules)} moderation rules, version {found.version}")
+    async for finding in check_links(settings):
+        yield finding

@@ -9,7 +9,7 @@ PRIVILEGES: Privileges = {
     "auth_user": ("SELECT (id, email, is_active, is_staff, is_superuser)",),
     "car_ads": (
         f"SELECT (id, account_id, title, description, price, currency, dynamic_fields, {DECIDED})",
-        f"UPDATE ({DECIDED}, updated_at, moderated_at, moderation_reason, auto_moderation_attempts)",
+        f"UPDATE ({DECIDED}, is_validated, updated_at, moderated_at, moderation_reason, auto_moderation_attempts)",
     ),
     "moderation_decisions": ("SELECT", "INSERT"),
     "moderation_manager_notification_settings": ("SELECT",),

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from consumers.rates.banks import BASE, KYIV, Quote, Source
@@ -31,7 +31,36 @@ NEWEST = sa.text(f"""
     WHERE base_currency = :base AND target_currency = ANY(:currencies) AND is_active
     ORDER BY target_currency, {DAY} DESC, fetched_at DESC, id DESC
 """)
-KEY = ("base_currency", "target_currency", "source", "rate_date")
+# Writers take turns: two that find no row for a day would each insert one.
+LOCK_RATES = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch rates'))")
+# The row of each quote: one of its date, or one that Django has fetched today, which its own task would overwrite.
+# The latter comes first: were another row of the currency fetched today, Django's task would find two, and fail.
+STORED = sa.text("""
+    SELECT quote.currency, stored.id, stored.rate
+    FROM unnest(CAST(:currencies AS varchar[]), CAST(:days AS date[])) AS quote (currency, day), LATERAL (
+        SELECT id, rate FROM currency_rates,
+            LATERAL (SELECT (fetched_at AT TIME ZONE 'UTC')::date = :today) AS fetched (is_todays)
+        WHERE base_currency = :base AND target_currency = quote.currency AND source = :source
+            AND (rate_date = quote.day OR rate_date IS NULL AND is_active AND is_todays)
+        ORDER BY is_todays DESC, rate_date, fetched_at DESC, id DESC LIMIT 1 FOR NO KEY UPDATE OF currency_rates
+    ) AS stored
+""")
+# Like a save of Django's, a confirmation moves `updated_at` too. A slower writer's time must not move either back.
+RENEWED = {
+    "rate_date": sa.bindparam("day"),
+    "fetched_at": sa.func.greatest(currency_rates.c.fetched_at, sa.bindparam("now")),
+    "updated_at": sa.func.greatest(currency_rates.c.updated_at, sa.bindparam("now")),
+}
+FORMER = sa.func.jsonb_build_object(
+    "former",
+    sa.func.jsonb_build_object(
+        "rate", sa.cast(currency_rates.c.rate, sa.Text), "fetched_at", currency_rates.c.fetched_at
+    ),
+)
+CONFIRM = sa.update(currency_rates).where(currency_rates.c.id == sa.bindparam("row")).values(RENEWED)
+CORRECT = CONFIRM.values(
+    rate=sa.bindparam("quoted"), raw_data=sa.cast(sa.bindparam("answer", type_=JSONB), JSONB).concat(FORMER)
+)
 
 # The maximum of an array avoids the sort of DISTINCT ON: half the time for a million rows.
 # An inactive rate, which an operator disabled, never replaces an active one.
@@ -99,29 +128,43 @@ class StoredRate:
 async def store(
     session: AsyncSession, source: Source, quotes: Sequence[Quote], *, now: datetime
 ) -> dict[str, StoredRate]:
-    """Insert the rates, or correct those of the same day that differ.
+    """Insert the rates, correct those of the same day that differ, and confirm the others, which makes them fresh.
 
     A corrected row keeps the previous rate in `raw_data`; earlier ones are in the update log.
     """
-    rows = [_row(source, quote, now) for quote in sorted(quotes, key=lambda quote: quote.currency)]
-    statement = insert(currency_rates).values(rows)
-    new, old = statement.excluded, currency_rates.c
-    former = sa.func.jsonb_build_object(
-        "former", sa.func.jsonb_build_object("rate", sa.cast(old.rate, sa.Text), "fetched_at", old.fetched_at)
-    )
-    changes = {
-        "rate": new.rate,
-        "raw_data": new.raw_data.concat(former),
-        "fetched_at": new.fetched_at,
-        "updated_at": new.updated_at,
+    await session.execute(LOCK_RATES)
+    stored = await _stored(session, source, quotes, now)
+    created, corrected, confirmed = [], [], []
+    outcomes: dict[str, StoredRate] = {}
+    for quote in quotes:
+        if (row := stored.get(quote.currency)) is None:
+            outcomes[quote.currency] = StoredRate("created")
+            created.append(_row(source, quote, now))
+            continue
+        renewed = {"row": row.id, "day": quote.rate_date, "now": now}
+        if row.rate == quote.rate:
+            outcomes[quote.currency] = StoredRate("unchanged")
+            confirmed.append(renewed)
+        else:
+            outcomes[quote.currency] = StoredRate("updated", str(row.rate))
+            corrected.append(renewed | {"quoted": quote.rate, "answer": _raw(quote)})
+    for statement, rows in ((sa.insert(currency_rates), created), (CORRECT, corrected), (CONFIRM, confirmed)):
+        if rows:
+            await session.execute(statement, rows)
+    return outcomes
+
+
+async def _stored(
+    session: AsyncSession, source: Source, quotes: Sequence[Quote], now: datetime
+) -> dict[str, sa.Row[Any]]:
+    values = {
+        "base": BASE,
+        "source": source,
+        "currencies": [quote.currency for quote in quotes],
+        "days": [quote.rate_date for quote in quotes],
+        "today": now.astimezone(UTC).date(),
     }
-    result = await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=KEY, index_where=old.rate_date.is_not(None), set_=changes, where=old.rate != new.rate
-        ).returning(old.target_currency, old.raw_data["former"]["rate"].astext.label("former"))
-    )
-    written = {row.target_currency: StoredRate("updated" if row.former else "created", row.former) for row in result}
-    return {quote.currency: written.get(quote.currency, StoredRate("unchanged")) for quote in quotes}
+    return {row.currency: row for row in await session.execute(STORED, values)}
 
 
 def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
@@ -132,12 +175,16 @@ def _row(source: Source, quote: Quote, now: datetime) -> dict[str, Any]:
         "source": source,
         "fetched_at": now,
         "is_active": True,
-        # A bank's field of this name must not pass for the previous rate.
-        "raw_data": {name: value for name, value in quote.raw.items() if name != "former"},
+        "raw_data": _raw(quote),
         "created_at": now,
         "updated_at": now,
         "rate_date": quote.rate_date,
     }
+
+
+def _raw(quote: Quote) -> dict[str, Any]:
+    """Return the bank's row without a field that would pass for the previous rate."""
+    return {name: value for name, value in quote.raw.items() if name != "former"}
 
 
 async def log_failures(

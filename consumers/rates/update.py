@@ -29,6 +29,8 @@ BANKS_OF: Mapping[Source, tuple[Bank, ...]] = MappingProxyType({"NBU": (NBU, PRI
 @consumer
 async def update_rates(tick: UpdateRates, job: JobContext) -> None:
     wanted = list(dict.fromkeys(tick.currencies or job.settings.rates.currencies))
+    if tick.instead_of is not None:
+        job.record(instead_of=tick.instead_of)
     results = await _fetch(tick, job, wanted)
     if not results:
         job.record(**await _statistics(job, wanted, results, {}))
@@ -36,11 +38,11 @@ async def update_rates(tick: UpdateRates, job: JobContext) -> None:
         return
     used = results[-1]
     if not used.accepted:
-        await _log_failures(job, results)
+        await _log_failures(tick, job, results)
         raise _failure(tick, results)
     stored = await queries.store(job.session, used.bank.name, used.accepted, now=job.now)
     job.record(**await _statistics(job, wanted, results, stored))
-    _report(job, results, stored)
+    _report(tick, job, results, stored)
 
 
 async def _fetch(tick: UpdateRates, job: JobContext, wanted: Sequence[str]) -> list[FetchResult]:
@@ -58,9 +60,9 @@ async def _fetch(tick: UpdateRates, job: JobContext, wanted: Sequence[str]) -> l
     return results
 
 
-async def _log_failures(job: JobContext, results: Sequence[FetchResult]) -> None:
+async def _log_failures(tick: UpdateRates, job: JobContext, results: Sequence[FetchResult]) -> None:
     """Log in a separate transaction, because the run's own is rolled back."""
-    rows = [_log_row(result, job.envelope) for result in results]
+    rows = [_log_row(tick, result, job.envelope) for result in results]
     async with job.transaction() as connection:
         await queries.log_failures(connection, rows, message_id=job.message_id, attempt=job.envelope.attempts)
 
@@ -90,14 +92,17 @@ async def _statistics(
     }
 
 
-def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str, StoredRate]) -> None:
+def _report(
+    tick: UpdateRates, job: JobContext, results: Sequence[FetchResult], stored: Mapping[str, StoredRate]
+) -> None:
     *failed, used = results
     reasons = [f"{one.bank.name} failed, fell back to {used.bank.name}: {one.failure}" for one in failed]
     if used.missing:
         reasons.append(f"{used.bank.name}: {summarize(used.missing)}")
     if reasons:
         job.mark_partial("; ".join(reasons))
-    for row in (*(_log_row(result, job.envelope) for result in failed), _log_row(used, job.envelope, stored)):
+    for result in results:
+        row = _log_row(tick, result, job.envelope, stored if result is used else None)
         job.insert(currency_update_logs, **row)
     rates = [
         Rate(currency=quote.currency, rate=str(quote.rate), rate_date=quote.rate_date.isoformat())
@@ -107,7 +112,9 @@ def _report(job: JobContext, results: Sequence[FetchResult], stored: Mapping[str
     job.publish(fact)
 
 
-def _log_row(result: FetchResult, origin: Envelope, stored: Mapping[str, StoredRate] | None = None) -> dict[str, Any]:
+def _log_row(
+    tick: UpdateRates, result: FetchResult, origin: Envelope, stored: Mapping[str, StoredRate] | None = None
+) -> dict[str, Any]:
     """Return a row of `currency_update_logs` as the platform's own task wrote it.
 
     Without `stored`, the fetch failed: the row names message and attempt, so that each attempt has one row.
@@ -135,7 +142,7 @@ def _log_row(result: FetchResult, origin: Envelope, stored: Mapping[str, StoredR
         "currencies_failed": len(result.missing),
         "success_details": successes,
         "error_details": failure if stored is None else errors,
-        "triggered_by": origin.trigger,
+        "triggered_by": f"{origin.trigger}, for {tick.instead_of}" if tick.instead_of else origin.trigger,
         "duration_seconds": result.seconds,
         "created_at": result.finished_at,
     }

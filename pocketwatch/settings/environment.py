@@ -10,8 +10,9 @@ from typing import Any
 
 from pocketwatch.settings.sections import Servers
 from pocketwatch.urls.amqp import check_amqp_files
+from pocketwatch.urls.django_cache import parse_django_cache
 from pocketwatch.urls.postgresql import VARIABLES, check_parameter, check_postgresql_files, parse_postgresql
-from pocketwatch.urls.redis import check_redis_files
+from pocketwatch.urls.redis import check_redis_files, parse_redis
 from pocketwatch.urls.tls_files import NamedFile, check_authorities, check_folder
 from pocketwatch.urls.url import without_password
 
@@ -32,9 +33,11 @@ def problems(environment: Mapping[str, str], servers: Servers) -> Iterator[str]:
     if (urls := servers.rabbitmq_url) is not None:
         yield from _problem("RABBITMQ_URL: ", check_amqp_files, urls)
     if (url := servers.redis_url) is not None:
-        yield from _problem("REDIS_URL: ", check_redis_files, url)
+        yield from _problem("REDIS_URL: ", check_redis_files, parse_redis(url))
+    if (url := servers.django_cache) is not None:
+        yield from _problem("POCKETWATCH_DJANGO_CACHE: ", check_redis_files, parse_django_cache(url).server)
     if (url := servers.celery_results) is not None:
-        yield from _problem("POCKETWATCH_CELERY_RESULTS: ", check_redis_files, url)
+        yield from _problem("POCKETWATCH_CELERY_RESULTS: ", check_redis_files, parse_redis(url))
 
 
 def _problem(prefix: str, check: Callable[..., Any], *arguments: Any) -> Iterator[str]:

@@ -20,6 +20,7 @@ class Servers(Section):
     rabbitmq_management_url: types.HttpUrl | None = Field(None, alias="RABBITMQ_MANAGEMENT_URL")
     database_url: types.PostgresqlUrl | None = Field(None, alias="DATABASE_URL")
     redis_url: types.RedisUrl | None = Field(None, alias="REDIS_URL")
+    django_cache: types.DjangoCacheUrl | None = Field(None, alias="POCKETWATCH_DJANGO_CACHE")
     smtp_url: types.SmtpUrl | None = Field(None, alias="SMTP_URL")
     celery_results: types.RedisUrl | None = Field(None, alias="POCKETWATCH_CELERY_RESULTS")
     startup_timeout: types.Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pocketwatch.clock import parse_duration
-from pocketwatch.urls.amqp import parse_amqp
+from pocketwatch.urls.amqp import parse_amqp, with_standard_schemes
+from pocketwatch.urls.django_cache import parse_django_cache
 from pocketwatch.urls.postgresql import parse_postgresql
 from pocketwatch.urls.redis import parse_redis
 from pocketwatch.urls.smtp import parse_smtp
@@ -134,11 +135,12 @@ AdPath = Annotated[str, AfterValidator(_ad_path)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Currencies = Annotated[tuple[Annotated[str, AfterValidator(_currency)], ...], BeforeValidator(_split_at_commas)]
 KeyPatterns = Annotated[tuple[Annotated[str, AfterValidator(_key_pattern)], ...], BeforeValidator(_split_at_commas)]
-AmqpUrl = Annotated[str, _url(parse_amqp)]
+AmqpUrl = Annotated[str, AfterValidator(with_standard_schemes), _url(parse_amqp)]
 HttpUrl = Annotated[str, _url(lambda text: parse(text, "http", "https", web=True))]
 HttpsUrl = Annotated[str, _url(lambda text: parse(text, "https", web=True))]
 PostgresqlUrl = Annotated[str, _url(parse_postgresql)]
 RedisUrl = Annotated[str, _url(parse_redis)]
+DjangoCacheUrl = Annotated[str, _url(parse_django_cache)]
 SmtpUrl = Annotated[str, _url(parse_smtp)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 QueueName = Annotated[OneLine, Field(min_length=1, max_length=200)]

@@ -25,6 +25,7 @@ SMTP_OK = 250
 DEFAULT_PORTS = {
     "amqp": 5672,
     "amqps": 5671,
+    "pyamqp": 5672,
     "postgresql": 5432,
     "postgres": 5432,
     "redis": 6379,

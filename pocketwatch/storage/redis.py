@@ -15,16 +15,20 @@ CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 5.0, 15.0  # seconds
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Redis]:
+async def connected(url: str | RedisUrl, *, setting: str = "REDIS_URL") -> AsyncIterator[Redis]:
     """Open a client whose keys and values are bytes.
 
     It does not reconnect: a server that was restarted has forgotten its cursors and scripts.
+
+    Args:
+        url: of the server.
+        setting: the name of the setting that has it, for errors.
 
     Raises:
         ServerUnreachable: when the server is down, refuses the login or is read-only, also later; without a password.
         SettingsError: when it has no such database.
     """
-    server = parse_redis(url)
+    server = parse_redis(url) if isinstance(url, str) else url
     client = Redis(
         **server.options,
         decode_responses=False,
@@ -35,10 +39,10 @@ async def connected(url: str) -> AsyncIterator[Redis]:
         protocol=2,  # understood by every version, and enough
     )
     try:
-        await _check_database(client, server)
+        await _check_database(client, server, setting)
         yield client
     except exceptions.ReadOnlyError as error:
-        raise _unreachable(server, "is a read-only replica; set REDIS_URL to the primary") from error
+        raise _unreachable(server, f"is a read-only replica; set {setting} to the primary") from error
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
         raise _unreachable(server, f"refuses the login: {error}") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
@@ -47,13 +51,13 @@ async def connected(url: str) -> AsyncIterator[Redis]:
         await client.aclose()
 
 
-async def _check_database(client: Redis, server: RedisUrl) -> None:
+async def _check_database(client: Redis, server: RedisUrl, setting: str) -> None:
     try:
         await client.ping()
     except exceptions.NoPermissionError:
         raise
     except exceptions.ResponseError as error:
-        raise SettingsError(f"REDIS_URL names database {server.database} of {server.address}: {error}") from error
+        raise SettingsError(f"{setting} names database {server.database} of {server.address}: {error}") from error
 
 
 def _unreachable(server: RedisUrl, reason: str) -> ServerUnreachable:

@@ -1,11 +1,13 @@
 """RabbitMQ's URLs: one for each node of a cluster."""
 
+import re
 from collections.abc import Mapping
 
 from pocketwatch.urls.tls_files import check_parameter_files
 from pocketwatch.urls.url import Url, parse_list
 
 SCHEMES = ("amqp", "amqps")
+CELERYS_SCHEME = "pyamqp"  # Celery's name of its default transport
 MAX_HEARTBEAT = 65534  # seconds
 # What the driver understands, and the parameters that name files.
 PARAMETERS = ("heartbeat", "auth", "cafile", "capath", "certfile", "keyfile", "no_verify_ssl")
@@ -40,6 +42,11 @@ def _check(node: Url) -> None:
         raise ValueError(f"parameter {unused} has no effect without TLS; use amqps://")
     if node.parameters.get("keyfile") and not node.parameters.get("certfile"):
         raise ValueError("parameter keyfile needs certfile")
+
+
+def with_standard_schemes(text: str) -> str:
+    """Replace Celery's `pyamqp://`, so that one value serves as its CELERY_BROKER_URL and as RABBITMQ_URL."""
+    return re.sub(rf"(^|,){CELERYS_SCHEME}://", rf"\1{SCHEMES[0]}://", text)
 
 
 def check_amqp_files(text: str) -> None:

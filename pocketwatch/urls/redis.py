@@ -38,14 +38,18 @@ class RedisUrl:
         options: dict[str, Any] = {"db": self.database, "username": url.user, "password": url.password or None}
         if url.scheme == "unix":
             return options | {"unix_socket_path": f"/{url.path}"}
-        tls: dict[str, Any] = {name: value for name, value in url.parameters.items() if name != "db"}
+        tls: dict[str, Any] = {name: url.parameters[name] for name in TLS_PARAMETERS if name in url.parameters}
         if "ssl_check_hostname" in tls:
             tls["ssl_check_hostname"] = BOOLEANS[tls["ssl_check_hostname"].lower()]
         return options | {"host": url.host, "port": url.port or PORT, "ssl": url.scheme == "rediss"} | tls
 
 
-def parse_redis(text: str) -> RedisUrl:
+def parse_redis(text: str, *further: str) -> RedisUrl:
     """Parse `redis://user:password@host:port/number`, `rediss://` with TLS, or `unix:///path/of/socket?db=number`.
+
+    Args:
+        text: the URL.
+        further: parameters that it may have, and that are not the client's.
 
     Raises:
         ValueError: saying what is wrong, without the password.
@@ -53,7 +57,7 @@ def parse_redis(text: str) -> RedisUrl:
     url = parse(text, *SCHEMES, without_host=text.startswith("unix://"))
     if url.user and not url.password:
         raise ValueError("a user without a password; a password alone is written as redis://:password@host")
-    url.check_parameters(PARAMETERS)
+    url.check_parameters((*PARAMETERS, *further))
     _check_tls(url)
     if url.scheme == "unix" and (url.hosts or not url.path):
         raise ValueError("must name a socket and no host, such as unix:///run/redis.sock")
@@ -81,14 +85,14 @@ def _check_tls(url: Url) -> None:
         raise ValueError("parameter ssl_keyfile needs ssl_certfile")
 
 
-def check_redis_files(text: str) -> None:
+def check_redis_files(server: RedisUrl) -> None:
     """Load the files that the URL names.
 
     Raises:
         ValueError: naming the parameter and the file that cannot be used.
     """
     check_parameter_files(
-        parse_redis(text).url,
+        server.url,
         authorities="ssl_ca_certs",
         folder="ssl_ca_path",
         certificate="ssl_certfile",

@@ -39,6 +39,8 @@ async def limited(database_url: str, activity: Activity) -> AsyncIterator[Databa
 async def test_listed_privileges_suffice_for_every_job_and_command(
     limited: Database, settings: Settings, activity: Activity
 ):
+    servers = settings.servers.model_copy(update={"django_cache": settings.servers.redis_url})
+    settings = settings.model_copy(update={"servers": servers})
     yesterday = datetime.now(UTC) - timedelta(days=1)
     activity.views(yesterday, count=50_000)
     (reader,) = activity.users(yesterday)

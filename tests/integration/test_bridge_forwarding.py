@@ -135,7 +135,7 @@ async def test_workers_run_what_is_not_ours(
         return str(tmp_path / name)
 
     sent = site.call(
-        "tasks.send",
+        "workers.send",
         calls=[
             {"task": IMAGE, "args": [image("plain")]},
             {"task": OPTIMIZE, "kwargs": {"image_path": image("named"), "quality": 7}},
@@ -168,7 +168,7 @@ async def test_workers_run_what_is_not_ours(
         for task_id in (*sent, follow_up):
             row = await over(runs, task_id)
             assert (row["job"], row["statistics"]["forwarded_to"]) == ("celery", worker.queue)
-        (result,) = site.call("tasks.results", ids=[plain])
+        (result,) = site.call("workers.results", ids=[plain])
         assert result["got"] == {"thumbnail": image("plain.small"), "task_id": plain}
         assert large != again
 

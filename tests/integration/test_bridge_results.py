@@ -44,7 +44,7 @@ async def redis(servers: Servers) -> AsyncIterator[Redis]:
 
 async def ask(site: Site, function: str, **arguments: Any) -> Any:
     """Call the site without holding up the bridge, which runs in this process."""
-    return await asyncio.to_thread(lambda: site.call(f"tasks.{function}", **arguments))
+    return await asyncio.to_thread(lambda: site.call(f"workers.{function}", **arguments))
 
 
 def waiting(settings: Settings) -> list[Row]:

@@ -45,6 +45,7 @@ async def test_files_older_than_the_retention_are_deleted(deliver: Deliver, medi
         "bytes_freed": 10,
         "directories_removed": 1,
         "errors": 0,
+        "kept_referenced": 0,
     }
     assert left(media) == {"ads/2/new.jpg"}
 

@@ -16,7 +16,7 @@ from tests.fixtures.servers import ROOT
 from tests.fixtures.site import Site
 
 GUIDE = (ROOT / "docs" / "migrating-from-celery.md").read_text(encoding="utf-8")
-IMAGE = "tests.site.tasks.process_image_async"
+IMAGE = "tests.site.workers.process_image_async"
 OTHERS = (
     "core.services.image_service.process_image_async",
     "core.services.image_service.optimize_image_async",
@@ -42,7 +42,7 @@ def with_variables(site: Site, settings: Settings) -> Site:
 
 
 def test_web_process_without_variables_sends_to_localhost(site: Site):
-    assert site.call("tasks.where") == {
+    assert site.call("workers.where") == {
         "broker": "amqp://guest:**@localhost:5672//",
         "queue": "celery",
         "has_backend": False,
@@ -53,9 +53,9 @@ async def test_web_process_with_variables_sends_to_the_bridge(site: Site, settin
     await declare_missing(publisher.connection, CELERY)
     configured = with_variables(site, settings)
 
-    configured.call("tasks.delay", task=IMAGE, args=["image"])
+    configured.call("workers.delay", task=IMAGE, args=["image"])
 
-    assert configured.call("tasks.where")["has_backend"]
+    assert configured.call("workers.where")["has_backend"]
     assert await queue_info(publisher.connection, "celery") == (1, 0)
 
 

@@ -44,6 +44,11 @@ def details(log: dict[str, Any]) -> dict[str, str]:
     return {error["currency"]: error["error"] for error in listed}
 
 
+def without_times(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a rate without what each run renews."""
+    return {name: value for name, value in row.items() if name not in {"fetched_at", "updated_at"}}
+
+
 # What is stored
 
 
@@ -100,6 +105,18 @@ async def test_run_is_logged_as_by_the_platform(deliver: Deliver, rates: StoredR
     }
 
 
+async def test_service_that_the_nbu_replaces_is_logged(deliver: Deliver, banks: Banks, rates: StoredRates):
+    banks.nbu.says(Reply(status=503))
+
+    row = await deliver(UpdateRates(instead_of="EXCHANGERATE_API"))
+
+    assert row["statistics"]["instead_of"] == "EXCHANGERATE_API"
+    assert [(log["source"], log["triggered_by"]) for log in rates.logs()] == [
+        ("NBU", "manual, for EXCHANGERATE_API"),
+        ("PRIVATBANK", "manual, for EXCHANGERATE_API"),
+    ]
+
+
 async def test_fact_contains_the_stored_rates(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates(source="PRIVATBANK"))
 
@@ -115,13 +132,16 @@ async def test_fact_contains_the_stored_rates(deliver: Deliver, rates: StoredRat
     ]
 
 
-async def test_second_run_for_the_same_day_changes_nothing(deliver: Deliver, rates: StoredRates):
+async def test_second_run_for_the_same_day_only_confirms_the_rates(deliver: Deliver, rates: StoredRates):
     await deliver(UpdateRates())
     before = rates.rows()
 
     row = await deliver(UpdateRates())
 
-    assert rates.rows() == before
+    after = rates.rows()
+    for name in ("fetched_at", "updated_at"):
+        assert all(new[name] > old[name] for new, old in zip(after, before, strict=True))
+    assert [without_times(row) for row in after] == [without_times(row) for row in before]
     assert (row["statistics"]["currencies_updated"], row["statistics"]["currencies_unchanged"]) == (0, 4)
     assert [log["status"] for log in rates.logs()] == ["SUCCESS", "SUCCESS"]
     assert {success["action"] for success in rates.logs()[-1]["success_details"]} == {"unchanged"}
@@ -141,7 +161,7 @@ async def test_corrected_rate_replaces_the_former_and_keeps_it(deliver: Deliver,
     assert after["USD"]["raw_data"]["rate"] == "44.7"
     assert after["USD"]["raw_data"]["former"]["rate"] == "44.639500"
     assert after["USD"]["fetched_at"] > before["USD"]["fetched_at"]
-    assert after["EUR"] == before["EUR"]
+    assert without_times(after["EUR"]) == without_times(before["EUR"])
     [changed] = [one for one in rates.logs()[-1]["success_details"] if one["action"] == "updated"]
     assert (changed["currency"], changed["rate"], changed["former"]) == ("USD", "44.700000", "44.639500")
 

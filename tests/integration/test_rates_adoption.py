@@ -125,15 +125,6 @@ async def test_unique_key_of_django_is_kept(platform: Database, platform_url: st
             connection.execute(DJANGO_RATE, values)
 
 
-async def test_suite_stores_one_rate_per_day_and_source(platform: Database, platform_url: str):
-    await migrate.migrate(platform)
-    rates = StoredRates(platform_url)
-    rates.add("USD", days_old=1)
-
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        rates.add("USD", days_old=1.0001)
-
-
 async def test_django_model_and_suite_read_each_others_rates(banks: Banks, deliver: Deliver, rates: StoredRates):
     before = int(django(rates.database_url, "save", "USD", "44.1"))
     row = await deliver(UpdateRates())

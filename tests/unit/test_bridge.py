@@ -221,6 +221,11 @@ def test_source_is_case_insensitive(source: str):
     assert has(convert("apps.currency.tasks.update_currency_rates_daily", source), {"source": "PRIVATBANK"})
 
 
+def test_official_rates_replace_those_of_exchangerate_api():
+    for task in ("update_currency_rates_daily", "update_currency_rates_manual"):
+        assert has(convert(task, "exchangerate_api"), {"source": "NBU", "instead_of": "EXCHANGERATE_API"})
+
+
 def test_empty_currency_list_means_all():
     assert has(convert("update_currency_rates_manual", currencies=[]), {"currencies": None})
 
@@ -328,8 +333,13 @@ def test_unknown_arguments_are_refused_with_the_signature(
         (MEDIA, [True], "days is True: must be a valid integer"),
         (MEDIA, [-1], "days is -1: must be greater than or equal to 0"),
         (MEDIA, [None], "days is None: must be a valid integer"),
-        ("update_currency_rates_daily", ["ECB"], "source is \"ECB\": must be 'NBU' or 'PRIVATBANK'"),
-        ("update_currency_rates_daily", [None], "source is None: must be 'NBU' or 'PRIVATBANK'"),
+        (
+            "update_currency_rates_daily",
+            ["ECB"],
+            "source is \"ECB\": must be 'NBU', 'PRIVATBANK' or 'EXCHANGERATE_API'",
+        ),
+        ("update_currency_rates_manual", ["FIXER_IO"], "source is \"FIXER_IO\": must be 'NBU', 'PRIVATBANK' or "),
+        ("update_currency_rates_daily", [None], "source is None: must be 'NBU', 'PRIVATBANK' or 'EXCHANGERATE_API'"),
         ("generate_platform_analytics", ["de"], "locale is \"de\": must be 'uk', 'en' or 'ru'"),
         ("moderate_ad_async", ["7"], 'ad_id is "7": must be a valid integer'),
         ("notify_bulk_status_changed", [[1, 0], "sold"], "ad_ids.1 is 0: must be greater than or equal to 1"),

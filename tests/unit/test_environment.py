@@ -74,6 +74,10 @@ def refused(folder: Path, **environment: str) -> str:
             {"REDIS_URL": "rediss://a/0?ssl_certfile=/nowhere/me.crt"},
             'REDIS_URL: parameter ssl_certfile is "/nowhere/me.crt", which cannot be used: No such file or directory',
         ),
+        (
+            {"POCKETWATCH_DJANGO_CACHE": "rediss://a/0?prefix=autoria&ssl_ca_certs=/nowhere/ca.pem"},
+            'POCKETWATCH_DJANGO_CACHE: parameter ssl_ca_certs is "/nowhere/ca.pem", which cannot be used: No such file',
+        ),
     ],
 )
 def test_what_a_driver_cannot_use_is_refused_at_once(tmp_path: Path, environment: dict[str, str], words: str):

@@ -4,9 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from pocketwatch import settings
+from pocketwatch.broker.connection import vhost_of
 from pocketwatch.errors import SettingsError
+from pocketwatch.urls.amqp import with_standard_schemes
 
 
 def refused(tmp_path: Path, **environment: str) -> str:
@@ -208,6 +211,24 @@ def test_rabbitmq_url_may_list_a_cluster(tmp_path: Path):
     loaded = settings.load({"RABBITMQ_URL": "amqp://a/x,amqp://b/x"}, folder=tmp_path)
 
     assert loaded.rabbitmq_urls == ["amqp://a/x", "amqp://b/x"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("pyamqp://guest:guest@rabbitmq:5672//", ["amqp://guest:guest@rabbitmq:5672//"]),
+        ("pyamqp://u:pyamqp%3A@a/x,pyamqp://b/y", ["amqp://u:pyamqp%3A@a/x", "amqp://b/y"]),
+    ],
+)
+def test_celerys_spelling_of_a_broker_is_accepted(tmp_path: Path, written: str, read: list[str]):
+    assert settings.load({"RABBITMQ_URL": written}, folder=tmp_path).rabbitmq_urls == read
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "/%2F", "/shop", "//shop", "/%2Fshop", "/a%2Fb"])
+def test_vhost_of_a_url_is_that_of_celery(path: str):
+    url = f"pyamqp://guest:guest@rabbitmq:5672{path}"
+
+    assert vhost_of(with_standard_schemes(url)) == Celery(broker=url).connection_for_write().info()["virtual_host"]
 
 
 def test_unknown_name_comes_with_the_closest_known_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,58 @@ def test_root_is_kept_when_everything_is_deleted(root: Path):
 
     assert root.is_dir()
     assert left(root) == set()
+
+
+def test_files_in_use_are_kept_with_their_folders(root: Path):
+    put(root / "a/1.jpg")
+    put(root / "a/2.jpg")
+    put(root / "b/1.jpg")
+    used = {"a/2.jpg"}
+
+    survey, counters = (
+        getattr(sweep(root, in_use=used.intersection), verb)().statistics() for verb in ("survey", "delete")
+    )
+
+    assert left(root) == {"a", "a/2.jpg"}
+    assert survey == counters
+    assert (counters["files_deleted"], counters["kept_referenced"], counters["directories_removed"]) == (2, 1, 1)
+
+
+def test_stop_while_files_are_checked_leaves_the_rest_to_a_continuation(root: Path):
+    for n in range(3):
+        put(root / f"{n}/a.jpg")
+    asked: list[str] = []
+
+    def ask(paths: Sequence[str]) -> set[str]:
+        asked.extend(paths)
+        return set()
+
+    counters = sweep(root, in_use=ask, stop=lambda: len(asked) > 3).delete()
+
+    assert counters.stopped
+    assert counters.files_deleted == 1
+    assert len([path for path in root.rglob("*") if path.is_file()]) == 2
+
+
+@pytest.mark.parametrize("error", [TimeoutError("slow"), RuntimeError("broken")])
+def test_nothing_is_deleted_when_it_cannot_be_known_what_is_in_use(
+    root: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("consumers.cleanup.files.sweep.CHECK_FILES", 1)
+    put(root / "a/1.jpg")
+    put(root / "b/1.jpg")
+    asked: list[str] = []
+
+    def fail_to_delete(paths: list[str]) -> set[str]:
+        asked.extend(paths)
+        if len(asked) > 2:  # not in the survey
+            raise error
+        return set()
+
+    with pytest.raises(type(error)):
+        sweep(root, in_use=fail_to_delete).delete()
+
+    assert left(root) == {"a", "a/1.jpg", "b", "b/1.jpg"}
 
 
 def test_survey_counts_the_same_and_changes_nothing(root: Path):

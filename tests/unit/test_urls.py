@@ -21,6 +21,7 @@ SERVERS = {
     "RABBITMQ_MANAGEMENT_URL": "http",
     "DATABASE_URL": "postgresql",
     "REDIS_URL": "redis",
+    "POCKETWATCH_DJANGO_CACHE": "rediss",
     "SMTP_URL": "smtps",
     "POCKETWATCH_NBU_URL": "https",
     "POCKETWATCH_MODERATION_URL": "https",
@@ -55,7 +56,7 @@ def test_password_without_a_host_is_masked(tmp_path: Path, name: str):
 @pytest.mark.parametrize(
     "query", ["password=HEAD#TAIL", "password=HEAD&TAIL", "password=HEAD&TAIL=1", "sslkey=HEAD,TAIL&x=1"]
 )
-@pytest.mark.parametrize("name", ["RABBITMQ_URL", "DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize("name", ["RABBITMQ_URL", "DATABASE_URL", "REDIS_URL", "POCKETWATCH_DJANGO_CACHE"])
 def test_secrets_of_a_query_are_masked(tmp_path: Path, name: str, query: str):
     words = refused(tmp_path, **{name: f"{SERVERS[name]}://server.example/1?{query}"})
 

@@ -23,10 +23,10 @@ REGIONS = sa.text("SELECT id, name FROM ads_region WHERE id = ANY(:ids)")
 # The newest rate of each currency from any bank; the NBU's if two are of the same day.
 RATES = sa.text("""
     SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM (
-        SELECT target_currency AS currency, rate, source, id,
+        SELECT target_currency AS currency, rate, source, fetched_at, id,
             coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date
         FROM currency_rates WHERE base_currency = 'UAH' AND is_active AND rate > 0) AS known
-    ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
+    ORDER BY currency, rate_date DESC, source = 'NBU' DESC, fetched_at DESC, id DESC
 """)
 # The platform writes currencies in any case. NaN is greater than any other price.
 PRICES = sa.text("""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from consumers.analytics import snapshots
+from consumers.analytics import django_cache, snapshots
 from consumers.analytics.report import figures, queries
 from consumers.analytics.report.figures import Report, ReportRequest, closes
-from consumers.analytics.report.payload import payload
-from consumers.analytics.report.queries import LogEntry, Reader
+from consumers.analytics.report.payload import django_payload, payload
+from consumers.analytics.report.queries import AdsOfDay, LogEntry, Reader
 from consumers.analytics.rollup import daily_activity, rollup
 from consumers.analytics.transactions import retry_when_busy, snapshot
 from consumers.analytics.zone import check_zone
@@ -39,8 +39,8 @@ async def report_day(tick: DailyReport, job: JobContext) -> None:
     with retry_when_busy():
         if not await rollup.bring_up_to_date(job):
             return job.continue_with(DailyReport(day=day))
-        report, readers = await collect(day, zone, job)
-        await store(report, job)
+        report, ads, readers = await collect(day, zone, job)
+        await store(report, ads, job)
         await request_emails(report, readers, job)
     job.record(day=str(day), missing=[gap.what for gap in report.missing])
     if report.missing_required:
@@ -63,19 +63,26 @@ def closed_day(tick: DailyReport, job: JobContext, zone: ZoneInfo) -> date:
     return day
 
 
-async def collect(day: date, zone: ZoneInfo, job: JobContext) -> tuple[Report, list[Reader]]:
-    """Collect the figures and the readers, as of one moment."""
+async def collect(day: date, zone: ZoneInfo, job: JobContext) -> tuple[Report, AdsOfDay | None, list[Reader]]:
+    """Collect the figures, what only Django's cache has, and the readers, as of one moment."""
     rates = job.settings.rates
     request = ReportRequest(day, zone, job.now, rates.currencies, rates.stale_after, JOBS)
     async with snapshot(job.transaction) as connection:
-        return await figures.collect(connection, request), await queries.readers(connection)
+        report = await figures.collect(connection, request)
+        has_cache = job.settings.servers.django_cache is not None
+        ads = await queries.ads_of_day(connection, day, zone=zone.key) if has_cache else None
+        return report, ads, await queries.readers(connection)
 
 
-async def store(report: Report, job: JobContext) -> None:
+async def store(report: Report, ads: AdsOfDay | None, job: JobContext) -> None:
     period = report.day.isoformat()
     for locale in LOCALES:
         localized = payload(report, locale)
-        await snapshots.store(job, kind="daily_report", locale=locale, period=period, payload=localized, keep=KEPT_FOR)
+        stored = await snapshots.store(
+            job, kind="daily_report", locale=locale, period=period, payload=localized, keep=KEPT_FOR
+        )
+    if ads is not None:
+        await django_cache.store(job, "daily_report", django_payload(report, ads), stored)
 
 
 async def request_emails(report: Report, readers: Sequence[Reader], job: JobContext) -> None:

@@ -1,4 +1,4 @@
-"""The daily report as it is stored for readers of one language: each number with its text."""
+"""The daily report as it is stored: for readers of one language, each number with its text, and for the site's API."""
 
 import functools
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 from babel.numbers import format_decimal
 
 from consumers.analytics.report.figures import DayFigures, Report
+from consumers.analytics.report.queries import AdsOfDay
 from schemas.emails import Gap, ReportFigure, ReportGap, ReportRate
 from schemas.locale import Locale
 from templates import filters
@@ -26,6 +27,32 @@ def payload(report: Report, locale: Locale) -> dict[str, Any]:
         "runs": None if report.runs is None else [run.model_dump(mode="json") for run in report.runs],
         "lately": [_day(day) for day in report.history],
     }
+
+
+def django_payload(report: Report, ads: AdsOfDay) -> dict[str, Any]:
+    """Return the report with the fields that the site's API and its former task give it; null: unknown."""
+    figures = {figure.name: figure for figure in report.figures}
+    views, new_ads, new_users = figures["views"], figures["new_ads"], figures["new_users"]
+    return {
+        "date": report.day.isoformat(),
+        "ads_created": new_ads.value,
+        "ads_activated": ads.activated,
+        "users_registered": new_users.value,
+        "total_views": views.value,
+        "top_categories": [{"mark__name": make, "count": count} for make, count in ads.top_makes],
+        "metrics": {"new_ads": _metric(new_ads), "new_users": _metric(new_users), "total_views": _metric(views)},
+        "source": "pocketwatch",
+    }
+
+
+def _metric(figure: ReportFigure) -> dict[str, Any]:
+    """Compare the day, which is called today, with the day before."""
+    today, yesterday = figure.value, figure.day_before
+    if today is None or yesterday is None:
+        return {"today": today, "yesterday": yesterday, "change": None, "change_percent": None}
+    change = today - yesterday
+    percent = round(change / yesterday * 100, 1) if yesterday else (100 if today else 0)
+    return {"today": today, "yesterday": yesterday, "change": change, "change_percent": percent}
 
 
 def _gap(gap: ReportGap, locale: Locale) -> dict[str, Any]:

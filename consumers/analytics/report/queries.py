@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from consumers.analytics.queries import CREATED_THEN, OF_DAY
 from schemas.emails import ReportRate, ReportRun
 
 DAYS = sa.text("""
@@ -23,18 +24,18 @@ LOGGED = sa.text("""
 # The rates in force: the newest by day; the NBU's if two are of the same day.
 RATES = sa.text("""
     WITH known AS (
-        SELECT target_currency AS currency, rate, source, id,
+        SELECT target_currency AS currency, rate, source, fetched_at, id,
             coalesce(rate_date, (fetched_at AT TIME ZONE :zone)::date) AS rate_date
         FROM currency_rates
         WHERE base_currency = 'UAH' AND target_currency = ANY(:currencies) AND is_active AND rate > 0
     ), in_force AS (
         SELECT DISTINCT ON (currency) currency, rate, source, rate_date FROM known WHERE rate_date <= :day
-        ORDER BY currency, rate_date DESC, source = 'NBU' DESC, id DESC
+        ORDER BY currency, rate_date DESC, source = 'NBU' DESC, fetched_at DESC, id DESC
     )
     SELECT currency, rate, source, rate_date, (
         SELECT rate FROM known
         WHERE known.currency = in_force.currency AND known.source = in_force.source AND known.rate_date < :day
-        ORDER BY rate_date DESC, id DESC LIMIT 1
+        ORDER BY rate_date DESC, fetched_at DESC, id DESC LIMIT 1
     ) AS before
     FROM in_force ORDER BY array_position(CAST(:currencies AS varchar[]), currency)
 """)
@@ -46,6 +47,16 @@ RUNS = sa.text("""
     FROM update_logs WHERE started_at >= :since AND started_at < :until AND job = ANY(:jobs) GROUP BY job
 """)
 OLDEST_RUN = sa.text("SELECT started_at FROM update_logs ORDER BY id LIMIT 1")
+# As the site's API counts them: active ads that were last changed on the day.
+ACTIVATED = sa.text(f"""
+    SELECT count(*) FROM car_ads WHERE status = 'active' AND {OF_DAY.format(column="updated_at")}
+""")
+TOP_MAKES = sa.text(f"""
+    SELECT make.name, sum(ads)::bigint AS ads FROM (
+        SELECT mark_id, count(*) AS ads FROM car_ads WHERE {CREATED_THEN} GROUP BY mark_id
+    ) AS counted JOIN ads_carmake AS make ON make.id = mark_id
+    GROUP BY make.name ORDER BY ads DESC, make.name LIMIT 5
+""")
 # As managers' notices read these settings: an empty list means all actions, and so does any other value.
 READERS = sa.text("""
     SELECT manager.id, coalesce(nullif(trim(settings.email_address), ''), manager.email) AS address,
@@ -126,6 +137,20 @@ async def runs(
 
 async def oldest_run(connection: AsyncConnection) -> datetime | None:
     return (await connection.execute(OLDEST_RUN)).scalar()
+
+
+@dataclass(frozen=True, slots=True)
+class AdsOfDay:
+    """What the site's API reports of a day beyond our own figures; the makes of its new ads, with their number."""
+
+    activated: int
+    top_makes: list[tuple[str, int]]
+
+
+async def ads_of_day(connection: AsyncConnection, day: date, *, zone: str) -> AdsOfDay:
+    values = {"first": day, "last": day, "zone": zone}
+    activated = (await connection.execute(ACTIVATED, values)).scalar_one()
+    return AdsOfDay(activated, [(make, ads) for make, ads in await connection.execute(TOP_MAKES, values)])
 
 
 @dataclass(frozen=True, slots=True)

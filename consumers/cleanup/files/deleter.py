@@ -21,7 +21,9 @@ from consumers.cleanup.files.safe_delete import Precondition
 THREADS = 6
 BATCH_FILES, BATCH_FOLDERS = 64, 16  # folders, because each is held open
 OPEN_PATH = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC  # opens no content
-MAX_BATCHES = 3 * THREADS  # running and waiting: few, so that a file is deleted within milliseconds of being scanned
+MAX_BATCHES = (
+    3 * THREADS
+)  # running and waiting: few, so that a file is deleted within milliseconds of being scanned, or checked
 
 
 class ExpiredFile(NamedTuple):
@@ -119,8 +121,10 @@ class BatchDeleter:
     def _delete(self, folder: Folder, file: ExpiredFile) -> bool:
         try:
             folder.check_in_place()
-            if file.precondition is not None:
+            if file.precondition is not None and file.precondition.condition is not None:
                 return safe_delete.delete(folder.descriptor, file.name, file.precondition)
+            if file.precondition is not None and not file.precondition.holds(folder.descriptor, file.name):
+                return False
             os.unlink(file.name, dir_fd=folder.descriptor)
         except FileNotFoundError:
             return False  # deleted by another process

@@ -15,14 +15,14 @@ TEMPORARY_SUFFIX = re.compile(r"(?:\.\d+\.pocketwatch)+$")  # of expired files t
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """What must be true of a file when it is deleted: it is unchanged, and `condition` still holds."""
+    """What must be true of a file when it is deleted: it is unchanged, and `condition`, if any, still holds."""
 
     status: os.stat_result
-    condition: Callable[[], bool]
+    condition: Callable[[], bool] | None
 
     def holds(self, folder: int, name: str) -> bool:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        return _identity(status) == _identity(self.status) and self.condition()
+        return _identity(status) == _identity(self.status) and (self.condition is None or self.condition())
 
 
 def delete(folder: int, name: str, precondition: Precondition) -> bool:

@@ -7,7 +7,7 @@ the same file system (bind mounts), and so are the roots of other clean-ups. The
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pocketwatch.errors import Reject
 
 MAX_DEPTH = 128  # folders within folders; each level holds two descriptors
 SHARE_APPLIES_ABOVE = 1000  # files; of fewer, a large share is no sign of a mistake
+CHECK_FILES, CHECK_FOLDERS = 16_384, 256  # that are checked at a time; folders, because each is held open
 
 
 class SweepRule(Protocol):
@@ -46,6 +47,8 @@ class Sweep:
         root: an absolute path.
         older_than: modification time in seconds since the epoch; older files may be deleted.
         rule: what else must be true of a file; called with the root, which stays open during the pass.
+        in_use: returns which of these files, by their paths below the root, must stay; asked about many at a time,
+            right before they are deleted.
         max_share: a larger share than this, of more than a thousand files, is taken for a mistake.
         others: roots of other clean-ups, which are not entered.
         stop: polled; True ends the run early.
@@ -54,6 +57,7 @@ class Sweep:
     root: Path
     older_than: float
     rule: Callable[[Folder], SweepRule] | None = None
+    in_use: Callable[[Sequence[str]], set[str]] | None = None
     max_share: float = 1.0
     others: tuple[Path | None, ...] = ()
     stop: Callable[[], bool] = lambda: False
@@ -100,14 +104,19 @@ class TreeSweeper:
         self._root = Folder(None, str(sweep.root), root, older_than=sweep.older_than)
         self._mount, self._others = mount_of(root), self._other_roots()
         self._handed_over = 0
+        self._unchecked: list[tuple[Folder, list[ExpiredFile]]] = []
+        self._unchecked_files = 0
         self._deleter = BatchDeleter(counters, dry_run=dry_run)
         self._rule = None if sweep.rule is None else sweep.rule(self._root)
         if self._rule is not None:
             counters.rule = self._rule.statistics
+        if sweep.in_use is not None:
+            counters.rule["kept_referenced"] = 0
 
     def run(self) -> SweepCounters:
         with self._deleter.running():
             self._scan(self._root)
+            self._check()
         self._root.check_in_place()  # what was deleted or unmounted during the pass looked clean
         return self._counters
 
@@ -193,8 +202,8 @@ class TreeSweeper:
             condition = self._rule.may_delete(folder, entry.name, status)
             if condition is not None and is_old:
                 return ExpiredFile(entry.name, freed, Precondition(status, condition))
-        elif is_ours and is_old:
-            return ExpiredFile(entry.name, freed, None)
+        elif is_ours and is_old:  # a check takes its time
+            return ExpiredFile(entry.name, freed, None if self._sweep.in_use is None else Precondition(status, None))
         folder.keep = True
         return None
 
@@ -207,10 +216,46 @@ class TreeSweeper:
     def _hand_over(self, folder: Folder, expired: list[ExpiredFile]) -> None:
         stopped = self._counters.stopped or self._deleter.failure is not None or self._sweep.stop()
         self._counters.stopped = stopped
-        self._keep_to_the_limit(folder, expired)
-        if expired:
-            self._deleter.add(folder, expired.copy())
-            expired.clear()
+        files = expired.copy()
+        expired.clear()
+        if self._sweep.in_use is None:
+            self._delete(folder, files)
+        elif files:
+            with self._counters.lock:
+                folder.pending += 1
+            self._unchecked.append((folder, files))
+            self._unchecked_files += len(files)
+            if self._unchecked_files >= CHECK_FILES or len({id(each) for each, _ in self._unchecked}) >= CHECK_FOLDERS:
+                self._check()
+
+    def _check(self) -> None:
+        """Delete those of the files found so far that are not in use."""
+        parts, self._unchecked, self._unchecked_files = self._unchecked, [], 0
+        in_use = self._ask([folder.path + file.name for folder, files in parts for file in files])
+        for folder, files in parts:
+            free = [file for file in files if folder.path + file.name not in in_use]
+            self._counters.rule["kept_referenced"] += len(files) - len(free)
+            self._counters.stopped = self._counters.stopped or self._sweep.stop()
+            if self._counters.stopped and self._handed_over:  # some progress, for the run to be continued
+                free = []
+            folder.keep = folder.keep or len(free) < len(files)
+            self._delete(folder, free)
+            self._deleter.finish(folder)
+
+    def _ask(self, paths: list[str]) -> set[str]:
+        if self._sweep.in_use is None or not paths:
+            return set()
+        if self._deleter.failure is None:
+            try:
+                return self._sweep.in_use(paths)
+            except Exception as error:  # noqa: BLE001  raised when all threads have ended
+                self._deleter.failure = error
+        return set(paths)
+
+    def _delete(self, folder: Folder, files: list[ExpiredFile]) -> None:
+        self._keep_to_the_limit(folder, files)
+        if files:
+            self._deleter.add(folder, files)
 
     def _keep_to_the_limit(self, folder: Folder, expired: list[ExpiredFile]) -> None:
         """Delete no more files than the survey allowed, whatever has been moved below the root since."""

@@ -36,7 +36,7 @@ WITH chosen AS (
   WHERE ad.status = chosen.status AND coalesce(ad.updated_at, ad.created_at) IS NOT DISTINCT FROM chosen.changed_at
   ORDER BY ad.id FOR NO KEY UPDATE OF ad SKIP LOCKED
 ), archived AS (
-  UPDATE car_ads SET status = 'archived', updated_at = now() FROM held
+  UPDATE car_ads SET status = 'archived', is_validated = false, updated_at = now() FROM held
   WHERE car_ads.id = held.id AND car_ads.status = held.status
   RETURNING held.id, held.status, held.updated_at, held.changed_at
 )
@@ -105,7 +105,9 @@ async def archive_ads(
 
 
 STATUS_OF = sa.text("SELECT status FROM car_ads WHERE id = :id FOR NO KEY UPDATE")
-RESTORE = sa.text("UPDATE car_ads SET status = :status, updated_at = now() WHERE id = :id")
+RESTORE = sa.text(
+    "UPDATE car_ads SET status = :status, is_validated = (:status = 'active'), updated_at = now() WHERE id = :id"
+).bindparams(sa.bindparam("status", type_=sa.String))
 
 ARCHIVINGS = sa.text(
     "SELECT decision.ad_id, decision.decided_at, decision.from_status, car_ads.status AS status_now, decision.reason, "

@@ -111,7 +111,7 @@ class Notice(ABC):
             "ad_id": ad_id,
             "ad_title": self.ads.title(ad_id),
             "occurred_at": self.occurred_at,
-            "link": self.site.url.rstrip("/") + quote(path.replace("{ad_id}", str(ad_id)), safe=SAFE_IN_PATH),
+            "link": link_of(self.site, path, ad_id),
             "reasons": reasons[:MAX_LINES],
         }
 
@@ -122,6 +122,15 @@ class Notice(ABC):
         title = self.title(locale)
         paragraphs = [line for line in self.lines(locale)[:MAX_PARAGRAPHS] if line.strip()] or [title]
         return PlainEmail(subject=title, paragraphs=paragraphs, occurred_at=self.occurred_at)
+
+
+def link_of(site: Site, path: str, ad_id: int) -> str:
+    """Return the address of an ad's page.
+
+    Args:
+        path: `site.ad_path` or `site.admin_ad_path`.
+    """
+    return site.url.rstrip("/") + quote(path.replace("{ad_id}", str(ad_id)), safe=SAFE_IN_PATH)
 
 
 def occurred_at(data: NoticeData, now: datetime) -> datetime:

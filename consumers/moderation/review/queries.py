@@ -59,14 +59,15 @@ SELECT last.action, last.to_status, last.content_hash, last.rules_version, attem
   FROM moderation_decisions WHERE ad_id = :id AND action = ANY(:actions) ORDER BY id DESC LIMIT 1
 ) AS last ON true
 """).bindparams(sa.bindparam("window", type_=sa.Interval))
-# `moderated_by_id` is null where no person has decided. An ad that awaits a manual review keeps its place in the queue.
+# `is_validated`, by which the platform counts ads, goes with the status. `moderated_by_id` is null where no person has
+# decided. An ad that awaits a manual review keeps its place in the queue.
 APPLY_DECISION = sa.text("""
-UPDATE car_ads SET status = :status, moderated_at = now(), moderated_by_id = NULL, moderation_reason = :reason,
-  auto_moderation_attempts = :attempts, needs_manual_review = :review, updated_at = now(),
+UPDATE car_ads SET status = :status, is_validated = (:status = 'active'), moderated_at = now(), moderated_by_id = NULL,
+  moderation_reason = :reason, auto_moderation_attempts = :attempts, needs_manual_review = :review, updated_at = now(),
   manual_review_requested_at = CASE WHEN :review THEN
     CASE WHEN needs_manual_review THEN coalesce(manual_review_requested_at, now()) ELSE now() END END
 WHERE id = :id
-""").bindparams(sa.bindparam("review", type_=sa.Boolean))
+""").bindparams(sa.bindparam("status", type_=sa.String), sa.bindparam("review", type_=sa.Boolean))
 DECISIONS = (
     sa.select(moderation_decisions)
     .where(moderation_decisions.c.ad_id == sa.bindparam("id"))

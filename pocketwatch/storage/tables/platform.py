@@ -49,6 +49,7 @@ ads = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("is_validated", sa.Boolean, nullable=False),  # whether it is active
     sa.Column("created_at", sa.DateTime(timezone=True)),
     sa.Column("updated_at", sa.DateTime(timezone=True)),
     sa.Column("account_id", sa.BigInteger, nullable=False),

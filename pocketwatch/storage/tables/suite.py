@@ -179,16 +179,9 @@ currency_rates = sa.Table(
     sa.Index("currency_ra_base_cu_c51eb0_idx", "base_currency", "target_currency", sa.text("fetched_at DESC")),
     sa.Index("currency_ra_source_cb5676_idx", "source", sa.text("fetched_at DESC")),
     sa.Index("currency_ra_is_acti_f77109_idx", "is_active", sa.text("fetched_at DESC")),
-    # One rate for each pair, source and day, however often a message is delivered.
-    sa.Index(
-        "currency_rates_rate_date_key",
-        "base_currency",
-        "target_currency",
-        "source",
-        "rate_date",
-        unique=True,
-        postgresql_where=sa.text("rate_date IS NOT NULL"),
-    ),
+    # Not unique: Django changes the source of rows. The suite's writers take turns, so that there is one rate for each
+    # pair, source and day, however often a message is delivered.
+    sa.Index("currency_rates_rate_date_idx", "base_currency", "target_currency", "source", "rate_date"),
 )
 
 # As in Django's model. One row for each run of rates.update and source.
@@ -271,6 +264,11 @@ notifications = sa.Table(
     sa.CheckConstraint("ad_id >= 0", name="ad_id"),
     sa.CheckConstraint("user_id >= 0", name="user_id"),
     sa.CheckConstraint("priority >= 0", name="priority"),
+    # Named by Django, which finds them by name.
+    sa.Index("moderation_notifications_manager_id_a36d5c70", "manager_id"),
+    sa.Index("moderation__manager_9f87c2_idx", "manager_id", "status"),
+    sa.Index("moderation__action_c87245_idx", "action", "created_at"),
+    sa.Index("moderation__ad_id_432733_idx", "ad_id"),
 )
 
 # One row for each notification, channel and recipient. The columns from `key` on are the suite's; an email without a
@@ -299,7 +297,7 @@ notification_logs = sa.Table(
     sa.ForeignKeyConstraint(
         ["notification_id"],
         ["moderation_notifications.id"],
-        name="moderation_notification_logs_notification_id_fkey",
+        name="moderation_notificat_notification_id_46bbc663_fk_moderatio",
         deferrable=True,
         initially="DEFERRED",
     ),
@@ -309,7 +307,7 @@ notification_logs = sa.Table(
     sa.Index("moderation_notification_logs_sent_at_idx", "sent_at", postgresql_using="brin"),  # those of a day
     sa.Index("moderation_notification_logs_held_idx", "recipient", "id", postgresql_where=sa.text("held IS NOT NULL")),
     sa.Index("moderation_notification_logs_digest_idx", "digest", postgresql_where=sa.text("digest IS NOT NULL")),
-    sa.Index("moderation_notification_logs_notification_id_idx", "notification_id"),
+    sa.Index("moderation_notification_logs_notification_id_46bbc663", "notification_id"),
 )
 
 # Which notifications a user wants, and when. Without a row: all of them, in Ukrainian, at any hour.

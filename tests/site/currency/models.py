@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -28,9 +28,9 @@ class CurrencyRate(models.Model):
             models.Index(fields=["is_active", "-fetched_at"]),
         ]
 
-    def is_fresh(self) -> bool:
+    def is_fresh(self, now: datetime | None = None) -> bool:
         """Whether the site shows the rate without asking the bank itself."""
-        return timezone.now() - self.fetched_at <= timedelta(hours=24)
+        return (now or timezone.now()) - self.fetched_at <= timedelta(hours=24)
 
 
 class CurrencyUpdateLog(models.Model):

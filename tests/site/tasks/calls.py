@@ -1,82 +1,137 @@
-"""What the site's web process does with Celery: it sends tasks, and asks for their results.
+"""The site sends its tasks, and reads back what became of them, through its own models, storage and Redis."""
 
-The platform's web process does not import its Celery app, so only the functions that need the app's settings do.
-"""
-
-import importlib
-from datetime import UTC, datetime
+import json
+import os
+import time
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
-from celery import chain, current_app
-from celery.result import AsyncResult
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.utils import timezone
+from django_redis import get_redis_connection
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from rest_framework_simplejwt.tokens import RefreshToken
+
+from tests.site.accounts.models import AddsAccount
+from tests.site.ads.models import CarAd, CarMarkModel, CityModel, RegionModel, VehicleTypeModel
+from tests.site.celery_app import app
+from tests.site.currency.models import CurrencyRate
+from tests.site.moderation.models import ManagerNotificationSettings, ModerationNotification
+from tests.site.users.models import ProfileModel, UserModel
+
+KEY = "pocketwatch:analytics:"
+OLD = "2020-01-01T00:00:00+00:00"
 
 
-def send(calls: list[dict[str, Any]]) -> list[str]:
-    """Send tasks, each a dictionary of the arguments of `_send`, and options of Celery's."""
-    app = _app()
-    return [_send(app, **call) for call in calls]
-
-
-def _send(
-    app: Any, task: str, args: Any = (), kwargs: Any = None, follow_up: Any = None, padding: int = 0, **options: Any
-) -> str:
-    """Send one task; `follow_up` is the next one of a chain, `padding` the length of a text in a last argument."""
-    if padding:
-        args = [*args, {"text": "x" * padding}]
-    if follow_up is not None:
-        first, second = app.signature(task, args, kwargs), app.signature(follow_up["task"], kwargs=follow_up["kwargs"])
-        return str(chain(first, second).apply_async(**options).parent.id)
-    return str(app.send_task(task, args, kwargs, **options).id)
-
-
-def delay(task: str, args: Any = ()) -> str:
-    """Call a shared task as a view does that has imported it, and nothing else."""
-    module, _, name = task.rpartition(".")
-    return str(getattr(importlib.import_module(module), name).delay(*args).id)
-
-
-def where() -> dict[str, Any]:
-    """Return where this process sends tasks, without a password, and to which queue."""
-    backend = current_app.conf.result_backend
+def prepare(*, owner: str, manager: str, ads: list[str]) -> dict[str, Any]:
+    """Make an owner with an ad for each of these titles, a manager, tokens, media, old rates and a stale key."""
+    seller = UserModel.objects.create(email=owner, is_active=True)
+    reader = UserModel.objects.create(email=manager, is_active=True, is_staff=True)
+    settings = ManagerNotificationSettings.objects.create(manager=reader)
+    redis = get_redis_connection("default")
+    redis.flushdb()
+    redis.set(f"{KEY}platform:old", json.dumps({"kind": "platform", "generated_at": OLD}))
+    CurrencyRate.objects.create(target_currency="USD", rate=Decimal(41), fetched_at=_ago(50))
     return {
-        "broker": current_app.connection().as_uri(),
-        "queue": current_app.conf.task_default_queue,
-        "has_backend": bool(backend),
+        "owner": seller.pk,
+        "manager": reader.pk,
+        "settings": settings.pk,
+        "ads": dict(zip(ads, _ads(seller, ads), strict=True)),
+        "tokens": {
+            "expired": _token(seller, 40),
+            "revoked": _token(seller, -20),
+            "valid": _token(seller, -21, revoke=False),
+        },
+        "files": _files(seller),
+        "rate": CurrencyRate.objects.create(target_currency="USD", rate=Decimal(40), fetched_at=_ago(60)).pk,
     }
 
 
-def results(ids: list[str], timeout: float = 30.0) -> list[dict[str, Any]]:
-    """Wait for each result, and return it as the platform's view shows it."""
-    app = _app()
-    return [_result(AsyncResult(each, app=app), timeout) for each in ids]
+def send(*, tasks: list[tuple[str, list[Any], dict[str, Any]]]) -> list[str]:
+    return [app.send_task(name, arguments, named).id for name, arguments, named in tasks]
 
 
-def states(ids: list[str]) -> list[str]:
-    """Return the states as they are now."""
-    app = _app()
-    return [AsyncResult(each, app=app).status for each in ids]
+def read(*, made: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tokens": {name: _accepts(token) for name, token in made["tokens"].items()},
+        "token_rows": OutstandingToken.objects.filter(user=made["owner"]).count(),
+        "files": {name: default_storage.exists(name) for name in made["files"]},
+        "rates": [
+            {"target": rate.target_currency, "source": rate.source, "fresh": rate.is_fresh(), "id": rate.pk}
+            for rate in CurrencyRate.objects.filter(base_currency="UAH", is_active=True).order_by("fetched_at")
+        ],
+        "analytics": _analytics(),
+        "ads": {ad.title: ad.status for ad in CarAd.objects.all()},
+        "notifications": [
+            {
+                "title": row.title,
+                "ad_id": row.ad_id,
+                "status": row.status,
+                "manager": row.manager_id,
+                "read": _reads(row),
+            }
+            for row in ModerationNotification.objects.filter(manager=made["manager"])
+        ],
+    }
 
 
-def _result(result: Any, timeout: float) -> dict[str, Any]:
-    started = datetime.now(UTC)
+def _ago(days: float) -> Any:
+    return timezone.now() - timedelta(days=days)
+
+
+def _ads(owner: UserModel, titles: list[str]) -> list[int]:
+    kind = VehicleTypeModel.objects.create(name="car", slug="car")
+    region = RegionModel.objects.create(name="Полтавська")
+    parents: dict[str, Any] = {
+        "account": AddsAccount.objects.create(user=owner),
+        "mark": CarMarkModel.objects.create(name="ZAZ", vehicle_type=kind),
+        "region": region,
+        "city": CityModel.objects.create(name="Полтава", region=region),
+    }
+    text = "Один власник, гаражне зберігання, свіжий сервіс, нова гума."
+    return [CarAd.objects.create(title=title, description=text, status="pending", **parents).pk for title in titles]
+
+
+def _token(user: UserModel, expired_days_ago: float, *, revoke: bool = True) -> str:
+    token = RefreshToken()
+    token["user_id"] = str(user.pk)
+    token.set_exp(from_time=_ago(expired_days_ago), lifetime=timedelta())
+    row = OutstandingToken.objects.create(
+        user=user, jti=token["jti"], token=str(token), expires_at=_ago(expired_days_ago), created_at=_ago(60)
+    )
+    if revoke:
+        BlacklistedToken.objects.create(token=row)
+    return str(token)
+
+
+def _accepts(token: str) -> bool:
     try:
-        got = result.get(timeout=timeout)
-    except Exception as error:  # noqa: BLE001  whatever the task has raised
-        raised = {"raised": type(error).__name__}
-    else:
-        raised = {"got": got}
-    shown = {"result": result.result} if result.successful() else {"error": str(result.result)}
-    return {
-        "status": result.status,
-        "ready": result.ready(),
-        "success": result.successful(),
-        "waited": (datetime.now(UTC) - started).total_seconds(),
-        **raised,
-        **shown,
-    }
+        RefreshToken(token)
+    except TokenError:
+        return False
+    return True
 
 
-def _app() -> Any:
-    from tests.site.celery_app import app  # noqa: PLC0415  most of the site's processes do not have it
+def _files(owner: UserModel) -> list[str]:
+    """Store an old file that no row names, and an avatar."""
+    names = [default_storage.save(f"{folder}/{folder}.png", ContentFile(b"x")) for folder in ("generated", "avatars")]
+    for name in names:
+        os.utime(default_storage.path(name), (time.time() - 30 * 86400,) * 2)
+    ProfileModel.objects.create(user=owner, avatar_url=f"/api/media/{names[1]}")
+    return names
 
-    return app
+
+def _analytics() -> dict[str, Any]:
+    client = get_redis_connection("default")
+    keys = [key.decode() for key in client.scan_iter(f"{KEY}*")]
+    return {key.removeprefix(KEY): json.loads(client.get(key)) for key in keys}
+
+
+def _reads(row: ModerationNotification) -> bool:
+    """Whether the manager's "mark as read" works on it."""
+    row.full_clean(exclude=["manager", "data"])
+    row.mark_as_read()
+    return row.status == "read"
