@@ -6,11 +6,11 @@ fields are ignored.
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.locale import Locale
 from schemas.message import Message
-from schemas.types import Id, JsonObject, PlatformMoment, Text
+from schemas.types import Id, JsonObject, PlatformMoment, Text, without_nul
 
 Action = Literal[
     "created",
@@ -28,6 +28,10 @@ Action = Literal[
 ]
 AdStatus = Literal["draft", "pending", "needs_review", "active", "rejected", "blocked", "sold", "archived", "inactive"]
 Channel = Literal["email", "info_table"]
+# As long as the platform's columns.
+NotificationAction = Annotated[str, Field(max_length=50), AfterValidator(without_nul)]
+NotificationTitle = Annotated[str, Field(max_length=200), AfterValidator(without_nul)]
+Priority = Annotated[int, Field(ge=0, le=32_767)]
 
 
 class AdSubmitted(Message):
@@ -113,11 +117,11 @@ class ManagerNotice(NoticeMessage):
     routing_key: ClassVar[str] = "manager.ad.unknown"
 
     notification_type: Literal["manager_moderation"] = "manager_moderation"
-    priority: Annotated[int, Field(ge=0, le=32_767)] = 8
+    priority: Priority = 8
     manager_id: Id | None = None
     settings_id: Id | None = None
     channels: Annotated[list[Channel], Field(max_length=10, fail_fast=True)] | None = None
-    title: Annotated[Text, Field(max_length=200)] | None = None
+    title: NotificationTitle | None = None
     message: Text | None = None
 
 
@@ -137,3 +141,19 @@ class ManagerAdMaxAttempts(ManagerNotice):
     """The ad was rejected, because its attempts are used up."""
 
     routing_key: ClassVar[str] = "manager.ad.max_attempts"
+
+
+class NotificationRequested(Message):
+    """A row of the info table for one manager, whatever their settings; all of it is stored as given."""
+
+    exchange: ClassVar[str] = "moderation"
+    routing_key: ClassVar[str] = "moderation.notification_requested"
+
+    manager_id: Id
+    action: NotificationAction
+    title: NotificationTitle
+    message: Text
+    ad_id: Id | None = None
+    user_id: Id | None = None
+    data: JsonObject = Field(default_factory=dict)
+    priority: Priority = 5

@@ -25,7 +25,7 @@ def within_calendar(value: Calendar) -> Calendar:
     return value
 
 
-def _without_nul(text: str) -> str:
+def without_nul(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain NUL, which the database cannot store")
     return text
@@ -58,7 +58,7 @@ def _storable(content: dict[str, Any]) -> dict[str, Any]:
             parts = (part for item in value.items() for part in item) if isinstance(value, dict) else value
             left += [(part, depth + 1) for part in parts]
         elif isinstance(value, str):
-            _without_nul(value)
+            without_nul(value)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError("must not contain infinite numbers, which the database cannot store")
         elif isinstance(value, int) and not -LARGEST_INT <= value <= LARGEST_INT:
@@ -69,8 +69,8 @@ def _storable(content: dict[str, Any]) -> dict[str, Any]:
 Id = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Mean = Annotated[float, Field(ge=0, le=LARGEST_INT, allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_without_nul)]
-Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_without_nul)]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(without_nul)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(without_nul)]
 Excerpt = Annotated[str, BeforeValidator(_excerpt), Field(max_length=LONGEST_EXCERPT)]
 Day = Annotated[date, AfterValidator(within_calendar)]
 Moment = Annotated[AwareDatetime, AfterValidator(within_calendar)]

@@ -15,7 +15,14 @@ from schemas.emails import PlainEmail
 from schemas.locale import Locale
 from schemas.mail import Address, MailRequested
 from schemas.message import Message
-from schemas.moderation import AdStatus, AdSubmitted
+from schemas.moderation import (
+    AdStatus,
+    AdSubmitted,
+    NotificationAction,
+    NotificationRequested,
+    NotificationTitle,
+    Priority,
+)
 from schemas.ticks import (
     CleanAnalytics,
     CleanMedia,
@@ -32,7 +39,6 @@ from schemas.types import Id, JsonObject, Name, Text
 
 AdIds = Annotated[list[Id], Field(max_length=10_000, fail_fast=True)]
 Attempts = Annotated[int, Field(ge=0, le=1_000)]
-Priority = Annotated[int, Field(ge=0, le=32_767)]
 # Characters of a whole text, which becomes paragraphs; the tags of HTML count.
 Content = Annotated[str, Field(max_length=256 * 1024)]
 Currencies = Annotated[list[Currency], Field(max_length=100, fail_fast=True)]
@@ -163,21 +169,22 @@ def send_moderation_email_task(
 
 def create_moderation_notification_task(  # noqa: PLR0913, PLR0917  the task's own arguments
     manager_id: Id,
-    action: Name,
-    title: Text,
+    action: NotificationAction,
+    title: NotificationTitle,
     message: Text,
     ad_id: Id | None = None,
     user_id: Id | None = None,
     data: JsonObject | None = None,
     priority: Priority = 5,
 ) -> Message:
-    """Write to the info table only, with the caller's title and message."""
-    return manager_notice(
-        {"action": action, "ad_id": ad_id, "user_id": user_id, "details": data},
+    return NotificationRequested(
         manager_id=manager_id,
+        action=action,
         title=title,
         message=message,
-        channels=["info_table"],
+        ad_id=ad_id,
+        user_id=user_id,
+        data=data or {},
         priority=priority,
     )
 

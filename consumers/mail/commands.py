@@ -13,10 +13,10 @@ from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
+from pocketwatch.storage.delivery_states import STATUS_OF_STATE
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 from pocketwatch.text import printable
 
-STATUSES = ("pending", "sending", "sent", "failed", "unknown", "suppressed", "expired")
 NOTICE_COLUMNS = ("id", "sent_at", "recipient", "method", "letter", "locale", "status", "attempts", "why")
 CAUGHT_COLUMNS = ("number", "caught_at", "to", "subject")
 SUPPRESSED_COLUMNS = ("suppressed_at", "address", "scope", "reason")
@@ -27,7 +27,7 @@ app = typer.Typer(
 
 
 def notices(
-    status: Annotated[str | None, typer.Option(help=f"Only with this status: {', '.join(STATUSES)}.")] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only with this status: {', '.join(STATUS_OF_STATE)}.")] = None,
     recipient: Annotated[str | None, typer.Option(help="Only to this recipient, an email address.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
     as_json: AsJson = False,
@@ -36,9 +36,9 @@ def notices(
 
     Example: pocketwatch notices --status failed
     """
-    if status is not None and status not in STATUSES:
-        raise PocketwatchError(f'there is no status "{status}"; known are {", ".join(STATUSES)}')
-    found = run(_newest_notices(read_settings(), status=status, recipient=recipient, limit=limit))
+    if status is not None and status not in STATUS_OF_STATE:
+        raise PocketwatchError(f'there is no status "{status}"; known are {", ".join(STATUS_OF_STATE)}')
+    found = run(_newest_notices(read_settings(), state=status, recipient=recipient, limit=limit))
     if as_json:
         print_json(found)
     else:

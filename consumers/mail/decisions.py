@@ -53,7 +53,7 @@ class LogRow:
 
     key: str
     id: int
-    status: str
+    state: str
     attempts: int
     unconfirmed: int  # attempts
     requested_at: datetime  # when sent: the time of sending
@@ -78,7 +78,7 @@ class RecentVolume:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDecision:
-    """What to do with an email, and the new status of its row.
+    """What to do with an email, and the new state of its row.
 
     Args:
         reason: why it is not sent.
@@ -88,7 +88,7 @@ class DeliveryDecision:
     """
 
     action: Action
-    status: str
+    state: str
     reason: str = ""
     after: timedelta = timedelta(0)
     log_id: int = 0
@@ -109,14 +109,14 @@ class DeliveryPolicy:
 
     def decide(self, claim: Claim, row: LogRow, volume: RecentVolume | None) -> DeliveryDecision:
         """Return the first reason not to send the email now, or the decision to send it."""
-        if row.status not in {"pending", "sending", "unknown"}:
-            return DeliveryDecision("stop", row.status, f"already {row.status}", log_id=row.id)
+        if row.state not in {"pending", "sending", "unknown"}:
+            return DeliveryDecision("stop", row.state, f"already {row.state}", log_id=row.id)
         if row.is_held:
-            return DeliveryDecision("stop", row.status, "held for the digest", log_id=row.id)
+            return DeliveryDecision("stop", row.state, "held for the digest", log_id=row.id)
         if row.digest is not None and row.digest != row.key:
-            return DeliveryDecision("stop", row.status, "sent in a digest", log_id=row.id)
-        if row.status == "sending" and (lease := _remaining_lease(row)) > timedelta(0):
-            return DeliveryDecision("wait", row.status, "another process is sending it", lease, log_id=row.id)
+            return DeliveryDecision("stop", row.state, "sent in a digest", log_id=row.id)
+        if row.state == "sending" and (lease := _remaining_lease(row)) > timedelta(0):
+            return DeliveryDecision("wait", row.state, "another process is sending it", lease, log_id=row.id)
         attempts = unconfirmed_attempts(row)
         if attempts >= MAX_UNCONFIRMED:
             return _stop(row, "unknown", f"delivery unconfirmed after {attempts} attempts")
@@ -135,9 +135,9 @@ class DeliveryPolicy:
         end = quiet_hours_end(row.now, start=row.quiet_from, end=row.quiet_until, zone=zone)
         if end is None:
             return None
-        status = "unknown" if unconfirmed_attempts(row) else "pending"
+        state = "unknown" if unconfirmed_attempts(row) else "pending"
         return DeliveryDecision(
-            "wait", status, "quiet hours of the recipient", min(end - row.now, MAX_QUIET_WAIT), log_id=row.id
+            "wait", state, "quiet hours of the recipient", min(end - row.now, MAX_QUIET_WAIT), log_id=row.id
         )
 
     def _held(self, row: LogRow, volume: RecentVolume | None) -> DeliveryDecision | None:
@@ -151,7 +151,7 @@ class DeliveryPolicy:
 
 def unconfirmed_attempts(row: LogRow) -> int:
     """Count them, that of a sender which died included."""
-    return row.unconfirmed + (row.status == "sending")
+    return row.unconfirmed + (row.state == "sending")
 
 
 def _remaining_lease(row: LogRow) -> timedelta:
@@ -159,9 +159,9 @@ def _remaining_lease(row: LogRow) -> timedelta:
     return LEASE - age if age > -LEASE else timedelta(0)  # in the future: renewed by a clock that has been set back
 
 
-def _stop(row: LogRow, status: str, reason: str) -> DeliveryDecision:
+def _stop(row: LogRow, state: str, reason: str) -> DeliveryDecision:
     """Stop; an email that may have arrived stays `unknown`."""
-    return DeliveryDecision("stop", "unknown" if unconfirmed_attempts(row) else status, reason, log_id=row.id)
+    return DeliveryDecision("stop", "unknown" if unconfirmed_attempts(row) else state, reason, log_id=row.id)
 
 
 def _suppressed(claim: Claim, row: LogRow) -> DeliveryDecision | None:

@@ -11,7 +11,7 @@ import re
 from datetime import timedelta
 
 from consumers.mail.decisions import DIGEST_KINDS, MAX_UNCONFIRMED, Claim, DeliveryDecision
-from consumers.mail.delivery_log import Result, Status
+from consumers.mail.delivery_log import Result, State
 from consumers.mail.queries import REFUSED
 from consumers.mail.sender import EmailSender, open_sender
 from pocketwatch.broker.topology import MAIL_DELIVERY
@@ -28,7 +28,7 @@ CONFIG_ERROR_DELAY = timedelta(minutes=30)
 UNCONFIRMED_DELAY = timedelta(minutes=5)
 HELD_FIELDS = {"letter", "user_id", "expires_at"}  # of a held request; the others have columns
 LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
-STATUSES: dict[str, Status] = {
+STATES: dict[str, State] = {
     "sent": "sent",
     "later": "pending",
     "config_error": "pending",
@@ -45,12 +45,12 @@ async def deliver_email(request: MailRequested, context: SideEffectContext) -> N
     claim = claim_for(request, context.message_id, sender)
     async with sender.slots:
         decision, result, unconfirmed = await sender.run_to_completion(claim_and_send(request, claim, sender, context))
-    context.record(letter=claim.email, log=decision.log_id, letter_status=decision.status)
+    context.record(letter=claim.email, log=decision.log_id, letter_status=decision.state)
     if decision.action == "wait":
         raise RetryLater(decision.reason, after=decision.after)
     if result is None:
         return context.mark_skipped(decision.reason)
-    context.record(letter_status=STATUSES[result.outcome])
+    context.record(letter_status=STATES[result.outcome])
     return conclude(result, context, attempt=decision.attempt, unconfirmed=unconfirmed)
 
 
@@ -108,7 +108,7 @@ def logged_result(result: DeliveryResult, claim: Claim) -> Result:
     is_refusal = result.outcome == "config_error"
     return Result(
         claim.key,
-        STATUSES[result.outcome],
+        STATES[result.outcome],
         result.reply,
         error="" if result.outcome == "sent" else f"{REFUSED if is_refusal else ''}{result.reply}",
         is_unconfirmed=result.outcome == "unknown",

@@ -1,4 +1,4 @@
-"""The delivery log: one row per email, whose status is also its claim.
+"""The delivery log: one row per email, whose state is also its claim.
 
     pending ─► sending ─► sent | failed | unknown
        │          └─────► pending: later
@@ -27,7 +27,7 @@ from consumers.mail.decisions import (
 )
 from pocketwatch.settings import Settings
 
-Status = Literal["sent", "failed", "pending", "unknown"]
+State = Literal["sent", "failed", "pending", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Result:
     """
 
     key: str
-    status: Status
+    state: State
     reply: str
     error: str = ""
     is_unconfirmed: bool = False
@@ -67,7 +67,7 @@ class DeliveryLog:
             row = rows[claim.key]
             volume = volumes.setdefault(claim.recipient, RecentVolume()) if claim.held is not None else None
             decision = self._policy.decide(claim, row, volume)
-            if decision.action in {"send", "hold"} or decision.status != row.status:
+            if decision.action in {"send", "hold"} or decision.state != row.state:
                 _apply(decision, row, volume)
                 updates[claim.key] = row, decision.reason, claim.external_id, claim.held if row.is_held else None
             decisions.append(decision)
@@ -79,7 +79,7 @@ class DeliveryLog:
         """Write results; return the number of unconfirmed attempts of each email."""
         ordered = sorted(results, key=lambda each: each.key)
         values = {
-            each.key: (each.status, each.reply, each.error, int(each.is_unconfirmed), each.counts) for each in ordered
+            each.key: (each.state, each.reply, each.error, int(each.is_unconfirmed), each.counts) for each in ordered
         }
         unconfirmed = await queries.record_results(connection, values)
         await queries.copy_digest_results(connection, [each.key for each in results if each.is_digest])
@@ -90,7 +90,7 @@ class DeliveryLog:
 
 def _apply(decision: DeliveryDecision, row: LogRow, volume: RecentVolume | None) -> None:
     """Update the row and the volume for the next claim in this batch."""
-    row.unconfirmed, row.status = unconfirmed_attempts(row), decision.status
+    row.unconfirmed, row.state = unconfirmed_attempts(row), decision.state
     row.attempts, row.updated_at = row.attempts + (decision.action == "send"), row.now
     row.is_held = decision.action == "hold"
     if volume is not None:

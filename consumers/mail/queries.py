@@ -8,21 +8,24 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from consumers.mail.decisions import Claim, LogRow, RecentVolume
+from pocketwatch.storage.delivery_states import state_of, status_of
 from pocketwatch.storage.tables.suite import notification_logs
 
 MAX_EXTERNAL_ID = 100  # the platform's column
 REFUSED = "the mail server refuses us: "  # how the error of an email begins that waits for an operator
+delivery_state: sa.ColumnElement[str] = sa.literal_column(state_of(notification_logs.name))
 
 # A cached plan, made while the log was small, is a sequential scan, kept until the table is analysed: it halves the
 # throughput after some thousand emails.
 REPLAN = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
 # Sorted by key, so that replicas with the same emails wait for each other instead of deadlocking.
-INSERT_ROWS = sa.text("""
+INSERT_ROWS = sa.text(f"""
     INSERT INTO moderation_notification_logs AS log (
-        method, recipient, status, error_message, sent_at, external_id, notification_id, key, letter, locale, updated_at
+        method, recipient, state, status, error_message, sent_at, external_id, notification_id, key, letter, locale,
+        updated_at
     )
-    SELECT 'email', claim.recipient, 'pending', '', now(), '', notification.id, claim.key, claim.letter, claim.locale,
-        now()
+    SELECT 'email', claim.recipient, 'pending', {status_of("'pending'")}, '', now(), '', notification.id, claim.key,
+        claim.letter, claim.locale, now()
     FROM unnest(
         CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:locales AS text[]),
         CAST(:notifications AS bigint[])
@@ -31,8 +34,8 @@ INSERT_ROWS = sa.text("""
     ORDER BY claim.key
     ON CONFLICT (key) DO NOTHING
 """)
-LOCK_ROWS = sa.text("""
-    SELECT log.key, log.id, log.status, log.attempts, log.doubts, log.sent_at AS requested_at, log.updated_at,
+LOCK_ROWS = sa.text(f"""
+    SELECT log.key, log.id, {state_of("log")}, log.attempts, log.doubts, log.sent_at AS requested_at, log.updated_at,
         log.held IS NOT NULL AS is_held, log.digest, clock_timestamp() AS now,
         ARRAY(SELECT scope FROM mail_suppressions WHERE address = lower(claim.recipient)) AS suppressed,
         coalesce(preference.channels ? 'email', true) AS wants_email,
@@ -45,51 +48,53 @@ LOCK_ROWS = sa.text("""
     FOR UPDATE OF log
 """)
 # Emails that came in a digest do not count.
-RECENT_VOLUME = sa.text("""
+RECENT_VOLUME = sa.text(f"""
     SELECT recipient,
-        count(*) FILTER (WHERE held IS NULL AND digest IS NULL AND status IN ('sent', 'sending')) AS sent,
+        count(*) FILTER (WHERE held IS NULL AND digest IS NULL AND {state_of("log")} IN ('sent', 'sending')) AS sent,
         bool_or(held IS NOT NULL) AS is_holding
-    FROM moderation_notification_logs
+    FROM moderation_notification_logs AS log
     WHERE recipient = ANY(:recipients)
         AND (sent_at > now() - CAST(:window AS interval) OR held IS NOT NULL)
         AND method = 'email' AND letter = ANY(:kinds)
     GROUP BY recipient
 """)
-UPDATE_ROWS = sa.text("""
+UPDATE_ROWS = sa.text(f"""
     UPDATE moderation_notification_logs log
-    SET status = decided.status, attempts = decided.attempts, doubts = decided.doubts, error_message = decided.reason,
-        external_id = decided.external_id, held = CAST(decided.held AS jsonb), updated_at = clock_timestamp()
+    SET state = decided.state, status = {status_of("decided.state")}, attempts = decided.attempts,
+        doubts = decided.doubts, error_message = decided.reason, external_id = decided.external_id,
+        held = CAST(decided.held AS jsonb), updated_at = clock_timestamp()
     FROM unnest(
-        CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:attempts AS int[]), CAST(:doubts AS int[]),
+        CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:attempts AS int[]), CAST(:doubts AS int[]),
         CAST(:reasons AS text[]), CAST(:external_ids AS text[]), CAST(:held AS text[])
-    ) AS decided (id, status, attempts, doubts, reason, external_id, held)
+    ) AS decided (id, state, attempts, doubts, reason, external_id, held)
     WHERE log.id = decided.id
 """)
 # A process that took a sender for dead does not overwrite `sent`.
-RECORD_RESULTS = sa.text("""
+RECORD_RESULTS = sa.text(f"""
     UPDATE moderation_notification_logs log
-    SET status = result.status, reply = result.reply, error_message = result.error,
+    SET state = result.state, status = {status_of("result.state")}, reply = result.reply, error_message = result.error,
         doubts = log.doubts + result.unconfirmed,
         attempts = CASE WHEN result.counts THEN log.attempts ELSE 0 END, updated_at = clock_timestamp(),
-        sent_at = CASE result.status WHEN 'sent' THEN clock_timestamp() ELSE log.sent_at END
+        sent_at = CASE result.state WHEN 'sent' THEN clock_timestamp() ELSE log.sent_at END
     FROM unnest(
-        CAST(:keys AS text[]), CAST(:statuses AS text[]), CAST(:replies AS text[]), CAST(:errors AS text[]),
+        CAST(:keys AS text[]), CAST(:states AS text[]), CAST(:replies AS text[]), CAST(:errors AS text[]),
         CAST(:unconfirmed AS int[]), CAST(:counts AS boolean[])
-    ) AS result (key, status, reply, error, unconfirmed, counts)
-    WHERE log.key = result.key AND log.status <> 'sent'
+    ) AS result (key, state, reply, error, unconfirmed, counts)
+    WHERE log.key = result.key AND {state_of("log")} <> 'sent'
     RETURNING log.key, log.doubts
 """)
-COPY_DIGEST_RESULTS = sa.text("""
+COPY_DIGEST_RESULTS = sa.text(f"""
     UPDATE moderation_notification_logs log
-    SET status = digest.status, reply = digest.reply, error_message = digest.error_message,
+    SET state = {state_of("digest")}, status = digest.status, reply = digest.reply,
+        error_message = digest.error_message,
         sent_at = CASE digest.status WHEN 'sent' THEN digest.sent_at ELSE log.sent_at END,
         external_id = digest.external_id, updated_at = digest.updated_at
     FROM moderation_notification_logs digest
     WHERE digest.key = ANY(:keys) AND log.digest = digest.key AND log.key <> digest.key
 """)
-RENEW_LEASES = sa.text("""
+RENEW_LEASES = sa.text(f"""
     UPDATE moderation_notification_logs SET updated_at = clock_timestamp() WHERE id IN (
-        SELECT id FROM moderation_notification_logs WHERE key = ANY(:keys) AND status = 'sending'
+        SELECT id FROM moderation_notification_logs AS log WHERE key = ANY(:keys) AND {state_of("log")} = 'sending'
         FOR UPDATE SKIP LOCKED
     )
 """)
@@ -141,7 +146,7 @@ async def update_rows(connection: AsyncConnection, updates: Sequence[tuple[LogRo
         rows = [row for row, *_ in updates]
         values = {
             "ids": [row.id for row in rows],
-            "statuses": [row.status for row in rows],
+            "states": [row.state for row in rows],
             "attempts": [row.attempts for row in rows],
             "doubts": [row.unconfirmed for row in rows],
             "reasons": [reason for _, reason, _, _ in updates],
@@ -154,20 +159,20 @@ async def update_rows(connection: AsyncConnection, updates: Sequence[tuple[LogRo
 async def record_results(
     connection: AsyncConnection, results: Mapping[str, tuple[str, str, str, int, bool]]
 ) -> dict[str, int]:
-    """Write results: by key the status, the reply, the error, 1 for an unconfirmed attempt, and whether it counts.
+    """Write results: by key the state, the reply, the error, 1 for an unconfirmed attempt, and whether it counts.
 
     Returns:
         The number of unconfirmed attempts by key, without emails that were already `sent`.
     """
     await connection.execute(REPLAN)
     columns = [list(column) for column in zip(*results.values(), strict=True)]
-    values = dict(zip(("statuses", "replies", "errors", "unconfirmed", "counts"), columns, strict=True))
+    values = dict(zip(("states", "replies", "errors", "unconfirmed", "counts"), columns, strict=True))
     found = await connection.execute(RECORD_RESULTS, {"keys": list(results), **values})
     return {row[0]: row[1] for row in found}
 
 
 async def copy_digest_results(connection: AsyncConnection, digests: Collection[str]) -> None:
-    """Copy the status of digests to the emails in them."""
+    """Copy the state of digests to the emails in them."""
     if digests:
         await connection.execute(COPY_DIGEST_RESULTS, {"keys": list(digests)})
 
@@ -196,7 +201,7 @@ async def refused(connection: AsyncConnection) -> tuple[int, str] | None:
     query = (
         sa.select(sa.func.count().over(), notification_logs.c.error_message)
         .where(
-            notification_logs.c.status == "pending",
+            delivery_state == "pending",
             notification_logs.c.error_message.startswith(REFUSED),
             notification_logs.c.sent_at > sa.func.now() - timedelta(days=30),  # the index; few emails live as long
         )
@@ -208,11 +213,16 @@ async def refused(connection: AsyncConnection) -> tuple[int, str] | None:
 
 
 async def newest(
-    connection: AsyncConnection, *, status: str | None, recipient: str | None, limit: int
+    connection: AsyncConnection, *, state: str | None, recipient: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    query = sa.select(notification_logs).order_by(notification_logs.c.id.desc()).limit(limit)
-    if status is not None:
-        query = query.where(notification_logs.c.status == status)
+    """Return rows of the log, newest first; their `status` is the state."""
+    shown: dict[str, sa.ColumnElement[Any]] = {
+        column.name: column for column in notification_logs.c if column.name != "state"
+    }
+    shown["status"] = delivery_state.label("status")
+    query = sa.select(*shown.values()).order_by(notification_logs.c.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(delivery_state == state)
     if recipient is not None:
         query = query.where(sa.func.lower(notification_logs.c.recipient) == recipient.lower())
     return [dict(row) for row in (await connection.execute(query)).mappings()]

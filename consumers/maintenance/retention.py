@@ -67,10 +67,10 @@ RULES = (
     RetentionRule(
         table="moderation_notification_logs",
         since="sent_at",
-        condition="status NOT IN ('pending', 'sending')",
+        condition="key IS NOT NULL AND status NOT IN ('pending', 'sending')",
         minimum=KEEP_FOR_DEDUPLICATION,
         ordered_by="sent_at",
-        why="records which email was sent to whom, so that none is sent twice; unsent ones are kept",
+        why="records which email was sent to whom, so that none is sent twice; unsent ones and the platform's are kept",
     ),
     RetentionRule(
         table="inbox",

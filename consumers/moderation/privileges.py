@@ -16,6 +16,8 @@ PRIVILEGES: Privileges = {
     "moderation_notification_logs": ("INSERT",),
     "moderation_notifications": ("INSERT",),
     "SEQUENCE moderation_notifications_id_seq": ("USAGE",),
+    "owner_notifications": ("INSERT",),
+    "SEQUENCE owner_notifications_id_seq": ("USAGE",),
     "notification_preferences": ("SELECT",),
     # Whether an owner may bypass the review.
     "auth_permission": ("SELECT (id, codename, content_type_id)",),

@@ -189,6 +189,7 @@ DEAD = Exchange("dead")
 MODERATION_REVIEW = event_queue("moderation.review", (MODERATION, "ad.submitted"), prefetch=8)
 MODERATION_USER_NOTICES = event_queue("moderation.user_notices", (MODERATION, "user.ad.*"))
 MODERATION_MANAGER_NOTICES = event_queue("moderation.manager_notices", (MODERATION, "manager.ad.*"))
+MODERATION_NOTIFICATIONS = event_queue("moderation.notifications", (MODERATION, "moderation.notification_requested"))
 MAIL_DELIVERY = event_queue("mail.delivery", (MAIL, "mail.requested"))
 MAIL_UNSUBSCRIBE = event_queue("mail.unsubscribe", (MAIL, "mail.unsubscribed"))
 CELERY = celery_queue("celery")  # the settings may name another
@@ -200,6 +201,7 @@ TOPOLOGY = Topology(
         MODERATION_REVIEW,
         MODERATION_USER_NOTICES,
         MODERATION_MANAGER_NOTICES,
+        MODERATION_NOTIFICATIONS,
         MAIL_DELIVERY,
         MAIL_UNSUBSCRIBE,
     ),

@@ -313,4 +313,5 @@ async def write_rows(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     for what, values in rows:
         batches.setdefault((what, tuple(sorted(values))), []).append(values)
     for (what, _), batch in batches.items():
-        await connection.execute(sa.insert(what) if isinstance(what, sa.TableClause) else what, batch)
+        # Inline: without RETURNING, for which a group that may only insert lacks the right.
+        await connection.execute(sa.insert(what).inline() if isinstance(what, sa.TableClause) else what, batch)

@@ -12,13 +12,16 @@ async def test_notices_shows_the_log_newest_first(
         await mail.logged(await mail.publish(request_for()))
         smtp.replies("end_of_data", "554 5.6.0 what is this?", times=1)
         await mail.logged(await mail.publish(request_for(to="other@example.com", locale="en")))
+        mail.suppress("suppressed@example.com")
+        await mail.logged(await mail.publish(request_for(to="suppressed@example.com")))
 
     everything = pocketwatch.json("notices")
     failed = pocketwatch.json("notices", "--status", "failed")
     theirs = pocketwatch.json("notices", "--recipient", "Reader@Example.com")
     table = pocketwatch("notices").stdout
 
-    assert [row["status"] for row in everything] == ["failed", "sent"]
+    assert [row["status"] for row in everything] == ["suppressed", "failed", "sent"]
+    assert [list(row).index("status") for row in everything] == [3, 3, 3]
     assert [(row["recipient"], row["reply"]) for row in failed] == [("other@example.com", "554 5.6.0 what is this?")]
     assert [row["recipient"] for row in theirs] == [RECIPIENT]
     assert "554 5.6.0 what is this?" in table

@@ -49,7 +49,9 @@ def messages_of(group: str, deployment: Deployment) -> list[Message]:
     ads = list(moderation.statuses(deployment.database_url))
     events = moderation.build_messages(ads)
     if group == "moderation":
-        return [*jobs, *((exchange, key, body, {}) for exchange, key, body in events if exchange != "mail")]
+        row = {"manager_id": _manager(deployment), "action": "ad_flagged", "title": "Ad", "message": "text"}
+        requested = ("moderation", "moderation.notification_requested", row, {})
+        return [*jobs, *((exchange, key, body, {}) for exchange, key, body in events if exchange != "mail"), requested]
     if group == "mail":
         claims = {"purpose": "unsubscribe", "address": "reader@example.com", "scope": "subscribed"}
         click = ("mail", "mail.unsubscribed", {"token": jwt.encode(claims, SECRET, "HS256")}, {})
@@ -58,6 +60,10 @@ def messages_of(group: str, deployment: Deployment) -> list[Message]:
         bulk = "apps.ads.tasks.moderation_notifications.notify_bulk_status_changed"
         return [celery_task("clean_generated_media"), celery_task(bulk, ads[:2], "archived")]
     return jobs
+
+
+def _manager(deployment: Deployment) -> int:
+    return int(deployment.rows("SELECT id FROM auth_user WHERE is_staff AND is_active LIMIT 1")[0]["id"])
 
 
 async def publish(deployment: Deployment, messages: Sequence[Message]) -> list[str]:

@@ -153,6 +153,16 @@ async def test_shared_address_gets_one_email(notify, people: People):
     assert [request["to"] for request in people.emails()] == ["Team@example.com"]
 
 
+async def test_log_of_shared_email_refers_to_a_row_of_any_recipient(notify, people: People):
+    people.manager("first@example.com", table=False, override="team@example.com")
+    people.manager("second@example.com", override="team@example.com")
+
+    await notify({**FLAGGED, "ad_id": people.ad(people.user())})
+
+    (notice,), (mailed,) = people.notices(), people.log("email")
+    assert (mailed["recipient"], mailed["notification_id"]) == ("team@example.com", notice["id"])
+
+
 async def test_two_settings_of_one_manager_make_one_row(notify, people: People):
     people.execute(
         "ALTER TABLE moderation_manager_notification_settings "
@@ -165,10 +175,10 @@ async def test_two_settings_of_one_manager_make_one_row(notify, people: People):
     run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert run["statistics"] == {"managers": 1, "notifications": 1, "letters": 1}
-    assert [(row["recipient"], row["status"]) for row in people.log("email")] == [
-        ("a@example.com", "pending"),
-        ("neither is this", "failed"),
-        ("not an address", "failed"),
+    assert sorted((row["recipient"], row["status"], row["error_message"]) for row in people.log("email")) == [
+        ("", "failed", '"neither is this": not a valid email address'),
+        ("", "failed", '"not an address": not a valid email address'),
+        ("a@example.com", "pending", ""),
     ]
 
 
@@ -212,9 +222,28 @@ async def test_manager_without_any_working_channel_makes_run_partial(notify, peo
     run = await notify({**FLAGGED, "ad_id": people.ad(people.user())})
 
     assert (run["status"], run["statistics"]["letters"]) == ("partial", 0)
-    assert [(row["status"], row["error_message"]) for row in people.log()] == [
-        ("failed", '"nonsense": not a valid email address')
+    assert [(row["status"], row["recipient"], row["error_message"]) for row in people.log()] == [
+        ("failed", "", '"nonsense": not a valid email address')
     ]
+
+
+async def test_64_bit_ids_are_stored_in_data_only(notify, people: People):
+    people.manager()
+    ad = people.ad(people.user(), number=2**40)
+
+    await notify({**FLAGGED, "ad_id": ad})
+
+    (notice,) = people.notices()
+    assert (notice["ad_id"], notice["data"]["ad_id"]) == (None, 2**40)
+
+
+async def test_row_without_any_fact_repeats_its_title_as_message(notify, people: People):
+    people.manager(locale="en")
+
+    await notify({"action": "created", "status": None})
+
+    (notice,) = people.notices()
+    assert notice["title"] == notice["message"] == "New ad ?"
 
 
 async def test_notice_may_name_manager_channel_and_texts(notify, people: People):
@@ -262,8 +291,9 @@ async def test_each_action_has_its_email_and_row(notify, people: People):
         "max_attempts_reached": ("manager_max_attempts", "ad_max_attempts"),
     }
     others = ("created", "auto_approved", "auto_rejected", "manually_approved", "manually_rejected")
-    more = ("manual_status_change", "bulk_status_change", "user_banned", "content_violation")
-    expected = emails | {action: ("manager_ad_event", action) for action in (*others, *more)}
+    others += ("manual_status_change", "bulk_status_change")
+    expected = emails | dict.fromkeys(others, ("manager_ad_event", "ad_needs_review"))
+    expected |= {action: ("manager_ad_event", action) for action in ("user_banned", "content_violation")}
 
     for action in expected:
         assert (await notify({"action": action, "status": "archived", "ad_id": ad}))["status"] == "succeeded"
@@ -273,6 +303,7 @@ async def test_each_action_has_its_email_and_row(notify, people: People):
         for request, notice in zip(people.emails(), people.notices(), strict=True)
     ]
     assert found == list(expected.values())
+    assert [notice["data"]["action"] for notice in people.notices()] == list(expected)
 
 
 async def test_duplicate_notice_is_delivered_once(notify, market: Market, people: People, runs: Runs):

@@ -55,7 +55,7 @@ ADD = {
     ),
     "moderation_notification_logs": (
         "INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id, "
-        f"notification_id) SELECT 'email', 'a@example.com', %(state)s, '', {AGO}, '', 1 "
+        f"notification_id, key) SELECT 'email', 'a@example.com', %(state)s, '', {AGO}, '', 1, gen_random_uuid() "
         "FROM generate_series(1, %(count)s)"
     ),
 }
@@ -203,6 +203,16 @@ async def test_unsent_notification_is_kept(deliver: Deliver, tables: Tables):
     await deliver(PurgeLogs(retention_days=0))
 
     assert tables.count("moderation_notification_logs") == 1
+
+
+async def test_log_rows_of_the_platform_are_kept(deliver: Deliver, tables: Tables):
+    tables.add("moderation_notification_logs", days=400, count=2)
+    with psycopg.connect(tables.database_url) as connection:
+        connection.execute("UPDATE moderation_notification_logs SET key = NULL WHERE id = 1")
+
+    await deliver(PurgeLogs())
+
+    assert tables.count("moderation_notification_logs") == tables.count("moderation_notification_logs", "id = 1") == 1
 
 
 async def test_missing_table_is_ignored(deliver: Deliver, tables: Tables):

@@ -63,7 +63,7 @@ async def test_owner_is_notified_in_info_table_and_by_email(notify, people: Peop
         "succeeded",
         {"notifications": 1, "letters": 1, "letter": "ad_needs_edit", "locale": "uk"},
     )
-    (notice,) = people.notices()
+    (notice,) = people.owner_notices()
     assert notice["title"] == f"✏️ Оголошення #{ad} «Таврія, 1994» потребує додаткової перевірки"
     assert notice["message"].splitlines() == [
         "Ваше оголошення потребує додаткової перевірки.",
@@ -71,8 +71,9 @@ async def test_owner_is_notified_in_info_table_and_by_email(notify, people: Peop
         "Порада: Заберіть номер",
         "Залишилося спроб: 2 із 3.",
     ]
-    assert (notice["manager_id"], notice["audience"], notice["status"]) == (owner, "owner", "pending")
-    assert (notice["ad_id"], notice["user_id"], notice["action"]) == (ad, owner, "ad_flagged")
+    assert (notice["user_id"], notice["ad_id"], notice["action"]) == (owner, ad, "flagged")
+    assert (notice["message_id"], notice["read_at"]) == (run["message_id"], None)
+    assert people.notices() == []
     assert notice["data"]["reason"] == "У тексті є номер телефону"
     (request,) = people.emails()
     assert (request["to"], request["locale"], request["user_id"]) == ("olha@example.com", "uk", owner)
@@ -95,15 +96,14 @@ async def test_each_channel_has_a_log_row(notify, people: People):
 
     run = await notify(ad_id=people.ad(owner), user_id=owner)
 
-    (notice,) = people.notices()
     (shown,), (mailed,) = people.log("info_table"), people.log("email")
     (request,) = people.emails()
-    assert (shown["status"], shown["notification_id"], shown["letter"]) == ("sent", notice["id"], None)
+    assert (shown["status"], shown["notification_id"], shown["letter"]) == ("sent", None, None)
     assert shown["recipient"] == "olha@example.com"
-    assert (mailed["status"], mailed["notification_id"], mailed["letter"]) == ("pending", notice["id"], "ad_approved")
+    assert (mailed["status"], mailed["notification_id"], mailed["letter"]) == ("pending", None, "ad_approved")
     assert (mailed["recipient"], mailed["locale"], mailed["attempts"]) == ("olha@example.com", "en", 0)
     assert mailed["key"] == request["key"] == f"{run['message_id']}:owner:olha@example.com:email"
-    assert request["notification_id"] == notice["id"]
+    assert request["notification_id"] is None
     assert datetime.fromisoformat(request["expires_at"]) == MOMENT + timedelta(days=2)
 
 
@@ -142,7 +142,7 @@ async def test_each_action_and_status_has_its_email(notify, people: People):
     for (_, status), run in runs.items():
         email = emails[run["message_id"]]
         assert email.get("status") == (status if email["name"] == "ad_status_changed" else None)
-    assert len(people.notices()) == len(EMAILS)
+    assert len(people.owner_notices()) == len(EMAILS)
 
 
 async def test_run_without_a_reader_states_the_reason(notify, people: People):
@@ -159,7 +159,7 @@ async def test_run_without_a_reader_states_the_reason(notify, people: People):
     ends = [await notify(**(usual | data)) for data, _ in cases]
 
     assert [(run["status"], run["error"]) for run in ends] == [("skipped", reason) for _, reason in cases]
-    assert people.notices() == people.emails() == people.log() == []
+    assert people.owner_notices() == people.emails() == people.log() == []
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ async def test_owner_without_address_gets_info_table_row_only(notify, people: Pe
     run = await notify(ad_id=people.ad(owner), user_id=owner)
 
     assert (run["status"], run["error"]) == ("partial", f"user {owner}: no valid email address")
-    assert len(people.notices()) == 1
+    assert len(people.owner_notices()) == 1
     assert people.emails() == []
     (logged,) = people.log("email")
-    assert (logged["status"], logged["error_message"]) == ("failed", error)
+    assert (logged["status"], logged["recipient"], logged["error_message"]) == ("failed", "", error)
 
 
 async def test_owner_without_info_table_gets_email_only(notify, people: People):
@@ -182,7 +182,7 @@ async def test_owner_without_info_table_gets_email_only(notify, people: People):
 
     await notify(ad_id=people.ad(owner), user_id=owner)
 
-    assert people.notices() == people.log("info_table") == []
+    assert people.owner_notices() == people.log("info_table") == []
     (request,) = people.emails()
     assert request["notification_id"] is None
     assert people.log("email")[0]["notification_id"] is None
@@ -218,7 +218,7 @@ async def test_locale_is_that_of_notice_then_preferences_then_default(notify, pe
         await notify(ad_id=ad, user_id=reader, details=details)
 
     locales = [request["locale"] for request in people.emails()]
-    titles = [notice["title"] for notice in people.notices()]
+    titles = [notice["title"] for notice in people.owner_notices()]
     assert list(zip(locales, titles, strict=True)) == [expected for _, _, expected in cases]
 
 
@@ -227,7 +227,7 @@ async def test_notice_without_user_goes_to_owner_of_the_ad(notify, people: Peopl
 
     await notify(ad_id=people.ad(owner), user_id=None)
 
-    assert [(notice["manager_id"], notice["user_id"]) for notice in people.notices()] == [(owner, owner)]
+    assert [notice["user_id"] for notice in people.owner_notices()] == [owner]
 
 
 async def test_missing_ad_is_named_by_its_id(notify, people: People):
@@ -235,18 +235,18 @@ async def test_missing_ad_is_named_by_its_id(notify, people: People):
 
     await notify(ad_id=4711, user_id=owner, action="manually_rejected", status="rejected")
 
-    assert people.notices()[0]["title"] == "❌ Оголошення #4711 відхилено"
+    assert people.owner_notices()[0]["title"] == "❌ Оголошення #4711 відхилено"
     assert people.emails()[0]["letter"]["ad_title"] == "#4711"
 
 
-async def test_64_bit_ids_are_stored_in_data_only(notify, people: People):
+async def test_64_bit_ids_are_stored(notify, people: People):
     owner = people.user()
     ad = people.ad(owner, number=2**40)
 
     await notify(ad_id=ad, user_id=owner)
 
-    (notice,) = people.notices()
-    assert (notice["ad_id"], notice["data"]["ad_id"], notice["user_id"]) == (None, 2**40, owner)
+    (notice,) = people.owner_notices()
+    assert (notice["ad_id"], notice["data"]["ad_id"], notice["user_id"]) == (2**40, 2**40, owner)
 
 
 async def test_bulk_change_lists_all_ads(notify, people: People):
@@ -269,7 +269,7 @@ async def test_bulk_change_lists_all_ads(notify, people: People):
         f"Оголошення (3): #{ads[0]} «Ланос 0», #{ads[1]} «Ланос 1», #{ads[2]} «Ланос 2»",
         "Давно без змін",
     ]
-    assert people.notices()[0]["title"] == f"Оголошення #{ads[0]} «Ланос 0» (+2) переміщено до архіву"
+    assert people.owner_notices()[0]["title"] == f"Оголошення #{ads[0]} «Ланос 0» (+2) переміщено до архіву"
 
 
 async def test_large_bulk_change_lists_first_ads_and_counts_the_rest(notify, people: People):
@@ -302,7 +302,7 @@ async def test_duplicate_notice_is_delivered_once(notify, market: Market, people
     await market.owner(message_id="later", ad_id=ad, user_id=owner)
     await runs.over("later")
 
-    assert len(people.notices()) == len(people.emails()) == len(people.log()) == 2  # the first, and the later one
+    assert len(people.owner_notices()) == len(people.emails()) == len(people.log()) == 2  # the first, and the later one
     assert len(await runs.of(first["message_id"])) == 1
 
 
@@ -315,7 +315,7 @@ async def test_notice_without_message_id_is_delivered(consuming: None, market: M
         return len(people.emails()) == 1
 
     await eventually(delivered)
-    assert len(people.notices()) == 1
+    assert len(people.owner_notices()) == 1
 
 
 async def test_overlong_and_unprintable_text_is_cleaned(notify, people: People):
@@ -337,7 +337,7 @@ async def test_overlong_and_unprintable_text_is_cleaned(notify, people: People):
     assert request["letter"]["ad_title"] == "Bad Bcc: all@example.com title [0m"
     assert request["letter"]["reasons"][:4] == ["x" * 499 + "…", "a b", "7", "Порада: s"]
     assert len(request["letter"]["reasons"]) == 20
-    assert len(people.notices()[0]["title"]) <= 200
+    assert len(people.owner_notices()[0]["title"]) <= 200
 
 
 async def test_reason_that_repeats_listed_reasons_is_dropped(notify, people: People):
@@ -360,7 +360,7 @@ async def test_owner_is_not_asked_to_edit_during_manual_review(notify, people: P
 
     await notify(ad_id=ad, user_id=owner, action="needs_review", details={"awaits_moderator": True})
 
-    assert people.notices()[0]["title"] == f"Оголошення #{ad} «Lanos» чекає на модератора"
+    assert people.owner_notices()[0]["title"] == f"Оголошення #{ad} «Lanos» чекає на модератора"
     email = people.emails()[0]["letter"]
     assert (email["name"], email["status"]) == ("ad_status_changed", "needs_review")
 
@@ -428,7 +428,7 @@ async def test_invalid_notice_is_dead_lettered_without_its_batch(
 
     dead = await dead_letters.fetch(publisher, MODERATION_USER_NOTICES, limit=100)
     assert {dead_letter.message_id for dead_letter in dead} == {*POISON, "no-json", "nothing-said"}
-    assert len(people.notices()) == len(people.emails()) == len(POISON)
+    assert len(people.owner_notices()) == len(people.emails()) == len(POISON)
 
 
 async def test_many_notices_share_transactions(market: Market, consume: Consume, people: People):
@@ -441,11 +441,11 @@ async def test_many_notices_share_transactions(market: Market, consume: Consume,
     async with consume(user_notices.notify_owner):
 
         async def all_delivered() -> bool:
-            return len(people.notices()) == 300
+            return len(people.owner_notices()) == 300
 
         await eventually(all_delivered, within=20)
 
     assert len(people.emails()) == 300
     assert len({row["key"] for row in people.rows("SELECT key FROM moderation_notification_logs")}) == 600
-    (transactions,) = people.rows("SELECT count(DISTINCT xmin::text) AS number FROM moderation_notifications")
+    (transactions,) = people.rows("SELECT count(DISTINCT xmin::text) AS number FROM owner_notifications")
     assert transactions["number"] <= 30

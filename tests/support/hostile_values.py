@@ -36,6 +36,16 @@ RATE = {"currency": "USD", "rate": "41.25", "rate_date": "2026-11-28"}
 SOUND: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "ad.submitted": {"ad_id": 1, "locale": "uk"},
+        "moderation.notification_requested": {
+            "manager_id": 1,
+            "action": "ad_flagged",
+            "title": "Ad",
+            "message": "text",
+            "ad_id": 1,
+            "user_id": 2,
+            "data": {"reasons": ["phone"], "more": {"depth": 2}},
+            "priority": 5,
+        },
         "mail.unsubscribed": {"token": "a.b.c"},
         "run.failed": {
             "job": "rates.update",

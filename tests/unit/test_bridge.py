@@ -82,15 +82,8 @@ CALLS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     (
         "create_moderation_notification_task",
         INFO,
-        "manager.ad.flagged",
-        {
-            "manager_id": 3,
-            "title": "Увага",
-            "message": "Подивіться",
-            "channels": ["info_table"],
-            "priority": 6,
-            "data": {"ad_id": 7, "user_id": 5, "action": "flagged", "details": {"categories": ["scam"]}},
-        },
+        "moderation.notification_requested",
+        INFO,
     ),
     (
         "process_moderation_notification_task",
@@ -249,10 +242,15 @@ def test_notice_has_the_routing_key_of_its_action(action: str, keys: tuple[str, 
     ],
 )
 def test_info_table_actions_are_translated(alias: str, action: str):
-    written = convert("create_moderation_notification_task", 3, alias, "title", "message")
     processed = convert("process_moderation_notification_task", 4, {"action": alias})
 
-    assert written.model_dump()["data"]["action"] == processed.model_dump()["data"]["action"] == action
+    assert processed.model_dump()["data"]["action"] == action
+
+
+def test_requested_notification_keeps_any_action_and_has_empty_data_by_default():
+    written = convert("create_moderation_notification_task", 3, "user_complained", " Title\n", "", data=None)
+
+    assert has(written, {"action": "user_complained", "title": " Title\n", "message": "", "data": {}, "priority": 5})
 
 
 def test_notice_is_accepted_whole_or_as_its_data():
@@ -353,6 +351,18 @@ def test_unknown_arguments_are_refused_with_the_signature(
             'to_email is "no-address": must be an email ',
         ),
         ("send_moderation_email_task", ["a@shop.example", "Subject", "<p></p>"], "paragraphs is []: "),
+        (
+            "create_moderation_notification_task",
+            [3, "a" * 51, "t", "m"],
+            f'action is "{"a" * 51}": String should have at most 50 ',
+        ),
+        (
+            "create_moderation_notification_task",
+            [3, "a", "t" * 201, "m"],
+            f'title is "{"t" * 59}…: String should have ',
+        ),
+        ("create_moderation_notification_task", [3, "a", 7, "m"], "title is 7: must be a valid string"),
+        ("create_moderation_notification_task", [3, "a", "t", "m", 7, 5, ["x"]], "data is ['x']: must be "),
     ],
 )
 def test_invalid_argument_is_named_with_accepted_values(name: str, args: list[Any], expected: str):

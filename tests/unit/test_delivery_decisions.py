@@ -28,7 +28,7 @@ from tests.support.ledger import envelope
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ALL_DAY = {"quiet_from": time(0, 1), "quiet_until": time(23, 59)}
-DEAD_SENDER = {"status": "sending", "attempts": 1, "updated_at": NOW - LEASE}
+DEAD_SENDER = {"state": "sending", "attempts": 1, "updated_at": NOW - LEASE}
 THRESHOLD = 3
 
 UNWANTED = [
@@ -59,7 +59,7 @@ def claim(**changes: Any) -> Claim:
 
 def row(**changes: Any) -> LogRow:
     requested = NOW - timedelta(hours=1)
-    fields = {"key": "a-key", "id": 1, "status": "pending", "attempts": 0, "unconfirmed": 0, "now": NOW}
+    fields = {"key": "a-key", "id": 1, "state": "pending", "attempts": 0, "unconfirmed": 0, "now": NOW}
     fields |= {"requested_at": requested, "updated_at": requested, "is_held": False, "digest": None}
     preferences = {"suppressed": [], "wants_email": True, "quiet_from": None, "quiet_until": None, "timezone": None}
     return LogRow(**{**fields, **preferences, **changes})
@@ -68,31 +68,31 @@ def row(**changes: Any) -> LogRow:
 def test_wanted_email_is_sent(policy: DeliveryPolicy):
     decision = policy.decide(claim(), row(), RecentVolume())
 
-    assert (decision.action, decision.status, decision.attempt) == ("send", "sending", 1)
+    assert (decision.action, decision.state, decision.attempt) == ("send", "sending", 1)
 
 
-@pytest.mark.parametrize(("found", "status"), UNWANTED)
-def test_unwanted_email_is_not_sent(policy: DeliveryPolicy, found: dict[str, Any], status: str):
+@pytest.mark.parametrize(("found", "state"), UNWANTED)
+def test_unwanted_email_is_not_sent(policy: DeliveryPolicy, found: dict[str, Any], state: str):
     decision = policy.decide(claim(), row(**found), None)
 
-    assert (decision.action, decision.status) == ("stop", status)
+    assert (decision.action, decision.state) == ("stop", state)
 
 
-@pytest.mark.parametrize(("found", "status"), UNWANTED)
-@pytest.mark.parametrize("before", [{"unconfirmed": 1, "status": "unknown", "attempts": 1}, DEAD_SENDER])
+@pytest.mark.parametrize(("found", "state"), UNWANTED)
+@pytest.mark.parametrize("before", [{"unconfirmed": 1, "state": "unknown", "attempts": 1}, DEAD_SENDER])
 def test_unconfirmed_email_is_never_marked_as_unsent(
-    policy: DeliveryPolicy, found: dict[str, Any], status: str, before: dict[str, Any]
+    policy: DeliveryPolicy, found: dict[str, Any], state: str, before: dict[str, Any]
 ):
     decision = policy.decide(claim(), row(**before, **found), None)
 
-    assert (decision.action, decision.status) == ("stop", "unknown")
+    assert (decision.action, decision.state) == ("stop", "unknown")
     assert decision.reason
 
 
-def test_email_keeps_its_status_in_quiet_hours(policy: DeliveryPolicy):
-    assert policy.decide(claim(), row(**ALL_DAY), None).status == "pending"
-    assert policy.decide(claim(), row(**ALL_DAY, unconfirmed=1, status="unknown"), None).status == "unknown"
-    assert policy.decide(claim(), row(**ALL_DAY, **DEAD_SENDER), None).status == "unknown"
+def test_email_keeps_its_state_in_quiet_hours(policy: DeliveryPolicy):
+    assert policy.decide(claim(), row(**ALL_DAY), None).state == "pending"
+    assert policy.decide(claim(), row(**ALL_DAY, unconfirmed=1, state="unknown"), None).state == "unknown"
+    assert policy.decide(claim(), row(**ALL_DAY, **DEAD_SENDER), None).state == "unknown"
     assert policy.decide(claim(critical=True), row(**ALL_DAY), None).action == "send"
 
 
@@ -107,23 +107,23 @@ def test_sender_is_alive_until_its_lease_ends(policy: DeliveryPolicy):
 
 def test_email_is_not_sent_after_too_many_unconfirmed_attempts(policy: DeliveryPolicy):
     for found in (
-        {"unconfirmed": MAX_UNCONFIRMED, "status": "unknown"},
+        {"unconfirmed": MAX_UNCONFIRMED, "state": "unknown"},
         DEAD_SENDER | {"unconfirmed": MAX_UNCONFIRMED - 1},
     ):
         decision = policy.decide(claim(), row(**found), None)
 
-        assert (decision.action, decision.status) == ("stop", "unknown")
+        assert (decision.action, decision.state) == ("stop", "unknown")
 
 
-@pytest.mark.parametrize("status", ["sent", "failed", "suppressed", "expired"])
-def test_final_status_is_kept(policy: DeliveryPolicy, status: str):
-    assert policy.decide(claim(), row(status=status), None).action == "stop"
+@pytest.mark.parametrize("state", ["sent", "failed", "suppressed", "expired"])
+def test_final_state_is_kept(policy: DeliveryPolicy, state: str):
+    assert policy.decide(claim(), row(state=state), None).action == "stop"
 
 
 def test_email_deferred_for_too_long_has_failed(policy: DeliveryPolicy):
     long_ago = {"requested_at": NOW - RETRY_FOR}
 
-    assert policy.decide(claim(), row(**long_ago, attempts=4), None).status == "failed"
+    assert policy.decide(claim(), row(**long_ago, attempts=4), None).state == "failed"
     assert policy.decide(claim(), row(**long_ago), None).action == "send"  # held, and never tried
     assert (
         policy.decide(claim(), row(requested_at=NOW - RETRY_FOR + timedelta(seconds=1), attempts=4), None).action
@@ -141,7 +141,7 @@ def test_emails_above_the_threshold_are_held(policy: DeliveryPolicy):
     assert action(None) == "send"
 
 
-@pytest.mark.parametrize("found", [{"digest": "a-key"}, {"unconfirmed": 1, "status": "unknown"}, DEAD_SENDER])
+@pytest.mark.parametrize("found", [{"digest": "a-key"}, {"unconfirmed": 1, "state": "unknown"}, DEAD_SENDER])
 def test_released_or_unconfirmed_email_is_not_held(policy: DeliveryPolicy, found: dict[str, Any]):
     assert policy.decide(claim(), row(**found), RecentVolume(sent=100, is_holding=True)).action == "send"
 

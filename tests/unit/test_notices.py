@@ -29,6 +29,14 @@ from schemas.mail import parse_address
 from schemas.moderation import Action, AdStatus, NoticeData, UserNotice
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+# Those that the platform's own task maps, and those that its choices name; all others are as in that task.
+STORED = {
+    "needs_review": "ad_needs_review",
+    "flagged": "ad_flagged",
+    "max_attempts_reached": "ad_max_attempts",
+    "user_banned": "user_banned",
+    "content_violation": "content_violation",
+}
 EVENTS: tuple[OwnerEvent, ...] = (*get_args(DecisionEvent), *get_args(OtherStatus))
 SITE = Site(POCKETWATCH_SITE_URL="https://cars.example/", POCKETWATCH_AD_PATH="/auto/{ad_id}?from=a b")
 
@@ -39,7 +47,7 @@ def data(**fields: Any) -> NoticeData:
 
 def to_owner(*ids: int, event: OwnerEvent = "needs_edit", **fields: Any) -> NoticeToOwner:
     facts = {"ads": AdList(ids, []), "user_id": 5, "occurred_at": NOW, "site": SITE}
-    return NoticeToOwner(data=data(**fields), event=event, **facts)
+    return NoticeToOwner(data=data(**fields), event=event, message_id="a-notice", **facts)
 
 
 def to_managers(*ids: int, user_id: int | None = 5, title: str = "", message: str = "", **fields: Any) -> Any:
@@ -53,9 +61,9 @@ def test_action_names_are_normalized(name: str):
 
 
 @pytest.mark.parametrize("action", get_args(Action))
-def test_stored_action_names_are_normalized(action: Action):
-    assert normalize_action(action) == normalize_action(stored_action(action)) == action
-    assert len(stored_action(action)) <= 50
+def test_stored_action_is_a_choice_of_the_platform(action: Action):
+    assert normalize_action(action) == action
+    assert stored_action(action) == STORED.get(action, "ad_needs_review")
 
 
 @pytest.mark.parametrize("action", get_args(Action))

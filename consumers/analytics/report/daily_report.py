@@ -21,7 +21,7 @@ from pocketwatch.worker.context import JobContext
 from schemas import emails
 from schemas.catalogue import CATALOGUE
 from schemas.locale import LOCALES
-from schemas.mail import LONGEST_ADDRESS, MailRequested, parse_address
+from schemas.mail import MailRequested, parse_address
 from schemas.message import Tick
 from schemas.ticks import DailyReport
 
@@ -91,14 +91,14 @@ async def request_emails(report: Report, readers: Sequence[Reader], job: JobCont
     for entry, reader in _log_entries(report.day, readers):
         entries.setdefault(entry.key, (entry, reader))
     new = await queries.claim(job.session, [entry for entry, _ in entries.values()])
-    wanted = [(entry, reader) for key, (entry, reader) in entries.items() if key in new and entry.status == "pending"]
+    wanted = [(entry, reader) for key, (entry, reader) in entries.items() if key in new and entry.state == "pending"]
     email = email_of(report)
     for entry, reader in wanted:
         request = MailRequested(
             to=entry.recipient, letter=email, locale=reader.locale, key=entry.key, user_id=reader.id
         )
         job.publish(request)
-    unusable = [reader.id for entry, reader in entries.values() if entry.status == "failed"]
+    unusable = [reader.id for entry, reader in entries.values() if entry.state == "failed"]
     job.record(readers=len(entries), letters=len(wanted), readers_without_address=unusable)
 
 
@@ -107,9 +107,9 @@ def _log_entries(day: date, readers: Sequence[Reader]) -> Iterator[tuple[LogEntr
     for reader in readers:
         parsed = parse_address(reader.address)
         address = parsed or reader.address
-        status, error = ("pending", "") if parsed else ("failed", f'address "{address}": not an email address')
+        state, error = ("pending", "") if parsed else ("failed", f'address "{address}": not an email address')
         key = f"daily_report:{day}:{address.lower()}"[:LONGEST_KEY]
-        yield LogEntry(key, address[:LONGEST_ADDRESS], status, reader.locale, error), reader
+        yield LogEntry(key, parsed or "", state, reader.locale, error), reader
 
 
 def email_of(report: Report) -> emails.DailyReportEmail:

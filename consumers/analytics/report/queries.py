@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from consumers.analytics.queries import CREATED_THEN, OF_DAY
+from pocketwatch.storage.delivery_states import status_of
 from schemas.emails import ReportRate, ReportRun
 
 DAYS = sa.text("""
@@ -72,19 +73,19 @@ READERS = sa.text("""
     ORDER BY manager.id
 """)
 # Of two concurrent runs, the second waits here for the first, and then finds its rows.
-CLAIM = sa.text("""
+CLAIM = sa.text(f"""
     INSERT INTO moderation_notification_logs
-        (method, recipient, status, error_message, sent_at, external_id, key, letter, locale)
-    SELECT 'email', recipient, status, error, now(), '', key, 'daily_report', locale
-    FROM unnest(CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:statuses AS text[]), CAST(:errors AS text[]),
-        CAST(:locales AS text[])) AS asked (key, recipient, status, error, locale)
+        (method, recipient, state, status, error_message, sent_at, external_id, key, letter, locale)
+    SELECT 'email', recipient, state, {status_of("state")}, error, now(), '', key, 'daily_report', locale
+    FROM unnest(CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:states AS text[]), CAST(:errors AS text[]),
+        CAST(:locales AS text[])) AS asked (key, recipient, state, error, locale)
     ORDER BY key ON CONFLICT (key) DO NOTHING RETURNING key
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A rolled-up day; decisions by action, emails by status."""
+    """A rolled-up day; decisions by action, emails by state."""
 
     views: int
     new_ads: int
@@ -170,7 +171,7 @@ class LogEntry:
 
     key: str
     recipient: str
-    status: str
+    state: str
     locale: str
     error: str = ""
 
@@ -182,7 +183,7 @@ async def claim(session: AsyncSession, entries: Sequence[LogEntry]) -> set[str]:
     values = {
         "keys": [entry.key for entry in entries],
         "recipients": [entry.recipient for entry in entries],
-        "statuses": [entry.status for entry in entries],
+        "states": [entry.state for entry in entries],
         "errors": [entry.error for entry in entries],
         "locales": [entry.locale for entry in entries],
     }

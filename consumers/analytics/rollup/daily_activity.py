@@ -6,11 +6,13 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from consumers.analytics.rollup.id_ranges import DATED, VIEWS_BY_DAY
+from pocketwatch.storage.delivery_states import state_of
 
 DAY = timedelta(days=1)
 LATE = 3 * DAY  # days that stay open after they are over
 LONGEST_HISTORY = 3660 * DAY
 # The decisions of moderation; what operators and the archive change is not one.
+LOGS = "moderation_notification_logs"
 DECISIONS = ("approve", "needs_edit", "reject", "review", "max_attempts_reached")
 # No zone is 26 hours from UTC: an index finds the rows around these days, and the date decides which day they are of.
 NEAR = (
@@ -54,7 +56,7 @@ REPLACE_ACTIVITY = sa.text(f"""
     FROM ({DAYS}) AS days
     LEFT JOIN ({_by_day("moderation_decisions", "decided_at", "action", "action = ANY(:decisions)")})
         AS decisions USING (day)
-    LEFT JOIN ({_by_day("moderation_notification_logs", "sent_at", "status", "method = 'email'")}) AS emails USING (day)
+    LEFT JOIN ({_by_day(LOGS, "sent_at", state_of(LOGS), "method = 'email'")}) AS emails USING (day)
     LEFT JOIN ({_by_day("update_logs", "started_at", "status", "status <> 'running'")}) AS runs USING (day)
     WHERE daily_activity.day = days.day
 """)

@@ -15,11 +15,14 @@ SYNONYMS: Mapping[str, Action] = {
     "manual_review": "needs_review",
     "max_attempts": "max_attempts_reached",
 }
-# The platform's names in `moderation_notifications`, where they differ.
-STORED_ACTIONS: Mapping[str, str] = {
+# The choices of the platform's `moderation_notifications.action`; as in its own task, the first one stands for all
+# other actions, which `data` names.
+STORED_ACTIONS: Mapping[Action, str] = {
     "needs_review": "ad_needs_review",
     "max_attempts_reached": "ad_max_attempts",
     "flagged": "ad_flagged",
+    "user_banned": "user_banned",
+    "content_violation": "content_violation",
 }
 # Actions after which a manager has to review the ad.
 NEEDS_ATTENTION: frozenset[Action] = frozenset({"needs_review", "flagged", "max_attempts_reached", "content_violation"})
@@ -55,7 +58,7 @@ def normalize_action(name: str) -> str:
 
 
 def stored_action(action: Action) -> str:
-    return STORED_ACTIONS.get(action, action)
+    return STORED_ACTIONS.get(action, STORED_ACTIONS["needs_review"])
 
 
 def owner_event(data: NoticeData) -> OwnerEvent | None:

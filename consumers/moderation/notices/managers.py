@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import sqlalchemy as sa
 
 from consumers.moderation.notices import queries
-from consumers.moderation.notices.actions import NEEDS_ATTENTION
+from consumers.moderation.notices.actions import NEEDS_ATTENTION, stored_action
 from consumers.moderation.notices.ads import load_ads
 from consumers.moderation.notices.lines import one_line
 from consumers.moderation.notices.notice import MAX_LINES, MAX_TITLE_LENGTH, Notice, occurred_at
-from consumers.moderation.notices.notification import Recipient, notify
+from consumers.moderation.notices.notification import Recipient, in_32_bits, notify
 from consumers.moderation.notices.queries import Manager
 from pocketwatch.broker.topology import MODERATION_MANAGER_NOTICES
+from pocketwatch.storage.tables.suite import notifications
 from pocketwatch.text import shorten
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
@@ -68,6 +71,17 @@ class NoticeToManagers(Notice):
     custom_message: str | None = None
 
     audience: ClassVar[Literal["manager"]] = "manager"
+    table: ClassVar[sa.Table] = notifications
+
+    def columns(self, reader_id: int) -> dict[str, Any]:
+        return {
+            "manager_id": reader_id,
+            "action": stored_action(self.data.action),
+            "ad_id": in_32_bits(self.ad_id),
+            "user_id": in_32_bits(self.user_id),
+            "status": "pending",
+            "priority": self.priority,
+        }
 
     def title(self, locale: Locale) -> str:
         custom = shorten(one_line(self.custom_title or ""), MAX_TITLE_LENGTH)

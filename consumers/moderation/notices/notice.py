@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
+import sqlalchemy as sa
+
 from consumers.moderation.notices.ads import AdList
 from consumers.moderation.notices.lines import MAX_LINE_LENGTH, one_line
 from pocketwatch.settings import Site
@@ -47,6 +49,11 @@ class Notice(ABC):
     priority: int
 
     audience: ClassVar[Literal["owner", "manager"]]
+    table: ClassVar[sa.Table]
+
+    @abstractmethod
+    def columns(self, reader_id: int) -> dict[str, Any]:
+        """Return the columns of its row in the table that only this table has."""
 
     @abstractmethod
     def title(self, locale: Locale) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from consumers.moderation.notices.actions import stored_action
 from consumers.moderation.notices.notice import Notice
+from pocketwatch.storage.delivery_states import STATUS_OF_STATE
 from pocketwatch.storage.tables.suite import notification_logs, notifications
 from pocketwatch.worker.context import EventContext
 from schemas.emails import Email
 from schemas.locale import Locale
-from schemas.mail import LONGEST_ADDRESS, MailRequested, parse_address
+from schemas.mail import MailRequested, parse_address
 from schemas.moderation import Channel
 
 MAX_COLUMN_VALUE = 2**31 - 1  # of the platform's `ad_id` and `user_id`; larger ids are in `data` alone
@@ -22,7 +22,7 @@ class Recipient:
 
     Args:
         id: the user whose preferences apply when the email is sent.
-        name: what the log calls them in the info table, their own address.
+        name: their own address, which the log of the info table shows.
         address: where emails go.
         channels: to use; whether the recipient wants emails is checked when they are sent.
     """
@@ -42,34 +42,34 @@ class Notification:
     recipient: Recipient
     id: int | None
 
+    @property
+    def platform_id(self) -> int | None:
+        """The id that log rows refer to; the platform's table holds none of the owners'."""
+        return self.id if self.notice.table is notifications else None
+
     def insert(self, event: EventContext) -> None:
         notice, locale = self.notice, self.recipient.locale
+        title = notice.title(locale)
         event.insert(
-            notifications,
+            notice.table,
             id=self.id,
-            action=stored_action(notice.data.action),
-            title=notice.title(locale),
-            message="\n".join(notice.lines(locale)),
-            ad_id=_column(notice.ad_id),
-            user_id=_column(notice.user_id),
+            title=title,
+            message="\n".join(notice.lines(locale)) or title,  # the platform's forms need one
             data=notice.data.model_dump(mode="json") | {"ad_id": notice.ad_id, "user_id": notice.user_id},
-            status="pending",
             created_at=event.now,
-            priority=notice.priority,
-            manager_id=self.recipient.id,
-            audience=notice.audience,
+            **notice.columns(self.recipient.id),
         )
-        self._log(event, "info_table", str(self.recipient.id), recipient=self.recipient.name, status="sent")
+        self._log(event, "info_table", str(self.recipient.id), recipient=self.recipient.name, state="sent")
 
     def request_email(self, email: Email, event: EventContext, *, to: str) -> None:
-        key = self._log(event, "email", to, recipient=to, status="pending", email_name=email.name)
+        key = self._log(event, "email", to, recipient=to, state="pending", email_name=email.name)
         request = MailRequested(
             to=to,
             letter=email,
             locale=self.recipient.locale,
             key=key,
             user_id=self.recipient.id,
-            notification_id=self.id,
+            notification_id=self.platform_id,
             expires_at=email.expires_at,
         )
         event.publish(request)
@@ -77,8 +77,7 @@ class Notification:
     def log_undeliverable(self, event: EventContext) -> None:
         address = self.recipient.address
         error = f'"{address}": not a valid email address' if address.strip() else "no address"
-        recipient = address[:LONGEST_ADDRESS]
-        self._log(event, "email", address, recipient=recipient, status="failed", error_message=error)
+        self._log(event, "email", address, recipient=address, state="failed", error_message=error)
 
     def _log(
         self,
@@ -87,7 +86,7 @@ class Notification:
         discriminator: str,
         *,
         recipient: str,
-        status: str,
+        state: str,
         email_name: str | None = None,
         error_message: str = "",
     ) -> str:
@@ -99,12 +98,13 @@ class Notification:
         event.insert(
             notification_logs,
             method=method,
-            recipient=recipient,
-            status=status,
+            recipient=parse_address(recipient) or "",  # the platform's forms refuse what is not an address
+            state=state,
+            status=STATUS_OF_STATE[state],
             error_message=error_message,
             sent_at=event.now,
             external_id="",
-            notification_id=self.id,
+            notification_id=self.platform_id,
             key=key,
             letter=email_name,
             locale=self.recipient.locale,
@@ -119,12 +119,14 @@ async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventCo
         The number of rows, and the names of the requested emails.
     """
     in_table = {recipient.id: recipient for recipient in recipients if "info_table" in recipient.channels}
-    ids = dict(zip(in_table, await event.reserve_ids("moderation_notifications", len(in_table)), strict=True))
+    ids = dict(zip(in_table, await event.reserve_ids(notice.table.name, len(in_table)), strict=True))
     for recipient in in_table.values():
         Notification(notice, recipient, ids[recipient.id]).insert(event)
     email_in, requested = cache(notice.email), list[str]()
-    for recipient in _by_address(recipients).values():
-        notification = Notification(notice, recipient, ids.get(recipient.id))
+    for sharing in _by_address(recipients).values():
+        recipient = sharing[0]
+        number = next((ids[each.id] for each in sharing if each.id in ids), None)
+        notification = Notification(notice, recipient, number)
         if (to := parse_address(recipient.address)) is None:
             notification.log_undeliverable(event)
             continue
@@ -134,14 +136,16 @@ async def notify(notice: Notice, recipients: Sequence[Recipient], event: EventCo
     return len(in_table), requested
 
 
-def _by_address(recipients: Sequence[Recipient]) -> dict[str, Recipient]:
-    """Return the first recipient of each address, which is compared without case."""
-    found: dict[str, Recipient] = {}
+def _by_address(recipients: Sequence[Recipient]) -> dict[str, list[Recipient]]:
+    """Return the recipients of emails by address, which is compared without case."""
+    found: dict[str, list[Recipient]] = {}
     for recipient in recipients:
         if "email" in recipient.channels:
-            found.setdefault((parse_address(recipient.address) or recipient.address.strip()).lower(), recipient)
+            address = (parse_address(recipient.address) or recipient.address.strip()).lower()
+            found.setdefault(address, []).append(recipient)
     return found
 
 
-def _column(number: int | None) -> int | None:
+def in_32_bits(number: int | None) -> int | None:
+    """Return the number, None where the platform's column cannot hold it."""
     return None if number is None or number > MAX_COLUMN_VALUE else number

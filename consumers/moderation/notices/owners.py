@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import sqlalchemy as sa
+
 from consumers.moderation.notices import queries
 from consumers.moderation.notices.actions import OwnerEvent, owner_event
 from consumers.moderation.notices.ads import load_ads
 from consumers.moderation.notices.notice import Notice, occurred_at
 from consumers.moderation.notices.notification import Recipient, notify
 from pocketwatch.broker.topology import MODERATION_USER_NOTICES
+from pocketwatch.storage.tables.suite import owner_notifications
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext, Found
 from schemas import emails
@@ -54,12 +57,26 @@ ATTEMPTS_LEFT = _("Attempts left: {left} of {limit}.")
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeToOwner(Notice):
-    """What the owner of an ad is notified of."""
+    """What the owner of an ad is notified of.
+
+    Args:
+        message_id: of the notice.
+    """
 
     event: OwnerEvent
+    message_id: str
     priority: int = 5
 
     audience: ClassVar[Literal["owner"]] = "owner"
+    table: ClassVar[sa.Table] = owner_notifications
+
+    def columns(self, reader_id: int) -> dict[str, Any]:
+        return {
+            "user_id": reader_id,
+            "action": self.data.action,
+            "ad_id": self.ad_id,
+            "message_id": self.message_id,
+        }
 
     @property
     def attempts_left(self) -> int | None:
@@ -116,6 +133,7 @@ async def notify_owner(message: UserNotice, event: EventContext) -> None:
         occurred_at=occurred_at(data, event.now),
         site=event.settings.site,
         event=happened,
+        message_id=event.message_id,
     )
     locale = _locale(data.details or {}, owner)
     channels: frozenset[Channel] = frozenset({"email", "info_table"} if owner.reads_info_table else {"email"})

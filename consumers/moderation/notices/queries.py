@@ -19,6 +19,7 @@ OWNER = BatchQuery(
     """coalesce(preferences.channels @> '"info_table"', true) AS reads_info_table FROM auth_user AS owner """
     "LEFT JOIN notification_preferences AS preferences ON preferences.user_id = owner.id WHERE owner.id = ANY(:keys)"
 )
+STAFF = BatchQuery("SELECT id, is_active, is_staff FROM auth_user WHERE id = ANY(:keys)")
 # One row for all managers, under a constant key, so that a batch queries once; as text, which `_managers` caches.
 MANAGERS = BatchQuery("""
 SELECT key, (

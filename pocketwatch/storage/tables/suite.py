@@ -243,8 +243,8 @@ manager_settings = sa.Table(
     sa.UniqueConstraint("manager_id", name="moderation_manager_notification_settings_manager_id_key"),
 )
 
-# The info table: notifications on the site. `manager_id` is the user who reads it; `audience` (the suite's column) says
-# whether as a manager or as the owner of the ad.
+# The info table of managers, as the platform's API shows it. `audience` is the suite's column: former versions wrote
+# owners' notices here, too, and still start with this table.
 notifications = sa.Table(
     "moderation_notifications",
     metadata,
@@ -271,15 +271,32 @@ notifications = sa.Table(
     sa.Index("moderation__ad_id_432733_idx", "ad_id"),
 )
 
+# Notices to the owners of ads, which the platform has no table for.
+owner_notifications = sa.Table(
+    "owner_notifications",
+    metadata,
+    _id(),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("ad_id", sa.BigInteger),
+    sa.Column("data", JSONB, nullable=False),
+    _moment("created_at", now=True),
+    _moment("read_at"),  # set by the site
+    sa.Column("message_id", sa.Text),  # of the notice, with which the keys of its log rows begin
+    sa.Index("owner_notifications_unread_idx", "user_id", "id", postgresql_where=sa.text("read_at IS NULL")),
+)
+
 # One row for each notification, channel and recipient. The columns from `key` on are the suite's; an email without a
-# row in the info table has no notification.
+# row in the managers' info table has no notification.
 notification_logs = sa.Table(
     "moderation_notification_logs",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
     sa.Column("method", sa.String(20), nullable=False),  # email or info_table
     sa.Column("recipient", sa.String(254), nullable=False),
-    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),  # derives from `state`, see `delivery_states.py`
     sa.Column("error_message", sa.Text, nullable=False),
     _moment("sent_at", nullable=False),  # before it is sent: when it was requested
     _moment("delivered_at"),
@@ -294,6 +311,7 @@ notification_logs = sa.Table(
     sa.Column("held", JSONB),  # the email, while it is held for a digest
     sa.Column("digest", sa.Text),  # the key of the digest that it went out in
     _moment("updated_at"),
+    sa.Column("state", sa.Text),  # null: as `status`
     sa.ForeignKeyConstraint(
         ["notification_id"],
         ["moderation_notifications.id"],

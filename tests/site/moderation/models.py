@@ -40,7 +40,7 @@ class ManagerNotificationSettings(models.Model):
 
 
 class ModerationNotification(models.Model):
-    manager = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    manager = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, limit_choices_to={"is_staff": True})
     action = models.CharField(max_length=50, choices=ModerationAction.choices)
     title = models.CharField(max_length=200)
     message = models.TextField()

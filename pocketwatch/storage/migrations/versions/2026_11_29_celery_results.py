@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "2026_11_29_celery_results"
-down_revision = "2026_11_28_tables_as_djangos"
+down_revision = "2026_11_28_platform_choices"
 branch_labels = None
 depends_on = None
 
