@@ -24,22 +24,28 @@ PROCESSES = (PUBLISHERS, *GROUPS)
 NAMES = (*PROCESSES, MIGRATE)
 
 
-def permissions_of(names: Sequence[str], *, celery: str) -> Permissions:
-    """Return what processes of these names may do on the broker, `celery` being Celery's queue.
+def permissions_of(names: Sequence[str], *, celery: str, forward: str | None = None) -> Permissions:
+    """Return what processes of these names may do on the broker.
+
+    Args:
+        celery: Celery's queue.
+        forward: the queue to which the bridge hands tasks on.
 
     Raises:
         SettingsError: for an unknown name.
     """
-    return reduce(or_, (_permissions(name, celery) for name in _known(names)))
+    return reduce(or_, (_permissions(name, celery, forward) for name in _known(names)))
 
 
-def _permissions(name: str, celery: str) -> Permissions:
+def _permissions(name: str, celery: str, forward: str | None) -> Permissions:
     if name == PUBLISHERS:
         return permissions.of_publishers()
     if name == MIGRATE:
         return permissions.of_migration(with_celery(celery))
     queues = [each.queue for each in consumers_of([name])]
-    return permissions.of_consumers([celery_queue(celery) if queue.external else queue for queue in queues])
+    forwards = forward is not None and any(queue.external for queue in queues)
+    named = [celery_queue(celery) if queue.external else queue for queue in queues]
+    return permissions.of_consumers(named, forwards=forwards)
 
 
 def privileges_of(names: Sequence[str]) -> Privileges:

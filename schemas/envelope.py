@@ -43,6 +43,17 @@ INVALID_PROPERTIES = "x-invalid-properties"  # what `broker/frames.py` could not
 DELIVERY_COUNT = "x-delivery-count"  # of redeliveries, by the broker; quorum queues only
 BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", DELIVERY_COUNT)
 
+# Those that the suite adds to a message of others, which was retried, put back or requeued.
+OWN_HEADERS = (
+    ATTEMPT,
+    "x-origin-",
+    ERROR,
+    FIRST_FAILED_AT,
+    LAST_FAILED_AT,
+    REQUEUED,
+    REDELIVERIES,
+)
+
 LONGEST_ID = 255  # bytes, as AMQP allows
 MAX_ID = 200  # bytes of an id that others have chosen: ids derived from it grow by a few
 LONGEST_TEXT = 2000  # characters of a header that is recorded

@@ -34,7 +34,8 @@ def grants(
     if rabbitmq or not postgresql:
         settings = read_settings()
         lines.append(f"# RabbitMQ, in a shell. Then set the password: rabbitmqctl change_password {role}")
-        permissions = permissions_of(wanted, celery=settings.bridge.celery_queue)
+        bridge = settings.bridge
+        permissions = permissions_of(wanted, celery=bridge.celery_queue, forward=bridge.celery_forward_queue)
         lines += rabbitmqctl(role, vhost_of(settings.rabbitmq_urls[0]), permissions)
     if MIGRATE in wanted:
         lines.append("-- PostgreSQL: run migrate as the owner of the tables.")

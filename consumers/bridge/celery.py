@@ -3,9 +3,12 @@
 import asyncio
 from datetime import datetime
 
-from consumers.bridge.celery_protocol import CeleryDecoder
+from aio_pika import IncomingMessage
+
+from consumers.bridge import results
+from consumers.bridge.celery_protocol import CeleryDecoder, task_name
 from consumers.bridge.notices import NoticePerOwner
-from consumers.bridge.task_registry import to_messages
+from consumers.bridge.task_registry import is_known, to_messages
 from pocketwatch.broker.topology import CELERY
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
@@ -14,7 +17,19 @@ from schemas.celery import CeleryTask
 MAX_INLINE_LENGTH = 10_000  # characters of an argument, at most 50 ms; longer HTML is converted in a thread
 
 
-@consumer(CELERY, decoder=CeleryDecoder())
+def foreign_task(raw: IncomingMessage) -> str | None:
+    """Return the name of a task that the bridge does not know; None for its own, and where there is no name."""
+    name = task_name(raw)
+    return None if name is None or is_known(name) else name
+
+
+@consumer(
+    CELERY,
+    decoder=CeleryDecoder(),
+    lifespan=results.writing_results,
+    on_dead_letter=results.on_dead_letter,
+    foreign_task=foreign_task,
+)
 async def bridge_task(task: CeleryTask, event: EventContext) -> None:
     """Publish the task's event, now or at its `eta`; skip a task that expires before."""
     starts_at = max(task.eta or event.now, event.now)
@@ -24,13 +39,16 @@ async def bridge_task(task: CeleryTask, event: EventContext) -> None:
         messages = to_messages(task, now=starts_at)
     event.record(task=task.task)
     if task.expires is not None and task.expires <= starts_at:
-        return event.mark_skipped(_expired(task.expires, starts_at, event.now))
+        event.mark_skipped(_expired(task.expires, starts_at, event.now))
+        return results.expect(task, event, {}, at=event.now)
     if isinstance(messages, NoticePerOwner):
         messages = await messages.load(event)
     if not messages:
-        return event.mark_skipped("none of these ads exists, so there is no owner to notify")
-    event.republish(*messages, at=None if starts_at == event.now else starts_at)
-    return event.record(becomes=sorted({message.routing_key for message in messages}))
+        event.mark_skipped("none of these ads exists, so there is no owner to notify")
+        return results.expect(task, event, {}, at=event.now)
+    ids = event.republish(*messages, at=None if starts_at == event.now else starts_at)
+    event.record(becomes=sorted({message.routing_key for message in messages}))
+    return results.expect(task, event, dict(zip(ids, messages, strict=True)), at=starts_at)
 
 
 def _is_long(task: CeleryTask) -> bool:

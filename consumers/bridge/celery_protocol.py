@@ -69,6 +69,24 @@ class CeleryDecoder:
             raise InvalidMessage(f"{_label(headers)}{error}") from error
 
 
+def ignores_result(headers: Mapping[str, Any]) -> bool:
+    """Whether the caller, or the task's definition, says that the result is not read."""
+    return headers.get("ignore_result") is True
+
+
+def task_name(raw: IncomingMessage) -> str | None:
+    """Return the name of the task, which is a header, or in the body of protocol 1 in JSON; None where it has none."""
+    name = (raw.headers or {}).get("task")
+    if name is None and raw.content_type == JSON and raw.body_size <= MAX_BODY:
+        try:
+            json_bounds.check(raw.body)
+            content = json.loads(raw.body)
+        except ValueError:
+            return None
+        name = content.get("task") if isinstance(content, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
 def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, encoding: str) -> CeleryTask:
     """Decode the call of a task, known or not.
 
@@ -92,7 +110,15 @@ def read(headers: Mapping[str, Any], body: bytes, *, content_type: str | None, e
     args, kwargs = _arguments(content)
     eta, expires = _timestamp("eta", headers), _timestamp("expires", headers)
     try:
-        return CeleryTask(task=name, args=args, kwargs=kwargs, eta=eta, expires=expires)
+        return CeleryTask(
+            task=name,
+            task_id=headers["id"] if isinstance(headers.get("id"), str) else None,
+            args=args,
+            kwargs=kwargs,
+            eta=eta,
+            expires=expires,
+            ignore_result=ignores_result(headers),
+        )
     except ValidationError as error:
         raise ValueError(describe(error, CeleryTask)) from None
 

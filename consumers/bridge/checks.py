@@ -1,28 +1,28 @@
-"""Celery's queue, which the platform declares, for `pocketwatch doctor`."""
+"""Celery's queues, which the platform declares, and its results, for `pocketwatch doctor`."""
 
 import json
 import re
 import shlex
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
 
-import httpx
 from aiormq.exceptions import AMQPError
 
+from consumers.bridge import double_handling
 from pocketwatch.broker.connection import vhost_of
 from pocketwatch.broker.declare import queue_info
+from pocketwatch.broker.management import FAILED, ManagementApi, reason_of
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import DEAD, Queue, celery_queue
 from pocketwatch.command import short_timeout
-from pocketwatch.errors import ServerUnreachable
+from pocketwatch.errors import PocketwatchError, ServerUnreachable
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
-from pocketwatch.urls import is_loopback
+from pocketwatch.storage.redis import connected
 
-TIMEOUT = 5.0  # seconds
 DEFAULT_LIMIT = 20  # deliveries of a quorum queue since RabbitMQ 4
 POLICY = "pocketwatch-celery"
+RESULTS = "POCKETWATCH_CELERY_RESULTS"
 
 
 async def check(settings: Settings) -> AsyncIterator[Finding]:
@@ -35,12 +35,18 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
         ) as publisher:
             yield await _queue(publisher, queue)
             dead = await queue_info(publisher.connection, queue.dead_letter_queue)
+            if (forward := settings.bridge.celery_forward_queue) is not None:
+                yield await _forward_queue(publisher, forward)
+            async for finding in double_handling.check(settings, publisher, queue):
+                yield finding
             default_limit = DEFAULT_LIMIT if publisher.server_version >= (4, 0) else None
     except ServerUnreachable:
         return  # the check of the broker says so
     if dead is not None and dead[0]:
         yield Finding(queue.dead_letter_queue, "warning", f"{dead[0]} dead letters; see: pocketwatch dead list")
     yield await _limit(settings, queue, default_limit)
+    if (url := settings.servers.celery_results) is not None:
+        yield await _results(url)
 
 
 async def _queue(publisher: Publisher, queue: Queue) -> Finding:
@@ -63,25 +69,39 @@ async def _limit(settings: Settings, queue: Queue, default: int | None) -> Findi
     if url is None:
         return Finding(subject, "ok", "not checked; set RABBITMQ_MANAGEMENT_URL to have it checked")
     vhost = vhost_of(settings.rabbitmq_urls[0])
-    client = httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=not is_loopback(httpx.URL(url).host))
     try:
-        async with client:
-            found = await _get(client, "queues", vhost, queue.name)
+        async with ManagementApi(url, vhost) as api:
+            found = await api.queue(queue.name)
             if found is None or not _drops(found, default):
                 return Finding(subject, "ok", "no message is dropped")
-            policy = await _get(client, "policies", vhost, found["policy"]) if found.get("policy") else None
-    except (httpx.HTTPError, ValueError) as error:
-        return Finding(subject, "warning", f"not checked; the management API: {str(error) or type(error).__name__}")
+            policy = await api.policy(found["policy"]) if found.get("policy") else None
+    except FAILED as error:
+        return Finding(subject, "warning", reason_of(error))
     remedy = _set_policy(queue, vhost, policy or {})
     return Finding(subject, "warning", f"a message whose consumers die too often is dropped; run: {remedy}")
 
 
-async def _get(client: httpx.AsyncClient, *path: str) -> dict[str, Any] | None:
-    reply = await client.get("/api/" + "/".join(quote(part, safe="") for part in path))
-    if reply.status_code == httpx.codes.NOT_FOUND:
-        return None
-    found: dict[str, Any] = reply.raise_for_status().json()
-    return found
+async def _forward_queue(publisher: Publisher, name: str) -> Finding:
+    """Say whether the tasks that are not ours arrive."""
+    workers = f"start the Celery workers: celery worker --queues {name}"
+    try:
+        found = await queue_info(publisher.connection, name)
+    except (TimeoutError, AMQPError) as error:
+        return Finding(name, "warning", f"{str(error) or 'no answer'}; tasks for it are retried until it answers")
+    if found is None:
+        return Finding(name, "problem", f"the forward queue does not exist, so tasks wait to be retried; {workers}")
+    waiting, consumers = found
+    if not consumers:
+        return Finding(name, "warning", f"{waiting} messages, no consumer; {workers}")
+    return Finding(name, "ok", f"{waiting} messages, {consumers} consumers; tasks that are not ours go there")
+
+
+async def _results(url: str) -> Finding:
+    try:
+        async with connected(url, setting=RESULTS):
+            return Finding(RESULTS, "ok", "Redis answers; results are written there")
+    except PocketwatchError as error:
+        return Finding(RESULTS, "problem", f"{error}; results are written when it answers again")
 
 
 def _drops(found: dict[str, Any], default: int | None) -> bool:

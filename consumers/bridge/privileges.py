@@ -5,4 +5,5 @@ from pocketwatch.storage.privileges import Privileges
 PRIVILEGES: Privileges = {
     "add_accounts": ("SELECT (id, user_id)",),
     "car_ads": ("SELECT (id, account_id)",),
+    "celery_results": ("SELECT", "INSERT", "UPDATE (due_at, runs)", "DELETE"),
 }

@@ -96,6 +96,11 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 REMOVED_TASKS = ("clean_temp_files", "cleanup_chat_temp_files")
 
 
+def is_known(name: str) -> bool:
+    """Whether a task is the bridge's: one that it replaces, or one of which it says that it never existed."""
+    return name in TASKS or _bare(name) in REMOVED_TASKS
+
+
 def to_messages(task: CeleryTask, *, now: datetime) -> tuple[Message, ...] | NoticePerOwner:
     """Return the messages that replace this task.
 
@@ -121,11 +126,15 @@ def to_messages(task: CeleryTask, *, now: datetime) -> tuple[Message, ...] | Not
 def _find(name: str) -> Task:
     if (task := TASKS.get(name)) is not None:
         return task
-    bare = name.rpartition(".")[2]
+    bare = _bare(name)
     if bare in REMOVED_TASKS:
         raise InvalidMessage(f'task "{name}": was scheduled but never written; remove the call')
     near = difflib.get_close_matches(bare, [task.name for task in TABLE], n=1, cutoff=0)[0]
     raise InvalidMessage(f'task "{name}": unknown; did you mean "{near}"?')
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _without_aliases(task: Task, kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ frames.install()  # before the first connection of the process
 
 Opened = TypeVar("Opened")
 
+OUR_CONNECTIONS = "pocketwatch "  # how their names begin
 CONNECT_TIMEOUT = 5.0  # seconds
 RECONNECT_INTERVAL = 1.0
 HEARTBEAT = 10  # seconds; a dead peer is detected after about three of them; the default of 60 takes three minutes
@@ -123,7 +124,7 @@ def vhost_of(url: str) -> str:
 
 def with_connection_name(url: str, role: str) -> str:
     """Add the name that the management UI shows, and our heartbeat unless the URL has one."""
-    name = f"pocketwatch {role} {socket.gethostname()}:{os.getpid()}"
+    name = f"{OUR_CONNECTIONS}{role} {socket.gethostname()}:{os.getpid()}"
     parts = URL(url)
     return str(parts.update_query({"heartbeat": str(HEARTBEAT), **parts.query, "name": name}))
 

@@ -1,8 +1,10 @@
-"""Read message properties that the AMQP library refuses, so that one message never closes its connection.
+"""Read and copy message properties that the AMQP library refuses, so that one message never closes its connection.
 
 pamqp 4.0.1 raises on timestamps after the year 9999, on texts that are not UTF-8, and on deeply nested tables; aiormq
 7.2.4 then closes the connection, and the broker delivers the same message again. RabbitMQ accepts and stores them all.
 Here such a frame is read again, tolerantly; `x-invalid-properties` says what was wrong, and the message is refused.
+
+pamqp also writes floats in single precision, and refuses to write bytes, which it has read: both are copied unchanged.
 
     frame ─► pamqp ─► as it is
                └─ raises, or large ─► read again, in linear time ─► with `x-invalid-properties`
@@ -13,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import pamqp.frame
-from pamqp import commands, constants, decode
+from pamqp import commands, constants, decode, encode
 from pamqp.common import FieldValue
 from pamqp.exceptions import PAMQPException
 from pamqp.frame import FrameTypes
@@ -33,12 +35,19 @@ SIZED = (b"S", b"x", *NESTED)
 DELIVERIES = (commands.Basic.Deliver, commands.Basic.GetOk, commands.Basic.Return)
 
 
-STRICT = pamqp.frame.unmarshal  # pamqp's own
+STRICT, STRICT_VALUE = pamqp.frame.unmarshal, encode.encode_table_value  # pamqp's own
 
 
 def install() -> None:
-    """Make the AMQP library read frames tolerantly, in this process; safe to repeat."""
+    """Make the AMQP library read frames tolerantly, and write headers exactly, in this process; safe to repeat."""
     pamqp.frame.unmarshal = _unmarshal
+    encode.encode_table_value = _encode_value
+
+
+def _encode_value(value: Any) -> bytes:
+    if isinstance(value, float):
+        return b"d" + encode.double(value)
+    return STRICT_VALUE(bytearray(value) if isinstance(value, bytes) else value)
 
 
 def _unmarshal(data_in: bytes) -> tuple[int, int, FrameTypes]:

@@ -39,11 +39,18 @@ class Permissions:
         return Permissions(self.configure | other.configure, self.write | other.write, self.read | other.read, keys)
 
 
-def of_consumers(queues: Sequence[Queue]) -> Permissions:
-    """Read these queues; let their messages wait for a retry, or become dead letters. The relay publishes the rest."""
+def of_consumers(queues: Sequence[Queue], *, forwards: bool = False) -> Permissions:
+    """Read these queues; let their messages wait for a retry, or become dead letters. The relay publishes the rest.
+
+    Args:
+        forwards: publish to a queue of others, too; the default exchange leads to every queue.
+    """
     exchanges = [DEAD.name, *(delay.exchange.name for delay in TOPOLOGY.delay_queues)]
     names = frozenset(queue.name for queue in queues)
-    return Permissions(write=frozenset(exchanges), read=names, routing_keys=dict.fromkeys(exchanges, names))
+    default = {DEFAULT_EXCHANGE} if forwards else set()
+    return Permissions(
+        write=frozenset({*exchanges, *default}), read=names, routing_keys=dict.fromkeys(exchanges, names)
+    )
 
 
 def of_publishers() -> Permissions:

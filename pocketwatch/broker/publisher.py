@@ -25,8 +25,11 @@ from schemas.envelope import Envelope
 
 CONFIRM_TIMEOUT = 5.0  # seconds for one attempt
 FIRST_DELAY, MAX_DELAY = 0.1, 2.0  # seconds between two attempts
+HALF_MILLISECOND = 0.0005  # seconds
 EMPTY_TOPOLOGY = Topology((), (), ())
 
+# Of encoding a message: an id or a routing key of more than 255 bytes, for instance.
+UNSENDABLE = (TypeError, ValueError, OverflowError, struct.error)
 # A lost connection, a closed channel, or a broker that does not answer.
 LOST = (OSError, aiormq.exceptions.AMQPError, RuntimeError, TimeoutError)
 
@@ -66,10 +69,34 @@ def copy_message(
         "timestamp": raw.timestamp,
         "type": raw.type,
         "app_id": raw.app_id,
+        "delivery_mode": aio_pika.DeliveryMode.PERSISTENT,
     }
-    persistent = aio_pika.DeliveryMode.PERSISTENT
     headers = to_copy(kept_headers, ours)
-    return aio_pika.Message(raw.body, headers=headers, delivery_mode=persistent, **(kept | changed))
+    return aio_pika.Message(raw.body, headers=headers, **(kept | changed))
+
+
+def copy_unchanged(raw: AbstractMessage, headers: Mapping[str, Any]) -> aio_pika.Message:
+    """Copy a message that was read without a problem, with these headers and its own delivery mode and expiration.
+
+    The property `user_id` is left out: the broker accepts it from that user only.
+    """
+    # Half a millisecond more: the library reads the expiration as seconds, and cuts its fraction when it writes it.
+    expiration = None if raw.expiration is None else float(str(raw.expiration)) + HALF_MILLISECOND
+    return aio_pika.Message(
+        raw.body,
+        headers=dict(headers),
+        content_type=raw.content_type,
+        content_encoding=raw.content_encoding,
+        delivery_mode=raw.delivery_mode,
+        priority=raw.priority,
+        correlation_id=raw.correlation_id,
+        reply_to=raw.reply_to,
+        expiration=expiration,
+        message_id=raw.message_id,
+        timestamp=raw.timestamp,
+        type=raw.type,
+        app_id=raw.app_id,
+    )
 
 
 class Publisher:
@@ -205,12 +232,7 @@ class Publisher:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             raise _Lost("connection lost while waiting for the confirm") from error
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            struct.error,
-        ) as error:  # an id or a routing key of more than 255 bytes, for instance
+        except UNSENDABLE as error:
             raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
             raise _Lost(str(error) or type(error).__name__) from error

@@ -217,12 +217,22 @@ TOPOLOGY = Topology(
 )
 
 
-def with_celery(queue: str) -> Topology:
+def with_celery(queue: str, forward: str | None = None) -> Topology:
     """Return the topology of consumers: with Celery's queue, from which the bridge takes tasks, and its dead letters.
 
+    Args:
+        forward: the queue to which the bridge hands tasks on, which others declare.
+
     Raises:
-        SettingsError: when the suite has a queue of this name.
+        SettingsError: when the suite has a queue of one of these names.
     """
-    if any(known.name == queue for known in TOPOLOGY.all_queues):
-        raise SettingsError(f'POCKETWATCH_CELERY_QUEUE is "{queue}": a queue of Pocketwatch; name one of Celery')
-    return replace(TOPOLOGY, queues=(*TOPOLOGY.queues, celery_queue(queue)))
+    _check_foreign("POCKETWATCH_CELERY_QUEUE", queue, TOPOLOGY)
+    topology = replace(TOPOLOGY, queues=(*TOPOLOGY.queues, celery_queue(queue)))
+    if forward is not None:
+        _check_foreign("POCKETWATCH_CELERY_FORWARD_QUEUE", forward, topology)
+    return topology
+
+
+def _check_foreign(setting: str, queue: str, topology: Topology) -> None:
+    if any(known.name == queue for known in topology.all_queues):
+        raise SettingsError(f'{setting} is "{queue}": a queue of Pocketwatch; name one of Celery')

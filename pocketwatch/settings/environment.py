@@ -36,6 +36,8 @@ def problems(environment: Mapping[str, str], servers: Servers) -> Iterator[str]:
         yield from _problem("REDIS_URL: ", check_redis_files, parse_redis(url))
     if (url := servers.django_cache) is not None:
         yield from _problem("POCKETWATCH_DJANGO_CACHE: ", check_redis_files, parse_django_cache(url).server)
+    if (url := servers.celery_results) is not None:
+        yield from _problem("POCKETWATCH_CELERY_RESULTS: ", check_redis_files, parse_redis(url))
 
 
 def _problem(prefix: str, check: Callable[..., Any], *arguments: Any) -> Iterator[str]:

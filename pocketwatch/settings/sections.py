@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from pocketwatch.settings import types
 
@@ -22,6 +22,7 @@ class Servers(Section):
     redis_url: types.RedisUrl | None = Field(None, alias="REDIS_URL")
     django_cache: types.DjangoCacheUrl | None = Field(None, alias="POCKETWATCH_DJANGO_CACHE")
     smtp_url: types.SmtpUrl | None = Field(None, alias="SMTP_URL")
+    celery_results: types.RedisUrl | None = Field(None, alias="POCKETWATCH_CELERY_RESULTS")
     startup_timeout: types.Duration = Field(timedelta(seconds=60), alias="POCKETWATCH_PATIENCE")
 
 
@@ -94,11 +95,17 @@ class Mail(Section):
 
 
 class Bridge(Section):
-    """Where Celery's tasks are read from."""
+    """Where Celery's tasks are read from, and where those that are not ours go on."""
 
-    celery_queue: Annotated[types.OneLine, Field(min_length=1, max_length=200)] = Field(
-        "celery", alias="POCKETWATCH_CELERY_QUEUE"
-    )
+    celery_queue: types.QueueName = Field("celery", alias="POCKETWATCH_CELERY_QUEUE")
+    celery_forward_queue: types.QueueName | None = Field(None, alias="POCKETWATCH_CELERY_FORWARD_QUEUE")
+
+    @field_validator("celery_forward_queue")
+    @classmethod
+    def _is_another_queue(cls, forward: str | None, others: ValidationInfo) -> str | None:
+        if forward is not None and forward == others.data.get("celery_queue"):
+            raise ValueError("the queue that the bridge reads; name the one of the site's remaining Celery workers")
+        return forward
 
 
 class Running(Section):

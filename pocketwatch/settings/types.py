@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pocketwatch.clock import parse_duration
 from pocketwatch.urls.amqp import parse_amqp, with_standard_schemes
@@ -143,5 +143,6 @@ RedisUrl = Annotated[str, _url(parse_redis)]
 DjangoCacheUrl = Annotated[str, _url(parse_django_cache)]
 SmtpUrl = Annotated[str, _url(parse_smtp)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+QueueName = Annotated[OneLine, Field(min_length=1, max_length=200)]
 Sender = Annotated[str, AfterValidator(_sender)]
 EhloName = Annotated[str, AfterValidator(_ehlo_name)]

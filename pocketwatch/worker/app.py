@@ -19,6 +19,7 @@ from pocketwatch.worker.consumer import Consumer, Lifespan, check_queues
 from pocketwatch.worker.context import JobContext, SideEffectContext
 from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.executors import BatchExecutor, Executor, JobExecutor, SideEffectExecutor
+from pocketwatch.worker.forwarding import Forwarder
 
 FIRST_ATTEMPT = 2.0  # seconds; the log says that the consumers have started after the queues of others were tried
 
@@ -53,16 +54,19 @@ class ConsumerApp(Service):
     async def _start(self) -> None:
         """Start dependencies first: database, publisher and topology, executors, then the connections that consume."""
         database = await self._open_database(f"pocketwatch consume {self._role}", privileges.CONSUMERS)
-        publisher = await self._open_publisher(self._role, with_celery(self._settings.bridge.celery_queue))
+        bridge = self._settings.bridge
+        topology = with_celery(bridge.celery_queue, bridge.celery_forward_queue)
+        publisher = await self._open_publisher(self._role, topology)
         executors: list[Executor] = []
         self._stack.callback(_close, executors)  # after the resources, which may still record what they have done
         resources = await self._open({each.lifespan for each in self._consumers if each.lifespan}, database)
         for consumer in self._consumers:
             resource = resources[consumer.lifespan] if consumer.lifespan else None
             executors.append(self._executor(consumer, database, resource))
-        errors = ErrorHandler(database, publisher)
+        errors, forwarder = ErrorHandler(self._settings, database, publisher), Forwarder(database, publisher)
         self._stack.callback(errors.close)
-        self._connect(list(map(Subscription, self._consumers, executors)), errors)
+        self._stack.callback(forwarder.close)
+        self._connect(list(map(Subscription, self._consumers, executors)), errors, forwarder)
         self._stack.push_async_callback(self._stop_consuming)
         for external in self._external:
             self._run_in_background(f"consume {external.queue}", external.run)
@@ -73,15 +77,17 @@ class ConsumerApp(Service):
                 await asyncio.gather(*(external.tried.wait() for external in self._external))
         logger.bind(queues=", ".join(each.queue.name for each in self._consumers)).info("consumers.started")
 
-    def _connect(self, subscriptions: Sequence[Subscription], errors: ErrorHandler) -> None:
+    def _connect(self, subscriptions: Sequence[Subscription], errors: ErrorHandler, forwarder: Forwarder) -> None:
         """Give each group, and each queue of others, a connection of its own."""
         own = sorted((each for each in subscriptions if not each.consumer.queue.external), key=group_of)
         self._connections = [
-            ConsumingConnection(self._settings, group, list(members), errors)
+            ConsumingConnection(self._settings, group, list(members), errors, forwarder)
             for group, members in groupby(own, group_of)
         ]
         self._external = [
-            ExternalConnection(self._settings, each, errors) for each in subscriptions if each.consumer.queue.external
+            ExternalConnection(self._settings, each, errors, forwarder)
+            for each in subscriptions
+            if each.consumer.queue.external
         ]
 
     async def _stop_consuming(self) -> None:
@@ -120,5 +126,8 @@ def _close(executors: Sequence[Executor]) -> None:
 
 
 def _with_queue_of(settings: Settings, consumer: Consumer) -> Consumer:
-    """The settings name the queue of the platform's Celery clients."""
-    return replace(consumer, queue=celery_queue(settings.bridge.celery_queue)) if consumer.queue.external else consumer
+    """The settings name the queue of the platform's Celery clients, and that of its remaining workers."""
+    bridge = settings.bridge
+    if not consumer.queue.external:
+        return consumer
+    return replace(consumer, queue=celery_queue(bridge.celery_queue), forward_queue=bridge.celery_forward_queue)

@@ -32,6 +32,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.executors import Executor, Outcome
+from pocketwatch.worker.forwarding import Forwarder
 from pocketwatch.worker.middleware import Delivery, DeliveryMiddleware
 
 CONSUMED, UNREACHABLE = "queue.consumed", "queue.unreachable"
@@ -49,9 +50,15 @@ class ConsumingConnection:
     """The connection of one group; it is restored by itself."""
 
     def __init__(
-        self, settings: Settings, group: str, subscriptions: Sequence[Subscription], errors: ErrorHandler
+        self,
+        settings: Settings,
+        group: str,
+        subscriptions: Sequence[Subscription],
+        errors: ErrorHandler,
+        forwarder: Forwarder,
     ) -> None:
-        self._settings, self._group, self._subscriptions, self._errors = settings, group, subscriptions, errors
+        self._settings, self._group, self._subscriptions = settings, group, subscriptions
+        self._errors, self._forwarder = errors, forwarder
         self._broker: RabbitBroker | None = None
         self._connection: AbstractRobustConnection | None = None
 
@@ -106,11 +113,16 @@ class ConsumingConnection:
 
     def _make_broker(self, url: str) -> RabbitBroker:
         consumers = {consumer.queue.name: consumer for consumer, _ in self._subscriptions}
-        errors, max_size = self._errors, self._settings.running.max_message_size
 
         def middleware(message: Any, /, *, context: ContextRepo) -> DeliveryMiddleware:
-            consumer = consumers[context.get_local("handler_").queue.name]
-            return DeliveryMiddleware(message, context=context, consumer=consumer, errors=errors, max_size=max_size)
+            return DeliveryMiddleware(
+                message,
+                context=context,
+                consumer=consumers[context.get_local("handler_").queue.name],
+                errors=self._errors,
+                forwarder=self._forwarder,
+                settings=self._settings,
+            )
 
         return RabbitBroker(
             url,
@@ -129,8 +141,10 @@ class ConsumingConnection:
 class ExternalConnection(ConsumingConnection):
     """The connection to a queue of others, which may be missing, locked, or on a node that is down."""
 
-    def __init__(self, settings: Settings, subscription: Subscription, errors: ErrorHandler) -> None:
-        super().__init__(settings, subscription.consumer.group, [subscription], errors)
+    def __init__(
+        self, settings: Settings, subscription: Subscription, errors: ErrorHandler, forwarder: Forwarder
+    ) -> None:
+        super().__init__(settings, subscription.consumer.group, [subscription], errors, forwarder)
         self._queue = subscription.consumer.queue
         self.tried = asyncio.Event()  # whether the first attempt is over
 

@@ -9,7 +9,7 @@
 The annotations say what is consumed, and how it runs: see `worker/context.py`.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, get_type_hints, overload
@@ -22,8 +22,9 @@ from pocketwatch.broker.topology import Queue, job_queue
 from pocketwatch.errors import InvalidMessage
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_log import Run
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE
-from pocketwatch.worker.context import EventContext, JobContext, SideEffectContext
+from pocketwatch.worker.context import EventContext, JobContext, Row, SideEffectContext
 from schemas import envelope as metadata
 from schemas import json_bounds
 from schemas.envelope import Envelope
@@ -34,6 +35,7 @@ CONTEXTS: tuple[type[EventContext], ...] = (EventContext, JobContext, SideEffect
 
 Handler = Callable[[Any, Any], Awaitable[None]]
 Lifespan = Callable[[Settings, Database], AbstractAsyncContextManager[Any]]
+OnDeadLetter = Callable[[IncomingMessage, Run, Settings], Sequence[Row]]
 
 
 class MessageDecoder(Protocol):
@@ -85,6 +87,9 @@ class Consumer:
         max_batch_size: at most so many messages share one; fewer, where one message writes many rows.
         decoder: reads deliveries that are not in Pocketwatch's own form.
         lifespan: opens what handlers need while their process consumes (`context.resource`), such as a connection pool.
+        on_dead_letter: says what to write when one of its messages becomes a dead letter, next to its log row.
+        foreign_task: names the task of a message that is for others; None for ours. Reads as little as possible.
+        forward_queue: where such messages go on unread, as the settings say; they are handled like ours without it.
     """
 
     queue: Queue
@@ -95,6 +100,9 @@ class Consumer:
     conflict_key: Callable[[Any], Hashable] = lambda _: None
     max_batch_size: int = MAX_BATCH_SIZE
     lifespan: Lifespan | None = None
+    on_dead_letter: OnDeadLetter = lambda *_: ()
+    foreign_task: Callable[[IncomingMessage], str | None] = lambda _: None
+    forward_queue: str | None = None
 
     @property
     def group(self) -> str:
@@ -120,6 +128,8 @@ def consumer(
     max_batch_size: int = ...,
     decoder: MessageDecoder | None = ...,
     lifespan: Lifespan | None = ...,
+    on_dead_letter: OnDeadLetter = ...,
+    foreign_task: Callable[[IncomingMessage], str | None] = ...,
 ) -> Callable[[Handler], Consumer]: ...
 
 

@@ -112,14 +112,16 @@ class EventContext:
         )
         self.rows.append(outbox.of(child, payload))
 
-    def republish(self, *messages: Message, at: datetime | None = None) -> None:
+    def republish(self, *messages: Message, at: datetime | None = None) -> list[str]:
         """Publish messages in place of this one, with its trigger; not before `at`.
 
-        A single message keeps our id; each of several has one that derives from it.
+        Returns:
+            Their ids: a single message keeps our id; each of several has one that derives from it.
         """
-        for message in messages:
-            message_id = self.message_id if len(messages) == 1 else self._part_id()
+        ids = [self.message_id if len(messages) == 1 else self._part_id() for _ in messages]
+        for message, message_id in zip(messages, ids, strict=True):
             self._pass_on(message, message_id, at=at)
+        return ids
 
     def record(self, **statistics: Any) -> None:
         """Add figures, which JSON can hold, to the log row."""

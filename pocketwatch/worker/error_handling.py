@@ -10,15 +10,20 @@ from aio_pika import IncomingMessage
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from pocketwatch.broker.publisher import Publisher, copy_message
+from pocketwatch.broker.headers import to_copy
+from pocketwatch.broker.publisher import Publisher, copy_message, copy_unchanged
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
+from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
 from pocketwatch.storage.tables import suite as tables
 from pocketwatch.text import printable, shorten
 from pocketwatch.worker.batcher import Batcher
+from pocketwatch.worker.consumer import Consumer
+from pocketwatch.worker.context import Row
+from pocketwatch.worker.executors import write_rows
 from pocketwatch.worker.retry_policy import DeadLetter, Retry, Uncounted, next_step
 from schemas import envelope as metadata
 from schemas.envelope import Envelope
@@ -32,8 +37,8 @@ RECORD_FACTS = insert(tables.outbox).on_conflict_do_nothing()
 class ErrorHandler:
     """Decides what happens to a message whose attempt failed, and does it."""
 
-    def __init__(self, database: Database, publisher: Publisher) -> None:
-        self._database, self._publisher = database, publisher
+    def __init__(self, settings: Settings, database: Database, publisher: Publisher) -> None:
+        self._settings, self._database, self._publisher = settings, database, publisher
         # Together, so that a flood of invalid messages does not keep the others from the database.
         self._records = Batcher[_Failure, None](self._write)
 
@@ -41,17 +46,20 @@ class ErrorHandler:
         self._records.close()
 
     async def handle_failure(
-        self, error: Exception, *, job: str, envelope: Envelope, raw: IncomingMessage, log: Any
+        self, error: Exception, *, consumer: Consumer, envelope: Envelope, raw: IncomingMessage, log: Any
     ) -> bool:
         """Log the failed attempt and publish the message where it waits for a retry, or to its dead letters.
 
         Returns:
             True when the broker has confirmed it there, so that it may be acknowledged; False when it must be rejected.
         """
+        job = consumer.queue.name
         if isinstance(error, Uncounted):
             return await self._put_back(raw, envelope, job, log)
         step = next_step(error, envelope.attempt)
-        await self._record(step, error, run_log.Run(job, envelope), log=log)
+        run = run_log.Run(job, envelope)
+        rows = consumer.on_dead_letter(raw, run, self._settings) if isinstance(step, DeadLetter) else ()
+        await self._record(_Failure(run, step, text_of(error), rows), error, log=log)
         message = _with_failure(raw, envelope, error, job)
         try:
             if isinstance(step, DeadLetter):
@@ -74,7 +82,7 @@ class ErrorHandler:
             metadata.REDELIVERIES: envelope.redeliveries + 1,
         }
         try:
-            await self._publish(copy_message(raw, ours=ours, priority=raw.priority, reply_to=raw.reply_to), "", job)
+            await self._publish(copy_unchanged(raw, to_copy(raw.headers, ours)), "", job)
         except PublishFailed as failed:
             log.bind(reason=str(failed)).error("message.not_passed_on")
             return False
@@ -84,9 +92,8 @@ class ErrorHandler:
     async def _publish(self, message: aio_pika.Message, exchange: str, routing_key: str) -> None:
         await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, retry_for=PUBLISH_TIMEOUT)
 
-    async def _record(self, step: Retry | DeadLetter, error: Exception, run: run_log.Run, *, log: Any) -> None:
-        """Write the log row and, for a dead letter, the fact `run.failed`."""
-        failure = _Failure(run, step, text_of(error))
+    async def _record(self, failure: "_Failure", error: Exception, *, log: Any) -> None:
+        """Write the log row and, for a dead letter, the fact `run.failed` and what its consumer wants written."""
         try:
             if isinstance(error, RetryLater):
                 await self._write([failure])  # perhaps because of an outage, which is not waited for again
@@ -103,6 +110,7 @@ class ErrorHandler:
                 _fact(each.run, each.step, each.text) for each in failures if isinstance(each.step, DeadLetter)
             ]:
                 await connection.execute(RECORD_FACTS, facts)
+            await write_rows(connection, [row for failure in failures for row in failure.rows])
         return [None] * len(failures)
 
 
@@ -113,6 +121,7 @@ class _Failure:
     run: run_log.Run
     step: Retry | DeadLetter
     text: str
+    rows: Sequence[Row]
 
 
 def _fact(run: run_log.Run, step: DeadLetter, text: str) -> dict[str, Any]:

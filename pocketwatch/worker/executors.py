@@ -109,7 +109,7 @@ class JobExecutor:
             async with self.database.begin() as connection:
                 await run_log.superseded(connection, run)
             return False
-        await _write(connection, job.rows)
+        await write_rows(connection, job.rows)
         await run_log.finish(connection, [_log_row(run, job)])
         await job.session.commit()
         return True
@@ -182,7 +182,7 @@ class BatchExecutor:
             }
             done = [each for each in contexts if each.message_id not in refused]
             await inbox.release(connection, self._consumer, refused)
-            await _write(connection, [row for each in done for row in each.rows])
+            await write_rows(connection, [row for each in done for row in each.rows])
             await run_log.finish(
                 connection, [_log_row(run_log.Run(self._consumer, each.envelope), each) for each in done]
             )
@@ -304,7 +304,7 @@ def _log_row(run: run_log.Run, context: EventContext) -> run_log.Row:
     return run.row(context.status, statistics=context.statistics, error=context.reason)
 
 
-async def _write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
+async def write_rows(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Execute once per table or statement and set of columns, in the order in which they were first named.
 
     The columns are part of the key, because SQLAlchemy takes those of a list from its first row and drops the others.

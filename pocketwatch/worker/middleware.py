@@ -20,10 +20,12 @@ from faststream.exceptions import IgnoredException
 from loguru import logger
 
 from pocketwatch.errors import InvalidMessage
+from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
+from pocketwatch.worker.forwarding import Forwarder
 from pocketwatch.worker.retry_policy import check_redelivery
-from schemas.envelope import Envelope
+from schemas.envelope import INVALID_PROPERTIES, Envelope
 from schemas.message import Message
 
 
@@ -38,20 +40,39 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
     """The life of one message in this process.
 
     Args:
-        max_size: bytes of a body that is parsed.
+        errors: decides about messages whose attempt failed.
+        forwarder: publishes messages that are for others to their queue.
     """
 
     def __init__(
-        self, msg: IncomingMessage, /, *, context: ContextRepo, consumer: Consumer, errors: ErrorHandler, max_size: int
+        self,
+        msg: IncomingMessage,
+        /,
+        *,
+        context: ContextRepo,
+        consumer: Consumer,
+        errors: ErrorHandler,
+        forwarder: Forwarder,
+        settings: Settings,
     ) -> None:
         super().__init__(msg, context=context)
-        self._job, self._consumer, self._errors, self._max_size = consumer.queue.name, consumer, errors, max_size
+        self._job, self._consumer, self._settings = consumer.queue.name, consumer, settings
+        self._errors, self._forwarder = errors, forwarder
         self._started = time.perf_counter()
         self._outcome = ""
         self._envelope = consumer.decoder.envelope(msg)
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
-        """Decode the message and run its handler, with the message's ids in every log line."""
+        """Decode the message and run its handler, with the message's ids in every log line; forward those of others."""
+        if self.msg.redelivered:
+            check_redelivery(self.msg, self._envelope, counted=not self._consumer.queue.external)
+        if (queue := self._consumer.forward_queue) is not None and INVALID_PROPERTIES not in self.msg.headers:
+            task = self._consumer.foreign_task(self.msg)
+            if task is not None:
+                self._outcome = await self._forwarder.forward(
+                    self.msg, self._envelope, job=self._job, task=task, queue=queue
+                )
+                return self._outcome
         self._check()
         msg.set_decoder(self._decode)
         with logger.contextualize(job=self._job, message_id=self._envelope.message_id):
@@ -62,13 +83,12 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
 
     def _check(self) -> None:
         """Check what must be known before any work is done for the message."""
-        if self.msg.redelivered:
-            check_redelivery(self.msg, self._envelope, counted=not self._consumer.queue.external)
         if self._envelope.problem is not None:
             raise InvalidMessage(self._envelope.problem)
-        if self.msg.body_size > self._max_size:
+        max_size = self._settings.running.max_message_size
+        if self.msg.body_size > max_size:
             raise InvalidMessage(
-                f"the body is {self.msg.body_size} bytes: at most {self._max_size} are accepted; "
+                f"the body is {self.msg.body_size} bytes: at most {max_size} are accepted; "
                 "send a smaller one, or set POCKETWATCH_MAX_MESSAGE_SIZE"
             )
 
@@ -85,7 +105,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         if not isinstance(exc_val, Exception) or isinstance(exc_val, IgnoredException):
             return False  # cancelled: it stays on the queue; or FastStream's own verbs
         return await self._errors.handle_failure(
-            exc_val, job=self._job, envelope=self._envelope, raw=self.msg, log=self._log
+            exc_val, consumer=self._consumer, envelope=self._envelope, raw=self.msg, log=self._log
         )
 
     async def _decode(self, msg: Any) -> Delivery:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from console.grants import permissions_of
 from pocketwatch.broker.topology import TOPOLOGY, matches, with_celery
+from pocketwatch.errors import SettingsError
 from schemas.catalogue import CATALOGUE
 from schemas.message import Tick
 
@@ -32,6 +34,22 @@ def test_celery_queue_is_classic_without_arguments():
 
     assert queue is not None
     assert (dict(queue.arguments), queue.bindings, queue.external) == ({}, (), True)
+
+
+@pytest.mark.parametrize("name", ["celery.dead", "cleanup.media", "wait.1m"])
+def test_queue_of_the_suite_is_no_forward_queue(name: str):
+    with pytest.raises(SettingsError, match=f'POCKETWATCH_CELERY_FORWARD_QUEUE is "{name}": a queue of Pocketwatch'):
+        with_celery("celery", name)
+
+
+def test_bridge_that_forwards_may_publish_to_the_default_exchange():
+    forwarding, without, others = (
+        permissions_of(["bridge"], celery="celery", forward="site.tasks"),
+        permissions_of(["bridge"], celery="celery"),
+        permissions_of(["rates"], celery="celery", forward="site.tasks"),
+    )
+
+    assert ["amq.default" in each.write for each in (forwarding, without, others)] == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.context import BatchQuery, EventContext, Row
-from pocketwatch.worker.executors import BatchExecutor, _write
+from pocketwatch.worker.executors import BatchExecutor, write_rows
 from tests.support.ledger import Event, envelope, ledger, make_tables
 
 LATEST = BatchQuery("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
@@ -58,7 +58,7 @@ async def test_rows_can_be_inserted_into_a_table_without_columns(database: Datab
     rows: list[Row] = [(named, {"message_id": f"id-{n}", "n": n, "word": "new", "owner": 0}) for n in range(3)]
 
     async with database.begin() as connection:
-        await _write(connection, rows)
+        await write_rows(connection, rows)
 
         assert (await connection.execute(sa.select(sa.func.count()).select_from(ledger))).scalar_one() == 3
 

@@ -36,6 +36,7 @@ async def test_migrates_an_empty_database_once(empty: Database):
         "2026_11_28_rates_beside_django",
         "2026_11_28_tables_as_djangos",
         "2026_11_28_platform_choices",
+        "2026_11_29_celery_results",
     ]
     assert await migrate.migrate(empty) == []
 

@@ -5,5 +5,5 @@ import os
 from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.site.settings")
-app = Celery("site")
+app = Celery("site", include=["tests.site.workers"])
 app.config_from_object("django.conf:settings", namespace="CELERY")

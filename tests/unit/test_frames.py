@@ -113,9 +113,16 @@ def test_our_headers_replace_those_of_the_original():
 
 @pytest.mark.parametrize(
     ("value", "copied"),
-    [(1e300, "1e+300"), (b"\xff\xfe", r"\xff\xfe"), (2**64, str(2**64)), ("x" * 40_000, "x" * 200), (None, None)],
+    [
+        (1e300, 1e300),
+        (0.1, 0.1),
+        (b"\xff\xfe", b"\xff\xfe"),
+        (2**64, str(2**64)),
+        ("x" * 40_000, "x" * 200),
+        (None, None),
+    ],
 )
-def test_value_that_cannot_be_sent_becomes_text(value: Any, copied: Any):
+def test_value_is_copied_and_becomes_text_where_it_cannot_be_sent(value: Any, copied: Any):
     assert to_copy({"h": value}, {}) == {"h": copied}
 
 

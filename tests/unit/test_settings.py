@@ -56,6 +56,11 @@ def refused(tmp_path: Path, **environment: str) -> str:
             'POCKETWATCH_GRACE is "20": not a duration; use a whole number and a unit',
         ),
         ("POCKETWATCH_TIME_BUDGET", "0s", 'POCKETWATCH_TIME_BUDGET is "0s": must be greater than or equal to 1 second'),
+        (
+            "POCKETWATCH_CELERY_FORWARD_QUEUE",
+            "celery",
+            'POCKETWATCH_CELERY_FORWARD_QUEUE is "celery": the queue that the bridge reads; name the one of the',
+        ),
         ("POCKETWATCH_TIMEZONE", "Kiev", 'POCKETWATCH_TIMEZONE is "Kiev": must be the name of a time zone, such as'),
         (
             "POCKETWATCH_AD_PATH",

@@ -100,6 +100,24 @@ outbox = sa.Table(
     ),
 )
 
+# Tasks of Celery's clients whose result is to be written when the runs that they became have ended.
+celery_results = sa.Table(
+    "celery_results",
+    metadata,
+    _id(),
+    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("runs", JSONB, nullable=False),  # [[job, message id], …]
+    _moment("due_at", now=True),  # when to look next
+    # When it is deleted, although a run has not ended.
+    sa.Column(
+        "expires_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now() + interval '1 day'")
+    ),
+    # The oldest of those that are due come first.
+    sa.Index(None, "due_at"),
+    # A result is that of a run at least.
+    sa.CheckConstraint("jsonb_typeof(runs) = 'array' AND runs <> '[]'", name="runs"),
+)
+
 # The fire ledger: each planned moment of an entry, recorded once by the publisher that comes first.
 fires = sa.Table(
     "fires",
