@@ -17,7 +17,7 @@ class CeleryTask(Message):
     routing_key: ClassVar[str] = "celery"
 
     task: Name
-    task_id: str | None = None
+    task_id: Name | None = None
     ignore_result: bool = False  # the caller does not ask for the result
     args: Annotated[list[Any], Field(max_length=MAX_ARGUMENTS, default_factory=list)]
     kwargs: Annotated[dict[Name, Any], Field(max_length=MAX_ARGUMENTS, default_factory=dict)]

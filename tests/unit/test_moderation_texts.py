@@ -65,7 +65,7 @@ def notice(kind: type[Notice], fields: dict[str, object], **more: object) -> Not
     ],
 )
 def test_owner_reads_the_notice_in_their_language(locale: Locale, title: str, lines: list[str]):
-    to_owner = notice(NoticeToOwner, OWNER, event="needs_edit")
+    to_owner = notice(NoticeToOwner, OWNER, event="needs_edit", message_id="n-1")
 
     assert (to_owner.title(locale), to_owner.lines(locale)) == (title, lines)
 
