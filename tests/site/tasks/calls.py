@@ -7,6 +7,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from celery.result import AsyncResult
+from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
@@ -16,10 +18,11 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from tests.site.accounts.models import AddsAccount
+from tests.site.ads.calls import quick_stats
 from tests.site.ads.models import CarAd, CarMarkModel, CityModel, RegionModel, VehicleTypeModel
 from tests.site.celery_app import app
 from tests.site.currency.models import CurrencyRate
-from tests.site.moderation.models import ManagerNotificationSettings, ModerationNotification
+from tests.site.moderation.models import ManagerNotificationSettings, ModerationAction, ModerationNotification
 from tests.site.users.models import ProfileModel, UserModel
 
 KEY = "pocketwatch:analytics:"
@@ -30,6 +33,7 @@ def prepare(*, owner: str, manager: str, ads: list[str]) -> dict[str, Any]:
     """Make an owner with an ad for each of these titles, a manager, tokens, media, old rates and a stale key."""
     seller = UserModel.objects.create(email=owner, is_active=True)
     reader = UserModel.objects.create(email=manager, is_active=True, is_staff=True)
+    clerk = UserModel.objects.create(email=f"clerk.{manager}", is_active=True, is_staff=True)
     settings = ManagerNotificationSettings.objects.create(manager=reader)
     redis = get_redis_connection("default")
     redis.flushdb()
@@ -38,6 +42,7 @@ def prepare(*, owner: str, manager: str, ads: list[str]) -> dict[str, Any]:
     return {
         "owner": seller.pk,
         "manager": reader.pk,
+        "clerk": clerk.pk,
         "settings": settings.pk,
         "ads": dict(zip(ads, _ads(seller, ads), strict=True)),
         "tokens": {
@@ -54,6 +59,14 @@ def send(*, tasks: list[tuple[str, list[Any], dict[str, Any]]]) -> list[str]:
     return [app.send_task(name, arguments, named).id for name, arguments, named in tasks]
 
 
+def states(*, ids: list[str]) -> list[str]:
+    """Wait for each result, and return its state."""
+    results = [AsyncResult(each, app=app) for each in ids]
+    for result in results:
+        result.get(timeout=30)
+    return [result.status for result in results]
+
+
 def read(*, made: dict[str, Any]) -> dict[str, Any]:
     return {
         "tokens": {name: _accepts(token) for name, token in made["tokens"].items()},
@@ -64,16 +77,20 @@ def read(*, made: dict[str, Any]) -> dict[str, Any]:
             for rate in CurrencyRate.objects.filter(base_currency="UAH", is_active=True).order_by("fetched_at")
         ],
         "analytics": _analytics(),
-        "ads": {ad.title: ad.status for ad in CarAd.objects.all()},
+        "quick_stats": quick_stats(),
+        "daily_report": cache.get("latest_daily_report"),
+        "ads": {ad.title: (ad.status, ad.is_validated) for ad in CarAd.objects.all()},
         "notifications": [
             {
                 "title": row.title,
                 "ad_id": row.ad_id,
+                "action": row.action,
+                "data": row.data,
                 "status": row.status,
                 "manager": row.manager_id,
                 "read": _reads(row),
             }
-            for row in ModerationNotification.objects.filter(manager=made["manager"])
+            for row in ModerationNotification.objects.filter(manager__in=(made["manager"], made["clerk"]))
         ],
     }
 
@@ -131,7 +148,8 @@ def _analytics() -> dict[str, Any]:
 
 
 def _reads(row: ModerationNotification) -> bool:
-    """Whether the manager's "mark as read" works on it."""
-    row.full_clean(exclude=["manager", "data"])
+    """Whether the manager's "mark as read" works on it, and Django's form accepts it."""
+    as_given = row.action not in ModerationAction.values  # the task stores any action
+    row.full_clean(exclude=["action"] if as_given else None)
     row.mark_as_read()
     return row.status == "read"
