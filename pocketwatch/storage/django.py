@@ -33,6 +33,14 @@ class Recorded:
     left: list[str]
 
 
+@dataclass(frozen=True)
+class Unrecorded:
+    """Apps of which Django knows no migration: those that it could migrate next, and those that need another first."""
+
+    next: list[str]
+    later: list[str]
+
+
 async def record_first_migrations(database: Database) -> Recorded:
     """Record the first migration of each app of which Django knows none, as its own `migrate --fake-initial` does.
 
@@ -48,24 +56,24 @@ async def record_first_migrations(database: Database) -> Recorded:
         return Recorded([], sorted(NEEDS))
 
 
-async def unrecorded(connection: AsyncConnection) -> list[str]:
+async def unrecorded(connection: AsyncConnection) -> Unrecorded:
     """Return the apps of which Django, where it has migrated, knows no migration.
 
     Raises:
         DBAPIError: if this user may not read Django's record.
     """
+    apps = Unrecorded([], [])
     if not (await connection.execute(HAS_RECORD)).scalar_one():
-        return []
-    return list((await connection.execute(UNRECORDED, {"apps": sorted(NEEDS)})).scalars())
+        return apps
+    for app in (await connection.execute(UNRECORDED, {"apps": sorted(NEEDS)})).scalars().all():
+        needed = NEEDS[app]
+        is_next = needed is None or (await connection.execute(IS_RECORDED, {"app": needed, "name": FIRST})).scalar_one()
+        (apps.next if is_next else apps.later).append(app)
+    return apps
 
 
 async def _record(connection: AsyncConnection) -> Recorded:
-    recorded = Recorded([], [])
-    for app in await unrecorded(connection):
-        needed = NEEDS[app]
-        if needed is None or (await connection.execute(IS_RECORDED, {"app": needed, "name": FIRST})).scalar_one():
-            await connection.execute(RECORD, {"app": app, "name": FIRST})
-            recorded.done.append(app)
-        else:
-            recorded.left.append(app)
-    return recorded
+    apps = await unrecorded(connection)
+    for app in apps.next:
+        await connection.execute(RECORD, {"app": app, "name": FIRST})
+    return Recorded(apps.next, apps.later)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +17,8 @@ from redis.asyncio import Redis
 
 from consumers.app import consumers_of
 from consumers.bridge import results
-from pocketwatch.settings import Files, Settings
+from consumers.cleanup.files.sweep import SHARE_APPLIES_ABOVE
+from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import celery_results, inbox, update_logs
 from pocketwatch.worker.app import ConsumerApp
@@ -60,13 +63,16 @@ async def nothing_waits(settings: Settings) -> None:
 
 
 async def test_results_say_how_the_tasks_have_ended(
-    site: Site, consume: Consume, relay: None, settings: Settings, redis: Redis, ads: Ads
+    site: Site, consume: Consume, relay: None, settings: Settings, redis: Redis, ads: Ads, media: Path
 ):
+    for number in range(SHARE_APPLIES_ABOVE + 1):
+        (media / str(number)).touch()
+        os.utime(media / str(number), (0, 0))
     (ad_id,) = ads.add()
     (owner,) = ads.rows("SELECT min(id) AS id FROM auth_user")
     calls = [
         {"task": RATES},
-        {"task": MEDIA},  # fails, because there is no media root
+        {"task": MEDIA},  # fails, because it would delete everything
         {"task": "clean_everything"},
         {"task": MEDIA, "kwargs": {"days": "seven"}},
         {"task": f"{ADS}.notify_ad_max_attempts_reached", "args": [ad_id, owner["id"], 3]},
@@ -75,7 +81,7 @@ async def test_results_say_how_the_tasks_have_ended(
         {"task": RATES, "ignore_result": True},
     ]
 
-    async with consume(roots=Files()):
+    async with consume():
         ids = await ask(site, "send", calls=calls)
         found = await ask(site, "results", ids=ids[:-1])
         await nothing_waits(settings)
@@ -93,7 +99,7 @@ async def test_results_say_how_the_tasks_have_ended(
         "result": good["got"],
     }
     assert (failed["status"], failed["raised"]) == ("FAILURE", "TaskFailed")
-    assert failed["error"].startswith("cleanup.media: POCKETWATCH_MEDIA_ROOT")
+    assert failed["error"].startswith("cleanup.media: ")
     assert (unknown["status"], unknown["raised"]) == ("FAILURE", "TaskRejected")
     assert unknown["error"].startswith('celery: task "clean_everything": unknown; did you mean')
     assert wrong["error"] == f'celery: task "{MEDIA}": days is "seven": must be a valid integer'

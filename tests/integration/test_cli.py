@@ -359,7 +359,7 @@ def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates
         process.until(event)
     after = pocketwatch("doctor", "--json")
     assert after.returncode == 0, after.stdout
-    assert {finding["result"] for finding in json.loads(after.stdout)} == {"ok"}
+    assert [finding for finding in json.loads(after.stdout) if finding["result"] != "ok"] == []
 
 
 def test_doctor_compares_fires_with_the_schedule(pocketwatch: Program, database_url: str):

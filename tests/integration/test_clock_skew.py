@@ -36,6 +36,8 @@ Clean = Callable[[Any, Any], Awaitable[None]]
 async def test_cleanup_refuses_to_start_when_clocks_disagree(
     database: Database, settings: Settings, clean: Clean, tick: Message, ahead: timedelta
 ):
+    assert settings.files.static_root is not None
+    (settings.files.static_root / "staticfiles.json").write_text('{"paths": {"a.js": "a.0123456789ab.js"}}')
     job = job_context(tick.routing_key, database, settings, now=utc_now() + ahead)
 
     with pytest.raises(Reject, match="nothing was changed, set the clocks"):

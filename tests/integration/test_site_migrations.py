@@ -162,7 +162,7 @@ async def test_record_that_may_not_be_written_is_left_to_the_operator(empty_site
 
 async def test_doctor_names_the_tables_that_django_would_create_again(empty_site: Site, pocketwatch: Program):
     await migrate_suite(empty_site)
-    empty_site.manage("migrate", "auth")
+    empty_site.manage("migrate", "users")
 
     done = pocketwatch("doctor", DATABASE_URL=empty_site.environment["DATABASE_URL"], COLUMNS="300")
 
