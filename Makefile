@@ -57,7 +57,7 @@ demo: $(RUNNABLE) ## servers, a small marketplace, every job once, and a table o
 
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
 	@$(CHROMIUM)
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
 
 up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C
 	@$(BIN)/python -m demo --stay
