@@ -24,7 +24,7 @@ CONSUMERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
     "update_logs": ("SELECT", "INSERT", "UPDATE"),
     "inbox": ("SELECT", "INSERT"),
-    "outbox": ("SELECT (id)", "INSERT"),
+    "outbox": ("INSERT",),
 }
 # Groups with handlers of events: a refused message of a batch gives its claim back.
 EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}

@@ -31,7 +31,7 @@ from schemas.facts import RunFailed
 
 MAX_ERROR_LENGTH = 1000  # characters of an error in headers, log rows and facts
 PUBLISH_TIMEOUT = timedelta(seconds=30)
-RECORD_FACTS = insert(tables.outbox).on_conflict_do_nothing()
+RECORD_FACTS = insert(tables.outbox).on_conflict_do_nothing().inline()  # RETURNING would need the right to read
 
 
 class ErrorHandler:
