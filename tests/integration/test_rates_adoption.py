@@ -1,7 +1,5 @@
 """Rate tables created by Django are adopted with their rows, and Django keeps using them."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 
 import psycopg
@@ -13,7 +11,8 @@ from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from schemas.ticks import CleanRates, UpdateRates
 from tests.fixtures.banks import Banks, StoredRates
-from tests.fixtures.servers import ROOT, Servers, clean_environment
+from tests.fixtures.servers import Servers
+from tests.fixtures.site import Site
 from tests.fixtures.suite import Deliver
 
 DJANGO_RATE = """
@@ -65,18 +64,6 @@ def shape(url: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-def django(url: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.django_rates", *arguments],
-        env=clean_environment(DATABASE_URL=url),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
 async def test_tables_with_several_rows_a_day_are_adopted_with_all_rows(platform: Database, platform_url: str):
     for hours in (1, 2, 3, 25):
         for source in ("NBU", "PRIVATBANK"):
@@ -125,14 +112,16 @@ async def test_unique_key_of_django_is_kept(platform: Database, platform_url: st
             connection.execute(DJANGO_RATE, values)
 
 
-async def test_django_model_and_suite_read_each_others_rates(banks: Banks, deliver: Deliver, rates: StoredRates):
-    before = int(django(rates.database_url, "save", "USD", "44.1"))
+async def test_django_model_and_suite_read_each_others_rates(
+    banks: Banks, deliver: Deliver, rates: StoredRates, site: Site
+):
+    before = site.call("currency.save", currency="USD", rate="44.1")
     row = await deliver(UpdateRates())
     assert row["status"] == "succeeded"
-    assert django(rates.database_url, "latest", "USD") == "44.639500"
+    assert site.call("currency.shown")["USD"] == "44.639500"
 
-    after = int(django(rates.database_url, "save", "USD", "44.7"))
-    assert django(rates.database_url, "latest", "USD") == "44.700000"
+    after = site.call("currency.save", currency="USD", rate="44.7")
+    assert site.call("currency.shown")["USD"] == "44.700000"
     assert {before, after} < rates.ids()
     assert (await deliver(UpdateRates()))["statistics"]["currencies_unchanged"] == 4
     assert (await deliver(CleanRates()))["status"] == "succeeded"

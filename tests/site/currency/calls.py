@@ -24,6 +24,11 @@ def shown() -> dict[str, str]:
     return {currency: str(_latest(currency).rate) for currency, _ in CURRENCIES if currency != "UAH"}
 
 
+def save(*, currency: str, rate: str) -> int:
+    """Insert a rate, as an operator does by a form."""
+    return int(CurrencyRate.objects.create(target_currency=currency, rate=Decimal(rate)).pk)
+
+
 def run_tasks(*, nbu: Rows, privatbank: Rows, days: list[int]) -> list[list[Outcomes]]:
     """Run the morning's task and the afternoon's on each of these days, counted from today, and the morning's again."""
     return [
