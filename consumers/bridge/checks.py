@@ -82,7 +82,7 @@ async def _limit(settings: Settings, queue: Queue, default: int | None) -> Findi
 
 
 async def _forward_queue(publisher: Publisher, name: str) -> Finding:
-    """Say whether the tasks that are not ours arrive."""
+    """Check whether forwarded tasks can arrive."""
     workers = f"start the Celery workers: celery worker --queues {name}"
     try:
         found = await queue_info(publisher.connection, name)
@@ -93,7 +93,7 @@ async def _forward_queue(publisher: Publisher, name: str) -> Finding:
     waiting, consumers = found
     if not consumers:
         return Finding(name, "warning", f"{waiting} messages, no consumer; {workers}")
-    return Finding(name, "ok", f"{waiting} messages, {consumers} consumers; tasks that are not ours go there")
+    return Finding(name, "ok", f"{waiting} messages, {consumers} consumers; other tasks are forwarded there")
 
 
 async def _results(url: str) -> Finding:

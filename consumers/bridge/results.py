@@ -36,7 +36,7 @@ from schemas.message import Message
 KEY = "celery-task-meta-"  # of Celery's Redis backend, followed by the task's id; the channel has the same name
 LIFETIME = timedelta(days=1)  # Celery's default for `result_expires`
 BATCH_SIZE = 200
-INTERVAL = 1.0  # seconds between two looks
+INTERVAL = 1.0  # seconds between two queries
 FIRST_DELAY, MAX_DELAY = 1.0, 10.0  # seconds between two attempts while Redis or the database is away
 SETTING = "POCKETWATCH_CELERY_RESULTS"
 UNAVAILABLE = "celery_results.unavailable"

@@ -88,7 +88,7 @@ class Consumer:
         decoder: reads deliveries that are not in Pocketwatch's own form.
         lifespan: opens what handlers need while their process consumes (`context.resource`), such as a connection pool.
         on_dead_letter: says what to write when one of its messages becomes a dead letter, next to its log row.
-        foreign_task: names the task of a message that is for others; None for ours. Reads as little as possible.
+        foreign_task: returns the task of a message for other workers, None for our own; reads as little as possible.
         forward_queue: where such messages go on unread, as the settings say; they are handled like ours without it.
     """
 

@@ -1,4 +1,4 @@
-"""Forwarding: a message that is for others goes on to their queue unchanged, and is acknowledged when it is there."""
+"""Forward messages for other workers to their queue, unchanged, and acknowledge them once the broker has confirmed."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -61,11 +61,11 @@ class Forwarder:
         return "forwarded"
 
     async def _write(self, rows: Sequence[run_log.Row]) -> list[None]:
-        """Write the log rows; an unavailable database delays no message that is for others."""
+        """Write the log rows; an unavailable database delays no forwarded message."""
         try:
             async with self._database.begin() as connection:
                 await run_log.finish(connection, rows)
-        except Exception as error:  # noqa: BLE001  the messages are where they belong
+        except Exception as error:  # noqa: BLE001  the messages are forwarded already
             logger.bind(error=str(error)[:200], rows=len(rows)).error("run_log.unavailable")
         return [None] * len(rows)
 

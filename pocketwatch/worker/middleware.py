@@ -41,7 +41,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
 
     Args:
         errors: decides about messages whose attempt failed.
-        forwarder: publishes messages that are for others to their queue.
+        forwarder: publishes messages for other workers to their queue.
     """
 
     def __init__(
