@@ -89,7 +89,7 @@ lock: ## renew the lock files from pyproject.toml
 	@$(COMPILE) --upgrade --extra=dev --extra=bench --output-file=requirements-bench.lock pyproject.toml
 	@$(COMPILE) --extra=dev --constraint=requirements-bench.lock --output-file=requirements-dev.lock pyproject.toml
 	@$(COMPILE) --extra=demo --constraint=requirements-dev.lock --output-file=requirements-demo.lock pyproject.toml
-	@$(COMPILE) --constraint=requirements-demo.lock --output-file=requirements.lock pyproject.toml
+	@$(COMPILE) --extra=otel --constraint=requirements-demo.lock --output-file=requirements.lock pyproject.toml
 	@$(COMPILE) --upgrade --constraint=requirements-bench.lock --group=build --output-file=requirements-build.lock
 	@rm -rf .venv-lock
 

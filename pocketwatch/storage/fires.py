@@ -110,7 +110,9 @@ async def _insert(connection: AsyncConnection, fire: Fire) -> Fire | None:
         "reason": fire.reason,
         "timetable": fire.timetable,
     }
-    if (await connection.execute(RECORD, row)).first() is None:
+    if fire.state == "missed":
+        row |= {"outcome": "missed", "outcome_reason": fire.reason, "settled_at": sa.func.now()}
+    if (await connection.execute(RECORD.values(row))).first() is None:
         return None
     if fire.envelope is not None:
         table, values = outbox.of(fire.envelope, fire.payload or {})

@@ -37,6 +37,7 @@ async def test_migrates_an_empty_database_once(empty: Database):
         "2026_11_28_tables_as_djangos",
         "2026_11_28_platform_choices",
         "2026_11_29_celery_results",
+        "2026_11_29_console",
     ]
     assert await migrate.migrate(empty) == []
 

@@ -8,6 +8,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 STATUSES = ("running", "succeeded", "partial", "failed", "rejected", "dead", "skipped")
 TRIGGERS = ("schedule", "manual", "celery", "event")
 FIRE_STATES = ("introduced", "published", "missed")
+FIRE_OUTCOMES = ("succeeded", "partial", "failed", "dead", "skipped", "missed")
+PROCESS_KINDS = ("publish", "consume", "run", "web")
+ROLES = ("viewer", "operator")
 
 metadata = sa.MetaData(
     naming_convention={
@@ -53,14 +56,37 @@ update_logs = sa.Table(
     sa.Column("statistics", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("error", sa.Text),
     sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("payload", JSONB),  # the arguments; null when they are unknown or too large
+    sa.Column("traceback", sa.Text),  # the suite's own frames, of an error that was not expected
+    _moment("next_attempt_at"),  # until when the message waits
+    _moment("stop_requested_at"),
+    sa.Column("stop_requested_by", sa.Text),
+    sa.Column("stop_reason", sa.Text),
     _one_of("status", STATUSES),
     _one_of("trigger", TRIGGERS),
     # A run has an end exactly when it is over.
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     sa.CheckConstraint("progress BETWEEN 0 AND 1", name="progress"),
     # A redelivered attempt continues its own row, so that a killed worker leaves none that runs indefinitely.
-    sa.UniqueConstraint("job", "message_id", "attempt"),
+    # Also finds the runs of a message, by the beginning of its id.
+    sa.Index(
+        "update_logs_message_key",
+        "message_id",
+        "job",
+        "attempt",
+        unique=True,
+        postgresql_ops={"message_id": "text_pattern_ops"},
+    ),
     sa.Index(None, "job", "id"),  # `runs --job`
+    sa.Index("update_logs_entry_idx", "entry", "id", postgresql_where=sa.text("entry IS NOT NULL")),
+    # The runs that most do not end like, and those that a message has caused: few rows of many.
+    sa.Index("update_logs_status_idx", "status", "id", postgresql_where=sa.text("status <> 'succeeded'")),
+    sa.Index(
+        "update_logs_correlation_id_idx", "correlation_id", postgresql_where=sa.text("correlation_id <> message_id")
+    ),
+    sa.Index(
+        "update_logs_next_attempt_at_idx", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")
+    ),
     sa.Index("update_logs_started_at_idx", "started_at", postgresql_using="brin"),  # the runs of a day
     sa.Index("update_logs_running_idx", "job", postgresql_where=sa.text("status = 'running'")),
 )
@@ -129,11 +155,121 @@ fires = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("timetable", sa.Text, nullable=False),  # cron and zone that planned it; a change starts the entry over
     _moment("recorded_at", now=True),
+    sa.Column("outcome", sa.Text),  # how it ended; null while it is open, and for `introduced`
+    sa.Column("outcome_reason", sa.Text),
+    _moment("settled_at"),
     sa.PrimaryKeyConstraint("entry", "due_at"),
     _one_of("state", FIRE_STATES),
+    _one_of("outcome", FIRE_OUTCOMES),
+    # A fire that has ended has one end, and a time for it; only one that was missed ends as such.
+    sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled"),
+    sa.CheckConstraint("outcome <> 'missed' OR state = 'missed'", name="missed"),
+    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state = 'published' AND outcome IS NULL")),
+    sa.Index("fires_due_at_idx", "due_at"),  # those of a day
     # A published fire names its message; a missed one says why.
     sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),
     sa.CheckConstraint("state <> 'missed' OR reason IS NOT NULL", name="reason"),
+)
+
+# The entries of the schedule as publishers run them, so that others see what is planned.
+schedule_entries = sa.Table(
+    "schedule_entries",
+    metadata,
+    sa.Column("entry", sa.Text, primary_key=True),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("definition", JSONB, nullable=False),  # as in the schedule file
+    sa.Column("schedule_hash", sa.Text, nullable=False),  # of the file that it was loaded from
+    _moment("decided_until"),  # up to which its fires are recorded
+    _moment("next_due_at"),  # null: disabled, or never
+    _moment("updated_at", now=True),
+)
+
+# The accounting of each hour: every planned fire is recorded, and has ended or is still open.
+fire_accounts = sa.Table(
+    "fire_accounts",
+    metadata,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),  # its beginning
+    sa.Column("planned", sa.Integer, nullable=False),
+    sa.Column("accounted", sa.Integer, nullable=False),
+    sa.Column("unaccounted", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # [[entry, due_at], …]
+    _moment("checked_at", now=True),
+    sa.CheckConstraint("accounted <= planned", name="accounted"),
+)
+
+# The processes of the suite: each writes its row every few seconds.
+processes = sa.Table(
+    "processes",
+    metadata,
+    _id(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("groups", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # of consumers
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    _moment("started_at", now=True),
+    _moment("heartbeat_at", now=True),
+    _moment("stopped_at"),  # null while it runs, and when it died
+    sa.Column("healthy", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("problem", sa.Text),  # why it is not healthy
+    sa.Column("queues", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # it really consumes
+    sa.Column("http", sa.Text),  # the address of its metrics and health
+    # Of publishers: the schedule that they run.
+    sa.Column("schedule_file", sa.Text),
+    sa.Column("schedule_hash", sa.Text),
+    _moment("schedule_loaded_at"),
+    sa.Column("schedule_error", sa.Text),  # why a changed file was refused
+    _one_of("kind", PROCESS_KINDS),
+    sa.CheckConstraint("healthy OR problem IS NOT NULL", name="problem"),
+    sa.Index("processes_heartbeat_at_idx", "heartbeat_at"),
+)
+
+# What the watchdog has found: open until it is gone.
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    _id(),
+    sa.Column("kind", sa.Text, nullable=False),  # such as late, missed or stale_rates
+    sa.Column("subject", sa.Text, nullable=False),  # the entry, job, queue or process
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False),
+    _moment("opened_at", now=True),
+    _moment("seen_at", now=True),
+    _moment("recovered_at"),
+    sa.CheckConstraint("recovered_at >= opened_at", name="recovered"),
+    # Each is opened once, however often it is found.
+    sa.Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=sa.text("recovered_at IS NULL")),
+    sa.Index(None, "opened_at"),
+)
+
+# What operators have done, in the browser or by a command.
+operator_actions = sa.Table(
+    "operator_actions",
+    metadata,
+    _id(),
+    _moment("done_at", now=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),  # such as schedule.pause or dead.requeue
+    sa.Column("target", sa.Text, nullable=False),  # the entry, message or run
+    sa.Column("reason", sa.Text),
+    sa.Column("before", JSONB),
+    sa.Column("after", JSONB),
+    _one_of("source", ("web", "cli")),
+    sa.CheckConstraint("actor <> '' AND action <> ''", name="explained"),
+    sa.Index(None, "target", "id"),
+)
+
+# Who may sign in to the console; the platform's staff needs no row.
+web_users = sa.Table(
+    "web_users",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("password", sa.Text, nullable=False),  # an argon2 hash
+    sa.Column("role", sa.Text, nullable=False),
+    _moment("created_at", now=True),
+    _moment("changed_at", now=True),  # sessions that are older have ended
+    _one_of("role", ROLES),
 )
 
 # Pauses: an entry does not fire for a while.
