@@ -471,6 +471,7 @@ notification_logs = sa.Table(
         "id",
         postgresql_ops={"address": "text_pattern_ops"},
     ),
+    sa.Index("moderation_notification_logs_ad_idx", sa.text("(request #>> '{letter,ad_id}')")),
     sa.Index("moderation_notification_logs_digest_idx", "digest", postgresql_where=sa.text("digest IS NOT NULL")),
     sa.Index("moderation_notification_logs_notification_id_46bbc663", "notification_id"),
 )

@@ -98,6 +98,7 @@ def _extend_notification_logs() -> None:
     op.add_column(table, _json("request"))
     is_unsent = sa.text("status <> 'sent'")
     op.create_index(f"{table}_status_idx", table, ["status", "id"], postgresql_where=is_unsent)
+    op.create_index(f"{table}_ad_idx", table, [sa.text("(request #>> '{letter,ad_id}')")])
     address = sa.func.lower(sa.column("recipient")).label("address")
     op.create_index(f"{table}_address_idx", table, [address, "id"], postgresql_ops={"address": "text_pattern_ops"})
 
