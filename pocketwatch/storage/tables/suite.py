@@ -164,7 +164,7 @@ fires = sa.Table(
     # A fire that has ended has one end, and a time for it; only one that was missed ends as such.
     sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled"),
     sa.CheckConstraint("outcome <> 'missed' OR state = 'missed'", name="missed"),
-    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state = 'published' AND outcome IS NULL")),
+    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state <> 'introduced' AND outcome IS NULL")),
     sa.Index("fires_due_at_idx", "due_at"),  # those of a day
     # A published fire names its message; a missed one says why.
     sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),

@@ -87,7 +87,7 @@ def _extend_fires() -> None:
     op.create_check_constraint("fires_outcome_check", "fires", f"outcome IN ({outcomes})")
     op.create_check_constraint("fires_settled_check", "fires", "(outcome IS NULL) = (settled_at IS NULL)")
     op.create_check_constraint("fires_missed_check", "fires", "outcome <> 'missed' OR state = 'missed'")
-    is_open = sa.text("state = 'published' AND outcome IS NULL")
+    is_open = sa.text("state <> 'introduced' AND outcome IS NULL")
     op.create_index("fires_open_idx", "fires", ["due_at"], postgresql_where=is_open)
     op.create_index("fires_due_at_idx", "fires", ["due_at"])
 
