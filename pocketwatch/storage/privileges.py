@@ -30,8 +30,9 @@ CONSUMERS: Privileges = {
 EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}
 PUBLISHERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
-    "fires": ("SELECT", "INSERT"),
+    "fires": ("SELECT", "INSERT", "UPDATE"),
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
+    "schedule_entries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "schedule_pauses": ("SELECT",),
 }
 
