@@ -1,4 +1,4 @@
-"""The publishers' service: the ticker, the relay and the periodic route check."""
+"""The publishers' service: the ticker, the fire ledger, the relay and the periodic route check."""
 
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.service import Service
 from pocketwatch.storage import privileges
 from publishers import route_check
+from publishers.ledger import Ledger
 from publishers.relay import Relay
 from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
@@ -35,6 +36,7 @@ class PublisherApp(Service):
         ticker = Ticker(database, file.schedule)
         self._run_in_background("ticker", ticker.run)
         self._run_in_background("schedule file", partial(file.watch, ticker.use))
+        self._run_in_background("fire ledger", Ledger(database, file).run)
         self._run_in_background("route check", partial(route_check.watch, publisher.connection, file))
         disabled = [entry.name for entry in file.schedule.disabled]
         logger.bind(entries=len(file.schedule.enabled), disabled=disabled).info(PUBLISHING)
