@@ -33,9 +33,14 @@ CONSUMERS: Privileges = {
 EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}
 PUBLISHERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
-    "fires": ("SELECT", "INSERT"),
+    "fires": ("SELECT", "INSERT", "UPDATE"),
+    "fire_accounts": ("SELECT", "INSERT", "UPDATE"),
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
+    "schedule_entries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "schedule_pauses": ("SELECT",),
+    "update_logs": (
+        "SELECT (attempt, error, finished_at, id, job, message_id, started_at, statistics, status, trigger)",
+    ),
     **PRESENCE,
 }
 # The console in the browser: reads everything of the suite, and records what operators do.
