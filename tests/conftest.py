@@ -18,4 +18,5 @@ pytest_plugins = [
     "tests.fixtures.limited",
     "tests.fixtures.site",
     "tests.fixtures.console",
+    "tests.fixtures.watched",
 ]

@@ -31,6 +31,25 @@ CONSUMERS: Privileges = {
 }
 # Groups with handlers of events: a refused message of a batch gives its claim back.
 EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}
+# Every group of consumers, too: whichever holds the lease looks, and requests emails to those who run the suite.
+WATCHDOG: Privileges = {
+    VERSION_TABLE: ("SELECT",),
+    "fire_accounts": ("SELECT",),
+    "fires": ("SELECT",),
+    "incidents": ("SELECT", "INSERT", "UPDATE (seen_at, detail, remedy, recovered_at)"),
+    "outbox": ("INSERT", "SELECT (sent_at, available_at, attempts, last_error)"),
+    "processes": ("SELECT",),
+    "schedule_entries": ("SELECT",),
+    "schedule_pauses": ("SELECT",),
+    "update_logs": ("SELECT",),
+    "watchdog_lease": ("SELECT", "INSERT", "UPDATE"),
+}
+# What the checks of the groups need, and who gets the emails; without it, these checks and emails are left out.
+WATCHED: Privileges = {
+    "auth_user": ("SELECT (id, email, is_active, is_staff, is_superuser)",),
+    "moderation_manager_notification_settings": ("SELECT",),
+    "notification_preferences": ("SELECT",),
+}
 PUBLISHERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
     "fires": ("SELECT", "INSERT", "UPDATE"),
