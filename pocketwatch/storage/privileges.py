@@ -68,6 +68,8 @@ WEB: Privileges = {
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
 }
+# Where the platform's staff signs in to it.
+STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}
 
 
 def merge(several: Iterable[Privileges]) -> Privileges:
