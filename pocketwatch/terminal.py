@@ -29,9 +29,9 @@ MOMENT = "%Y-%m-%d %H:%M:%S"  # UTC, as the header says
 GAP = "  "  # between columns
 INDENT = "    "  # of what is below a row
 LONGEST_WORDS = 30  # characters; longer text is prose, which may be wrapped between words
-NARROWEST_PROSE = 36  # characters; where there is less room for prose, it is below the row
+NARROWEST_PROSE = (36, 22)  # characters, tried in this order; where there is less room for prose, it is below the row
 # What an encoding without these characters gets instead; escapes for all others.
-ASCII = {"…": "...", "–": "-", "—": "-", "→": "->", "\u00a0": " ", "\u202f": " "}
+ASCII: dict[str, str | int | None] = {"…": "...", "–": "-", "—": "-", "→": "->", "\u00a0": " ", "\u202f": " "}
 COLOURS = {
     "succeeded": "green",
     "sent": "green",
@@ -167,27 +167,32 @@ def _pairs(statistics: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _layout(names: Sequence[Text], rows: Sequence[Row], width: int | None) -> Iterator[Line]:
     """Choose the layout: a table, a table with the rest below each row, or a block for each row."""
-    natural = [max(map(_longest, (name, *(row[index] for row in rows)))) for index, name in enumerate(names)]
+    natural = [_longest([name, *_column(rows, index)]) for index, name in enumerate(names)]
     if width is None or _total(natural) <= width:
         yield from _table(names, rows, natural)
         return
-    narrowest = [
-        max([min(size, NARROWEST_PROSE), *(_longest_word(row[index]) for row in rows)])
-        if size > LONGEST_WORDS
-        else size
-        for index, size in enumerate(natural)
-    ]
-    if _total(narrowest) <= width:
-        yield from _table(names, rows, _shared(narrowest, natural, width))
-        return
-    above = _fitting([size if size <= LONGEST_WORDS else width for size in natural], width)
-    if above[:2] == [0, 1]:
+    unbroken = [_longest_word([name, *_column(rows, index)]) for index, name in enumerate(names)]
+    is_prose = [size > LONGEST_WORDS and word < size for size, word in zip(natural, unbroken, strict=True)]
+    for least in NARROWEST_PROSE:
+        narrowest = [
+            max(min(size, least), word) if prose else size
+            for size, word, prose in zip(natural, unbroken, is_prose, strict=True)
+        ]
+        if _total(narrowest) <= width:
+            yield from _table(names, rows, _shared(narrowest, natural, width))
+            return
+    above = _fitting([width if prose else size for size, prose in zip(natural, is_prose, strict=True)], width)
+    if len(above) > 1:
         yield from _with_rest_below(names, rows, [natural[index] for index in above], above, width)
         return
     for row in rows:
         yield Text()
         known = [index for index, cell in enumerate(row) if any(line.plain for line in cell)]
         yield from _block([names[index] for index in known], [row[index] for index in known], width)
+
+
+def _column(rows: Sequence[Row], index: int) -> list[Line]:
+    return [line for row in rows for line in row[index]]
 
 
 def _total(widths: Sequence[int]) -> int:
@@ -255,7 +260,7 @@ def _below(cells: Iterable[tuple[Text, list[Line]]], width: int) -> Iterator[Lin
 
 
 def _block(names: Sequence[Text], row: Row, width: int | None) -> Iterator[Line]:
-    size = max(map(_longest, names), default=0)
+    size = _longest(names)
     for name, cell in zip(names, row, strict=True):
         room = None if width is None else width - size - len(GAP)
         for number, line in enumerate(_wrapped(cell, room)):
@@ -293,12 +298,12 @@ def _joined(cells: Sequence[Line], widths: Sequence[int]) -> Line:
     return line
 
 
-def _longest(cell: Line | list[Line]) -> int:
-    return max(cell_len(line.plain) for line in ([cell] if isinstance(cell, Text) else cell))
+def _longest(lines: Iterable[Line]) -> int:
+    return max((cell_len(line.plain) for line in lines), default=0)
 
 
-def _longest_word(cell: list[Line]) -> int:
-    return max(cell_len(word) for line in cell for word in line.plain.split(" "))
+def _longest_word(lines: Iterable[Line]) -> int:
+    return max((cell_len(word) for line in lines for word in line.plain.split(" ")), default=0)
 
 
 def _print(title: Line, *lines: Line) -> None:

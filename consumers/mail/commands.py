@@ -37,7 +37,7 @@ def notices(
     Example: pocketwatch notices --status failed
     """
     if status is not None and status not in STATUS_OF_STATE:
-        raise PocketwatchError(f'there is no status "{status}"; known are {", ".join(STATUS_OF_STATE)}')
+        raise PocketwatchError(f'there is no status "{status}"; known: {", ".join(STATUS_OF_STATE)}')
     found = run(_newest_notices(read_settings(), state=status, recipient=recipient, limit=limit))
     if as_json:
         print_json(found)
@@ -113,7 +113,7 @@ async def _forget(settings: Settings, address: str) -> list[str]:
 @app.command("caught")
 def caught(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
-    show: Annotated[int | None, typer.Option(metavar="N", help="Print the text of email number N.")] = None,
+    show: Annotated[int | None, typer.Option(help="Print the text of email number N.")] = None,
     folder: Annotated[Path, typer.Option("--folder", help="The stack's folder.")] = LOCAL_STACK.parent,
     as_json: AsJson = False,
 ) -> None:

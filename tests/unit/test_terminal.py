@@ -167,7 +167,7 @@ def test_columns_that_do_not_fit_are_below_their_row(width, capsys: pytest.Captu
 
 
 def test_rows_are_blocks_where_not_even_two_columns_fit(width, capsys: pytest.CaptureFixture[str]):
-    width(30)
+    width(24)
 
     terminal.print_table("runs", COLUMNS[:3], [ROW[:3]])
 
