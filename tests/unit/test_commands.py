@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ import typer
 
 from console.cli import main
 from consumers.app import GROUPS
-from publishers import schedule
-from schemas.catalogue import TICK_TYPES
 from tests.fixtures.servers import ROOT, clean_environment
 
 SHELLS = {
@@ -24,10 +22,26 @@ SHELLS = {
 }
 
 
-def call(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environment = clean_environment(PYTHONPATH=str(ROOT), HOME=str(folder), **variables)
-    command = [sys.executable, "-m", "pocketwatch", *arguments]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the command line in this process, in an empty folder, with these variables only."""
+    monkeypatch.chdir(tmp_path)
+
+    def calling(*arguments: str, **variables: str) -> tuple[int, str, str]:
+        environment = clean_environment(HOME=str(tmp_path), **variables)
+        monkeypatch.setattr(os, "environ", environment)
+        monkeypatch.setattr(sys, "argv", ["pocketwatch", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        printed = capsys.readouterr()
+        if isinstance(ended.value.code, str):
+            return 1, printed.out, printed.err + ended.value.code
+        return ended.value.code or 0, printed.out, printed.err
+
+    return calling
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -40,10 +54,8 @@ def commands() -> Iterator[tuple[str, Any]]:
 COMMANDS = dict(commands())
 
 
-def test_version_is_shown(tmp_path: Path):
-    done = call(tmp_path, "--version")
-
-    assert (done.returncode, done.stdout) == (0, f"pocketwatch {version('pocketwatch')}\n")
+def test_version_is_shown(call: Call):
+    assert call("--version") == (0, f"pocketwatch {version('pocketwatch')}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -54,19 +66,19 @@ def test_version_is_shown(tmp_path: Path):
         (["grants", "--grop", "x"], "--group"),
     ],
 )
-def test_closest_command_and_option_are_suggested(tmp_path: Path, arguments: list[str], suggestion: str):
-    done = call(tmp_path, *arguments)
+def test_closest_command_and_option_are_suggested(call: Call, arguments: list[str], suggestion: str):
+    code, _, error = call(*arguments)
 
-    assert done.returncode == 2
-    assert suggestion in done.stderr
+    assert code == 2
+    assert suggestion in error
 
 
-def test_wrong_usage_cannot_control_the_terminal(tmp_path: Path):
+def test_wrong_usage_cannot_control_the_terminal(call: Call):
     for arguments in (["\x1b[2J[/b]"], ["runs", "--\x1b[2J[/b]"], ["runs", "--limit", "\x1b[2J[/b]"]):
-        done = call(tmp_path, *arguments)
+        code, _, error = call(*arguments)
 
-        assert done.returncode == 2
-        assert "\x1b" not in done.stderr
+        assert code == 2
+        assert "\x1b" not in error
 
 
 def test_help_imports_no_command():
@@ -83,29 +95,21 @@ def test_help_imports_no_command():
     assert all(main.SUMMARIES[name].split()[0] in done.stdout for name in main.COMMANDS)
 
 
-def test_settings_are_read_from_a_named_file(tmp_path: Path):
-    file, elsewhere = tmp_path / "site.env", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    file.write_text("POCKETWATCH_SCHEDULE=/of/the/file.toml\nDATABASE_URL=postgresql://file/x\n")
+def test_settings_are_read_from_a_named_file(call: Call, tmp_path: Path):
+    (tmp_path / "site.env").write_text("POCKETWATCH_GRACE=of-the-file\n")
+    (tmp_path / "secret").write_text("of-the-secret\n")
+    named = ("--env-file", "site.env", "stack", "status")
 
-    by_file = call(elsewhere, "--env-file", str(file), "schedule", "list")
-    by_environment = call(elsewhere, "--env-file", str(file), "schedule", "list", POCKETWATCH_SCHEDULE="/set.toml")
-    missing = call(elsewhere, "--env-file", "missing.env", "schedule", "list")
+    by_file = call(*named)
+    by_environment = call(*named, POCKETWATCH_GRACE="of-the-environment")
+    by_secret = call(*named, POCKETWATCH_GRACE_FILE=str(tmp_path / "secret"))
+    missing = call("--env-file", "missing.env", "stack", "status")
 
-    assert "/of/the/file.toml" in by_file.stderr
-    assert "/set.toml" in by_environment.stderr
-    assert missing.returncode == 2
-    assert "missing.env" in missing.stderr
-
-
-def test_file_of_a_secret_in_the_environment_precedes_the_named_file(tmp_path: Path):
-    file, secret = tmp_path / "site.env", tmp_path / "secret"
-    file.write_text("POCKETWATCH_SCHEDULE=/of/the/file.toml\n")
-    secret.write_text("/of/the/secret.toml\n")
-
-    done = call(tmp_path, "--env-file", str(file), "schedule", "list", POCKETWATCH_SCHEDULE_FILE=str(secret))
-
-    assert "/of/the/secret.toml" in done.stderr
+    assert 'POCKETWATCH_GRACE is "of-the-file"' in by_file[2]
+    assert 'POCKETWATCH_GRACE is "of-the-environment"' in by_environment[2]
+    assert 'POCKETWATCH_GRACE is "of-the-secret"' in by_secret[2]
+    assert missing[0] == 2
+    assert "missing.env" in missing[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -116,33 +120,44 @@ def test_arguments_are_named_in_one_style_and_nothing_else_installs_completion(n
     assert [each for each in command.params if "--install-completion" in each.opts] == []
 
 
-def complete(folder: Path, shell: str, *words: str) -> list[str]:
+Complete = Callable[..., list[str]]
+
+
+@pytest.fixture
+def complete(call: Call) -> Complete:
     """What the script of a shell asks for, and gets."""
-    variables = {"_POCKETWATCH_COMPLETE": f"complete_{shell}", SHELLS[shell]: " ".join(["pocketwatch", *words])}
-    if shell == "bash":
-        variables["COMP_CWORD"] = str(len(words))
-    else:
-        variables["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
-    return call(folder, **variables).stdout.splitlines()
+
+    def completing(shell: str, *words: str) -> list[str]:
+        variables = {"_POCKETWATCH_COMPLETE": f"complete_{shell}", SHELLS[shell]: " ".join(["pocketwatch", *words])}
+        if shell == "bash":
+            variables["COMP_CWORD"] = str(len(words))
+        else:
+            variables["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+        return call(**variables)[1].splitlines()
+
+    return completing
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_commands_are_completed(tmp_path: Path, shell: str):
-    (line,) = complete(tmp_path, shell, "sch")
+def test_commands_are_completed(complete: Complete, shell: str):
+    (line,) = complete(shell, "sch")
 
     assert "schedule" in line
 
 
-def test_known_values_are_completed(tmp_path: Path):
-    assert complete(tmp_path, "bash", "trigger", "cleanup.") == [
-        tick.routing_key for tick in TICK_TYPES if tick.routing_key.startswith("cleanup.")
-    ]
-    assert complete(tmp_path, "bash", "consume", "") == list(GROUPS)
-    assert complete(tmp_path, "bash", "schedule", "pause", "clean-s") == [
-        entry.name for entry in schedule.load().entries if entry.name.startswith("clean-s")
-    ]
-    assert complete(tmp_path, "bash", "dead", "list", "--queue", "rates.up") == ["rates.update"]
-    assert complete(tmp_path, "bash", "runs", "--sta") == ["--status"]
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trigger", "cleanup.t"], ["cleanup.tokens"]),
+        (["consume", ""], list(GROUPS)),
+        (["schedule", "pause", "clean-se"], ["clean-sessions-daily"]),
+        (["dead", "list", "--queue", "rates.up"], ["rates.update"]),
+        (["runs", "list", "--entry", "vac"], ["vacuum-weekly"]),
+        (["runs", "list", "--sta"], ["--status"]),
+    ],
+)
+def test_known_values_are_completed(complete: Complete, words: list[str], expected: list[str]):
+    assert complete("bash", *words) == expected
 
 
 def test_completion_works_in_bash(tmp_path: Path):
