@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completion
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter, Wanted
 from pocketwatch.broker.publisher import Publisher
@@ -20,7 +21,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, 
 LONGEST_CELL = 1000  # characters in the table; `show` and --json have more
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
 FromQueue = Annotated[
-    str | None, typer.Option("--queue", help="Only those that came from this queue, such as cleanup.tokens.")
+    str | None,
+    typer.Option(
+        "--queue",
+        autocompletion=completion.queues,
+        help="Only those that came from this queue, such as cleanup.tokens.",
+    ),
 ]
 Ids = Annotated[list[str] | None, typer.Argument(help="Message ids.")]
 All = Annotated[bool, typer.Option("--all", help="All of them, of the queue or of every queue.")]
