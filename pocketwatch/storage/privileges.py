@@ -34,6 +34,12 @@ PUBLISHERS: Privileges = {
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
     "schedule_pauses": ("SELECT",),
 }
+# The console in the browser: reads everything of the suite, and records what operators do.
+WEB: Privileges = {
+    VERSION_TABLE: ("SELECT",),
+    **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
+    "operator_actions": ("SELECT", "INSERT"),
+}
 
 
 def merge(several: Iterable[Privileges]) -> Privileges:
