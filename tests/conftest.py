@@ -17,5 +17,6 @@ pytest_plugins = [
     "tests.fixtures.reports",
     "tests.fixtures.limited",
     "tests.fixtures.site",
+    "tests.fixtures.command",
     "tests.fixtures.console",
 ]

@@ -8,7 +8,7 @@ once. Order and remaining time stay. Readers take turns, because what one holds 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aio_pika
@@ -21,7 +21,7 @@ from pocketwatch.errors import PocketwatchError, ServerUnreachable
 MAX_HELD = 10_000  # messages
 TURN_TIMEOUT = 15.0  # seconds
 PAUSE = (0.03, 0.2)  # seconds between two attempts at a turn
-IDLE = 0.5  # seconds without a message, after which the queue is counted again
+POLL = 0.01  # seconds between two counts of what is left
 
 AT_ONCE = 500  # messages, whose bodies are in memory
 
@@ -99,10 +99,9 @@ class _Reader:
         # Not the connection's own, robust kind: it would consume again after an outage.
         self.channel = aio_pika.Channel(connection, publisher_confirms=False)
         self._connection, self._queue, self._visit = connection, queue, visit
-        self._wanted: int | None = None  # until it has the turn
+        self._early: list[AbstractIncomingMessage] | None = []  # until it has the turn
         self._seen = 0
-        self._early: list[AbstractIncomingMessage] = []
-        self._moved = asyncio.Event()
+        self._is_over = False
         self._error: Exception | None = None
 
     async def read(self) -> int | None:
@@ -110,47 +109,34 @@ class _Reader:
         await self.channel.initialize(timeout=DECLARE_TIMEOUT)
         self.channel.close_callbacks.add(self._on_close)
         source = await self.channel.get_queue(self._queue, ensure=False)
-        # A consumer of one message takes the turn, another one the rest: who has no turn hides one message at most.
-        await self.channel.set_qos(prefetch_count=1)
-        await source.consume(self._on_message, timeout=DECLARE_TIMEOUT)
-        ready, consumers = await queue_info(self._connection, self._queue) or (0, 0)
-        if consumers > 1:
-            return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(IDLE):
-                await self._moved.wait()
-        # Counted before the rest comes, so that a message which returns meanwhile is not shown twice.
-        count = ready + len(self._early)
-        self._wanted = min(count, MAX_HELD)
-        while self._early:
-            self._show(self._early.pop(0))
+        # One consumer: those of a channel return their messages one after the other, in any order.
         await self.channel.set_qos(prefetch_count=MAX_HELD)
         await source.consume(self._on_message, timeout=DECLARE_TIMEOUT)
-        await self._until_all_seen()
-        return count
+        _, consumers = await queue_info(self._connection, self._queue) or (0, 0)
+        if consumers > 1:
+            return None
+        early, self._early = self._early or [], None
+        for message in early:
+            self._show(message)
+        left = await self._until_drained()
+        self._is_over = True
+        return self._seen + left
 
-    async def _until_all_seen(self) -> None:
-        while self._is_incomplete:
-            self._moved.clear()
-            try:
-                async with asyncio.timeout(IDLE):
-                    await self._moved.wait()
-            except TimeoutError:
-                left, _ = await queue_info(self._connection, self._queue) or (0, 0)
-                if not left:  # a consumer that takes no turns has the rest
-                    break
-        if self._error is not None:
-            raise self._error
-
-    @property
-    def _is_incomplete(self) -> bool:
-        return self._error is None and self._seen < (self._wanted or 0)
+    async def _until_drained(self) -> int:
+        """Return how many messages are left, because more cannot be held."""
+        left, before = 1, -1
+        while (left and self._seen < MAX_HELD) or self._seen != before:
+            if self._error is not None:
+                raise self._error
+            before = self._seen
+            await asyncio.sleep(POLL)
+            left, _ = await queue_info(self._connection, self._queue) or (0, 0)
+        return left
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        if self._wanted is None:
+        if self._early is not None:
             self._early.append(message)
-            self._moved.set()
-        elif self._is_incomplete:
+        elif not self._is_over and self._error is None and self._seen < MAX_HELD:
             self._show(message)
 
     def _show(self, message: AbstractIncomingMessage) -> None:
@@ -159,9 +145,7 @@ class _Reader:
         except Exception as error:  # noqa: BLE001  raised where it is waited for
             self._error = error
         self._seen += 1
-        self._moved.set()
 
     def _on_close(self, *_: object) -> None:
-        if self._is_incomplete:
+        if not self._is_over and self._error is None:
             self._error = ServerUnreachable(f'the connection was lost while queue "{self._queue}" was read')
-            self._moved.set()
