@@ -19,4 +19,5 @@ pytest_plugins = [
     "tests.fixtures.site",
     "tests.fixtures.command",
     "tests.fixtures.console",
+    "tests.fixtures.watched",
 ]

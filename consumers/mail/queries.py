@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -211,19 +210,3 @@ async def refused(connection: AsyncConnection) -> tuple[int, str] | None:
     )
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else (row[0], row[1].removeprefix(REFUSED))
-
-
-async def newest(
-    connection: AsyncConnection, *, state: str | None, recipient: str | None, limit: int
-) -> list[dict[str, Any]]:
-    """Return rows of the log, newest first; their `status` is the state."""
-    shown: dict[str, sa.ColumnElement[Any]] = {
-        column.name: column for column in notification_logs.c if column.name != "state"
-    }
-    shown["status"] = delivery_state.label("status")
-    query = sa.select(*shown.values()).order_by(notification_logs.c.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(delivery_state == state)
-    if recipient is not None:
-        query = query.where(sa.func.lower(notification_logs.c.recipient) == recipient.lower())
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
