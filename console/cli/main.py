@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "schedule": "console.cli.schedule:app",
     "runs": "console.cli.runs:app",
     "notices": "consumers.mail.commands:notices",
+    "retries": "console.cli.retries:app",
     "dead": "console.cli.dead:app",
     "archive": "consumers.maintenance.commands:app",
     "mail": "consumers.mail.commands:app",
