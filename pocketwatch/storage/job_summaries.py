@@ -39,7 +39,7 @@ SUMMARIES = sa.text("""
     ) durations ON true
     LEFT JOIN (
         SELECT job, count(*), min(next_attempt_at) AS next_attempt_at FROM update_logs
-        WHERE next_attempt_at > now() - interval '1 day' GROUP BY job
+        WHERE next_attempt_at > now() GROUP BY job
     ) waiting ON waiting.job = wanted.job
 """)
 

@@ -300,6 +300,11 @@ async def newest(
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
+async def by_id(connection: AsyncConnection, run_id: int) -> Row | None:
+    found = (await connection.execute(RUNS.where(update_logs.c.id == run_id))).mappings().first()
+    return None if found is None else dict(found)
+
+
 async def of_message(connection: AsyncConnection, message_id: str) -> list[Row]:
     query = RUNS.where(update_logs.c.message_id == message_id)
     rows = (await connection.execute(query.order_by(update_logs.c.attempt, update_logs.c.id))).mappings()
