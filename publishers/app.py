@@ -1,7 +1,7 @@
 """The publishers' service: the ticker, the fire ledger, the relay and the periodic route check."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from loguru import logger
 
@@ -20,6 +20,7 @@ PUBLISHING = "publishers.started"
 class PublisherApp(Service):
     """Publishes the ticks of the schedule and the messages of the outbox."""
 
+    kind: ClassVar[Literal["publish"]] = "publish"
     _file: ScheduleFile | None = None
 
     def facts(self) -> dict[str, Any]:
