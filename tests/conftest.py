@@ -18,4 +18,5 @@ pytest_plugins = [
     "tests.fixtures.limited",
     "tests.fixtures.site",
     "tests.fixtures.watched",
+    "tests.fixtures.console",
 ]

@@ -5,12 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar, Literal
 
 from loguru import logger
 
+from pocketwatch.identity import WORKER
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
-from pocketwatch.storage import privileges, run_log, watchdog_lease
+from pocketwatch.storage import privileges, watchdog_lease
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.watchdog import external_monitor
 from pocketwatch.watchdog.check import Check, Limits
@@ -40,19 +42,21 @@ class Pace:
 class WatchdogApp(Service):
     """Looks while it holds the lease."""
 
+    kind: ClassVar[Literal["consume"]] = "consume"
+
     def __init__(
         self, settings: Settings, checks: Sequence[Check], *, limits: Limits | None = None, pace: Pace | None = None
     ) -> None:
         super().__init__(settings)
         self._checks, self._limits, self._pace = checks, limits, pace or Pace()
-        self._holder = run_log.WORKER
+        self._holder = WORKER
         self._active = asyncio.Event()
         self._looked_at: float | None = None
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether its tasks run; it waits while a server is away."""
-        return not any(task.done() for task in self.background)
+    def problem(self) -> str | None:
+        """See `Service.problem`; it waits while a server is away."""
+        return "the watchdog has ended" if any(task.done() for task in self.background) else None
 
     async def _start(self) -> None:
         database = await self._open_database("pocketwatch watchdog", privileges.WATCHDOG)
