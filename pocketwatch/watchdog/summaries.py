@@ -41,7 +41,7 @@ class JobSummary(NamedTuple):
     failures_in_row: int
     waiting: int
     next_attempt_at: datetime | None
-    p95_duration: float
+    p95_duration: float | None
 
 
 async def of_jobs(connection: AsyncConnection, jobs: Collection[str]) -> dict[str, JobSummary]:

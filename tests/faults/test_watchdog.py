@@ -11,6 +11,8 @@ from tests.fixtures.suite import Deliver, Program
 from tests.fixtures.watched import MakeWatchdog, Watched
 from tests.support.waiting import eventually
 
+LOST = ("zombie_consumer", "unhealthy")
+
 
 async def test_killed_publisher_is_one_incident_and_one_email_until_another_runs(
     pocketwatch: Program, publisher: Publisher, make_watchdog: MakeWatchdog, watched: Watched, people: People
@@ -77,17 +79,17 @@ async def test_cancelled_consumer_is_found(
 ):
     consumer = pocketwatch.start("consume", "rates")
     await _recorded(watched, consumer.popen.pid)
-    watchdog = make_watchdog("zombie_consumer", "unhealthy")  # the others are those of the process itself
+    watchdog = make_watchdog(*LOST)
     for _ in range(3):
         await watchdog.look()
-    assert watched.open() == {}
+    assert watched.open(*LOST) == {}
 
     with servers.management as api:
         api.delete(f"/queues/{quote(vhost, safe='')}/rates.update").raise_for_status()
     for _ in range(3):
         await watchdog.look()
 
-    ((key, detail),) = watched.open().items()
+    ((key, detail),) = watched.open(*LOST).items()
     assert key == ("zombie_consumer", "rates")
     assert detail == "consumers: rates.update has 0 for the broker, 1 by the processes"
 
