@@ -19,4 +19,7 @@ pytest_plugins = [
     "tests.fixtures.site",
     "tests.fixtures.watched",
     "tests.fixtures.console",
+    "tests.fixtures.command",
+    "tests.fixtures.console",
+    "tests.fixtures.watched",
 ]

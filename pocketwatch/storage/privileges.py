@@ -52,9 +52,14 @@ WATCHED: Privileges = {
 }
 PUBLISHERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
-    "fires": ("SELECT", "INSERT"),
+    "fires": ("SELECT", "INSERT", "UPDATE"),
+    "fire_accounts": ("SELECT", "INSERT", "UPDATE"),
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
+    "schedule_entries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "schedule_pauses": ("SELECT",),
+    "update_logs": (
+        "SELECT (attempt, error, finished_at, id, job, message_id, started_at, statistics, status, trigger)",
+    ),
     **PRESENCE,
 }
 # The console in the browser: reads everything of the suite, and records what operators do.
@@ -63,6 +68,8 @@ WEB: Privileges = {
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
 }
+# Where the platform's staff signs in to it.
+STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}
 
 
 def merge(several: Iterable[Privileges]) -> Privileges:
