@@ -20,6 +20,4 @@ pytest_plugins = [
     "tests.fixtures.watched",
     "tests.fixtures.console",
     "tests.fixtures.command",
-    "tests.fixtures.console",
-    "tests.fixtures.watched",
 ]
