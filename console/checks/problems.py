@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 
+from sqlalchemy.exc import DBAPIError
+
+from console.cli.main import user_message
 from consumers.app import watchdog_checks
 from pocketwatch import command
 from pocketwatch.monitoring.finding import Finding
@@ -20,6 +23,7 @@ COMPARED = {"zombie_consumer", "unhealthy", "schedules_differ"}
 SETTLES = 6.0  # seconds
 
 Key = tuple[str, str]  # kind and subject
+Found = Mapping[Key, Problem]
 
 
 async def check_problems(settings: Settings) -> AsyncIterator[Finding]:
@@ -29,10 +33,12 @@ async def check_problems(settings: Settings) -> AsyncIterator[Finding]:
             return  # the check of the database says so
         queues = await reader.read()
         asked = [check for check in checks if queues is not None or not check.asks_broker]
-        found = await _find(asked, settings, database, queues)
-        if again := [check for check in asked if check.kind in COMPARED and any(kind == check.kind for kind, _ in found)]:
+        found, refused = await _find(asked, settings, database, queues)
+        if again := [
+            check for check in asked if check.kind in COMPARED and any(kind == check.kind for kind, _ in found)
+        ]:
             await asyncio.sleep(SETTLES)
-            lasting = await _find(again, settings, database, await reader.read())
+            lasting, _ = await _find(again, settings, database, await reader.read())
             found = {key: problem for key, problem in found.items() if key[0] not in COMPARED or key in lasting}
         async with database.begin() as connection:
             known = {(each.kind, each.subject): each for each in await incidents.open_ones(connection)}
@@ -41,19 +47,30 @@ async def check_problems(settings: Settings) -> AsyncIterator[Finding]:
         yield _finding(key, problem, known.get(key), is_urgent=key[0] in urgent)
     for key in known.keys() - found.keys():
         yield Finding(_subject(key), "warning", f"incident since {_since(known[key])}, not found now; it is soon over")
-    clean = [check.kind.replace("_", " ") for check in asked if not any(kind == check.kind for kind, _ in found)]
+    for kind, reason in refused.items():
+        yield Finding(kind.replace("_", " "), "problem", reason)
+    clean = [
+        check.kind.replace("_", " ") for check in asked if check.kind not in {*refused, *(kind for kind, _ in found)}
+    ]
     yield Finding("problems", "ok", f"none of these: {', '.join(clean)}")
 
 
 async def _find(
     checks: Sequence[Check], settings: Settings, database: Database, queues: Queues | None
-) -> Mapping[Key, Problem]:
+) -> tuple[Found, Mapping[str, str]]:
+    """Return the problems, and by kind why a check could not be made."""
     found: dict[Key, Problem] = {}
+    refused: dict[str, str] = {}
     for check in checks:
-        async with database.begin() as connection:
-            look = Look(connection=connection, settings=settings, limits=LIMITS, queues=queues or {})
-            found |= {(check.kind, problem.subject): problem async for problem in check.find(look)}
-    return found
+        try:
+            async with database.begin() as connection:
+                look = Look(connection=connection, settings=settings, limits=LIMITS, queues=queues or {})
+                found |= {(check.kind, problem.subject): problem async for problem in check.find(look)}
+        except DBAPIError as error:
+            if (reason := user_message(error)) is None:
+                raise
+            refused[check.kind] = reason
+    return found, refused
 
 
 def _finding(key: Key, problem: Problem, incident: Incident | None, *, is_urgent: bool) -> Finding:

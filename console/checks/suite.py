@@ -102,7 +102,9 @@ async def _schedule(
         return
     row = (await connection.execute(ACCOUNTED)).one()
     accounts = f"{row.accounted} of {row.planned} fires planned in two days are accounted for" if row.planned else ""
-    yield Finding("schedule in force", "ok", "; ".join(filter(None, [f"{len(in_force)} entries as in the file", accounts])))
+    yield Finding(
+        "schedule in force", "ok", "; ".join(filter(None, [f"{len(in_force)} entries as in the file", accounts]))
+    )
 
 
 async def _jobs(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:
@@ -111,7 +113,9 @@ async def _jobs(connection: AsyncConnection, settings: Settings) -> AsyncIterato
         if summary.last_status is None:
             continue
         if summary.failures_in_row or summary.waiting:
-            yield Finding(f"runs of {job}", "warning", f"{describe_failures(summary)}; see: pocketwatch runs --job {job}")
+            yield Finding(
+                f"runs of {job}", "warning", f"{describe_failures(summary)}; see: pocketwatch runs --job {job}"
+            )
         else:
             yield Finding(f"runs of {job}", "ok", _last(summary))
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from pocketwatch.broker.topology import with_celery
+from pocketwatch.storage import job_summaries
+from pocketwatch.storage.job_summaries import JobSummary
 from pocketwatch.text import shorten
 from pocketwatch.watchdog.check import Look, Problem
-from pocketwatch.watchdog.summaries import JobSummary, of_jobs
 
 LONGEST_ERROR = 300  # characters
 MAX_ROWS = 200  # of runs or fires that are looked at
@@ -43,7 +44,7 @@ OPEN = sa.text("""
 async def summaries(look: Look) -> dict[str, JobSummary]:
     """Return the summary of each job that has run."""
     jobs = [queue.name for queue in with_celery(look.settings.bridge.celery_queue).queues]
-    return await of_jobs(look.connection, jobs)
+    return await job_summaries.of_jobs(look.connection, jobs)
 
 
 async def failing(look: Look) -> AsyncIterator[Problem]:
