@@ -42,6 +42,7 @@ def render(request: Request, template: str, *, status_code: int = 200, **context
     """
     is_part = request.headers.get("hx-request") == "true" and request.headers.get("hx-boosted") != "true"
     values = {**_values(request), "flash": None if is_part else flash.read(request), **context}
+    values["ui"] = environment().get_template("web/macros.html").make_module(values)
     found = environment().get_template(template)
     if is_part and CONTENT in found.blocks:
         text = "".join(found.blocks[CONTENT](found.new_context(values)))
