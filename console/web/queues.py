@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pocketwatch.broker.declare import queue_info
+from pocketwatch.broker.declare import queues_info
 from pocketwatch.broker.management import FAILED, ManagementApi
 from pocketwatch.broker.publisher import LOST, Publisher
 from pocketwatch.broker.topology import with_celery
@@ -66,7 +66,7 @@ class QueueStates:
         try:
             with as_connection_lost():
                 async with asyncio.timeout(TIMEOUT):
-                    found = {name: await queue_info(publisher.connection, name) for name in names}
+                    found = await queues_info(publisher.connection, names)
         except LOST as error:
             reason = str(error) or type(error).__name__
             raise ServerUnreachable(f"RabbitMQ does not answer ({reason}); try again in a moment") from error

@@ -13,6 +13,7 @@ from consumers.mail.queries import delivery_state
 from pocketwatch.storage.delivery_states import STATUS_OF_STATE
 from pocketwatch.storage.tables.suite import notification_logs, notifications
 
+IS_UNSENT = sa.literal_column(f"{notification_logs.name}.status <> 'sent'", sa.Boolean)  # as the index says it
 HELD = "held"  # for a digest; the log's own state is `pending`
 SHOWN_STATES = (*STATUS_OF_STATE, HELD)
 UNDELIVERED = tuple(state for state in SHOWN_STATES if state != "sent")
@@ -58,7 +59,7 @@ class LogFilter:
         found: list[sa.ColumnElement[bool]] = [shown_state.in_(self.states)] if self.states else []
         if self.states and "sent" not in self.states:
             statuses = {STATUS_OF_STATE.get(state, "pending") for state in self.states}
-            found += [sa.literal_column("status <> 'sent'"), LOG.status.in_(statuses)]  # the index
+            found += [IS_UNSENT, LOG.status.in_(statuses)]  # the index
         if self.kind is not None:
             found.append(LOG.letter == self.kind)
         if self.ad_id is not None:

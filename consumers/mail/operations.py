@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -68,8 +69,8 @@ async def resend(
     if row is None:
         raise PocketwatchError(f"email {id_} does not exist; see: pocketwatch notices")
     successors = await log_search.ids_of_keys(connection, [next_key(row["key"] or "")])
-    if (refusal := _refusal(row, successors)) is not None:
-        raise PocketwatchError(f"email {id_}: {refusal}")
+    if (why := refusal(row, successors)) is not None:
+        raise PocketwatchError(f"email {id_}: {why}")
     return await _request_again(connection, row, actor=actor, source=source, reason=reason)
 
 
@@ -88,15 +89,29 @@ async def resend_matching(
     successors = await log_search.ids_of_keys(connection, [next_key(row["key"] or "") for row in rows])
     emails, skipped = {}, {}
     for row in rows:
-        if (refusal := _refusal(row, successors)) is not None:
-            skipped[row["id"]] = refusal
+        if (why := refusal(row, successors)) is not None:
+            skipped[row["id"]] = why
         else:
             emails[row["id"]] = await _request_again(connection, row, actor=actor, source=source, reason=reason)
     return Resent(emails=emails, skipped=skipped, is_complete=len(found) <= MAX_RESENT)
 
 
-def _refusal(row: Mapping[str, Any], successors: Mapping[str, int]) -> str | None:
-    """Return why an email cannot be sent again; None if it can."""
+def related_keys(key: str | None) -> list[str]:
+    """Return the keys of the email that this one replaces, if any, and of the one that replaces it."""
+    if key is None:
+        return []
+    found = RESENT.fullmatch(key)
+    before = [] if found is None else [found[1] if found[2] == "1" else f"{found[1]}#resend-{int(found[2]) - 1}"]
+    return [*before, next_key(key)]
+
+
+def refusal(row: Mapping[str, Any], successors: Mapping[str, int] = MappingProxyType({})) -> str | None:
+    """Return why an email cannot be sent again; None if it can.
+
+    Args:
+        row: of the log, with `request`.
+        successors: ids of emails by key, where it replaces others.
+    """
     if row["method"] != "email" or row["key"] is None:
         return "not sent by the suite, so its content is not known"
     if row["request"] is None:
