@@ -67,6 +67,7 @@ WEB: Privileges = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
+    **PRESENCE,
 }
 # Where the platform's staff signs in to it.
 STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}
