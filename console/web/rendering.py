@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,6 +89,7 @@ def environment() -> Environment:
         "tone": lambda word: TONES.get(str(word), "plain"),
         "shorten": shorten,
         "pairs": pairs,
+        "json": _as_json,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
     }
     made.globals |= {"static": static_url, "query": _query}
@@ -123,6 +125,10 @@ def _query(context: Context, **changes: Any) -> str:
     kept = [(name, value) for name, value in context["request"].query_params.multi_items() if name not in changes]
     added = [(name, str(value)) for name, value in changes.items() if value is not None]
     return f"?{urlencode([*kept, *added])}"
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))  # seconds

@@ -20,6 +20,7 @@ from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import update_logs
 from schemas.envelope import Envelope
 from tests.fixtures.command import Command
+from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
 JOB = "rates.update"
@@ -62,8 +63,7 @@ async def test_one_is_retried_now_and_the_others_go_on_waiting(publisher: Publis
     assert await queue_info(publisher.connection, JOB) == (1, 0)
     assert await queue_info(publisher.connection, "wait.5m") == (2, 0)
     assert await waiting_ids(database) == ["a", "c"]
-    async with publisher.connection.channel() as channel:
-        message = await (await channel.get_queue(JOB)).get()
+    (message,) = await in_queue(publisher, JOB)
     assert (message.message_id, message.body, message.headers["x-attempt"]) == ("b", b'{"source": "NBU"}', 2)
     async with database.begin() as connection:
         (action,) = await operator_actions.newest(connection, limit=5)
@@ -109,10 +109,7 @@ async def test_each_comes_once_when_its_delay_ends_meanwhile(publisher: Publishe
 
     await eventually(move_some)
 
-    async with publisher.connection.channel() as channel:
-        queue = await channel.get_queue(JOB)
-        arrived = [(await queue.get()).message_id for _ in range(30)]
-        assert await queue.get(fail=False) is None
+    arrived = [str(message.message_id) for message in await in_queue(publisher, JOB)]
     assert sorted(map(int, arrived)) == list(range(30))
     assert await queue_info(publisher.connection, delay.name) == (0, 0)
     stayed = [int(each) for each in arrived if int(each) % 3]
