@@ -4,6 +4,7 @@ A refused value may be as large as the message: nothing is copied or compared bu
 """
 
 import difflib
+import json
 import reprlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -80,15 +81,25 @@ def _hint(name: str, schema: type[BaseModel]) -> str:
     known = list(schema.model_fields)
     if near := difflib.get_close_matches(name, known, n=1):
         return f'; did you mean "{near[0]}"?'
-    return f"; known are {', '.join(known)}" if known else "; it has no fields"
+    return f"; known: {', '.join(known)}" if known else "; it has no fields"
 
 
 def _reason(problem: ErrorDetails) -> str:
     context: Mapping[str, Any] = problem.get("ctx", {})
+    if problem["type"] in {"bool_type", "bool_parsing"}:
+        return "must be true or false"
+    if problem["type"] in {"list_type", "tuple_type"}:
+        return f"must be a JSON list, such as {_listed(problem['input'])}"
     message = problem["msg"]
     if (tag := context.get("tag")) is not None:  # quoted as it is, however long
         message = message.replace(tag, _cut(tag, LONGEST_VALUE))
     return _cut(message.removeprefix("Value error, ").replace("Input should be", "must be"), LONGEST_REASON)
+
+
+def _listed(value: Any) -> str:
+    """Return what was perhaps meant, as a list: of a short text, the parts between its commas."""
+    parts = value.split(",") if isinstance(value, str) and 0 < len(value) <= LONGEST_VALUE else ["a", "b"]
+    return json.dumps([part.strip() for part in parts], ensure_ascii=False, separators=(",", ":"))
 
 
 def _cut(text: str, length: int) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from console.cli import completion
 from console.cli.editor import edit_text
 from console.operations import dead_letters as operations
 from console.operations.dead_letters import Changed, Selection, queues_named
@@ -30,7 +31,12 @@ LONGEST_CELL = 1000  # characters in the table; `show` and --json have more
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
 GROUP_COLUMNS = ("queue", "count", "error_type", "reason", "first_failed_at", "last_failed_at")
 FromQueue = Annotated[
-    str | None, typer.Option("--queue", help="Only those that came from this queue, such as cleanup.tokens.")
+    str | None,
+    typer.Option(
+        "--queue",
+        autocompletion=completion.queues,
+        help="Only those that came from this queue, such as cleanup.tokens.",
+    ),
 ]
 WithReason = Annotated[
     str | None, typer.Option("--reason", help="Only those whose error, or its type, contains this text.")
