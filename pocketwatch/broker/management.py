@@ -52,6 +52,10 @@ class ManagementApi:
         found: dict[str, Any] | None = await self._get("queues", self._vhost, name)
         return found
 
+    async def queues(self) -> list[dict[str, Any]]:
+        """Return what the broker says of all queues of the vhost."""
+        return await self._get("queues", self._vhost) or []
+
     async def policy(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = await self._get("policies", self._vhost, name)
         return found
