@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fixtures.limited",
     "tests.fixtures.site",
     "tests.fixtures.command",
+    "tests.fixtures.failures",
     "tests.fixtures.console",
     "tests.fixtures.watched",
 ]

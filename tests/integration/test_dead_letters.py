@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aio_pika
@@ -23,6 +22,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import operator_actions
 from pocketwatch.storage.database import Database
 from tests.fixtures.command import Command
+from tests.fixtures.failures import Die
 from tests.support.proxy import Proxy
 from tests.support.queues import in_queue
 from tests.support.waiting import eventually
@@ -31,29 +31,6 @@ NAME = "cleanup.tokens"
 QUEUE = TOPOLOGY.queue(NAME)
 OLENA = Operator("olena", "cli")
 assert QUEUE is not None
-
-Die = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def die(publisher: Publisher) -> Die:
-    """Put a dead letter into the dead-letter queue."""
-
-    async def dead(
-        message_id: str, *, queue: str = NAME, body: bytes = b'{"retention_day": 7}', **headers: Any
-    ) -> None:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        content_type = names.pop("content-type", "application/json")
-        message = aio_pika.Message(
-            body,
-            message_id=message_id,
-            correlation_id=f"{message_id}-chain",
-            headers={"x-error": "unknown field", "x-error-type": "InvalidMessage", "x-entry": "nightly"} | names,
-            content_type=content_type,
-        )
-        await publisher.publish(message, exchange="dead", routing_key=queue)
-
-    return dead
 
 
 async def ids(publisher: Publisher, **options: Any) -> list[str]:

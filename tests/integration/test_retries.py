@@ -1,12 +1,10 @@
 """Waiting messages that are retried now: moved once, while the others stay in order with the time that is left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import aio_pika
 import pytest
-import sqlalchemy as sa
 
 from console.operations.operator import Operator
 from console.operations.retries import retry_now
@@ -15,36 +13,15 @@ from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import DelayQueue, Topology
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.storage import operator_actions, run_history, run_log
+from pocketwatch.storage import operator_actions, run_history
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.tables.suite import update_logs
-from schemas.envelope import Envelope
 from tests.fixtures.command import Command
+from tests.fixtures.failures import Wait
 from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
 JOB = "rates.update"
 OLENA = Operator("olena", "web")
-
-Wait = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def wait(publisher: Publisher, database: Database) -> Wait:
-    """Let a message wait for its second attempt."""
-
-    async def waits(message_id: str, *, job: str = JOB, delay_queue: str = "wait.5m") -> None:
-        message = aio_pika.Message(b'{"source": "NBU"}', message_id=message_id, headers={"x-attempt": 2})
-        await publisher.publish(message, exchange=delay_queue, routing_key=job)
-        envelope = Envelope(message_id=message_id, correlation_id=message_id, exchange="ticks", routing_key=job)
-        async with database.begin() as connection:
-            await run_log.fail(connection, run_log.Run(job, envelope), "failed", "bank is away")
-            later = sa.func.now() + timedelta(minutes=5)
-            await connection.execute(
-                sa.update(update_logs).where(update_logs.c.message_id == message_id).values(next_attempt_at=later)
-            )
-
-    return waits
 
 
 async def waiting_ids(database: Database) -> list[str]:

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 from console.operations import queues as operations
 from console.web.rendering import render
 from console.web.resources import resources_of
+from pocketwatch.broker.connection import vhost_of
 from pocketwatch.settings import Settings
 
 
@@ -31,7 +32,7 @@ def _management_ui(settings: Settings) -> str | None:
     if settings.servers.rabbitmq_management_url is None:
         return None
     url = urlsplit(str(settings.servers.rabbitmq_management_url))
-    vhost = urlsplit(settings.rabbitmq_urls[0]).path.removeprefix("/") or "%2F"
+    vhost = quote(vhost_of(settings.rabbitmq_urls[0]), safe="")
     host = url.netloc.rpartition("@")[2]
     return f"{url.scheme}://{host}{url.path.rstrip('/')}/#/queues/{vhost}/"
 
