@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.reports",
     "tests.fixtures.limited",
     "tests.fixtures.site",
+    "tests.fixtures.failures",
     "tests.fixtures.watched",
     "tests.fixtures.console",
     "tests.fixtures.command",

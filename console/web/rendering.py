@@ -91,6 +91,7 @@ def environment() -> Environment:
         "shorten": shorten,
         "pairs": pairs,
         "flat": lambda value: {} if value is None else {name: as_text(each) for name, each in pairs(value)},
+        "json": _as_json,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
     }
     made.globals |= {"static": static_url, "query": _query}
@@ -126,6 +127,10 @@ def _query(context: Context, **changes: Any) -> str:
     kept = [(name, value) for name, value in context["request"].query_params.multi_items() if name not in changes]
     added = [(name, str(value)) for name, value in changes.items() if value is not None]
     return f"?{urlencode([*kept, *added])}"
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))  # seconds
