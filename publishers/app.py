@@ -1,6 +1,7 @@
 """The publishers' service: the ticker, the relay and the periodic route check."""
 
 from functools import partial
+from typing import ClassVar, Literal
 
 from loguru import logger
 
@@ -17,6 +18,8 @@ PUBLISHING = "publishers.started"
 
 class PublisherApp(Service):
     """Publishes the ticks of the schedule and the messages of the outbox."""
+
+    kind: ClassVar[Literal["publish"]] = "publish"
 
     async def _start(self) -> None:
         schedule = load(self._settings.running.schedule)

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "consume": "console.cli.processes:consume",
     "run": "console.cli.processes:run_all",
     "web": "console.cli.web:app",
+    "processes": "console.cli.presence:processes",
     "trigger": "console.cli.trigger:trigger",
     "schedule": "console.cli.schedule:app",
     "runs": "console.cli.runs:runs",

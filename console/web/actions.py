@@ -60,11 +60,16 @@ async def checked_form(request: Request) -> FormData:
     Raises:
         HTTPException: when it was not (403).
     """
-    form = await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_SIZE)
+    form = await read_form(request)
     token, access = form.get(CSRF_FIELD), resources_of(request).access
-    if not isinstance(token, str) or not access.is_own_form(request, request.state.identity, token):
+    if not isinstance(token, str) or not access.is_own_form(request, request.state.identity.session, token):
         raise _refused(request, STALE_FORM)
     return form
+
+
+async def read_form(request: Request) -> FormData:
+    """Return the fields of a form, unchecked; it cannot have files."""
+    return await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_SIZE)
 
 
 def _refused(request: Request, reason: str) -> HTTPException:

@@ -1,13 +1,16 @@
 """What holds for every request: which hosts are answered, who asks, and the headers that protect the answer."""
 
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.web import errors
 from console.web.resources import Resources
 
 POLICY = (
@@ -55,7 +58,10 @@ class Guard:
         path = request.url.path
         if path.startswith(STATIC_PREFIX):
             return None
-        request.state.identity = await self._resources.access.identify(request)
+        try:
+            request.state.identity = await self._resources.access.identify(request)
+        except HTTPException as refused:
+            return await errors.on_http(request, refused)
         if request.state.identity is not None or path in OPEN_PATHS:
             return None
         if request.method != "GET" or path == "/events" or "hx-request" in request.headers:
@@ -68,7 +74,17 @@ class Guard:
             name = urlsplit(f"//{request.headers.get('host', '')}").hostname
         except ValueError:
             return False
-        return name in LOCAL_HOSTS
+        web = self._resources.settings.web
+        return name in LOCAL_HOSTS or name in web.hosts or (bool(web.sign_in) and _is_address(name))
+
+
+def _is_address(name: str | None) -> bool:
+    """Whether a host is an address: no other site can have a name resolve to that."""
+    try:
+        ip_address(name or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _protect(path: str, headers: Any) -> None:

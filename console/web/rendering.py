@@ -61,7 +61,7 @@ def _values(request: Request) -> dict[str, Any]:
         "request": request,
         "identity": identity,
         "is_operator": identity is not None and identity.is_operator,
-        "csrf_token": "" if identity is None else resources.access.csrf_token(identity),
+        "csrf_token": "" if identity is None else resources.access.csrf_token(identity.session),
         "theme": theme if theme in THEMES else THEMES[0],
         "zone": ZoneInfo(resources.settings.site.timezone),
         "now": utc_now(),

@@ -31,7 +31,7 @@ class Resources:
 
     def __init__(self, settings: Settings, database: Database, management: ManagementApi | None = None) -> None:
         self.settings, self.database, self.management = settings, database, management
-        self.access = Access(settings)
+        self.access = Access(settings.web, database)
         self.changes = Changes(database)
         self._publisher: Publisher | None = None
         self._problem = "the connection to RabbitMQ is being opened; try again in a moment"

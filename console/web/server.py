@@ -15,7 +15,7 @@ from pocketwatch.broker.connection import vhost_of
 from pocketwatch.broker.management import ManagementApi
 from pocketwatch.errors import PocketwatchError, SettingsError
 from pocketwatch.service import Service
-from pocketwatch.settings import Settings
+from pocketwatch.settings import Settings, Web
 from pocketwatch.storage import privileges
 
 STARTED = "web.started"
@@ -37,11 +37,11 @@ class WebApp(Service):
         return not any(task.done() for task in self.background)
 
     async def _start(self) -> None:
-        if not is_loopback(self._host):
-            raise SettingsError(f"--host {self._host}: other machines reach it without a sign-in; use 127.0.0.1")
+        _check_access(self._settings.web, self._host)
         listening = self._listen()
         self._stack.callback(listening.close)
-        database = await self._open_database("pocketwatch web", privileges.WEB)
+        needs = [privileges.WEB, *([privileges.STAFF] if "staff" in self._settings.web.sign_in else [])]
+        database = await self._open_database("pocketwatch web", privileges.merge(needs))
         resources = Resources(self._settings, database, await self._open_management())
         self._run_in_background("broker connection", resources.keep_broker_connected)
         self._run_in_background("changes", resources.changes.watch)
@@ -74,6 +74,29 @@ class WebApp(Service):
             return None
         vhost = vhost_of(self._settings.rabbitmq_urls[0])
         return await self._stack.enter_async_context(ManagementApi(url, vhost))
+
+
+def _check_access(web: Web, host: str) -> None:
+    """Check that whoever reaches the console is known.
+
+    Raises:
+        SettingsError: when they would not be.
+    """
+    if not web.sign_in and not is_loopback(host):
+        raise SettingsError(
+            f"--host {host} is reachable from other machines, and POCKETWATCH_WEB_SIGN_IN is not set; set it to users, "
+            "staff or proxy, or listen on 127.0.0.1"
+        )
+    if web.sign_in and web.secret_key is None:
+        raise SettingsError(
+            "POCKETWATCH_WEB_SECRET_KEY is not set, which signs the sessions of POCKETWATCH_WEB_SIGN_IN; set it to 32 "
+            "characters or more, for instance from: openssl rand -hex 32"
+        )
+    if "proxy" in web.sign_in and not web.trusted_proxies:
+        raise SettingsError(
+            "POCKETWATCH_WEB_TRUSTED_PROXIES is not set, so that POCKETWATCH_WEB_SIGN_IN=proxy believes no one; set it "
+            "to the proxy's address, such as 10.0.0.2"
+        )
 
 
 class _Server(uvicorn.Server):

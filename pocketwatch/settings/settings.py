@@ -26,6 +26,7 @@ from pocketwatch.settings.sections import (
     Servers,
     Sessions,
     Site,
+    Web,
 )
 
 PREFIX = "POCKETWATCH_"
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     moderation: Moderation = Moderation()
     mail: Mail = Mail()
     bridge: Bridge = Bridge()
+    web: Web = Web()
     running: Running = Running()
     logging: Logging = Logging()
 

@@ -19,12 +19,15 @@ HAS_COLUMN_PRIVILEGE = sa.text(
 # By table, or "SEQUENCE name": privileges as GRANT spells them, such as "SELECT" or "UPDATE (status, updated_at)".
 Privileges = Mapping[str, tuple[str, ...]]
 
+# Every process keeps a row of itself.
+PRESENCE: Privileges = {"processes": ("SELECT", "INSERT", "UPDATE", "DELETE")}
 # Every group of consumers: run log, claims, and messages to publish.
 CONSUMERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
     "update_logs": ("SELECT", "INSERT", "UPDATE"),
     "inbox": ("SELECT", "INSERT"),
     "outbox": ("INSERT",),
+    **PRESENCE,
 }
 # Groups with handlers of events: a refused message of a batch gives its claim back.
 EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}
@@ -33,6 +36,7 @@ PUBLISHERS: Privileges = {
     "fires": ("SELECT", "INSERT"),
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
     "schedule_pauses": ("SELECT",),
+    **PRESENCE,
 }
 # The console in the browser: reads everything of the suite, and records what operators do.
 WEB: Privileges = {
@@ -40,6 +44,8 @@ WEB: Privileges = {
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
 }
+# Where the platform's staff signs in to it.
+STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}
 
 
 def merge(several: Iterable[Privileges]) -> Privileges:

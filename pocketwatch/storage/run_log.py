@@ -1,7 +1,5 @@
 """The run log (`update_logs`): one row for each attempt at a message; a redelivery continues the row."""
 
-import os
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -10,11 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pocketwatch.identity import WORKER
 from pocketwatch.storage.tables.suite import update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_ERROR = 2000  # characters
 INTERRUPTED = "interrupted"
 NOTHING = sa.literal({}, JSONB)

@@ -1,16 +1,34 @@
 """The console's pages, served by a real server and requested over HTTP."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from console.web.server import WebApp
-from pocketwatch.settings import Settings
+from pocketwatch.settings import Settings, load
+from tests.fixtures.servers import Servers
+
+
+@pytest.fixture(scope="module")
+def database_url(servers: Servers, template: str) -> Iterator[str]:
+    """One database for all of these tests."""
+    name = f"test_{uuid4().hex[:12]}"
+    servers.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield servers.postgresql(name)
+    servers.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-async def web(settings: Settings, publisher) -> AsyncIterator[httpx.AsyncClient]:
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings without a broker."""
+    return load({"DATABASE_URL": database_url, "RABBITMQ_URL": "amqp://127.0.0.1:9"}, folder=tmp_path)
+
+
+@pytest.fixture
+async def web(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A browser without JavaScript, at a console on the loopback."""
     async with WebApp(settings, port=0) as started, httpx.AsyncClient(base_url=started.url, trust_env=False) as client:
         yield client

@@ -164,7 +164,7 @@ fires = sa.Table(
     # A fire that has ended has one end, and a time for it; only one that was missed ends as such.
     sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled"),
     sa.CheckConstraint("outcome <> 'missed' OR state = 'missed'", name="missed"),
-    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state = 'published' AND outcome IS NULL")),
+    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state <> 'introduced' AND outcome IS NULL")),
     sa.Index("fires_due_at_idx", "due_at"),  # those of a day
     # A published fire names its message; a missed one says why.
     sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),
@@ -240,6 +240,18 @@ incidents = sa.Table(
     # Each is opened once, however often it is found.
     sa.Index("incidents_open_key", "kind", "subject", unique=True, postgresql_where=sa.text("recovered_at IS NULL")),
     sa.Index(None, "opened_at"),
+)
+
+# The watchdog's lease: the process that holds it looks, the others wait until it expires.
+watchdog_lease = sa.Table(
+    "watchdog_lease",
+    metadata,
+    sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("holder", sa.Text, nullable=False),
+    _moment("held_since", now=True),
+    _moment("looked_at"),  # when it has looked for the last time
+    _moment("expires_at", nullable=False),
+    sa.CheckConstraint("single", name="single"),  # one row
 )
 
 # What operators have done, in the browser or by a command.

@@ -87,7 +87,7 @@ def _extend_fires() -> None:
     op.create_check_constraint("fires_outcome_check", "fires", f"outcome IN ({outcomes})")
     op.create_check_constraint("fires_settled_check", "fires", "(outcome IS NULL) = (settled_at IS NULL)")
     op.create_check_constraint("fires_missed_check", "fires", "outcome <> 'missed' OR state = 'missed'")
-    is_open = sa.text("state = 'published' AND outcome IS NULL")
+    is_open = sa.text("state <> 'introduced' AND outcome IS NULL")
     op.create_index("fires_open_idx", "fires", ["due_at"], postgresql_where=is_open)
     op.create_index("fires_due_at_idx", "fires", ["due_at"])
 
@@ -169,6 +169,16 @@ def _create_console() -> None:
     is_open = sa.text("recovered_at IS NULL")
     op.create_index("incidents_open_key", "incidents", ["kind", "subject"], unique=True, postgresql_where=is_open)
     op.create_index("incidents_opened_at_idx", "incidents", ["opened_at"])
+    op.create_table(
+        "watchdog_lease",
+        sa.Column("single", sa.Boolean(), server_default=sa.true(), nullable=False),
+        _text("holder"),
+        _moment("held_since", now=True),
+        _moment("looked_at"),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("single", name="watchdog_lease_pkey"),
+        sa.CheckConstraint("single", name="watchdog_lease_single_check"),
+    )
     op.create_table(
         "operator_actions",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
