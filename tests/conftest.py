@@ -17,5 +17,7 @@ pytest_plugins = [
     "tests.fixtures.reports",
     "tests.fixtures.limited",
     "tests.fixtures.site",
+    "tests.fixtures.watched",
     "tests.fixtures.console",
+    "tests.fixtures.command",
 ]

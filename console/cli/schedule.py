@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from console.cli import completion
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
@@ -116,7 +117,7 @@ def _result(route: route_check.Route) -> dict[str, Any]:
 
 @app.command("pause")
 def pause(
-    entry: Annotated[str, typer.Argument(help="The entry's name.")],
+    entry: Annotated[str, typer.Argument(autocompletion=completion.entries, help="The entry's name.")],
     reason: Annotated[str, typer.Option(help="Why; shown to everyone who lists the schedule.")],
     expires: Annotated[
         str | None, typer.Option("--for", help="How long, such as 6h or 2d; until it is resumed by default.")
@@ -133,14 +134,14 @@ def pause(
         raise PocketwatchError("--reason is empty; give a reason")
     until = None if expires is None else utc_now() + duration_option(expires, option="--for")
     who = author or current_user(option="--author")
-    if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
-        raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
-    say(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
+    before = run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until)))
+    verb = "is paused" if before is None else "was paused already and stays so"
+    say(f"{entry} {verb}{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
 
 
 @app.command("resume")
 def resume(
-    entry: Annotated[str, typer.Argument(help="The entry's name.")],
+    entry: Annotated[str, typer.Argument(autocompletion=completion.entries, help="The entry's name.")],
     author: Annotated[str | None, typer.Option(help="Who resumes it; your user name by default.")] = None,
 ) -> None:
     """End the pause of an entry.
@@ -155,6 +156,6 @@ def resume(
     say(f"{entry} is resumed")
 
 
-async def _change(settings: Settings, change: Any) -> bool:
+async def _change(settings: Settings, change: Any) -> Any:
     async with database(settings, "schedule") as opened, opened.begin() as connection:
-        return bool(await change(connection))
+        return await change(connection)

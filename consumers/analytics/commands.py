@@ -13,11 +13,13 @@ from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup import verify as verifying
 from consumers.analytics.rollup.verify import Verified
 from consumers.analytics.transactions import retry_when_busy
-from pocketwatch.command import database, read_settings, run
+from pocketwatch.command import current_user, database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
+from pocketwatch.storage import operator_actions
 from pocketwatch.terminal import (
     AsJson,
+    bars,
     console,
     print_json,
     print_table,
@@ -25,11 +27,10 @@ from pocketwatch.terminal import (
 )
 from schemas.locale import LOCALES
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 KINDS = ("quick_stats", "platform", "daily_report")
 FIGURES = tuple(Figures.__dataclass_fields__)
-BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 10  # rows of a table that are shown to people
 NEWEST = sa.text("""
     SELECT kind, locale, period, payload, generated_at, expires_at FROM analytics_snapshots
@@ -71,6 +72,7 @@ def show(
         ) from error
     say(f"{kind} of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
     for title, columns, rows in tables:
+        say("")
         print_table(title, columns, rows)
 
 
@@ -109,16 +111,18 @@ async def _verify(settings: Settings, sample: int | None) -> Verified:
 
 
 @app.command("rebuild")
-def rebuild() -> None:
+def rebuild(
+    actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
+) -> None:
     """Count all roll-ups again; jobs may run meanwhile.
 
     Example: pocketwatch analytics rebuild
     """
-    done = run(_rebuild(read_settings()))
+    done = run(_rebuild(read_settings(), actor=actor or current_user(option="--actor")))
     say(" ".join(f"{name}={count}" for name, count in done.items()))
 
 
-async def _rebuild(settings: Settings) -> dict[str, int]:
+async def _rebuild(settings: Settings, *, actor: str) -> dict[str, int]:
     async with database(settings, "analytics") as opened:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("counting", total=1.0)
@@ -127,7 +131,12 @@ async def _rebuild(settings: Settings) -> dict[str, int]:
                 bar.update(task, completed=share)
 
             with retry_when_busy():
-                return await rollup.rebuild(opened, settings, progress=show_progress)
+                done = await rollup.rebuild(opened, settings, progress=show_progress)
+        async with opened.begin() as connection:
+            await operator_actions.record(
+                connection, actor=actor, source="cli", action="analytics.rebuild", target="roll-ups", after=done
+            )
+        return done
 
 
 Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]
@@ -223,4 +232,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     if not known:
         return ""
     low, span = min(known), (max(known) - min(known)) or 1
-    return "".join(" " if value is None else BARS[int((value - low) / span * (len(BARS) - 1))] for value in values)
+    heights = bars()
+    return "".join(
+        " " if value is None else heights[int((value - low) / span * (len(heights) - 1))] for value in values
+    )

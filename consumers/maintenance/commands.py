@@ -13,7 +13,7 @@ from pocketwatch.command import (
 )
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.storage import locks
+from pocketwatch.storage import locks, operator_actions
 from pocketwatch.terminal import (
     AsJson,
     print_json,
@@ -49,7 +49,7 @@ async def _latest(settings: Settings, limit: int) -> list[dict[str, Any]]:
 
 @app.command("restore")
 def restore(
-    ad_id: Annotated[int, typer.Argument(metavar="AD_ID", min=1, max=LARGEST_ID, help="The ad's id.")],
+    ad_id: Annotated[int, typer.Argument(min=1, max=LARGEST_ID, help="The ad's id.")],
     reason: Annotated[str, typer.Option(help="The reason; recorded with the decision.")] = "restored by hand",
     actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
 ) -> None:
@@ -77,5 +77,16 @@ async def _restore(settings: Settings, ad_id: int, *, reason: str, actor: str) -
         last = await queries.last_decision(connection, ad_id)
         if last is None or last["action"] != "archived":
             raise PocketwatchError(f"ad {ad_id}: not archived by the suite; change its status on the platform")
-        await queries.restore(connection, ad_id, status=last["from_status"], reason=reason, actor=actor)
+        status = last["from_status"]
+        await queries.restore(connection, ad_id, status=status, reason=reason, actor=actor)
+        await operator_actions.record(
+            connection,
+            actor=actor,
+            source="cli",
+            action="archive.restore",
+            target=f"ad {ad_id}",
+            reason=reason,
+            before={"status": "archived"},
+            after={"status": status},
+        )
         return last

@@ -130,6 +130,7 @@ class Running(Section):
     time_budget: types.Duration = Field(timedelta(minutes=10), alias="POCKETWATCH_TIME_BUDGET", ge=timedelta(seconds=1))
     max_message_size: Annotated[int, Field(ge=1024)] = Field(2**20, alias="POCKETWATCH_MAX_MESSAGE_SIZE")  # bytes
     heartbeat_file: Path | None = Field(None, alias="POCKETWATCH_HEARTBEAT_FILE")
+    heartbeat_url: types.HttpUrl | None = Field(None, alias="POCKETWATCH_HEARTBEAT_URL")  # its path is a secret
 
 
 class Logging(Section):

@@ -30,7 +30,7 @@ from pocketwatch.settings.sections import (
 )
 
 PREFIX = "POCKETWATCH_"
-SECRET_SUFFIXES = ("_KEY", "_SECRET")  # of the names of settings whose values are never shown
+SECRET_SUFFIXES = ("_KEY", "_SECRET", "_HEARTBEAT_URL")  # of the names of settings whose values are never shown
 LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
 DOTENV_FILES = (Path(".env"), LOCAL_STACK)  # the first has precedence
 
@@ -125,6 +125,22 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     if wrong := "; ".join(problems(variables, loaded.servers)):
         raise SettingsError(wrong)
     return loaded
+
+
+def use_file(file: Path) -> None:
+    """Take the settings of a file into the process environment; those that are set there stay.
+
+    Raises:
+        SettingsError: when it cannot be read, or has a line that is no assignment.
+    """
+    found = read_dotenv(file, _known())
+    os.environ.update(
+        {
+            name: value
+            for name, value in found.items()
+            if value is not None and os.environ.keys().isdisjoint({name, f"{name}_FILE", name.removesuffix("_FILE")})
+        }
+    )
 
 
 def require(value: str | None, name: str) -> str:

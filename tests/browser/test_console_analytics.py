@@ -10,7 +10,8 @@ from tests.fixtures.console import check_page
 RATES = """
     INSERT INTO currency_rates (base_currency, target_currency, rate, source, fetched_at, is_active, created_at,
         updated_at, rate_date)
-    SELECT 'UAH', currency, base + n * 0.01, source, now() - n * interval '1 day' - ascii(source) * interval '1 s', true, now(), now(),
+    SELECT 'UAH', currency, base + n * 0.01, source,
+        now() - n * interval '1 day' - ascii(source) * interval '1 s', true, now(), now(),
         (now() - n * interval '1 day')::date
     FROM generate_series(0, 44) AS n, (VALUES ('USD', 41.5, 'NBU'), ('USD', 41.9, 'PRIVATBANK'), ('EUR', 45.2, 'NBU'))
         AS one (currency, base, source)

@@ -42,7 +42,8 @@ async def test_history_of_an_ad_has_notifications_and_emails(browser_page: Page,
     )
     submitted.execute(
         "INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id, "
-        "key, letter, locale, state, requested_at, request) VALUES ('email', 'o@example.com', 'sent', '', now(), '', 'k', "
+        "key, letter, locale, state, requested_at, request) "
+        "VALUES ('email', 'o@example.com', 'sent', '', now(), '', 'k', "
         """'ad_approved', 'uk', 'sent', now(), '{"letter": {"name": "ad_approved", "ad_id": 7, "ad_title": "Lada"}}')"""
     )
 

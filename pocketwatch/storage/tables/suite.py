@@ -166,6 +166,7 @@ fires = sa.Table(
     sa.CheckConstraint("outcome <> 'missed' OR state = 'missed'", name="missed"),
     sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state <> 'introduced' AND outcome IS NULL")),
     sa.Index("fires_due_at_idx", "due_at"),  # those of a day
+    sa.Index("fires_failed_idx", "due_at", postgresql_where=sa.text("outcome IN ('failed', 'dead')")),
     # A published fire names its message; a missed one says why.
     sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),
     sa.CheckConstraint("state <> 'missed' OR reason IS NOT NULL", name="reason"),

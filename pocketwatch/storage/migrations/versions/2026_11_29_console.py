@@ -90,6 +90,8 @@ def _extend_fires() -> None:
     is_open = sa.text("state <> 'introduced' AND outcome IS NULL")
     op.create_index("fires_open_idx", "fires", ["due_at"], postgresql_where=is_open)
     op.create_index("fires_due_at_idx", "fires", ["due_at"])
+    is_failed = sa.text("outcome IN ('failed', 'dead')")
+    op.create_index("fires_failed_idx", "fires", ["due_at"], postgresql_where=is_failed)
 
 
 def _extend_notification_logs() -> None:
