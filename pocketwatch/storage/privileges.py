@@ -67,6 +67,8 @@ WEB: Privileges = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
+    "outbox": ("SELECT", "INSERT"),  # emails that are sent again
+    "mail_suppressions": ("SELECT", "INSERT", "DELETE"),
     **PRESENCE,
 }
 # Where the platform's staff signs in to it.
