@@ -48,7 +48,7 @@ def list_dead_letters(
         print_json([each.as_dict() for each in found])
     else:
         rows = [[shorten(str(getattr(each, column)), LONGEST_CELL) for column in COLUMNS] for each in found]
-        print_table("dead letters", COLUMNS, rows)
+        print_table("dead letters", COLUMNS, rows, empty="no dead letters")
 
 
 @app.command("show")

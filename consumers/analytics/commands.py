@@ -13,7 +13,7 @@ from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup import verify as verifying
 from consumers.analytics.rollup.verify import Verified
 from consumers.analytics.transactions import retry_when_busy
-from pocketwatch.command import database, read_settings, run
+from pocketwatch.command import database, one_of, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import (
@@ -39,7 +39,7 @@ NEWEST = sa.text("""
 
 @app.callback()
 def analytics() -> None:
-    """Show results of the analytics jobs, and verify or rebuild their roll-ups."""
+    """Analytics: show snapshots; verify or rebuild the roll-ups."""
 
 
 @app.command("show")
@@ -52,10 +52,8 @@ def show(
 
     Example: pocketwatch analytics show platform --locale en
     """
-    if kind not in KINDS:
-        raise PocketwatchError(f'kind "{kind}": unknown; use {", ".join(KINDS)}')
-    if locale not in LOCALES:
-        raise PocketwatchError(f'locale "{locale}": unknown; use {", ".join(LOCALES)}')
+    one_of(kind, KINDS, option="kind")
+    one_of(locale, LOCALES, option="--locale")
     snapshots = run(_newest(read_settings(), kind, locale))
     if not snapshots:
         raise PocketwatchError(f"snapshot {kind}: not made yet; run: pocketwatch trigger analytics.{kind} --wait")

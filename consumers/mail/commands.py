@@ -8,7 +8,7 @@ import typer
 
 from consumers.mail import queries, suppressions
 from consumers.mail.compose.preview import write_preview
-from pocketwatch.command import database, read_settings, run
+from pocketwatch.command import database, one_of, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
@@ -17,12 +17,14 @@ from pocketwatch.storage.delivery_states import STATUS_OF_STATE
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 from pocketwatch.text import printable
 
-NOTICE_COLUMNS = ("id", "sent_at", "recipient", "method", "letter", "locale", "status", "attempts", "why")
+NOTICE_COLUMNS = ("id", "status", "recipient", "email", "sent_at", "asked_at", "why", "method", "locale", "attempts")
+NO_NOTICES = "no notices yet; moderation and `pocketwatch trigger mail.requested` make some"
+NOTHING_CAUGHT = "no emails caught yet; they come from: pocketwatch notices"
 CAUGHT_COLUMNS = ("number", "caught_at", "to", "subject")
 SUPPRESSED_COLUMNS = ("suppressed_at", "address", "scope", "reason")
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Show caught emails, write previews, manage suppressed addresses."
+    add_completion=False, no_args_is_help=True, help="Email: caught emails, previews, suppressed addresses."
 )
 
 
@@ -36,13 +38,14 @@ def notices(
 
     Example: pocketwatch notices --status failed
     """
-    if status is not None and status not in STATUS_OF_STATE:
-        raise PocketwatchError(f'there is no status "{status}"; known: {", ".join(STATUS_OF_STATE)}')
+    one_of(status, tuple(STATUS_OF_STATE), option="--status")
     found = run(_newest_notices(read_settings(), state=status, recipient=recipient, limit=limit))
     if as_json:
         print_json(found)
     else:
-        print_table("notices", NOTICE_COLUMNS, [[_cell(row, column) for column in NOTICE_COLUMNS] for row in found])
+        rows = [[_cell(row, column) for column in NOTICE_COLUMNS] for row in found]
+        empty = "no notice is like this; for all of them: pocketwatch notices" if status or recipient else NO_NOTICES
+        print_table("notices", NOTICE_COLUMNS, rows, empty=empty)
 
 
 async def _newest_notices(settings: Settings, **criteria: Any) -> list[dict[str, Any]]:
@@ -51,9 +54,11 @@ async def _newest_notices(settings: Settings, **criteria: Any) -> list[dict[str,
 
 
 def _cell(row: dict[str, Any], column: str) -> object:
-    if column != "why":
-        return row[column]
-    return row["error_message"] or row["reply"] or ("held for a digest" if row["held"] is not None else "")
+    if column == "why":
+        return row["error_message"] or row["reply"] or ("held for a digest" if row["held"] is not None else "")
+    if column in {"sent_at", "asked_at"}:  # the column of the database holds both, one after the other
+        return row["sent_at"] if (row["status"] == "sent") == (column == "sent_at") else None
+    return row["letter" if column == "email" else column]
 
 
 @app.command("preview")
@@ -83,9 +88,8 @@ def suppressed(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(
-            "suppressed addresses", SUPPRESSED_COLUMNS, [[row[name] for name in SUPPRESSED_COLUMNS] for row in found]
-        )
+        rows = [[row[name] for name in SUPPRESSED_COLUMNS] for row in found]
+        print_table("suppressed addresses", SUPPRESSED_COLUMNS, rows)
 
 
 async def _suppressed(settings: Settings) -> list[dict[str, Any]]:
@@ -132,12 +136,12 @@ def caught(
         print_json([asdict(email) for email in found])
     else:
         rows = [[email.number, email.caught_at, _recipients(email), _one_line(email.subject)] for email in found]
-        print_table("emails", CAUGHT_COLUMNS, rows)
+        print_table("emails", CAUGHT_COLUMNS, rows, empty=NOTHING_CAUGHT)
 
 
 def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
     if email is None:
-        raise PocketwatchError(f"there is no email {number}; see: pocketwatch mail caught")
+        raise PocketwatchError(f"email {number}: not caught; see: pocketwatch mail caught")
     if as_json:
         print_json(asdict(email))
         return

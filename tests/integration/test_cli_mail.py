@@ -32,7 +32,7 @@ def test_unknown_status_is_refused(pocketwatch: Program):
     refused = pocketwatch("notices", "--status", "lost")
 
     assert refused.returncode == 1
-    assert "known are pending, sending, sent" in refused.stderr
+    assert "known: pending, sending, sent" in refused.stderr
 
 
 async def test_forgotten_address_gets_emails_again(
