@@ -85,16 +85,23 @@ def print_fields(title: str, fields: Iterable[tuple[str, object]]) -> None:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Print a text, in which nothing is markup."""
-    console.print(Text(_encodable(printable(text)), style=style), soft_wrap=True)
+    """Print a line, in which nothing is markup, and nothing begins another line."""
+    console.print(_text(text, style), soft_wrap=True)
+
+
+def print_text(text: str) -> None:
+    """Print a text of several lines, in which nothing is markup."""
+    for line in text.split("\n"):
+        say(line)
 
 
 def moment(text: str) -> datetime | str:
     """Return the moment that others wrote in ISO 8601, to be shown like all others; other text as it is."""
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return text
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def duration(seconds: float) -> str:

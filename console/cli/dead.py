@@ -13,7 +13,7 @@ from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.command import read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.terminal import AsJson, moment, print_fields, print_json, print_table, say
 from pocketwatch.text import shorten
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, requeue and drop dead letters.")
@@ -47,8 +47,13 @@ def list_dead_letters(
     if as_json:
         print_json([each.as_dict() for each in found])
     else:
-        rows = [[shorten(str(getattr(each, column)), LONGEST_CELL) for column in COLUMNS] for each in found]
+        rows = [[_cell(each, column) for column in COLUMNS] for each in found]
         print_table("dead letters", COLUMNS, rows, empty="no dead letters")
+
+
+def _cell(dead_letter: DeadLetter, column: str) -> object:
+    text = shorten(str(getattr(dead_letter, column)), LONGEST_CELL)
+    return moment(text) if column.endswith("_at") else text
 
 
 @app.command("show")
@@ -71,7 +76,7 @@ def show(
     for each in found:
         fields = each.as_dict()
         headers = fields.pop("headers")
-        print_table(message_id, ("field", "value"), [*fields.items(), *sorted(headers.items())])
+        print_fields(f"dead letter {each.message_id}", [*fields.items(), *sorted(headers.items())])
 
 
 @app.command("requeue")

@@ -14,7 +14,7 @@ from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
 from pocketwatch.storage.delivery_states import STATUS_OF_STATE
-from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.terminal import AsJson, print_json, print_table, print_text, say
 from pocketwatch.text import printable
 
 NOTICE_COLUMNS = ("id", "status", "recipient", "email", "sent_at", "asked_at", "why", "method", "locale", "attempts")
@@ -147,7 +147,7 @@ def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
         return
     headers = {"From": email.sender, "To": _recipients(email), "Subject": email.subject}
     lines = [*(f"{name}: {_one_line(value)}" for name, value in headers.items()), "", email.text or email.html]
-    say("\n".join(lines))
+    print_text("\n".join(lines))
 
 
 def _recipients(email: CaughtEmail) -> str:
