@@ -5,11 +5,11 @@ import gc
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from loguru import logger
 
@@ -19,6 +19,7 @@ from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring.health import beat
+from pocketwatch.presence import Presence
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate, privileges
 from pocketwatch.storage.database import Database, is_outage
@@ -39,6 +40,8 @@ class Service(ABC):
     What `_start` opens goes on `_stack` and is closed in reverse order, also when the start fails halfway.
     """
 
+    kind: ClassVar[Literal["publish", "consume", "web"]]
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
@@ -58,9 +61,19 @@ class Service(ABC):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it is connected to the broker and all of its background tasks are running."""
-        connected = self._publisher is not None and self._publisher.is_connected
-        return connected and not any(task.done() for task in self.background)
+        return self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not do its work now, with the remedy if there is one; None while it does."""
+        if self._publisher is None or not self._publisher.is_connected:
+            return "not connected to RabbitMQ"
+        ended = [task.get_name() for task in self.background if task.done()]
+        return f"the background task {ended[0]} has ended" if ended else None
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the row of its process in `processes` says about it now, by column."""
+        return {}
 
     @abstractmethod
     async def _start(self) -> None:
@@ -136,11 +149,15 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
     Raises:
         PocketwatchError: when a service cannot start, or one of its background tasks ends.
     """
-    stop = asyncio.Event()
+    stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
     async with AsyncExitStack() as stack:
+        if settings.servers.database_url is not None:
+            facts = partial(_facts, services, started, stop)
+            await stack.enter_async_context(Presence(settings.database_url, kind=kind_of(services), facts=facts))
         background = await _until_stopped(stop, _start_all(services, settings, stack))
+        started.set()
         _tune_gc()
         ended = None if background is None else await _until_stopped(stop, _first_to_end(background))
         if ended is not None:
@@ -152,6 +169,30 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
                 f"the background task {ended.get_name()} ended: {error!r}; see the log, then start the process again"
             )
     logger.info(STOPPED)
+
+
+def kind_of(services: Sequence[Service]) -> str:
+    """Return what a process with these services is called: `run` when it does more than one thing."""
+    kinds = {service.kind for service in services}
+    return kinds.pop() if len(kinds) == 1 else "run"
+
+
+def _facts(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> dict[str, Any]:
+    if stop.is_set():
+        problem: str | None = "is stopping"
+    elif not started.is_set():
+        problem = "is starting"
+    else:
+        problem = problem_of(services)
+    facts: dict[str, Any] = {"healthy": problem is None, "problem": problem}
+    for service in services:
+        facts |= service.facts()
+    return facts
+
+
+def problem_of(services: Sequence[Service]) -> str | None:
+    """Return why the process does not do its work now; None while it does."""
+    return next((problem for service in services if (problem := service.problem) is not None), None)
 
 
 def _tune_gc() -> None:
@@ -188,7 +229,7 @@ async def _start_all(
         await stack.enter_async_context(service)
     background = [task for service in services for task in service.background]
     if (file := settings.running.heartbeat_file) is not None:
-        beating = partial(beat, file, lambda: all(service.is_healthy for service in services))
+        beating = partial(beat, file, partial(problem_of, services))
         heartbeat = asyncio.create_task(_outlast_outages("heartbeat", beating), name="heartbeat")
         stack.callback(heartbeat.cancel)
         background.append(heartbeat)

@@ -36,6 +36,7 @@ COLOURS = {
     "succeeded": "green",
     "sent": "green",
     "ok": "green",
+    "healthy": "green",
     "partial": "yellow",
     "put off": "yellow",
     "warning": "yellow",
@@ -48,8 +49,11 @@ COLOURS = {
     "sending": "cyan",
     "failed": "red",
     "rejected": "red",
+    "abandoned": "red",
     "dead": "red",
     "problem": "red",
+    "unhealthy": "red",
+    "died": "red",
 }
 
 Line = Text

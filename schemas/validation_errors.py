@@ -45,7 +45,15 @@ def describe(error: ValidationError, schema: type[BaseModel]) -> str:
     """Return one line such as `retention_days is 9999: must be less than or equal to 3650`."""
     count = error.error_count()
     more = f"; and {count - MOST_PROBLEMS} more" if count > MOST_PROBLEMS else ""
-    return "; ".join(islice(_problems(error, schema), MOST_PROBLEMS)) + more
+    return "; ".join(text for _, text in islice(_problems(error, schema), MOST_PROBLEMS)) + more
+
+
+def by_field(error: ValidationError, schema: type[BaseModel]) -> dict[str, str]:
+    """Return the first problem of each field; the empty name is that of the whole body."""
+    found: dict[str, str] = {}
+    for name, text in _problems(error, schema):
+        found.setdefault(name, text)
+    return found
 
 
 def shown(value: Any) -> str:
@@ -54,17 +62,19 @@ def shown(value: Any) -> str:
     return _cut(text, LONGEST_VALUE)
 
 
-def _problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[str]:
+def _problems(error: ValidationError, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Yield the field of the body, and what is wrong with it or within it."""
     for problem in error.errors(include_url=False):
+        field = str(problem["loc"][0]) if problem["loc"] else ""
         name = ".".join(_cut(str(part), LONGEST_VALUE) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            yield f'unknown field "{name}"{_hint(name, schema)}'
+            yield field, f'unknown field "{name}"{_hint(name, schema)}'
         elif problem["type"] == "json_invalid":
-            yield f"the body is not valid JSON: {problem['ctx']['error']}"
+            yield field, f"the body is not valid JSON: {problem['ctx']['error']}"
         elif problem["type"] == "missing":
-            yield f'field "{name}" is missing'
+            yield field, f'field "{name}" is missing'
         else:
-            yield f"{name or 'the body'} is {shown(problem['input'])}: {_reason(problem)}"
+            yield field, f"{name or 'the body'} is {shown(problem['input'])}: {_reason(problem)}"
 
 
 def _hint(name: str, schema: type[BaseModel]) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import aio_pika
 import aiormq.exceptions
@@ -169,3 +169,19 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
         return None
     result = found.declaration_result
     return result.message_count or 0, result.consumer_count or 0
+
+
+async def queues_info(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    """Return what `queue_info` does of many queues, on one channel as long as they exist."""
+    found: dict[str, tuple[int, int] | None] = {}
+    left = list(queues)
+    while left:
+        with suppress(aiormq.exceptions.ChannelNotFoundEntity):
+            async with _channel(connection) as channel:
+                while left:
+                    name = left.pop()
+                    found[name] = None  # stays, when asking for it closes the channel
+                    declared = await channel.declare_queue(name, passive=True, timeout=DECLARE_TIMEOUT)
+                    result = declared.declaration_result
+                    found[name] = result.message_count or 0, result.consumer_count or 0
+    return found

@@ -1,6 +1,6 @@
 """Settings: read once at the entry point, checked, and passed down. Nothing else reads the environment."""
 
-from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site
+from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site, Web
 from pocketwatch.settings.settings import LOCAL_STACK, PREFIX, Settings, load, names, require, unknown_names, use_file
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Sessions",
     "Settings",
     "Site",
+    "Web",
     "load",
     "names",
     "require",

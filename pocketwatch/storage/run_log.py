@@ -1,20 +1,20 @@
 """The run log (`update_logs`): one row for each attempt at a message; a redelivery continues the row."""
 
-import os
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.storage.tables.suite import update_logs
+from pocketwatch.identity import WORKER
+from pocketwatch.storage.processes import IS_ALIVE, RETENTION
+from pocketwatch.storage.tables.suite import processes, update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_ERROR = 2000  # characters
 INTERRUPTED = "interrupted"
 NOTHING = sa.literal({}, JSONB)
@@ -33,13 +33,28 @@ class Origin(NamedTuple):
         return cls(envelope.trigger, envelope.correlation_id)
 
 
+class StopRequest(NamedTuple):
+    """An operator asks a run to stop at its next page."""
+
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stopped by {self.by}: {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An attempt of a job at a message."""
+    """An attempt of a job at a message.
+
+    Args:
+        payload: the message's arguments, as JSON; None when they are not known, or too large to keep.
+    """
 
     job: str
     envelope: Envelope
     dry_run: bool = False
+    payload: str | None = None
 
     def row(self, status: str, *, statistics: Mapping[str, Any] | None = None, error: str | None = None) -> Row:
         return {
@@ -55,6 +70,7 @@ class Run:
             "statistics": dict(statistics or {}),
             "error": None if error is None else shorten(printable(error), LONGEST_ERROR),
             "worker": WORKER,
+            "payload_json": self.payload,
         }
 
 
@@ -62,10 +78,14 @@ KEY = ("job", "message_id", "attempt")
 ORIGIN = ("entry", "correlation_id", "trigger", "due_at", "worker")
 
 
+# As a text: it is JSON already, and is neither read nor written once more.
+PAYLOAD = sa.cast(sa.bindparam("payload_json", type_=sa.Text), JSONB)
+
+
 def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **computed: Any) -> Any:
     """Insert a row, or continue the one that an interrupted delivery of the same attempt has left."""
-    statement = insert(update_logs).values(**computed)
-    updated = {name: statement.excluded[name] for name in (*ORIGIN, *columns)}
+    statement = insert(update_logs).values(payload=PAYLOAD, **computed)
+    updated = {name: statement.excluded[name] for name in (*ORIGIN, *columns, "payload")}
     # A concurrent duplicate may have finished meanwhile; its result stays.
     # (Not an IN list: SQLAlchemy cannot send one for many rows at once.)
     unfinished = sa.and_(update_logs.c.status != "succeeded", update_logs.c.status != "partial")
@@ -88,11 +108,19 @@ START = _upsert(
     started_at=sa.func.now(),
     finished_at=None,
     progress=None,
-)
+    traceback=None,
+    next_attempt_at=None,
+).returning(update_logs.c.stop_requested_by, update_logs.c.stop_reason)
 FINISH = _upsert(
-    ("status", "error", "dry_run"), {"statistics": KEPT.concat(NEW)}, finished_at=sa.func.clock_timestamp()
+    ("status", "error", "dry_run"),
+    {"statistics": KEPT.concat(NEW), "traceback": None, "next_attempt_at": None},
+    finished_at=sa.func.clock_timestamp(),
 )
-FAIL = _upsert(("status", "error"), finished_at=sa.func.clock_timestamp())
+FAIL = _upsert(
+    ("status", "error", "traceback"),
+    finished_at=sa.func.clock_timestamp(),
+    next_attempt_at=sa.func.clock_timestamp() + sa.bindparam("retried_after", type_=sa.Interval),
+)
 
 SAME_JOB = update_logs.c.job == sa.bindparam("run_job")
 SAME_ATTEMPT = sa.and_(
@@ -116,16 +144,93 @@ ABANDONED = STILL_RUNNING.where(sa.not_(SAME_ATTEMPT)).values(
 )
 
 
-async def start(connection: AsyncConnection, run: Run, *, single_active: bool) -> None:
+STOP_REQUESTED = sa.select(update_logs.c.stop_requested_by, update_logs.c.stop_reason).where(
+    SAME_JOB, SAME_ATTEMPT, update_logs.c.stop_requested_at.is_not(None)
+)
+FIRST = sa.func.coalesce
+REQUEST_STOP = (
+    sa.update(update_logs)
+    .where(update_logs.c.status == "running")
+    .values(
+        stop_requested_at=FIRST(update_logs.c.stop_requested_at, sa.func.now()),
+        stop_requested_by=FIRST(update_logs.c.stop_requested_by, sa.bindparam("stop_by", type_=sa.Text)),
+        stop_reason=FIRST(update_logs.c.stop_reason, sa.bindparam("stop_for", type_=sa.Text)),
+    )
+    .returning(*update_logs.c)
+)
+RETURNED = (
+    sa.update(update_logs)
+    .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
+    .where(update_logs.c.next_attempt_at.is_not(None))
+    .values(next_attempt_at=None)
+)
+
+
+async def returned(connection: AsyncConnection, job: str, envelopes: Sequence[Envelope]) -> None:
+    """Record that those of these messages which have waited for another attempt do not wait any more."""
+    ids = [each.message_id for each in envelopes if each.attempts > 1]
+    if ids:
+        await connection.execute(RETURNED, {"run_job": job, "run_messages": ids})
+
+
+# Of a row: its worker has died, or cannot reach the database, and the broker has not redelivered the message yet.
+WORKER_OF_RUN = sa.and_(
+    processes.c.host.concat(":").concat(sa.cast(processes.c.pid, sa.Text)) == update_logs.c.worker,
+    processes.c.started_at <= update_logs.c.started_at,  # a container that starts again has the same host and pid
+)
+IS_ABANDONED = sa.and_(
+    update_logs.c.status == "running",
+    sa.not_(sa.exists().where(WORKER_OF_RUN, IS_ALIVE)),
+    # A worker without a row may be one of an earlier version, or its row was deleted since.
+    sa.or_(sa.exists().where(WORKER_OF_RUN), update_logs.c.started_at < sa.func.now() - RETENTION),
+)
+
+RUNS = sa.select(update_logs, IS_ABANDONED.label("abandoned"))
+
+
+async def start(connection: AsyncConnection, run: Run, *, single_active: bool) -> StopRequest | None:
     """Record that a run has started.
 
     Args:
         single_active: the broker delivers this job to one worker only, so its other rows that are still `running`
             have lost their worker.
+
+    Returns:
+        The request to stop the run, made while a worker had it that has died since.
     """
     if single_active:
         await connection.execute(ABANDONED, _key(run))
-    await connection.execute(START, run.row("running"))
+    return _stop_request((await connection.execute(START, run.row("running"))).first())
+
+
+def _stop_request(row: Any) -> StopRequest | None:
+    return None if row is None or row.stop_requested_by is None else StopRequest(*row)
+
+
+async def stop_requested(connection: AsyncConnection, run: Run) -> StopRequest | None:
+    """Return the request to stop a run that is under way."""
+    return _stop_request((await connection.execute(STOP_REQUESTED, _key(run))).first())
+
+
+async def request_stop(connection: AsyncConnection, run: str, *, by: str, reason: str) -> Row | None:
+    """Ask a running job to stop: it ends at its next page as `partial`, and hands on nothing.
+
+    Args:
+        run: the row's id or the message's.
+
+    Returns:
+        The row with the request, which is the first one when there were several; None when no such run is under way.
+    """
+    which = [update_logs.c.message_id == run]
+    if run.isascii() and run.isdecimal() and int(run) < 2**63:
+        which.insert(0, update_logs.c.id == int(run))
+    for condition in which:
+        found = (
+            await connection.execute(REQUEST_STOP.where(condition), {"stop_by": by, "stop_for": reason})
+        ).mappings()
+        if (row := found.first()) is not None:
+            return dict(row)
+    return None
 
 
 async def progress(
@@ -142,9 +247,23 @@ async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:
         await connection.execute(FINISH, rows)
 
 
-async def fail(connection: AsyncConnection, run: Run, status: str, error: str) -> None:
-    """Record that an attempt failed; the statistics that it has reported stay."""
-    row = run.row(status, error=error)
+async def fail(
+    connection: AsyncConnection,
+    run: Run,
+    status: str,
+    error: str,
+    *,
+    traceback: str | None = None,
+    retried_after: timedelta | None = None,
+) -> None:
+    """Record that an attempt failed; the statistics that it has reported stay.
+
+    Args:
+        traceback: of an error that was not expected.
+        retried_after: how long the message waits for another attempt; None when there is none.
+    """
+    await returned(connection, run.job, [run.envelope])
+    row = run.row(status, error=error) | {"traceback": traceback, "retried_after": retried_after}
     written = await connection.execute(FAIL, row)
     if not written.rowcount:  # the row is that of a message of the same id, which has succeeded
         own_id = derive_id(run.envelope.message_id, run.envelope.trigger)
@@ -173,7 +292,7 @@ async def newest(
     connection: AsyncConnection, *, job: str | None = None, status: str | None = None, limit: int = 20
 ) -> list[Row]:
     """Return the latest runs, newest first, as dictionaries by column name."""
-    query = sa.select(update_logs).order_by(update_logs.c.id.desc()).limit(limit)
+    query = RUNS.order_by(update_logs.c.id.desc()).limit(limit)
     if job is not None:
         query = query.where(update_logs.c.job == job)
     if status is not None:
@@ -182,6 +301,6 @@ async def newest(
 
 
 async def of_message(connection: AsyncConnection, message_id: str) -> list[Row]:
-    query = sa.select(update_logs).where(update_logs.c.message_id == message_id)
+    query = RUNS.where(update_logs.c.message_id == message_id)
     rows = (await connection.execute(query.order_by(update_logs.c.attempt, update_logs.c.id))).mappings()
     return [dict(row) for row in rows]

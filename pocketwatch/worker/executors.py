@@ -11,6 +11,7 @@ message that the database refuses is alone. Why, and what was measured: docs/dec
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -23,18 +24,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import inbox, run_log
-from pocketwatch.storage.database import Database
+from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.worker.backoff import retry_on_outage
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE, Batcher
 from pocketwatch.worker.context import BatchFunction, EventContext, JobContext, Row, SideEffectContext
 from pocketwatch.worker.data_loader import DataLoader
+from pocketwatch.worker.payloads import payload_of
 from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
 Outcome = Literal["succeeded", "partial", "skipped", "duplicate"]
 Handler = Callable[[Any, Any], Awaitable[None]]
 
-ID_REUSED, DUPLICATE_DIFFERS = "message.id_reused", "message.duplicate_differs"
+ID_REUSED, DUPLICATE_DIFFERS, RUN_STOPPED = "message.id_reused", "message.duplicate_differs", "run.stopped"
+STOP_POLL_INTERVAL = 2.0  # seconds between two looks at whether an operator stops a run
 
 
 class Executor(Protocol):
@@ -68,10 +71,10 @@ class JobExecutor:
         return await retry_on_outage(lambda: self._attempt(envelope, message))
 
     async def _attempt(self, envelope: Envelope, message: Message) -> Outcome:
-        started = await self._start(envelope, dry_run=bool(getattr(message, "dry_run", False)))
+        started = await self._start(envelope, message)
         if started is None:
             return "duplicate"
-        run, now = started
+        run, now, stop_request = started
         job = JobContext(
             run,
             now,
@@ -81,25 +84,63 @@ class JobExecutor:
             resource=self.resource,
             message=message,
         )
+        job.stop_request = stop_request
         async with job.session:
-            await self.handler(message, job)
+            await self._handle_until_stopped(job, run, message)
             if await self._commit(job, run):
                 return job.status
         return await self._attempt(
             envelope, message
         )  # a concurrent delivery was faster: of this message, or of another
 
-    async def _start(self, envelope: Envelope, *, dry_run: bool) -> tuple[run_log.Run, datetime] | None:
-        """Return the run and the database's time at its start; None when the message was handled before."""
+    async def _handle_until_stopped(self, job: JobContext, run: run_log.Run, message: Message) -> None:
+        """Run the handler; a run that an operator has stopped ends as partial, even if it fails meanwhile."""
+        polling = asyncio.create_task(self._poll_stop_request(job, run))
+        try:
+            if not job.is_stop_requested():  # a delivery of it was stopped before
+                await self.handler(message, job)
+        except Exception as error:
+            if is_outage(error) or not await self._is_stopped(job, run):
+                raise
+            await job.session.rollback()
+            job.rows, job.reason = [], f"{type(error).__name__}: {error}"
+        finally:
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+        if job.is_stopped_early and job.stop_request is not None:
+            job.mark_partial("; ".join(filter(None, (str(job.stop_request), job.reason))))
+            logger.bind(job=run.job, message_id=job.message_id, reason=job.reason).warning(RUN_STOPPED)
+
+    async def _poll_stop_request(self, job: JobContext, run: run_log.Run) -> None:
+        while job.stop_request is None:
+            await asyncio.sleep(STOP_POLL_INTERVAL)
+            await self._read_stop_request(job, run)
+
+    async def _read_stop_request(self, job: JobContext, run: run_log.Run) -> None:
+        with suppress(Exception):  # an outage, with which the run itself has to do
+            async with self.database.begin() as connection:
+                job.stop_request = await run_log.stop_requested(connection, run)
+
+    async def _is_stopped(self, job: JobContext, run: run_log.Run) -> bool:
+        if job.stop_request is None:
+            await self._read_stop_request(job, run)
+        return job.is_stop_requested()
+
+    async def _start(
+        self, envelope: Envelope, message: Message
+    ) -> tuple[run_log.Run, datetime, run_log.StopRequest | None] | None:
+        """Return the run, the database's time at its start, and whether it must not go on; None for a duplicate."""
+        dry_run = bool(getattr(message, "dry_run", False))
         async with self.database.begin() as connection:
+            await run_log.returned(connection, self.consumer, [envelope])
             if await inbox.handled(connection, self.consumer, envelope.message_id):
                 (envelope,) = await _with_own_ids(connection, self.consumer, [envelope])
                 if await inbox.handled(connection, self.consumer, envelope.message_id):
                     return None
-            run = run_log.Run(self.consumer, envelope, dry_run=dry_run)
-            await run_log.start(connection, run, single_active=self.single_active)
+            run = run_log.Run(self.consumer, envelope, dry_run=dry_run, payload=payload_of(message))
+            stop_request = await run_log.start(connection, run, single_active=self.single_active)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-            return run, now
+            return run, now, stop_request
 
     async def _commit(self, job: JobContext, run: run_log.Run) -> bool:
         """Return False when a concurrent delivery committed first."""
@@ -120,8 +161,9 @@ class PendingMessage:
     """A message in flight, and what must not share a transaction with it."""
 
     envelope: Envelope
-    message: Any
+    message: Any  # what the handler is given
     conflict_key: Hashable
+    arguments: Message  # what the run log shows
 
     @property
     def id(self) -> str:
@@ -162,13 +204,21 @@ class BatchExecutor:
     def close(self) -> None:
         self._batcher.close()
 
-    async def handle(self, envelope: Envelope, message: Any) -> Outcome:
-        return await self._batcher.submit(PendingMessage(envelope, message, self._conflict_key(message)))
+    async def handle(self, envelope: Envelope, message: Any, *, arguments: Message | None = None) -> Outcome:
+        """See `Executor.handle`.
+
+        Args:
+            arguments: what the run log shows in place of the message.
+        """
+        pending = PendingMessage(envelope, message, self._conflict_key(message), arguments or message)
+        return await self._batcher.submit(pending)
 
     async def _commit(self, batch: Sequence[PendingMessage]) -> list[Outcome | BaseException]:
         async with self._database.begin() as connection:
+            await run_log.returned(connection, self._consumer, [pending.envelope for pending in batch])
             batch, claimed = await self._claim(connection, batch)
             mine = [pending for pending in batch if pending.id in claimed]
+            payloads = {pending.id: payload_of(pending.arguments) for pending in mine}
             loader = DataLoader(connection)
             contexts = [self._context(pending, claimed[pending.id], loader) for pending in mine]
             handlers = (self._run(pending.message, each) for pending, each in zip(mine, contexts, strict=True))
@@ -183,9 +233,8 @@ class BatchExecutor:
             done = [each for each in contexts if each.message_id not in refused]
             await inbox.release(connection, self._consumer, refused)
             await write_rows(connection, [row for each in done for row in each.rows])
-            await run_log.finish(
-                connection, [_log_row(run_log.Run(self._consumer, each.envelope), each) for each in done]
-            )
+            runs = [run_log.Run(self._consumer, each.envelope, payload=payloads[each.message_id]) for each in done]
+            await run_log.finish(connection, [_log_row(run, each) for run, each in zip(runs, done, strict=True)])
         outcomes: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
         return [(outcomes | refused).get(pending.id, "duplicate") for pending in batch]
 
@@ -204,7 +253,8 @@ class BatchExecutor:
         return [replace(each, envelope=own_by_id.get(each.id, each.envelope)) for each in batch], claimed
 
     async def _run(self, message: Any, context: EventContext) -> None:
-        with logger.contextualize(job=self._consumer, message_id=context.message_id):
+        ids = {"message_id": context.message_id, "correlation_id": context.envelope.correlation_id}
+        with logger.contextualize(job=self._consumer, **ids):
             await self._handler(message, context)
 
     def _context(self, pending: PendingMessage, now: datetime, loader: DataLoader) -> EventContext:
@@ -244,7 +294,7 @@ class SideEffectExecutor:
             resource=self._resource,
         )
         await self._handler(message, context)
-        return await self._claims.handle(envelope, context)
+        return await self._claims.handle(envelope, context, arguments=message)
 
     def close(self) -> None:
         for batcher in self._batchers.values():

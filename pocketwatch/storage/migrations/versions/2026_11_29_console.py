@@ -33,6 +33,7 @@ SETTLE = """
 def upgrade() -> None:
     _extend_update_logs()
     _extend_fires()
+    _extend_notification_logs()
     _create_schedule()
     _create_console()
 
@@ -86,9 +87,22 @@ def _extend_fires() -> None:
     op.create_check_constraint("fires_outcome_check", "fires", f"outcome IN ({outcomes})")
     op.create_check_constraint("fires_settled_check", "fires", "(outcome IS NULL) = (settled_at IS NULL)")
     op.create_check_constraint("fires_missed_check", "fires", "outcome <> 'missed' OR state = 'missed'")
-    is_open = sa.text("state = 'published' AND outcome IS NULL")
+    is_open = sa.text("state <> 'introduced' AND outcome IS NULL")
     op.create_index("fires_open_idx", "fires", ["due_at"], postgresql_where=is_open)
     op.create_index("fires_due_at_idx", "fires", ["due_at"])
+    is_failed = sa.text("outcome IN ('failed', 'dead')")
+    op.create_index("fires_failed_idx", "fires", ["due_at"], postgresql_where=is_failed)
+
+
+def _extend_notification_logs() -> None:
+    table = "moderation_notification_logs"
+    op.add_column(table, _moment("requested_at"))
+    op.add_column(table, _json("request"))
+    is_unsent = sa.text("status <> 'sent'")
+    op.create_index(f"{table}_status_idx", table, ["status", "id"], postgresql_where=is_unsent)
+    op.create_index(f"{table}_ad_idx", table, [sa.text("(request #>> '{letter,ad_id}')")])
+    address = sa.func.lower(sa.column("recipient")).label("address")
+    op.create_index(f"{table}_address_idx", table, [address, "id"], postgresql_ops={"address": "text_pattern_ops"})
 
 
 def _create_schedule() -> None:
@@ -157,6 +171,16 @@ def _create_console() -> None:
     is_open = sa.text("recovered_at IS NULL")
     op.create_index("incidents_open_key", "incidents", ["kind", "subject"], unique=True, postgresql_where=is_open)
     op.create_index("incidents_opened_at_idx", "incidents", ["opened_at"])
+    op.create_table(
+        "watchdog_lease",
+        sa.Column("single", sa.Boolean(), server_default=sa.true(), nullable=False),
+        _text("holder"),
+        _moment("held_since", now=True),
+        _moment("looked_at"),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("single", name="watchdog_lease_pkey"),
+        sa.CheckConstraint("single", name="watchdog_lease_single_check"),
+    )
     op.create_table(
         "operator_actions",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
