@@ -110,7 +110,7 @@ def moment(text: str) -> datetime | str:
 
 def duration(seconds: float) -> str:
     """Return a duration as people say it: `0.16 s`, `42 s`, `3 min 20 s`, `5 h 10 min`, `6 d 2 h`."""
-    if seconds < 10:  # noqa: PLR2004
+    if seconds < 10 and seconds % 1:  # noqa: PLR2004
         return f"{seconds:.2f} s"
     for unit, size, smaller, part in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if seconds >= size:

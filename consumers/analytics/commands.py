@@ -119,7 +119,7 @@ def rebuild() -> None:
 
 async def _rebuild(settings: Settings) -> dict[str, int]:
     async with database(settings, "analytics") as opened:
-        with Progress(console=console, transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("counting", total=1.0)
 
             async def show_progress(share: float, **_: int) -> None:
