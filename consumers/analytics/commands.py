@@ -13,7 +13,7 @@ from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup import verify as verifying
 from consumers.analytics.rollup.verify import Verified
 from consumers.analytics.transactions import retry_when_busy
-from pocketwatch.command import current_user, database, read_settings, run
+from pocketwatch.command import current_user, database, one_of, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import operator_actions
@@ -40,7 +40,7 @@ NEWEST = sa.text("""
 
 @app.callback()
 def analytics() -> None:
-    """Show results of the analytics jobs, and verify or rebuild their roll-ups."""
+    """Analytics: show snapshots; verify or rebuild the roll-ups."""
 
 
 @app.command("show")
@@ -53,10 +53,8 @@ def show(
 
     Example: pocketwatch analytics show platform --locale en
     """
-    if kind not in KINDS:
-        raise PocketwatchError(f'kind "{kind}": unknown; use {", ".join(KINDS)}')
-    if locale not in LOCALES:
-        raise PocketwatchError(f'locale "{locale}": unknown; use {", ".join(LOCALES)}')
+    one_of(kind, KINDS, option="kind")
+    one_of(locale, LOCALES, option="--locale")
     snapshots = run(_newest(read_settings(), kind, locale))
     if not snapshots:
         raise PocketwatchError(f"snapshot {kind}: not made yet; run: pocketwatch trigger analytics.{kind} --wait")
@@ -124,7 +122,7 @@ def rebuild(
 
 async def _rebuild(settings: Settings, *, actor: str) -> dict[str, int]:
     async with database(settings, "analytics") as opened:
-        with Progress(console=console, transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("counting", total=1.0)
 
             async def show_progress(share: float, **_: int) -> None:
