@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
+from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 
 from pocketwatch.broker.connection import UNREACHABLE
@@ -20,6 +21,7 @@ from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring.health import beat
 from pocketwatch.settings import Settings
+from pocketwatch.status import shown
 from pocketwatch.storage import migrate, privileges
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.privileges import Privileges
@@ -38,6 +40,8 @@ class Service(ABC):
 
     What `_start` opens goes on `_stack` and is closed in reverse order, also when the start fails halfway.
     """
+
+    shows_suite: ClassVar[bool] = False  # whether its metrics include those of the whole suite
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -61,6 +65,11 @@ class Service(ABC):
         """Whether it is connected to the broker and all of its background tasks are running."""
         connected = self._publisher is not None and self._publisher.is_connected
         return connected and not any(task.done() for task in self.background)
+
+    @property
+    def publishing_connection(self) -> AbstractRobustConnection | None:
+        """The connection on which it publishes; None while there is none."""
+        return self._publisher.connection if self._publisher is not None and self._publisher.is_connected else None
 
     @abstractmethod
     async def _start(self) -> None:
@@ -136,11 +145,22 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
     Raises:
         PocketwatchError: when a service cannot start, or one of its background tasks ends.
     """
-    stop = asyncio.Event()
+    stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
     async with AsyncExitStack() as stack:
+        # The first to start and the last to end: it says why the process is not ready yet, or not any more.
+        await stack.enter_async_context(
+            shown(
+                settings,
+                kind=kind_of(services),
+                problem=partial(_problem, services, started, stop),
+                connection=partial(_publishing_connection, services),
+                whole_suite=any(service.shows_suite for service in services),
+            )
+        )
         background = await _until_stopped(stop, _start_all(services, settings, stack))
+        started.set()
         _tune_gc()
         ended = None if background is None else await _until_stopped(stop, _first_to_end(background))
         if ended is not None:
@@ -152,6 +172,22 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
                 f"the background task {ended.get_name()} ended: {error!r}; see the log, then start the process again"
             )
     logger.info(STOPPED)
+
+
+def kind_of(services: Sequence[Service]) -> str:
+    return type(services[0]).__name__
+
+
+def _problem(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> str | None:
+    if stop.is_set():
+        return "is stopping"
+    if not started.is_set():
+        return "is starting"
+    return None if all(service.is_healthy for service in services) else "not connected"
+
+
+def _publishing_connection(services: Sequence[Service]) -> AbstractRobustConnection | None:
+    return next((each for service in services if (each := service.publishing_connection) is not None), None)
 
 
 def _tune_gc() -> None:

@@ -18,6 +18,8 @@ PUBLISHING = "publishers.started"
 class PublisherApp(Service):
     """Publishes the ticks of the schedule and the messages of the outbox."""
 
+    shows_suite = True
+
     async def _start(self) -> None:
         schedule = load(self._settings.running.schedule)
         database = await self._open_database("pocketwatch publish", privileges.PUBLISHERS)

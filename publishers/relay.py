@@ -15,6 +15,7 @@ from loguru import logger
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY, Exchange
 from pocketwatch.errors import PublishFailed, Unroutable
+from pocketwatch.monitoring import metrics
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.outbox import CHANNEL, Outgoing
@@ -81,6 +82,7 @@ class Relay:
             sent = [row.id for row in rows if row.id not in errors]
             await outbox.mark_sent(connection, sent)
             await outbox.retry_later(connection, errors)
+        metrics.outbox_relayed(sent=len(sent), failed=len(errors))
         if sent:
             logger.bind(count=len(sent)).debug(PUBLISHED)
         return len(rows)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pocketwatch.monitoring import metrics
 from pocketwatch.storage import fires, outbox, pauses
 from pocketwatch.storage.database import Database, clock_time, is_outage
 from pocketwatch.storage.fires import Fire
@@ -124,9 +125,11 @@ def _fire(entry: Entry, occurrence: Occurrence) -> Fire:
 
 
 def _log(fire: Fire, now: datetime) -> None:
+    late = (now - fire.due_at).total_seconds()
+    metrics.fire_recorded(fire.entry, fire.state, late=late)
     bound = logger.bind(entry=fire.entry, due_at=fire.due_at.isoformat())
     if fire.envelope is None:
         bound.bind(reason=fire.reason).warning(MISSED)
     else:
-        late_ms = round((now - fire.due_at).total_seconds() * 1000)
-        bound.bind(job=fire.envelope.routing_key, message_id=fire.envelope.message_id, late_ms=late_ms).info(FIRED)
+        bound = bound.bind(job=fire.envelope.routing_key, message_id=fire.envelope.message_id)
+        bound.bind(late_ms=round(late * 1000)).info(FIRED)

@@ -2,10 +2,12 @@
 
 from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site
 from pocketwatch.settings.settings import LOCAL_STACK, PREFIX, Settings, load, names, require, unknown_names
+from pocketwatch.settings.types import Address
 
 __all__ = [
     "LOCAL_STACK",
     "PREFIX",
+    "Address",
     "Files",
     "Logging",
     "Mail",

@@ -118,6 +118,12 @@ class Running(Section):
     heartbeat_file: Path | None = Field(None, alias="POCKETWATCH_HEARTBEAT_FILE")
 
 
+class Monitoring(Section):
+    """What a process shows of itself, and to whom."""
+
+    http: types.ListenAddress | None = Field(None, alias="POCKETWATCH_HTTP")
+
+
 class Logging(Section):
     """What is logged, where, and in which format."""
 

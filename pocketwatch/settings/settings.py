@@ -21,6 +21,7 @@ from pocketwatch.settings.sections import (
     Logging,
     Mail,
     Moderation,
+    Monitoring,
     Rates,
     Running,
     Servers,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     mail: Mail = Mail()
     bridge: Bridge = Bridge()
     running: Running = Running()
+    monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 from loguru import logger
 
 from pocketwatch.broker.topology import celery_queue, with_celery
+from pocketwatch.monitoring import metrics
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
 from pocketwatch.storage import privileges
@@ -70,6 +71,7 @@ class ConsumerApp(Service):
         self._stack.push_async_callback(self._stop_consuming)
         for external in self._external:
             self._run_in_background(f"consume {external.queue}", external.run)
+        metrics.expect_runs(each.queue.name for each in self._consumers)
         for connection in self._connections:
             await connection.start()
         with suppress(TimeoutError):

@@ -15,6 +15,7 @@ from pocketwatch.broker.publisher import Publisher, copy_message, copy_unchanged
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
+from pocketwatch.monitoring import metrics
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
@@ -71,6 +72,7 @@ class ErrorHandler:
             # The broker dead-letters it without a reason.
             log.bind(error=str(error), reason=str(failed)).error("message.not_passed_on")
             return False
+        metrics.run_ended(job, step.status)
         _log_step(step, error, log)
         return True
 

@@ -20,6 +20,7 @@ from faststream.exceptions import IgnoredException
 from loguru import logger
 
 from pocketwatch.errors import InvalidMessage
+from pocketwatch.monitoring import metrics
 from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
@@ -99,7 +100,9 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         exc_tb: TracebackType | None = None,  # noqa: ARG002
     ) -> bool:
         """Log the outcome; return True when the message was passed on, so that it is acknowledged here."""
+        metrics.run_took(self._job, seconds=time.perf_counter() - self._started)
         if exc_val is None:
+            metrics.run_ended(self._job, self._outcome)
             self._log.bind(outcome=self._outcome).info("message.handled")
             return False
         if not isinstance(exc_val, Exception) or isinstance(exc_val, IgnoredException):
