@@ -59,7 +59,7 @@ def privileges_of(names: Sequence[str]) -> Privileges:
 
 def _tables(name: str) -> Sequence[Privileges]:
     if name == PUBLISHERS:
-        return (privileges.PUBLISHERS,)
+        return (privileges.PUBLISHERS, privileges.SUITE_FIGURES)
     if name == MIGRATE:
         return ()
     found = [privileges.CONSUMERS]

@@ -34,6 +34,15 @@ PUBLISHERS: Privileges = {
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
     "schedule_pauses": ("SELECT",),
 }
+# Publishers with an HTTP port show the figures of the whole suite, as far as they may read them.
+SUITE_FIGURES: Privileges = {
+    "currency_rates": ("SELECT (source, fetched_at)",),
+    "incidents": ("SELECT (kind, recovered_at)",),
+    "moderation_notification_logs": ("SELECT (method, sent_at, state, status)",),
+    "processes": ("SELECT (id, kind, healthy, stopped_at, heartbeat_at)",),
+    "schedule_entries": ("SELECT (entry, enabled, next_due_at)",),
+    "update_logs": ("SELECT (id, job, entry, status, finished_at, next_attempt_at)",),
+}
 
 
 def merge(several: Iterable[Privileges]) -> Privileges:
