@@ -242,6 +242,18 @@ incidents = sa.Table(
     sa.Index(None, "opened_at"),
 )
 
+# The watchdog's lease: the process that holds it looks, the others wait until it expires.
+watchdog_lease = sa.Table(
+    "watchdog_lease",
+    metadata,
+    sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("holder", sa.Text, nullable=False),
+    _moment("held_since", now=True),
+    _moment("looked_at"),  # when it has looked for the last time
+    _moment("expires_at", nullable=False),
+    sa.CheckConstraint("single", name="single"),  # one row
+)
+
 # What operators have done, in the browser or by a command.
 operator_actions = sa.Table(
     "operator_actions",

@@ -158,6 +158,16 @@ def _create_console() -> None:
     op.create_index("incidents_open_key", "incidents", ["kind", "subject"], unique=True, postgresql_where=is_open)
     op.create_index("incidents_opened_at_idx", "incidents", ["opened_at"])
     op.create_table(
+        "watchdog_lease",
+        sa.Column("single", sa.Boolean(), server_default=sa.true(), nullable=False),
+        _text("holder"),
+        _moment("held_since", now=True),
+        _moment("looked_at"),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("single", name="watchdog_lease_pkey"),
+        sa.CheckConstraint("single", name="watchdog_lease_single_check"),
+    )
+    op.create_table(
         "operator_actions",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         _moment("done_at", now=True),
