@@ -9,7 +9,7 @@ from typing import Any
 
 from loguru import logger
 
-from pocketwatch.broker.declare import queue_sizes
+from pocketwatch.broker.declare import queues_info
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.monitoring.http import listening
@@ -103,17 +103,16 @@ class Status:
         try:
             with as_connection_lost():
                 async with asyncio.timeout(READ_TIMEOUT):
-                    sizes = await queue_sizes(connection, [*own, *dead_letters])
+                    sizes = await queues_info(connection, [*own, *dead_letters])
         except Exception as error:  # noqa: BLE001  the same
             logger.bind(error=(str(error) or type(error).__name__)[:200]).debug(NOT_READ)
             self._failed(["pocketwatch_queue_messages"])
             return {}
+        known = {name: size for name, size in sizes.items() if size is not None}
         return {
-            "pocketwatch_queue_messages": [((name,), sizes[name][0]) for name in own if name in sizes],
-            "pocketwatch_queue_consumers": [((name,), sizes[name][1]) for name in own if name in sizes],
-            "pocketwatch_dead_letters": [
-                ((origin,), sizes[name][0]) for name, origin in dead_letters.items() if name in sizes
-            ],
+            "pocketwatch_queue_messages": [((name,), known[name][0]) for name in own if name in known],
+            "pocketwatch_queue_consumers": [((name,), known[name][1]) for name in own if name in known],
+            "pocketwatch_dead_letters": [((of,), known[name][0]) for name, of in dead_letters.items() if name in known],
         }
 
     def _failed(self, metrics: Sequence[str]) -> None:

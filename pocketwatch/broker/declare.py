@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import aio_pika
@@ -171,18 +171,17 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
     return result.message_count or 0, result.consumer_count or 0
 
 
-async def queue_sizes(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return how many messages each queue holds and how many consumers it has; those that do not exist are left out.
-
-    They share a channel, unlike with `queue_info`, so that many can be asked about often.
-    """
-    found: dict[str, tuple[int, int]] = {}
+async def queues_info(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    """Return what `queue_info` does of many queues, on one channel as long as they exist."""
+    found: dict[str, tuple[int, int] | None] = {}
     left = list(queues)
     while left:
         with suppress(aiormq.exceptions.ChannelNotFoundEntity):
             async with _channel(connection) as channel:
                 while left:
-                    queue = await channel.declare_queue(left.pop(0), passive=True, timeout=DECLARE_TIMEOUT)
-                    result = queue.declaration_result
-                    found[queue.name] = result.message_count or 0, result.consumer_count or 0
+                    name = left.pop()
+                    found[name] = None  # stays, when asking for it closes the channel
+                    declared = await channel.declare_queue(name, passive=True, timeout=DECLARE_TIMEOUT)
+                    result = declared.declaration_result
+                    found[name] = result.message_count or 0, result.consumer_count or 0
     return found

@@ -73,11 +73,6 @@ PROCESS = (
         ("result",),
     ),
     Metric(
-        "pocketwatch_watchdog_checked_timestamp_seconds",
-        "gauge",
-        "When the watchdog of this process last finished a round; 0 where it is not the active one.",
-    ),
-    Metric(
         "pocketwatch_figure_errors_total",
         "counter",
         "Figures of the suite that could not be read, by the metric that is missing.",
@@ -126,6 +121,11 @@ SUITE = (
         "gauge",
         "Emails that were requested in the last 24 hours, by state.",
         ("state",),
+    ),
+    Metric(
+        "pocketwatch_watchdog_looked_timestamp_seconds",
+        "gauge",
+        "When the watchdog last looked, in whichever process it is; 0 if never.",
     ),
     Metric("pocketwatch_incidents_open", "gauge", "Open incidents of the watchdog.", ("kind",)),
     Metric(
@@ -245,9 +245,3 @@ def outbox_relayed(*, sent: int, failed: int) -> None:
     if _recorder is not None:
         _recorder.count("pocketwatch_outbox_relayed_total", "sent", by=sent)
         _recorder.count("pocketwatch_outbox_relayed_total", "failed", by=failed)
-
-
-def watchdog_checked(at: float) -> None:
-    """Record when the watchdog of this process has finished a round, in seconds since 1970."""
-    if _recorder is not None:
-        _recorder.set("pocketwatch_watchdog_checked_timestamp_seconds", value=at)

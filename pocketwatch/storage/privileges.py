@@ -42,6 +42,7 @@ SUITE_FIGURES: Privileges = {
     "processes": ("SELECT (id, kind, healthy, stopped_at, heartbeat_at)",),
     "schedule_entries": ("SELECT (entry, enabled, next_due_at)",),
     "update_logs": ("SELECT (id, job, entry, status, finished_at, next_attempt_at)",),
+    "watchdog_lease": ("SELECT (looked_at)",),
 }
 
 

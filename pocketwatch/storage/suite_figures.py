@@ -90,6 +90,9 @@ QUERIES: Mapping[str, str] = {
         WHERE method = 'email' AND sent_at > now() - interval '1 day' GROUP BY 1
     """,
     "pocketwatch_incidents_open": "SELECT kind, count(*) FROM incidents WHERE recovered_at IS NULL GROUP BY kind",
+    "pocketwatch_watchdog_looked_timestamp_seconds": """
+        SELECT coalesce(extract(epoch FROM max(looked_at)), 0) FROM watchdog_lease
+    """,
     "pocketwatch_processes": """
         SELECT known.kind, state.name, count(processes.id)
         FROM unnest(CAST(:kinds AS text[])) AS known (kind)
