@@ -82,7 +82,8 @@ def _bind(address: Address) -> socket.socket:
         family, _, _, _, target = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(target[:2], family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and (error.errno or 0) > 0 else str(error)
+        number = getattr(error, "errno", None) or 0  # that of a name which is not found is negative
+        reason = os.strerror(number) if number > 0 else str(error)
         raise SettingsError(
             f'POCKETWATCH_HTTP is "{address}", where the process cannot listen: {reason}; '
             "use another port for each process of a machine"
