@@ -191,7 +191,7 @@ def test_panels_have_ids_titles_and_places_of_their_own():
 
     assert len(set(ids)) == len(ids)
     assert len({panel["title"] for panel in DASHBOARD["panels"]}) == len(ids)
-    assert all(0 <= place["x"] and place["x"] + place["w"] <= 24 for place in places)
+    assert all(place["x"] >= 0 and place["x"] + place["w"] <= 24 for place in places)
     assert [(a, b) for a, b in combinations(places, 2) if overlap(a, b)] == []
 
 
