@@ -16,12 +16,15 @@ from pocketwatch.storage import privileges
 from pocketwatch.storage.privileges import Privileges
 from pocketwatch.worker.context import EventContext
 from schemas.catalogue import TICK_TYPES
-from schemas.facts import RunFailed
+from schemas.facts import IncidentOpened, IncidentRecovered, RunFailed
+from schemas.mail import MailRequested
 from schemas.message import Message
 
 PUBLISHERS, MIGRATE = "publishers", "migrate"
 PROCESSES = (PUBLISHERS, *GROUPS)
 NAMES = (*PROCESSES, MIGRATE)
+# The last three are of the watchdog.
+EVERY_GROUP: set[type[Message]] = {RunFailed, IncidentOpened, IncidentRecovered, MailRequested}
 
 
 def permissions_of(names: Sequence[str], *, celery: str, forward: str | None = None) -> Permissions:
@@ -62,7 +65,8 @@ def _tables(name: str) -> Sequence[Privileges]:
         return (privileges.PUBLISHERS, privileges.SUITE_FIGURES)
     if name == MIGRATE:
         return ()
-    found = [privileges.CONSUMERS]
+    watched = (module.PRIVILEGES for module in app.problem_modules())
+    found = [privileges.CONSUMERS, privileges.WATCHDOG, privileges.WATCHED, *watched]
     if any(each.context_type is EventContext for each in consumers_of([name])):
         found.append(privileges.EVENT_CONSUMERS)
     if find_spec(f"consumers.{name}.privileges") is not None:
@@ -82,7 +86,7 @@ def message_types_of(names: Sequence[str]) -> set[type[Message]]:
 def _message_types(name: str) -> set[type[Message]]:
     if name == PUBLISHERS:
         return set(TICK_TYPES)
-    return set() if name == MIGRATE else app.message_types_of(name) | {RunFailed}
+    return set() if name == MIGRATE else app.message_types_of(name) | EVERY_GROUP
 
 
 def _known(names: Sequence[str]) -> Sequence[str]:

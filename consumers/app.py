@@ -3,10 +3,13 @@
 import pkgutil
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import consumers
 from pocketwatch.errors import SettingsError
+from pocketwatch.watchdog import checks
+from pocketwatch.watchdog.check import Check
 from pocketwatch.worker.consumer import Consumer, check_queues
 from schemas.catalogue import CATALOGUE
 from schemas.message import Message
@@ -35,6 +38,17 @@ def message_types_of(group: str) -> set[type[Message]]:
     return {
         member for _, member in _members_in(f"consumers.{group}") if isinstance(member, type) and member in published
     }
+
+
+def watchdog_checks() -> list[Check]:
+    """Return what the watchdog looks at: its own checks, and those in `problems.py` of the groups."""
+    return [*checks.CHECKS, *(check for module in problem_modules() for check in module.CHECKS)]
+
+
+def problem_modules() -> list[Any]:
+    """Import the modules of all groups that hold checks of the watchdog and the privileges that they need."""
+    names = [f"consumers.{group}.problems" for group in GROUPS]
+    return [import_module(name) for name in names if find_spec(name) is not None]
 
 
 def _consumers_in(package: str) -> Iterator[Consumer]:

@@ -7,16 +7,17 @@ import asyncio
 import json
 import logging
 import sys
-import traceback
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from pocketwatch import identity
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Logging
 from pocketwatch.text import json_printable, printable, shorten
+from pocketwatch.tracebacks import own_traceback
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -99,20 +100,21 @@ def _json(record: "Record") -> str:
         "level": record["level"].name,
         "event": record["message"],
         "logger": record["name"],
+        "worker": identity.WORKER,
+        "version": identity.version(),
         **record["extra"],
     }
-    if record["exception"] is not None:
-        entry["traceback"] = _traceback(record["exception"].value)
+    if (error := _error_of(record)) is not None:
+        entry["traceback"] = own_traceback(error)
     shown = {name: shorten(value, LONGEST_TEXT) if isinstance(value, str) else value for name, value in entry.items()}
     return json_printable(json.dumps(shown, ensure_ascii=False, default=str)) + "\n"
 
 
-def _traceback(error: BaseException | None) -> str:
-    """Format the end of a traceback: it names the error."""
-    return "".join(traceback.format_exception(error))[-LONGEST_TEXT:]
+def _error_of(record: "Record") -> BaseException | None:
+    return None if record["exception"] is None else record["exception"].value
 
 
-LONGEST_TEXT = 8_000  # characters of a value or a traceback
+LONGEST_TEXT = 8_000  # characters of a value
 COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m", "DEBUG": "\x1b[2m"}
 
 
@@ -120,8 +122,8 @@ def _columns(record: "Record", *, colour: bool) -> str:
     level = record["level"].name
     fields = " ".join(f"{key}={_quote_spaces(value)}" for key, value in record["extra"].items() if value is not None)
     line = f"{record['time']:HH:mm:ss.SSS} {level:<8} {_on_one_line(record['message']):<22} {fields}".rstrip()
-    if record["exception"] is not None:
-        line += "\n" + indent(printable(_traceback(record["exception"].value)).rstrip(), "    ")
+    if (error := _error_of(record)) is not None:
+        line += "\n" + indent(own_traceback(error), "    ")
     if colour and level in COLOURS:
         line = f"{COLOURS[level]}{line}\x1b[0m"
     return line + "\n"

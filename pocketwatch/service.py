@@ -5,11 +5,11 @@ import gc
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
@@ -20,7 +20,8 @@ from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring.health import beat
-from pocketwatch.settings import Settings
+from pocketwatch.presence import Presence
+from pocketwatch.settings import Address, Settings
 from pocketwatch.status import shown
 from pocketwatch.storage import migrate, privileges
 from pocketwatch.storage.database import Database, is_outage
@@ -41,6 +42,7 @@ class Service(ABC):
     What `_start` opens goes on `_stack` and is closed in reverse order, also when the start fails halfway.
     """
 
+    kind: ClassVar[Literal["publish", "consume", "web"]]
     shows_suite: ClassVar[bool] = False  # whether its metrics include those of the whole suite
 
     def __init__(self, settings: Settings) -> None:
@@ -62,9 +64,19 @@ class Service(ABC):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it is connected to the broker and all of its background tasks are running."""
-        connected = self._publisher is not None and self._publisher.is_connected
-        return connected and not any(task.done() for task in self.background)
+        return self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not do its work now, with the remedy if there is one; None while it does."""
+        if self._publisher is None or not self._publisher.is_connected:
+            return "not connected to RabbitMQ"
+        ended = [task.get_name() for task in self.background if task.done()]
+        return f"the background task {ended[0]} has ended" if ended else None
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the row of its process in `processes` says about it now, by column."""
+        return {}
 
     @property
     def publishing_connection(self) -> AbstractRobustConnection | None:
@@ -149,16 +161,20 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
     async with AsyncExitStack() as stack:
+        state = partial(_state, services, started, stop)
         # The first to start and the last to end: it says why the process is not ready yet, or not any more.
-        await stack.enter_async_context(
+        address = await stack.enter_async_context(
             shown(
                 settings,
                 kind=kind_of(services),
-                problem=partial(_problem, services, started, stop),
+                problem=state,
                 connection=partial(_publishing_connection, services),
                 whole_suite=any(service.shows_suite for service in services),
             )
         )
+        if settings.servers.database_url is not None:
+            facts = partial(_facts, services, state, address)
+            await stack.enter_async_context(Presence(settings.database_url, kind=kind_of(services), facts=facts))
         background = await _until_stopped(stop, _start_all(services, settings, stack))
         started.set()
         _tune_gc()
@@ -175,15 +191,29 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
 
 
 def kind_of(services: Sequence[Service]) -> str:
-    return type(services[0]).__name__
+    """Return what a process with these services is called: `run` when it does more than one thing."""
+    kinds = {service.kind for service in services}
+    return kinds.pop() if len(kinds) == 1 else "run"
 
 
-def _problem(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> str | None:
+def _state(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> str | None:
+    """Return why the process does not do its work now, also while it starts or stops; None while it does."""
     if stop.is_set():
         return "is stopping"
-    if not started.is_set():
-        return "is starting"
-    return None if all(service.is_healthy for service in services) else "not connected"
+    return problem_of(services) if started.is_set() else "is starting"
+
+
+def _facts(services: Sequence[Service], state: Callable[[], str | None], address: Address | None) -> dict[str, Any]:
+    problem = state()
+    facts: dict[str, Any] = {"healthy": problem is None, "problem": problem, "http": address and str(address)}
+    for service in services:
+        facts |= service.facts()
+    return facts
+
+
+def problem_of(services: Sequence[Service]) -> str | None:
+    """Return why the process does not do its work now; None while it does."""
+    return next((problem for service in services if (problem := service.problem) is not None), None)
 
 
 def _publishing_connection(services: Sequence[Service]) -> AbstractRobustConnection | None:
@@ -224,7 +254,7 @@ async def _start_all(
         await stack.enter_async_context(service)
     background = [task for service in services for task in service.background]
     if (file := settings.running.heartbeat_file) is not None:
-        beating = partial(beat, file, lambda: all(service.is_healthy for service in services))
+        beating = partial(beat, file, partial(problem_of, services))
         heartbeat = asyncio.create_task(_outlast_outages("heartbeat", beating), name="heartbeat")
         stack.callback(heartbeat.cancel)
         background.append(heartbeat)

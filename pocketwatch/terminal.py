@@ -26,6 +26,7 @@ COLOURS = {
     "succeeded": "green",
     "sent": "green",
     "ok": "green",
+    "healthy": "green",
     "partial": "yellow",
     "warning": "yellow",
     "skipped": "yellow",
@@ -38,6 +39,8 @@ COLOURS = {
     "rejected": "red",
     "dead": "red",
     "problem": "red",
+    "unhealthy": "red",
+    "died": "red",
 }
 
 

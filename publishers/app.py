@@ -1,6 +1,7 @@
-"""The publishers' service: the ticker, the relay and the periodic route check."""
+"""The publishers' service: the ticker, the fire ledger, the relay and the periodic route check."""
 
 from functools import partial
+from typing import Any, ClassVar, Literal
 
 from loguru import logger
 
@@ -8,8 +9,9 @@ from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.service import Service
 from pocketwatch.storage import privileges
 from publishers import route_check
+from publishers.ledger import Ledger
 from publishers.relay import Relay
-from publishers.schedule import load
+from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
 
 PUBLISHING = "publishers.started"
@@ -18,16 +20,25 @@ PUBLISHING = "publishers.started"
 class PublisherApp(Service):
     """Publishes the ticks of the schedule and the messages of the outbox."""
 
-    shows_suite = True
+    kind: ClassVar[Literal["publish"]] = "publish"
+    shows_suite: ClassVar[bool] = True
+    _file: ScheduleFile | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the schedule that it runs, by column of `processes`; nothing before it has started."""
+        return {} if self._file is None else self._file.facts()
 
     async def _start(self) -> None:
-        schedule = load(self._settings.running.schedule)
+        file = self._file = ScheduleFile(self._settings.running.schedule)
         database = await self._open_database("pocketwatch publish", privileges.PUBLISHERS)
         publisher = await self._open_publisher("ticks", TOPOLOGY)
         relay = Relay(database, publisher)
         # The first to start is the last to end: the relay still sends what the ticker has recorded.
         self._run_in_background("relay", relay.run, drain=relay.finish)
-        self._run_in_background("ticker", Ticker(database, schedule).run)
-        self._run_in_background("route check", partial(route_check.watch, publisher.connection, schedule))
-        disabled = [entry.name for entry in schedule.disabled]
-        logger.bind(entries=len(schedule.enabled), disabled=disabled).info(PUBLISHING)
+        ticker = Ticker(database, file.schedule)
+        self._run_in_background("ticker", ticker.run)
+        self._run_in_background("schedule file", partial(file.watch, ticker.use))
+        self._run_in_background("fire ledger", Ledger(database, file).run)
+        self._run_in_background("route check", partial(route_check.watch, publisher.connection, file))
+        disabled = [entry.name for entry in file.schedule.disabled]
+        logger.bind(entries=len(file.schedule.enabled), disabled=disabled).info(PUBLISHING)

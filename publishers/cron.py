@@ -4,6 +4,7 @@ On days when the clocks change, a local time may not exist (`gap`) or come twice
 happens then; the defaults are those of Debian's cron.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -14,7 +15,7 @@ from cronsim import CronSim
 from publishers.schedule import HORIZON, Entry
 
 PUNCTUAL = timedelta(minutes=1)  # a fire that is later counts as missed, and `catch_up` decides
-MAX_MISSED = 1000  # missed fires recorded at once; older ones are dropped
+MAX_MISSED = 11_000  # missed fires of an entry recorded at once: a week of one each minute; older ones are dropped
 SECOND = timedelta(seconds=1)
 MAX_SHIFT = timedelta(hours=26)  # more than any clock change
 LOOKAHEAD = [timedelta(minutes=2), timedelta(hours=2), timedelta(days=2), timedelta(days=70), timedelta(days=9 * 366)]
@@ -28,9 +29,13 @@ class Occurrence:
     missed: str | None = None
 
 
-def due(entry: Entry, *, after: datetime, now: datetime) -> list[Occurrence]:
-    """Return the occurrences after `after`, the last one already decided, up to `now`, in order."""
-    times = fires_between(entry, max(after, now - HORIZON), now)
+def due(entry: Entry, *, after: datetime, now: datetime, held: Collection[datetime] = ()) -> list[Occurrence]:
+    """Return the occurrences after `after`, the last one already decided, up to `now`, in order.
+
+    Args:
+        held: earlier ones that a pause has held back.
+    """
+    times = sorted({*held, *fires_between(entry, max(after, now - HORIZON), now)})
     occurrences = [Occurrence(at, _missed(entry, at, now, last=at == times[-1])) for at in times]
     missed = [occurrence for occurrence in occurrences if occurrence.missed is not None]
     dropped = set(missed[:-MAX_MISSED])

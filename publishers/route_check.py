@@ -14,7 +14,8 @@ from loguru import logger
 
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.topology import TOPOLOGY
-from publishers.schedule import Entry, Schedule
+from publishers.schedule import Entry
+from publishers.schedule_file import ScheduleFile
 
 CHECK_INTERVAL = timedelta(minutes=1)
 NO_CONSUMER, CHECK_FAILED = "schedule.no_consumer", "schedule.route_check_failed"
@@ -44,12 +45,12 @@ async def check_routes(connection: AbstractConnection, entries: Iterable[Entry])
     return routes
 
 
-async def watch(connection: AbstractConnection, schedule: Schedule) -> None:
+async def watch(connection: AbstractConnection, file: ScheduleFile) -> None:
     """Check every minute until cancelled, and log each entry without a consumer."""
     while True:
         await asyncio.sleep(CHECK_INTERVAL.total_seconds())
         try:
-            for route in await check_routes(connection, schedule.enabled):
+            for route in await check_routes(connection, file.schedule.enabled):
                 if route.problem is not None:
                     logger.bind(entry=route.entry.name, reason=route.problem).error(NO_CONSUMER)
         except Exception as error:  # noqa: BLE001  the relay logs an outage of the broker

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -57,6 +58,13 @@ def _duration(value: Any) -> timedelta:
     return parse_duration(str(value))  # str: a bare number is refused as a duration, too
 
 
+def _spell(span: timedelta) -> str:
+    """Spell a duration in the largest unit that divides it."""
+    seconds = round(span.total_seconds())
+    size, unit = next(each for each in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if seconds % each[0] == 0)
+    return f"{seconds // size}{unit}"
+
+
 def _grace(span: timedelta) -> timedelta:
     if span > HORIZON:
         raise ValueError(f"at most {HORIZON.days}d; older missed fires are ignored")
@@ -84,6 +92,12 @@ class Entry(BaseModel):
         return schema_of(self.job).model_validate_json(json.dumps(self.payload, default=str))
 
     @property
+    def definition(self) -> dict[str, Any]:
+        """All fields, as the schedule file would spell them, for JSON."""
+        own = self.model_dump(exclude={"timezone", "grace"})
+        return own | {"payload": self.message.payload(), "timezone": self.timezone.key, "grace": _spell(self.grace)}
+
+    @property
     def timetable(self) -> str:
         """Cron expression and time zone; an entry with a new timetable starts over."""
         return f"{self.cron} {self.timezone.key}"
@@ -109,6 +123,7 @@ class Schedule(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     entries: tuple[Entry, ...]
+    hash: str = ""  # of the file's content
 
     @property
     def enabled(self) -> tuple[Entry, ...]:
@@ -136,9 +151,24 @@ def load(path: Path | None = None) -> Schedule:
     """
     path = path or DEFAULT
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return parse(path.read_bytes(), path)
+    except OSError as error:
         raise ScheduleError(f'schedule "{path}" cannot be read: {error}') from error
+
+
+def parse(content: bytes, path: Path) -> Schedule:
+    """Parse the content of a schedule file, as `load` does."""
+    try:
+        return _schedule(tomllib.loads(content.decode()), path, hash_of(content))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ScheduleError(f'schedule "{path}" cannot be read: {error}') from error
+
+
+def hash_of(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def _schedule(content: dict[str, Any], path: Path, content_hash: str) -> Schedule:
     entries: list[Entry] = []
     problems, tables = list(_structure_problems(content)), _tables(content)
     for number, table in enumerate(tables, 1):
@@ -150,7 +180,7 @@ def load(path: Path | None = None) -> Schedule:
     problems += [f'entry "{name}": defined {count} times' for name, count in sorted(counts.items()) if count > 1]
     if problems:
         raise ScheduleError(f'schedule "{path}": {"; ".join(problems)}')
-    return Schedule(entries=tuple(entries))
+    return Schedule(entries=tuple(entries), hash=content_hash)
 
 
 def _structure_problems(content: dict[str, Any]) -> Iterator[str]:

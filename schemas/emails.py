@@ -2,7 +2,7 @@
 
     ad owners   ad_approved  ad_rejected  ad_needs_edit  ad_max_attempts  ad_status_changed
     managers    manager_review_required  manager_ad_flagged  manager_max_attempts  manager_ad_event  manager_digest
-                daily_report
+                daily_report  incident
     any user    plain
 
 Facts are typed and unformatted; templates format dates, numbers and plurals for the recipient's locale.
@@ -317,6 +317,21 @@ def _share(value: float | None, base: float | None) -> float | None:
     return None if value is None or not base else value / base - 1
 
 
+class IncidentEmail(AnyEmail):
+    """What the watchdog has found, for those who run the suite; the fields are those of `incidents`.
+
+    An unknown `kind` is shown as it is. Not critical: who wants to be woken up has the external monitor call.
+    """
+
+    lifetime: ClassVar[timedelta] = timedelta(days=2)
+
+    name: Literal["incident"] = "incident"
+    kind: Word
+    subject: Title
+    detail: Reason
+    remedy: Reason
+
+
 class PlainEmail(AnyEmail):
     """Free text: a subject of one line, and paragraphs that may contain line breaks."""
 
@@ -337,6 +352,7 @@ Email = Annotated[
     | ManagerAdEventEmail
     | ManagerDigestEmail
     | DailyReportEmail
+    | IncidentEmail
     | PlainEmail,
     Field(discriminator="name"),
 ]

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.locale import Locale
 from schemas.message import Fact
-from schemas.types import Count, Excerpt, Id, Name
+from schemas.types import Count, Excerpt, Id, Moment, Name
 
 
 class RunFailed(Fact):
@@ -68,3 +68,31 @@ class ReportReady(Fact):
     locale: Locale | None
     period: Name
     snapshot_id: Id
+
+
+class IncidentOpened(Fact):
+    """The watchdog has found a problem, stored as the row `incident_id` of `incidents`.
+
+    It is published once, however long the problem lasts.
+    """
+
+    routing_key: ClassVar[str] = "incident.opened"
+
+    incident_id: Id
+    kind: Name
+    subject: Excerpt
+    detail: Excerpt
+    remedy: Excerpt
+    opened_at: Moment
+
+
+class IncidentRecovered(Fact):
+    """The problem of an incident is gone."""
+
+    routing_key: ClassVar[str] = "incident.recovered"
+
+    incident_id: Id
+    kind: Name
+    subject: Excerpt
+    opened_at: Moment
+    recovered_at: Moment

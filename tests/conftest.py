@@ -17,4 +17,6 @@ pytest_plugins = [
     "tests.fixtures.reports",
     "tests.fixtures.limited",
     "tests.fixtures.site",
+    "tests.fixtures.console",
+    "tests.fixtures.watched",
 ]

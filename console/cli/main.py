@@ -19,6 +19,8 @@ COMMANDS: Mapping[str, str] = {
     "publish": "console.cli.processes:publish",
     "consume": "console.cli.processes:consume",
     "run": "console.cli.processes:run_all",
+    "web": "console.cli.web:app",
+    "processes": "console.cli.presence:processes",
     "trigger": "console.cli.trigger:trigger",
     "schedule": "console.cli.schedule:app",
     "runs": "console.cli.runs:runs",

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from consumers.app import GROUPS, consumers_of
+from consumers.app import GROUPS, consumers_of, watchdog_checks
 from pocketwatch.command import read_settings, run
 from pocketwatch.service import serve
+from pocketwatch.watchdog.app import WatchdogApp
 from pocketwatch.worker.app import ConsumerApp
 from publishers.app import PublisherApp
 
@@ -29,7 +30,8 @@ def consume(
     """
     settings = read_settings(quiet=False)
     wanted = consumers_of(groups or [])
-    run(serve([ConsumerApp(settings, wanted, role=" ".join(groups or ["all"]))], settings))
+    watchdog = WatchdogApp(settings, watchdog_checks())
+    run(serve([ConsumerApp(settings, wanted, role=" ".join(groups or ["all"])), watchdog], settings))
 
 
 def run_all() -> None:
@@ -38,4 +40,5 @@ def run_all() -> None:
     Example: pocketwatch run
     """
     settings = read_settings(quiet=False)
-    run(serve([ConsumerApp(settings, consumers_of(), role="all"), PublisherApp(settings)], settings))
+    watchdog = WatchdogApp(settings, watchdog_checks())
+    run(serve([ConsumerApp(settings, consumers_of(), role="all"), PublisherApp(settings), watchdog], settings))

@@ -133,9 +133,9 @@ def pause(
         raise PocketwatchError("--reason is empty; give a reason")
     until = None if expires is None else utc_now() + duration_option(expires, option="--for")
     who = author or current_user(option="--author")
-    if not run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until))):
-        raise PocketwatchError(f'entry "{entry}" is paused already; see: pocketwatch schedule list')
-    say(f"{entry} is paused{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
+    before = run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until)))
+    verb = "is paused" if before is None else "was paused already and stays so"
+    say(f"{entry} {verb}{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
 
 
 @app.command("resume")
@@ -155,6 +155,6 @@ def resume(
     say(f"{entry} is resumed")
 
 
-async def _change(settings: Settings, change: Any) -> bool:
+async def _change(settings: Settings, change: Any) -> Any:
     async with database(settings, "schedule") as opened, opened.begin() as connection:
-        return bool(await change(connection))
+        return await change(connection)

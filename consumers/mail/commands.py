@@ -1,59 +1,164 @@
 """`notices` and `mail`: the delivery log, suppressed addresses, and previews."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.mail import queries, suppressions
+from consumers.mail import log_search, operations, suppressions
 from consumers.mail.compose.preview import write_preview
-from pocketwatch.command import database, read_settings, run
+from consumers.mail.log_search import SHOWN_STATES, UNDELIVERED, LogFilter
+from consumers.mail.operations import Scope
+from pocketwatch.clock import utc_now
+from pocketwatch.command import current_user, database, duration_option, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
-from pocketwatch.storage.delivery_states import STATUS_OF_STATE
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 from pocketwatch.text import printable
+from schemas.emails import EMAILS
+from schemas.types import LARGEST_INT
 
-NOTICE_COLUMNS = ("id", "sent_at", "recipient", "method", "letter", "locale", "status", "attempts", "why")
+NOTICE_COLUMNS = ("id", "requested_at", "sent_at", "recipient", "letter", "about", "status", "attempts", "why")
 CAUGHT_COLUMNS = ("number", "caught_at", "to", "subject")
 SUPPRESSED_COLUMNS = ("suppressed_at", "address", "scope", "reason")
+
+T = TypeVar("T")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show caught emails, write previews, manage suppressed addresses."
 )
 
 
-def notices(
-    status: Annotated[str | None, typer.Option(help=f"Only with this status: {', '.join(STATUS_OF_STATE)}.")] = None,
-    recipient: Annotated[str | None, typer.Option(help="Only to this recipient, an email address.")] = None,
+States = Annotated[
+    list[str] | None,
+    typer.Option("--status", help=f"Only with this status; may be repeated: {', '.join(SHOWN_STATES)}."),
+]
+Kind = Annotated[str | None, typer.Option("--kind", help="Only emails of this kind, such as ad_rejected.")]
+Recipient = Annotated[
+    str | None, typer.Option("--recipient", help="Only to this address, or those that begin like this.")
+]
+AdId = Annotated[int | None, typer.Option("--ad", min=1, max=LARGEST_INT, help="Only about this ad.")]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only those requested, or sent, within this time, such as 2h or 7d.")
+]
+Author = Annotated[str | None, typer.Option("--author", help="Who does it; your user name by default.")]
+Why = Annotated[str | None, typer.Option("--reason", help="Why, for the record of operators' actions.")]
+
+
+def notices(  # noqa: PLR0913  each is an option
+    *,
+    states: States = None,
+    undelivered: Annotated[
+        bool, typer.Option("--undelivered", help="Only what was not delivered, or not yet.")
+    ] = False,
+    kind: Kind = None,
+    recipient: Recipient = None,
+    ad_id: AdId = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show the latest notices and emails with their status, newest first.
 
-    Example: pocketwatch notices --status failed
+    Example: pocketwatch notices --undelivered --since 2d
     """
-    if status is not None and status not in STATUS_OF_STATE:
-        raise PocketwatchError(f'there is no status "{status}"; known are {", ".join(STATUS_OF_STATE)}')
-    found = run(_newest_notices(read_settings(), state=status, recipient=recipient, limit=limit))
+    wanted = _filter([*(states or ()), *UNDELIVERED * undelivered], kind, recipient, ad_id, since)
+    found = run(_newest_notices(read_settings(), wanted, limit=limit))
     if as_json:
         print_json(found)
     else:
         print_table("notices", NOTICE_COLUMNS, [[_cell(row, column) for column in NOTICE_COLUMNS] for row in found])
 
 
-async def _newest_notices(settings: Settings, **criteria: Any) -> list[dict[str, Any]]:
+def _filter(
+    states: Sequence[str], kind: str | None, recipient: str | None, ad_id: int | None, since: str | None
+) -> LogFilter:
+    if unknown := [state for state in states if state not in SHOWN_STATES]:
+        raise PocketwatchError(f'status "{unknown[0]}" does not exist; known: {", ".join(SHOWN_STATES)}')
+    if kind is not None and kind not in EMAILS:
+        raise PocketwatchError(f'kind "{kind}" does not exist; known: {", ".join(EMAILS)}')
+    begin = None if since is None else utc_now() - duration_option(since, option="--since")
+    every = [*states, *["held"] * ("pending" in states)]  # an email that is held is pending, too
+    return LogFilter(states=every, kind=kind, recipient=recipient, ad_id=ad_id, since=begin)
+
+
+async def _newest_notices(settings: Settings, wanted: LogFilter, *, limit: int) -> list[dict[str, Any]]:
     async with database(settings, "notices") as opened, opened.begin() as connection:
-        return await queries.newest(connection, **criteria)
+        return await log_search.newest(connection, wanted, limit=limit)
 
 
 def _cell(row: dict[str, Any], column: str) -> object:
-    if column != "why":
-        return row[column]
-    return row["error_message"] or row["reply"] or ("held for a digest" if row["held"] is not None else "")
+    if column == "why":
+        return row["error_message"] or row["reply"] or ("held for a digest" if row["held"] is not None else "")
+    if column == "letter":
+        return row["letter"] or row["method"]
+    return row[column]
+
+
+@app.command("resend")
+def resend(  # noqa: PLR0913  each is an option
+    *,
+    which: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID|KEY]...", help="Ids or keys of emails, as in `notices`.")
+    ] = None,
+    states: States = None,
+    kind: Kind = None,
+    recipient: Recipient = None,
+    ad_id: AdId = None,
+    since: Since = None,
+    reason: Why = None,
+    author: Author = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send emails again: those named, or all with a status that match, up to a thousand.
+
+    Each is a new email under a key of its own; preferences and suppressed addresses apply as to any other.
+
+    Example: pocketwatch mail resend --status failed --since 2h
+    """
+    if bool(which) == bool(states):
+        raise PocketwatchError("emails are named, or chosen by --status; use one of them")
+    settings, who = read_settings(), author or current_user(option="--author")
+    wanted = _filter(states or (), kind, recipient, ad_id, since)
+    emails, skipped, is_complete = run(_resend(settings, which or (), wanted, actor=who, reason=reason))
+    if as_json:
+        print_json({"resent": emails, "skipped": skipped})
+    else:
+        say(f"{len(emails)} sent again" + ("" if is_complete else "; more match: repeat it"))
+        for id_, key in emails.items():
+            say(f"  {id_}  {key}")
+        for id_, why in skipped.items():
+            say(f"not email {id_}: {why}")
+    if not emails:
+        raise typer.Exit(1)
+
+
+async def _resend(
+    settings: Settings, which: Sequence[str], wanted: LogFilter, *, actor: str, reason: str | None
+) -> tuple[dict[int, str], dict[int, str], bool]:
+    async with database(settings, "mail") as opened, opened.begin() as connection:
+        if not which:
+            done = await operations.resend_matching(connection, wanted, actor=actor, source="cli", reason=reason)
+            return dict(done.emails), dict(done.skipped), done.is_complete
+        ids = [await _id_of(connection, each) for each in which]
+        emails = {
+            id_: await operations.resend(connection, id_, actor=actor, source="cli", reason=reason) for id_ in ids
+        }
+        return emails, {}, True
+
+
+async def _id_of(connection: AsyncConnection, id_or_key: str) -> int:
+    if id_or_key.isdecimal() and int(id_or_key) <= LARGEST_INT:
+        return int(id_or_key)
+    if (found := (await log_search.ids_of_keys(connection, [id_or_key])).get(id_or_key)) is None:
+        raise PocketwatchError(f'email "{id_or_key}" does not exist; see: pocketwatch notices')
+    return found
 
 
 @app.command("preview")
@@ -93,21 +198,40 @@ async def _suppressed(settings: Settings) -> list[dict[str, Any]]:
         return await suppressions.newest(connection)
 
 
+@app.command("suppress")
+def suppress(
+    address: Annotated[str, typer.Argument(help="The address, in any case.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown in `mail suppressed`.")],
+    scope: Annotated[Scope, typer.Option("--scope", help="All emails, or digests and reports only.")] = "all",
+    author: Author = None,
+) -> None:
+    """Send no emails to an address from now on.
+
+    Example: pocketwatch mail suppress reader@example.com --reason "asked by phone"
+    """
+    who = author or current_user(option="--author")
+    done = run(_change(partial(operations.suppress, address=address, scope=scope, reason=reason, actor=who)))
+    say(f"{done} is suppressed, for {scope}")
+
+
 @app.command("forget")
-def forget(address: Annotated[str, typer.Argument(help="The address, in any case.")]) -> None:
+def forget(
+    address: Annotated[str, typer.Argument(help="The address, in any case.")],
+    reason: Why = None,
+    author: Author = None,
+) -> None:
     """Remove an address from the suppression list, such as one whose mailbox works again.
 
     Example: pocketwatch mail forget reader@example.com
     """
-    scopes = run(_forget(read_settings(), address))
-    if not scopes:
-        raise PocketwatchError(f'"{address}" is not suppressed; see: pocketwatch mail suppressed')
-    say(f"{address} gets emails again; removed: {', '.join(sorted(scopes))}")
+    who = author or current_user(option="--author")
+    scopes = run(_change(partial(operations.unsuppress, address=address, reason=reason, actor=who)))
+    say(f"{address} gets emails again; removed: {', '.join(scopes)}")
 
 
-async def _forget(settings: Settings, address: str) -> list[str]:
-    async with database(settings, "mail") as opened, opened.begin() as connection:
-        return await suppressions.remove(connection, address)
+async def _change(action: Callable[..., Awaitable[T]]) -> T:
+    async with database(read_settings(), "mail") as opened, opened.begin() as connection:
+        return await action(connection, source="cli")
 
 
 @app.command("caught")

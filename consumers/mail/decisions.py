@@ -29,7 +29,8 @@ class Claim:
 
     Args:
         expires_at: when it is no longer worth sending; None: `lifetime` after the request.
-        held: the request as JSON, where the email may be held for a digest; else None.
+        request: the email with its facts, as JSON.
+        may_be_held: for a digest.
     """
 
     key: str
@@ -44,7 +45,8 @@ class Claim:
     subscribed: bool = False
     critical: bool = False
     is_digest: bool = False
-    held: str | None = None
+    request: str | None = None
+    may_be_held: bool = False
 
 
 @dataclass(slots=True)

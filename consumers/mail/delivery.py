@@ -26,7 +26,7 @@ from schemas.mail import MailRequested
 RETRY_DELAYS = (timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
 CONFIG_ERROR_DELAY = timedelta(minutes=30)
 UNCONFIRMED_DELAY = timedelta(minutes=5)
-HELD_FIELDS = {"letter", "user_id", "expires_at"}  # of a held request; the others have columns
+STORED_FIELDS = {"letter", "user_id", "expires_at"}  # of a request; the others have columns
 LOCAL_PART = re.compile(r"[^\s<>\"'(),:;]+(?=@[\w.-])")
 STATES: dict[str, State] = {
     "sent": "sent",
@@ -69,7 +69,8 @@ def claim_for(request: MailRequested, message_id: str, sender: EmailSender) -> C
         subscribed=email.subscribed,
         critical=email.critical,
         is_digest=isinstance(email, ManagerDigestEmail),
-        held=request.model_dump_json(include=HELD_FIELDS) if email.name in DIGEST_KINDS else None,
+        request=request.model_dump_json(include=STORED_FIELDS),
+        may_be_held=email.name in DIGEST_KINDS,
     )
 
 

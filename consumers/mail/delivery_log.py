@@ -59,17 +59,17 @@ class DeliveryLog:
         """Decide about each email, and mark those to send as `sending`."""
         unique = {claim.key: claim for claim in claims}
         rows = await queries.lock_rows(connection, list(unique.values()))
-        recipients = {claim.recipient for claim in claims if claim.held is not None}
+        recipients = {claim.recipient for claim in claims if claim.may_be_held}
         volumes = await queries.recent_volume(connection, recipients, kinds=DIGEST_KINDS, window=self._window)
         updates: dict[str, tuple[LogRow, str, str, str | None]] = {}
         decisions = []
         for claim in claims:
             row = rows[claim.key]
-            volume = volumes.setdefault(claim.recipient, RecentVolume()) if claim.held is not None else None
+            volume = volumes.setdefault(claim.recipient, RecentVolume()) if claim.may_be_held else None
             decision = self._policy.decide(claim, row, volume)
             if decision.action in {"send", "hold"} or decision.state != row.state:
                 _apply(decision, row, volume)
-                updates[claim.key] = row, decision.reason, claim.external_id, claim.held if row.is_held else None
+                updates[claim.key] = row, decision.reason, claim.external_id, claim.request if row.is_held else None
             decisions.append(decision)
         await queries.update_rows(connection, list(updates.values()))
         await queries.copy_digest_results(connection, [key for key in updates if unique[key].is_digest])

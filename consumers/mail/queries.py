@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -22,14 +21,14 @@ REPLAN = sa.text("SET LOCAL plan_cache_mode = force_custom_plan")
 INSERT_ROWS = sa.text(f"""
     INSERT INTO moderation_notification_logs AS log (
         method, recipient, state, status, error_message, sent_at, external_id, notification_id, key, letter, locale,
-        updated_at
+        updated_at, requested_at, request
     )
     SELECT 'email', claim.recipient, 'pending', {status_of("'pending'")}, '', now(), '', notification.id, claim.key,
-        claim.letter, claim.locale, now()
+        claim.letter, claim.locale, now(), now(), CAST(claim.request AS jsonb)
     FROM unnest(
         CAST(:keys AS text[]), CAST(:recipients AS text[]), CAST(:names AS text[]), CAST(:locales AS text[]),
-        CAST(:notifications AS bigint[])
-    ) AS claim (key, recipient, letter, locale, notification_id)
+        CAST(:notifications AS bigint[]), CAST(:requests AS text[])
+    ) AS claim (key, recipient, letter, locale, notification_id, request)
     LEFT JOIN moderation_notifications notification ON notification.id = claim.notification_id
     ORDER BY claim.key
     ON CONFLICT (key) DO NOTHING
@@ -124,6 +123,7 @@ async def lock_rows(connection: AsyncConnection, claims: Sequence[Claim]) -> dic
             "names": [claim.email for claim in claims],
             "locales": [claim.locale for claim in claims],
             "notifications": [claim.notification_id for claim in claims],
+            "requests": [claim.request for claim in claims],
         },
     )
     found = await connection.execute(LOCK_ROWS, {**shared, "users": [claim.user_id for claim in claims]})
@@ -210,19 +210,3 @@ async def refused(connection: AsyncConnection) -> tuple[int, str] | None:
     )
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else (row[0], row[1].removeprefix(REFUSED))
-
-
-async def newest(
-    connection: AsyncConnection, *, state: str | None, recipient: str | None, limit: int
-) -> list[dict[str, Any]]:
-    """Return rows of the log, newest first; their `status` is the state."""
-    shown: dict[str, sa.ColumnElement[Any]] = {
-        column.name: column for column in notification_logs.c if column.name != "state"
-    }
-    shown["status"] = delivery_state.label("status")
-    query = sa.select(*shown.values()).order_by(notification_logs.c.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(delivery_state == state)
-    if recipient is not None:
-        query = query.where(sa.func.lower(notification_logs.c.recipient) == recipient.lower())
-    return [dict(row) for row in (await connection.execute(query)).mappings()]

@@ -33,6 +33,11 @@ async def newest(connection: AsyncConnection) -> list[dict[str, Any]]:
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
+async def scopes_of(connection: AsyncConnection, address: str) -> list[str]:
+    query = sa.select(mail_suppressions.c.scope).where(mail_suppressions.c.address == address.lower())
+    return list((await connection.execute(query)).scalars())
+
+
 async def remove(connection: AsyncConnection, address: str) -> list[str]:
     """Remove an address, and return the scopes it had."""
     removed = sa.delete(mail_suppressions).where(mail_suppressions.c.address == address.lower())

@@ -12,17 +12,17 @@ INTERVAL = 5.0  # seconds
 UNHEALTHY = "health.unhealthy"
 
 
-async def beat(file: Path, is_healthy: Callable[[], bool]) -> None:
-    """Touch the file while the process is healthy, until cancelled.
+async def beat(file: Path, problem: Callable[[], str | None]) -> None:
+    """Touch the file while the process has no problem, until cancelled.
 
     Raises:
         SettingsError: when the file cannot be written; a health check would take this process for dead.
     """
     while True:
-        if is_healthy():
+        if (found := problem()) is None:
             _touch(file)
         else:
-            logger.bind(file=str(file)).warning(UNHEALTHY)
+            logger.bind(file=str(file), problem=found).warning(UNHEALTHY)
         await asyncio.sleep(INTERVAL)
 
 

@@ -1,6 +1,6 @@
 """Settings: read once at the entry point, checked, and passed down. Nothing else reads the environment."""
 
-from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site
+from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site, Web
 from pocketwatch.settings.settings import LOCAL_STACK, PREFIX, Settings, load, names, require, unknown_names
 from pocketwatch.settings.types import Address
 
@@ -17,6 +17,7 @@ __all__ = [
     "Sessions",
     "Settings",
     "Site",
+    "Web",
     "load",
     "names",
     "require",

@@ -108,6 +108,20 @@ class Bridge(Section):
         return forward
 
 
+class Web(Section):
+    """Who may use the console in the browser, and how they sign in."""
+
+    sign_in: types.SignIn = Field((), alias="POCKETWATCH_WEB_SIGN_IN")
+    secret_key: SecretStr | None = Field(None, alias="POCKETWATCH_WEB_SECRET_KEY", min_length=32)
+    session_lifetime: types.Duration = Field(
+        timedelta(hours=12), alias="POCKETWATCH_WEB_SESSION_LIFETIME", ge=timedelta(minutes=1), le=timedelta(days=30)
+    )
+    hosts: types.HostNames = Field((), alias="POCKETWATCH_WEB_HOSTS")
+    trusted_proxies: types.Networks = Field((), alias="POCKETWATCH_WEB_TRUSTED_PROXIES")
+    proxy_header: types.HeaderName = Field("X-Forwarded-User", alias="POCKETWATCH_WEB_PROXY_HEADER")
+    proxy_operators: types.Names = Field((), alias="POCKETWATCH_WEB_PROXY_OPERATORS")
+
+
 class Running(Section):
     """How processes run and stop."""
 
@@ -116,6 +130,7 @@ class Running(Section):
     time_budget: types.Duration = Field(timedelta(minutes=10), alias="POCKETWATCH_TIME_BUDGET", ge=timedelta(seconds=1))
     max_message_size: Annotated[int, Field(ge=1024)] = Field(2**20, alias="POCKETWATCH_MAX_MESSAGE_SIZE")  # bytes
     heartbeat_file: Path | None = Field(None, alias="POCKETWATCH_HEARTBEAT_FILE")
+    heartbeat_url: types.HttpUrl | None = Field(None, alias="POCKETWATCH_HEARTBEAT_URL")  # its path is a secret
 
 
 class Monitoring(Section):

@@ -27,10 +27,11 @@ from pocketwatch.settings.sections import (
     Servers,
     Sessions,
     Site,
+    Web,
 )
 
 PREFIX = "POCKETWATCH_"
-SECRET_SUFFIXES = ("_KEY", "_SECRET")  # of the names of settings whose values are never shown
+SECRET_SUFFIXES = ("_KEY", "_SECRET", "_HEARTBEAT_URL")  # of the names of settings whose values are never shown
 LOCAL_STACK = Path(".pocketwatch/env")  # written by `pocketwatch stack up`, removed by `pocketwatch stack down`
 DOTENV_FILES = (Path(".env"), LOCAL_STACK)  # the first has precedence
 
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     moderation: Moderation = Moderation()
     mail: Mail = Mail()
     bridge: Bridge = Bridge()
+    web: Web = Web()
     running: Running = Running()
     monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from email.utils import parseaddr
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,6 +27,7 @@ LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
 ADDRESS = re.compile(r"(?:(?P<host>[^\s\[\]:/]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])?:)?(?P<port>\d{1,5})", re.ASCII)
 LOOPBACK = "127.0.0.1"
+SIGN_IN = ("users", "staff", "proxy")
 SHORTEST_PREFIX = 4  # characters of a key pattern before its first wildcard
 
 
@@ -150,6 +151,31 @@ def _zone(text: str) -> str:
     return text
 
 
+def _host_name(text: str) -> str:
+    if not HOSTNAME.fullmatch(text):
+        raise ValueError(f'"{text}" is not a host name; use names without port, such as console.example.com')
+    return text.lower()
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not an address or network; use ones such as 10.0.0.2 or 10.0.0.0/24') from None
+
+
+def _header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", text):
+        raise ValueError("must be the name of a header, such as X-Forwarded-User")
+    return text
+
+
+def _sign_in(text: str) -> str:
+    if text not in SIGN_IN:
+        raise ValueError(f'"{text}" is not a way to sign in; use {", ".join(SIGN_IN)}')
+    return text
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Folder = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute_folder)]
 AdPath = Annotated[str, AfterValidator(_ad_path)]
@@ -164,7 +190,14 @@ PostgresqlUrl = Annotated[str, _url(parse_postgresql)]
 RedisUrl = Annotated[str, _url(parse_redis)]
 DjangoCacheUrl = Annotated[str, _url(parse_django_cache)]
 SmtpUrl = Annotated[str, _url(parse_smtp)]
+SignIn = Annotated[tuple[Annotated[str, AfterValidator(_sign_in)], ...], BeforeValidator(_split_at_commas)]
+HostNames = Annotated[tuple[Annotated[str, AfterValidator(_host_name)], ...], BeforeValidator(_split_at_commas)]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...], BeforeValidator(_split_at_commas)
+]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+Names = Annotated[tuple[OneLine, ...], BeforeValidator(_split_at_commas)]
 QueueName = Annotated[OneLine, Field(min_length=1, max_length=200)]
 Sender = Annotated[str, AfterValidator(_sender)]
 EhloName = Annotated[str, AfterValidator(_ehlo_name)]

@@ -6,13 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import is_outage, reason_of
-from pocketwatch.storage.tables.suite import fires
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope
 
@@ -31,7 +29,28 @@ FUTURE_REMEDY = (
     "DELETE FROM fires WHERE due_at > now()"
 )
 SERIALIZE = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch introductions'))")
-RECORD = insert(fires).on_conflict_do_nothing().returning(fires.c.entry, fires.c.due_at)
+HELD = sa.text(
+    "SELECT entry, due_at, reason FROM fires WHERE state = 'missed' AND outcome IS NULL AND entry = ANY(:entries) "
+    "AND due_at <= :now"
+)
+# A fire that a pause holds back may be decided later; any other stays as it was recorded.
+RECORD = sa.text("""
+INSERT INTO fires AS recorded
+    (entry, due_at, state, message_id, reason, timetable, outcome, outcome_reason, settled_at)
+SELECT entry, due_at, state, message_id, reason, timetable, outcome, CASE WHEN outcome IS NOT NULL THEN reason END,
+    CASE WHEN outcome IS NOT NULL THEN now() END
+FROM unnest(
+    CAST(:entry AS text[]), CAST(:due_at AS timestamptz[]), CAST(:state AS text[]), CAST(:message_id AS text[]),
+    CAST(:reason AS text[]), CAST(:timetable AS text[]), CAST(:outcome AS text[])
+) AS planned (entry, due_at, state, message_id, reason, timetable, outcome)
+ORDER BY entry, due_at
+ON CONFLICT (entry, due_at) DO UPDATE SET state = excluded.state, message_id = excluded.message_id,
+    reason = excluded.reason, recorded_at = now(), outcome = excluded.outcome,
+    outcome_reason = excluded.outcome_reason, settled_at = excluded.settled_at
+WHERE recorded.state = 'missed' AND recorded.outcome IS NULL
+    AND NOT (excluded.state = 'missed' AND excluded.outcome IS NULL)
+RETURNING entry, due_at
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +61,7 @@ class Fire:
         timetable: the cron expression and time zone that planned it.
         envelope, payload: the message to publish; without them the fire was missed, or registers a new timetable.
         reason: why it was missed.
+        held: whether it is missed only for now, because a pause holds it back: its end decides.
     """
 
     entry: str
@@ -50,6 +70,11 @@ class Fire:
     envelope: Envelope | None = None
     payload: Mapping[str, Any] | None = None
     reason: str | None = None
+    held: bool = False
+
+    @property
+    def key(self) -> tuple[str, datetime]:
+        return self.entry, self.due_at
 
     @property
     def state(self) -> str:
@@ -77,44 +102,55 @@ async def in_future(connection: AsyncConnection, *, now: datetime) -> tuple[int,
     return count, newest
 
 
+async def held(
+    connection: AsyncConnection, entries: Collection[str], *, now: datetime
+) -> dict[tuple[str, datetime], str]:
+    """Return the fires, not later than now, that a pause holds back or has held back, each with the reason."""
+    rows = await connection.execute(HELD, {"entries": list(entries), "now": now})
+    return {(row.entry, row.due_at): row.reason for row in rows}
+
+
 async def record(connection: AsyncConnection, planned: Sequence[Fire]) -> list[Fire]:
     """Record these fires, and put the messages of those that were not recorded before into the outbox.
 
     Returns:
         The fires that this call has recorded; one whose message the database refuses is recorded as missed.
     """
-    recorded = [await _record(connection, fire) for fire in planned]
-    return [fire for fire in recorded if fire is not None]
+    in_order = sorted(planned, key=lambda fire: fire.key)  # tickers wait for each other instead of deadlocking
+    recorded = await _insert(connection, [fire for fire in in_order if fire.envelope is None])
+    for fire in in_order:
+        if fire.envelope is not None:
+            recorded += await _publish(connection, fire)
+    return recorded
 
 
-async def _record(connection: AsyncConnection, fire: Fire) -> Fire | None:
-    if fire.envelope is None:
-        return await _insert(connection, fire)
+async def _publish(connection: AsyncConnection, fire: Fire) -> list[Fire]:
     try:
         async with connection.begin_nested():
-            return await _insert(connection, fire)
+            recorded = await _insert(connection, [fire])
+            if recorded and fire.envelope is not None:
+                table, values = outbox.of(fire.envelope, fire.payload or {})
+                await connection.execute(sa.insert(table), values)
+            return recorded
     except DBAPIError as error:
         if is_outage(error):
             raise
         reason = f"the database refuses its message: {shorten(printable(reason_of(error)), LONGEST_REASON)}"
-        return await _insert(connection, replace(fire, envelope=None, payload=None, reason=reason))
+        return await _insert(connection, [replace(fire, envelope=None, payload=None, reason=reason)])
 
 
-async def _insert(connection: AsyncConnection, fire: Fire) -> Fire | None:
-    """Return the fire, or None if it was recorded before."""
-    row = {
-        "entry": fire.entry,
-        "due_at": fire.due_at,
-        "state": fire.state,
-        "message_id": fire.envelope and fire.envelope.message_id,
-        "reason": fire.reason,
-        "timetable": fire.timetable,
+async def _insert(connection: AsyncConnection, planned: Sequence[Fire]) -> list[Fire]:
+    """Return those of these fires that were not recorded before, or that a pause held back."""
+    if not planned:
+        return []
+    columns = {
+        "entry": [fire.entry for fire in planned],
+        "due_at": [fire.due_at for fire in planned],
+        "state": [fire.state for fire in planned],
+        "message_id": [fire.envelope and fire.envelope.message_id for fire in planned],
+        "reason": [fire.reason for fire in planned],
+        "timetable": [fire.timetable for fire in planned],
+        "outcome": ["missed" if fire.state == "missed" and not fire.held else None for fire in planned],
     }
-    if fire.state == "missed":
-        row |= {"outcome": "missed", "outcome_reason": fire.reason, "settled_at": sa.func.now()}
-    if (await connection.execute(RECORD.values(row))).first() is None:
-        return None
-    if fire.envelope is not None:
-        table, values = outbox.of(fire.envelope, fire.payload or {})
-        await connection.execute(sa.insert(table), values)
-    return fire
+    recorded = {tuple(row) for row in await connection.execute(RECORD, columns)}
+    return [fire for fire in planned if fire.key in recorded]

@@ -19,20 +19,48 @@ HAS_COLUMN_PRIVILEGE = sa.text(
 # By table, or "SEQUENCE name": privileges as GRANT spells them, such as "SELECT" or "UPDATE (status, updated_at)".
 Privileges = Mapping[str, tuple[str, ...]]
 
+# Every process keeps a row of itself.
+PRESENCE: Privileges = {"processes": ("SELECT", "INSERT", "UPDATE", "DELETE")}
 # Every group of consumers: run log, claims, and messages to publish.
 CONSUMERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
     "update_logs": ("SELECT", "INSERT", "UPDATE"),
     "inbox": ("SELECT", "INSERT"),
     "outbox": ("INSERT",),
+    **PRESENCE,
 }
 # Groups with handlers of events: a refused message of a batch gives its claim back.
 EVENT_CONSUMERS: Privileges = {"inbox": ("DELETE",)}
+# Every group of consumers, too: whichever holds the lease looks, and requests emails to those who run the suite.
+WATCHDOG: Privileges = {
+    VERSION_TABLE: ("SELECT",),
+    "fire_accounts": ("SELECT",),
+    "fires": ("SELECT",),
+    "incidents": ("SELECT", "INSERT", "UPDATE (seen_at, detail, remedy, recovered_at)"),
+    "outbox": ("INSERT", "SELECT (sent_at, available_at, attempts, last_error)"),
+    "processes": ("SELECT",),
+    "schedule_entries": ("SELECT",),
+    "schedule_pauses": ("SELECT",),
+    "update_logs": ("SELECT",),
+    "watchdog_lease": ("SELECT", "INSERT", "UPDATE"),
+}
+# What the checks of the groups need, and who gets the emails; without it, these checks and emails are left out.
+WATCHED: Privileges = {
+    "auth_user": ("SELECT (id, email, is_active, is_staff, is_superuser)",),
+    "moderation_manager_notification_settings": ("SELECT",),
+    "notification_preferences": ("SELECT",),
+}
 PUBLISHERS: Privileges = {
     VERSION_TABLE: ("SELECT",),
-    "fires": ("SELECT", "INSERT"),
+    "fires": ("SELECT", "INSERT", "UPDATE"),
+    "fire_accounts": ("SELECT", "INSERT", "UPDATE"),
     "outbox": ("SELECT", "INSERT", "UPDATE (attempts, available_at, last_error, sent_at)"),
+    "schedule_entries": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "schedule_pauses": ("SELECT",),
+    "update_logs": (
+        "SELECT (attempt, error, finished_at, id, job, message_id, started_at, statistics, status, trigger)",
+    ),
+    **PRESENCE,
 }
 # Publishers with an HTTP port show the figures of the whole suite, as far as they may read them.
 SUITE_FIGURES: Privileges = {
@@ -44,6 +72,14 @@ SUITE_FIGURES: Privileges = {
     "update_logs": ("SELECT (id, job, entry, status, finished_at, next_attempt_at)",),
     "watchdog_lease": ("SELECT (looked_at)",),
 }
+# The console in the browser: reads everything of the suite, and records what operators do.
+WEB: Privileges = {
+    VERSION_TABLE: ("SELECT",),
+    **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
+    "operator_actions": ("SELECT", "INSERT"),
+}
+# Where the platform's staff signs in to it.
+STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}
 
 
 def merge(several: Iterable[Privileges]) -> Privileges:

@@ -1,20 +1,19 @@
 """The run log (`update_logs`): one row for each attempt at a message; a redelivery continues the row."""
 
-import os
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pocketwatch.identity import WORKER
 from pocketwatch.storage.tables.suite import update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 LONGEST_ERROR = 2000  # characters
 INTERRUPTED = "interrupted"
 NOTHING = sa.literal({}, JSONB)
@@ -35,11 +34,16 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An attempt of a job at a message."""
+    """An attempt of a job at a message.
+
+    Args:
+        payload: the message's arguments, as JSON; None when they are not known, or too large to keep.
+    """
 
     job: str
     envelope: Envelope
     dry_run: bool = False
+    payload: str | None = None
 
     def row(self, status: str, *, statistics: Mapping[str, Any] | None = None, error: str | None = None) -> Row:
         return {
@@ -55,6 +59,7 @@ class Run:
             "statistics": dict(statistics or {}),
             "error": None if error is None else shorten(printable(error), LONGEST_ERROR),
             "worker": WORKER,
+            "payload_json": self.payload,
         }
 
 
@@ -62,10 +67,14 @@ KEY = ("job", "message_id", "attempt")
 ORIGIN = ("entry", "correlation_id", "trigger", "due_at", "worker")
 
 
+# As a text: it is JSON already, and is neither read nor written once more.
+PAYLOAD = sa.cast(sa.bindparam("payload_json", type_=sa.Text), JSONB)
+
+
 def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **computed: Any) -> Any:
     """Insert a row, or continue the one that an interrupted delivery of the same attempt has left."""
-    statement = insert(update_logs).values(**computed)
-    updated = {name: statement.excluded[name] for name in (*ORIGIN, *columns)}
+    statement = insert(update_logs).values(payload=PAYLOAD, **computed)
+    updated = {name: statement.excluded[name] for name in (*ORIGIN, *columns, "payload")}
     # A concurrent duplicate may have finished meanwhile; its result stays.
     # (Not an IN list: SQLAlchemy cannot send one for many rows at once.)
     unfinished = sa.and_(update_logs.c.status != "succeeded", update_logs.c.status != "partial")
@@ -88,11 +97,19 @@ START = _upsert(
     started_at=sa.func.now(),
     finished_at=None,
     progress=None,
+    traceback=None,
+    next_attempt_at=None,
 )
 FINISH = _upsert(
-    ("status", "error", "dry_run"), {"statistics": KEPT.concat(NEW)}, finished_at=sa.func.clock_timestamp()
+    ("status", "error", "dry_run"),
+    {"statistics": KEPT.concat(NEW), "traceback": None, "next_attempt_at": None},
+    finished_at=sa.func.clock_timestamp(),
 )
-FAIL = _upsert(("status", "error"), finished_at=sa.func.clock_timestamp())
+FAIL = _upsert(
+    ("status", "error", "traceback"),
+    finished_at=sa.func.clock_timestamp(),
+    next_attempt_at=sa.func.clock_timestamp() + sa.bindparam("retried_after", type_=sa.Interval),
+)
 
 SAME_JOB = update_logs.c.job == sa.bindparam("run_job")
 SAME_ATTEMPT = sa.and_(
@@ -114,6 +131,21 @@ SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(
 ABANDONED = STILL_RUNNING.where(sa.not_(SAME_ATTEMPT)).values(
     status="failed", error="abandoned: the worker died or lost its connection", finished_at=sa.func.now()
 )
+
+
+RETURNED = (
+    sa.update(update_logs)
+    .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
+    .where(update_logs.c.next_attempt_at.is_not(None))
+    .values(next_attempt_at=None)
+)
+
+
+async def returned(connection: AsyncConnection, job: str, envelopes: Sequence[Envelope]) -> None:
+    """Record that those of these messages which have waited for another attempt do not wait any more."""
+    ids = [each.message_id for each in envelopes if each.attempts > 1]
+    if ids:
+        await connection.execute(RETURNED, {"run_job": job, "run_messages": ids})
 
 
 async def start(connection: AsyncConnection, run: Run, *, single_active: bool) -> None:
@@ -142,9 +174,23 @@ async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:
         await connection.execute(FINISH, rows)
 
 
-async def fail(connection: AsyncConnection, run: Run, status: str, error: str) -> None:
-    """Record that an attempt failed; the statistics that it has reported stay."""
-    row = run.row(status, error=error)
+async def fail(
+    connection: AsyncConnection,
+    run: Run,
+    status: str,
+    error: str,
+    *,
+    traceback: str | None = None,
+    retried_after: timedelta | None = None,
+) -> None:
+    """Record that an attempt failed; the statistics that it has reported stay.
+
+    Args:
+        traceback: of an error that was not expected.
+        retried_after: how long the message waits for another attempt; None when there is none.
+    """
+    await returned(connection, run.job, [run.envelope])
+    row = run.row(status, error=error) | {"traceback": traceback, "retried_after": retried_after}
     written = await connection.execute(FAIL, row)
     if not written.rowcount:  # the row is that of a message of the same id, which has succeeded
         own_id = derive_id(run.envelope.message_id, run.envelope.trigger)

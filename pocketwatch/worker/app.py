@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from loguru import logger
 
@@ -34,6 +34,8 @@ class ConsumerApp(Service):
         TypeError: when two of the consumers have the same queue.
     """
 
+    kind: ClassVar[Literal["consume"]] = "consume"
+
     def __init__(self, settings: Settings, consumers: Sequence[Consumer], *, role: str) -> None:
         super().__init__(settings)
         self._role = role
@@ -48,9 +50,18 @@ class ConsumerApp(Service):
         await super().__aexit__(*error)
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether all connections are open; a queue of others is not our health."""
-        return super().is_healthy and all(connection.is_open for connection in self._connections)
+    def problem(self) -> str | None:
+        """See `Service.problem`; a queue of others is not our health."""
+        problems = (super().problem, *(connection.problem for connection in self._connections))
+        return next((each for each in problems if each is not None), None)
+
+    def consumed_queues(self) -> set[str]:
+        """Return the queues that are consumed now: their channel is open, and the broker has not cancelled them."""
+        return {queue for each in (*self._connections, *self._external) for queue in each.consumed_queues()}
+
+    def facts(self) -> Mapping[str, Any]:
+        groups = sorted({consumer.group for consumer in self._consumers})
+        return {"groups": groups, "queues": sorted(self.consumed_queues())}
 
     async def _start(self) -> None:
         """Start dependencies first: database, publisher and topology, executors, then the connections that consume."""

@@ -37,6 +37,7 @@ from pocketwatch.worker.forwarding import Forwarder
 from pocketwatch.worker.middleware import Delivery, DeliveryMiddleware
 
 CONSUMED, UNREACHABLE = "queue.consumed", "queue.unreachable"
+NOT_CONSUMED = "not consumed any more: deleted, or its node is down; if it is missing, run: pocketwatch migrate"
 FIRST_DELAY, MAX_DELAY = 1.0, 60.0  # seconds between two attempts at a queue of others
 
 
@@ -66,6 +67,21 @@ class ConsumingConnection:
     @property
     def is_open(self) -> bool:
         return self._connection is not None and self._connection.connected.is_set()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not consume all of its queues now; None while it does."""
+        if not self.is_open:
+            return f"the connection of group {self._group} is lost"
+        missing = {consumer.queue.name for consumer, _ in self._subscriptions} - self.consumed_queues()
+        return f"queue {', '.join(sorted(missing))}: {NOT_CONSUMED}" if missing else None
+
+    def consumed_queues(self) -> set[str]:
+        """Return those of its queues whose consumer the broker has accepted, and not cancelled since."""
+        if self._broker is None or not self.is_open:
+            return set()
+        subscribers: Sequence[Any] = self._broker.subscribers
+        return {each.queue.name for each in subscribers if _is_consuming(each)}
 
     async def start(self) -> None:
         """Consume on the first node that accepts us.
@@ -190,6 +206,14 @@ class ExternalConnection(ConsumingConnection):
 
     async def _prepare(self, connection: AbstractRobustConnection) -> None:
         await declare_missing(connection, self._queue)
+
+
+def _is_consuming(subscriber: Any) -> bool:
+    """Whether the broker delivers to a subscriber; neither library has a question for it."""
+    queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001
+    if queue is None or queue.channel.is_closed:
+        return False
+    return tag in queue.channel._channel.channel.consumers  # noqa: SLF001
 
 
 def subscribe(broker: RabbitBroker, consumer: Consumer, executor: Executor) -> None:

@@ -21,6 +21,7 @@ from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
 from pocketwatch.storage.tables import suite as tables
 from pocketwatch.text import printable, shorten
+from pocketwatch.tracebacks import own_traceback
 from pocketwatch.worker.batcher import Batcher
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.context import Row
@@ -47,7 +48,14 @@ class ErrorHandler:
         self._records.close()
 
     async def handle_failure(
-        self, error: Exception, *, consumer: Consumer, envelope: Envelope, raw: IncomingMessage, log: Any
+        self,
+        error: Exception,
+        *,
+        consumer: Consumer,
+        envelope: Envelope,
+        raw: IncomingMessage,
+        payload: str | None,
+        log: Any,
     ) -> bool:
         """Log the failed attempt and publish the message where it waits for a retry, or to its dead letters.
 
@@ -58,9 +66,9 @@ class ErrorHandler:
         if isinstance(error, Uncounted):
             return await self._put_back(raw, envelope, job, log)
         step = next_step(error, envelope.attempt)
-        run = run_log.Run(job, envelope)
+        run = run_log.Run(job, envelope, payload=payload)
         rows = consumer.on_dead_letter(raw, run, self._settings) if isinstance(step, DeadLetter) else ()
-        await self._record(_Failure(run, step, text_of(error), rows), error, log=log)
+        await self._record(_Failure(run, step, error, rows), log=log)
         message = _with_failure(raw, envelope, error, job)
         try:
             if isinstance(step, DeadLetter):
@@ -94,10 +102,10 @@ class ErrorHandler:
     async def _publish(self, message: aio_pika.Message, exchange: str, routing_key: str) -> None:
         await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, retry_for=PUBLISH_TIMEOUT)
 
-    async def _record(self, failure: "_Failure", error: Exception, *, log: Any) -> None:
+    async def _record(self, failure: "_Failure", *, log: Any) -> None:
         """Write the log row and, for a dead letter, the fact `run.failed` and what its consumer wants written."""
         try:
-            if isinstance(error, RetryLater):
+            if isinstance(failure.error, RetryLater):
                 await self._write([failure])  # perhaps because of an outage, which is not waited for again
             else:
                 await self._records.submit(failure)
@@ -107,7 +115,14 @@ class ErrorHandler:
     async def _write(self, failures: Sequence["_Failure"]) -> list[None]:
         async with self._database.begin() as connection:
             for failure in failures:
-                await run_log.fail(connection, failure.run, failure.step.status, failure.text)
+                await run_log.fail(
+                    connection,
+                    failure.run,
+                    failure.step.status,
+                    failure.text,
+                    traceback=None if is_expected(failure.error) else own_traceback(failure.error),
+                    retried_after=failure.step.delay_queue.delay if isinstance(failure.step, Retry) else None,
+                )
             if facts := [
                 _fact(each.run, each.step, each.text) for each in failures if isinstance(each.step, DeadLetter)
             ]:
@@ -122,8 +137,12 @@ class _Failure:
 
     run: run_log.Run
     step: Retry | DeadLetter
-    text: str
+    error: Exception
     rows: Sequence[Row]
+
+    @property
+    def text(self) -> str:
+        return text_of(self.error)
 
 
 def _fact(run: run_log.Run, step: DeadLetter, text: str) -> dict[str, Any]:
@@ -174,9 +193,14 @@ def text_of(error: Exception) -> str:
     return printable(shorten(text, MAX_ERROR_LENGTH))
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether its text says it all; the frames of any other show where the bug is."""
+    return isinstance(error, PocketwatchError)
+
+
 def _log_step(step: Retry | DeadLetter, error: Exception, log: Any) -> None:
-    is_expected = isinstance(error, PocketwatchError)
-    line = log.bind(outcome=step.status, error=text_of(error)[:300]).opt(exception=None if is_expected else error)
+    exception = None if is_expected(error) else error
+    line = log.bind(outcome=step.status, error=text_of(error)[:300]).opt(exception=exception)
     if isinstance(step, DeadLetter):
         line.error("message.dead_lettered")
     else:

@@ -28,6 +28,7 @@ from pocketwatch.worker.backoff import retry_on_outage
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE, Batcher
 from pocketwatch.worker.context import BatchFunction, EventContext, JobContext, Row, SideEffectContext
 from pocketwatch.worker.data_loader import DataLoader
+from pocketwatch.worker.payloads import payload_of
 from schemas.envelope import Envelope, derive_id
 from schemas.message import Message
 
@@ -68,7 +69,7 @@ class JobExecutor:
         return await retry_on_outage(lambda: self._attempt(envelope, message))
 
     async def _attempt(self, envelope: Envelope, message: Message) -> Outcome:
-        started = await self._start(envelope, dry_run=bool(getattr(message, "dry_run", False)))
+        started = await self._start(envelope, message)
         if started is None:
             return "duplicate"
         run, now = started
@@ -89,14 +90,16 @@ class JobExecutor:
             envelope, message
         )  # a concurrent delivery was faster: of this message, or of another
 
-    async def _start(self, envelope: Envelope, *, dry_run: bool) -> tuple[run_log.Run, datetime] | None:
+    async def _start(self, envelope: Envelope, message: Message) -> tuple[run_log.Run, datetime] | None:
         """Return the run and the database's time at its start; None when the message was handled before."""
+        dry_run = bool(getattr(message, "dry_run", False))
         async with self.database.begin() as connection:
+            await run_log.returned(connection, self.consumer, [envelope])
             if await inbox.handled(connection, self.consumer, envelope.message_id):
                 (envelope,) = await _with_own_ids(connection, self.consumer, [envelope])
                 if await inbox.handled(connection, self.consumer, envelope.message_id):
                     return None
-            run = run_log.Run(self.consumer, envelope, dry_run=dry_run)
+            run = run_log.Run(self.consumer, envelope, dry_run=dry_run, payload=payload_of(message))
             await run_log.start(connection, run, single_active=self.single_active)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
             return run, now
@@ -120,8 +123,9 @@ class PendingMessage:
     """A message in flight, and what must not share a transaction with it."""
 
     envelope: Envelope
-    message: Any
+    message: Any  # what the handler is given
     conflict_key: Hashable
+    arguments: Message  # what the run log shows
 
     @property
     def id(self) -> str:
@@ -162,13 +166,21 @@ class BatchExecutor:
     def close(self) -> None:
         self._batcher.close()
 
-    async def handle(self, envelope: Envelope, message: Any) -> Outcome:
-        return await self._batcher.submit(PendingMessage(envelope, message, self._conflict_key(message)))
+    async def handle(self, envelope: Envelope, message: Any, *, arguments: Message | None = None) -> Outcome:
+        """See `Executor.handle`.
+
+        Args:
+            arguments: what the run log shows in place of the message.
+        """
+        pending = PendingMessage(envelope, message, self._conflict_key(message), arguments or message)
+        return await self._batcher.submit(pending)
 
     async def _commit(self, batch: Sequence[PendingMessage]) -> list[Outcome | BaseException]:
         async with self._database.begin() as connection:
+            await run_log.returned(connection, self._consumer, [pending.envelope for pending in batch])
             batch, claimed = await self._claim(connection, batch)
             mine = [pending for pending in batch if pending.id in claimed]
+            payloads = {pending.id: payload_of(pending.arguments) for pending in mine}
             loader = DataLoader(connection)
             contexts = [self._context(pending, claimed[pending.id], loader) for pending in mine]
             handlers = (self._run(pending.message, each) for pending, each in zip(mine, contexts, strict=True))
@@ -183,9 +195,8 @@ class BatchExecutor:
             done = [each for each in contexts if each.message_id not in refused]
             await inbox.release(connection, self._consumer, refused)
             await write_rows(connection, [row for each in done for row in each.rows])
-            await run_log.finish(
-                connection, [_log_row(run_log.Run(self._consumer, each.envelope), each) for each in done]
-            )
+            runs = [run_log.Run(self._consumer, each.envelope, payload=payloads[each.message_id]) for each in done]
+            await run_log.finish(connection, [_log_row(run, each) for run, each in zip(runs, done, strict=True)])
         outcomes: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
         return [(outcomes | refused).get(pending.id, "duplicate") for pending in batch]
 
@@ -204,7 +215,8 @@ class BatchExecutor:
         return [replace(each, envelope=own_by_id.get(each.id, each.envelope)) for each in batch], claimed
 
     async def _run(self, message: Any, context: EventContext) -> None:
-        with logger.contextualize(job=self._consumer, message_id=context.message_id):
+        ids = {"message_id": context.message_id, "correlation_id": context.envelope.correlation_id}
+        with logger.contextualize(job=self._consumer, **ids):
             await self._handler(message, context)
 
     def _context(self, pending: PendingMessage, now: datetime, loader: DataLoader) -> EventContext:
@@ -244,7 +256,7 @@ class SideEffectExecutor:
             resource=self._resource,
         )
         await self._handler(message, context)
-        return await self._claims.handle(envelope, context)
+        return await self._claims.handle(envelope, context, arguments=message)
 
     def close(self) -> None:
         for batcher in self._batchers.values():

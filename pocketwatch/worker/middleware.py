@@ -25,6 +25,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.forwarding import Forwarder
+from pocketwatch.worker.payloads import payload_of, payload_of_body
 from pocketwatch.worker.retry_policy import check_redelivery
 from schemas.envelope import INVALID_PROPERTIES, Envelope
 from schemas.message import Message
@@ -62,6 +63,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         self._started = time.perf_counter()
         self._outcome = ""
         self._envelope = consumer.decoder.envelope(msg)
+        self._message: Message | None = None  # once it is decoded
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
         """Decode the message and run its handler, with the message's ids in every log line; forward those of others."""
@@ -76,7 +78,8 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
                 return self._outcome
         self._check()
         msg.set_decoder(self._decode)
-        with logger.contextualize(job=self._job, message_id=self._envelope.message_id):
+        ids = {"message_id": self._envelope.message_id, "correlation_id": self._envelope.correlation_id}
+        with logger.contextualize(job=self._job, **ids):
             if not self._envelope.has_message_id:
                 logger.warning("message.no_id")  # a redelivery of it cannot be recognised
             self._outcome = await call_next(msg)
@@ -108,11 +111,17 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         if not isinstance(exc_val, Exception) or isinstance(exc_val, IgnoredException):
             return False  # cancelled: it stays on the queue; or FastStream's own verbs
         return await self._errors.handle_failure(
-            exc_val, consumer=self._consumer, envelope=self._envelope, raw=self.msg, log=self._log
+            exc_val,
+            consumer=self._consumer,
+            envelope=self._envelope,
+            raw=self.msg,
+            payload=payload_of(self._message) if self._message else payload_of_body(self.msg.body),
+            log=self._log,
         )
 
     async def _decode(self, msg: Any) -> Delivery:
-        return Delivery(self._envelope, self._consumer.decoder.message(msg))
+        self._message = self._consumer.decoder.message(msg)
+        return Delivery(self._envelope, self._message)
 
     @property
     def _log(self) -> Any:
@@ -120,6 +129,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         return logger.bind(
             job=self._job,
             message_id=self._envelope.message_id,
+            correlation_id=self._envelope.correlation_id,
             routing_key=self._envelope.routing_key,
             attempt=self._envelope.attempt,
             took_ms=round((time.perf_counter() - self._started) * 1000, 1),

@@ -17,11 +17,19 @@ async def test_notices_shows_the_log_newest_first(
 
     everything = pocketwatch.json("notices")
     failed = pocketwatch.json("notices", "--status", "failed")
+    undelivered = pocketwatch.json("notices", "--undelivered")
     theirs = pocketwatch.json("notices", "--recipient", "Reader@Example.com")
     table = pocketwatch("notices").stdout
 
     assert [row["status"] for row in everything] == ["suppressed", "failed", "sent"]
     assert [list(row).index("status") for row in everything] == [3, 3, 3]
+    assert [(row["requested_at"] is not None, row["sent_at"] is not None) for row in everything] == [
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
+    assert [(row["ad_id"], row["about"]) for row in everything] == [(7, "Lada Niva")] * 3
+    assert [row["status"] for row in undelivered] == ["suppressed", "failed"]
     assert [(row["recipient"], row["reply"]) for row in failed] == [("other@example.com", "554 5.6.0 what is this?")]
     assert [row["recipient"] for row in theirs] == [RECIPIENT]
     assert "554 5.6.0 what is this?" in table
@@ -32,7 +40,7 @@ def test_unknown_status_is_refused(pocketwatch: Program):
     refused = pocketwatch("notices", "--status", "lost")
 
     assert refused.returncode == 1
-    assert "known are pending, sending, sent" in refused.stderr
+    assert "known: pending, sending, sent" in refused.stderr
 
 
 async def test_forgotten_address_gets_emails_again(

@@ -10,44 +10,17 @@ import sqlalchemy as sa
 
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.storage import fires, outbox, pauses
+from pocketwatch.storage import fires, outbox
 from pocketwatch.storage.database import Database, clock_time
 from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from publishers import route_check
 from publishers.relay import BATCH, Relay
-from publishers.schedule import Entry, Schedule
-from publishers.ticker import MAX_SLEEP, Ticker
+from publishers.ticker import Ticker
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
+from tests.support.schedules import entry, last_ticker_stopped, rows, schedule, set_clock, states
 from tests.support.waiting import eventually
-
-
-def entry(name: str = "an-entry", **changes: Any) -> Entry:
-    fields = {"name": name, "cron": "* * * * * *", "job": "cleanup.media", "why": "a test", "timezone": "UTC"}
-    return Entry.model_validate({**fields, "payload": {"dry_run": True}, **changes})
-
-
-def schedule(*entries: Entry) -> Schedule:
-    return Schedule(entries=entries or (entry(),))
-
-
-async def rows(database: Database, table: sa.Table) -> list[dict[str, Any]]:
-    async with database.begin() as connection:
-        found = await connection.execute(sa.select(table).order_by(*table.primary_key.columns))
-        return [dict(row) for row in found.mappings()]
-
-
-async def states(database: Database) -> list[str]:
-    return [row["state"] for row in await rows(database, suite.fires)]
-
-
-async def last_ticker_stopped(database: Database, one: Entry, ago: timedelta) -> datetime:
-    """Pretend that the last ticker stopped some time ago."""
-    async with database.begin() as connection:
-        then = await clock_time(connection) - ago
-        await fires.record(connection, [Fire(entry=one.name, due_at=then, timetable=one.timetable)])
-    return then
 
 
 async def test_new_entry_is_registered_and_fires_next_time(database: Database):
@@ -255,21 +228,6 @@ async def test_fires_between_a_jump_ahead_and_the_way_back_are_not_lost(database
     assert f"an-entry@{noon:%Y%m%dT%H%M%SZ}" in {row["message_id"] for row in await rows(database, suite.outbox)}
 
 
-async def set_clock(database: Database, moment: datetime) -> None:
-    """Set the clock that `clock_timestamp()` reads in this database, where it is always the same."""
-    async with database.begin() as connection:
-        name = (await connection.execute(sa.text("SELECT current_database()"))).scalar_one()
-        await connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS clock"))
-        await connection.execute(
-            sa.text(
-                "CREATE OR REPLACE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
-                f"AS $$ SELECT timestamptz '{moment.isoformat()}' $$"
-            )
-        )
-        await connection.execute(sa.text(f'ALTER DATABASE "{name}" SET search_path = clock, pg_catalog, public'))
-    await database.engine.dispose()  # connections that are open keep their search path
-
-
 async def test_message_of_a_clock_that_was_ahead_is_published_now(database: Database):
     await ask(database, 2)
     async with database.begin() as connection:
@@ -292,69 +250,6 @@ async def test_message_of_a_clock_that_was_ahead_is_published_now(database: Data
     async with database.begin() as connection:
         claimed = await outbox.claim(connection, size=9)
     assert [row.message_id for row in claimed] == ["ticks-cleanup.media-0", "ticks-cleanup.media-1"]
-
-
-async def test_paused_entry_does_not_fire_and_gives_the_pause_as_reason(database: Database):
-    hourly = entry(cron="0 * * * *", catch_up="skip")
-    then = await last_ticker_stopped(database, hourly, timedelta(hours=3))
-    async with database.begin() as connection:
-        assert await pauses.pause(connection, "an-entry", author="olena", reason="disk is moved", expires_at=None)
-        assert not await pauses.pause(connection, "an-entry", author="ivan", reason="again", expires_at=None)
-        await connection.execute(sa.update(suite.schedule_pauses).values(paused_at=then))
-    ticker = Ticker(database, schedule(hourly))
-    await ticker.begin()
-
-    await ticker.tick()
-    assert await states(database) == ["introduced"]
-
-    async with database.begin() as connection:
-        assert await pauses.resume(connection, "an-entry", author="ivan")
-    await ticker.tick()
-    missed = [row for row in await rows(database, suite.fires) if row["state"] == "missed"]
-    assert {row["reason"] for row in missed} == {"paused by olena: disk is moved"}
-    assert len(missed) == 3
-
-
-async def test_ticker_does_not_wake_for_a_paused_entry(database: Database):
-    hourly = entry(cron="0 * * * *")
-    await last_ticker_stopped(database, hourly, timedelta(hours=3))
-    async with database.begin() as connection:
-        await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
-    ticker = Ticker(database, schedule(hourly))
-    await ticker.begin()
-
-    assert await ticker.tick() == MAX_SLEEP.total_seconds()
-
-
-async def test_resumed_entry_catches_up(database: Database):
-    hourly = entry(cron="0 * * * *", catch_up="latest")
-    await last_ticker_stopped(database, hourly, timedelta(hours=3))
-    async with database.begin() as connection:
-        await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
-    ticker = Ticker(database, schedule(hourly))
-    await ticker.begin()
-    await ticker.tick()
-
-    async with database.begin() as connection:
-        await pauses.resume(connection, "an-entry", author="olena")
-    await ticker.tick()
-    await ticker.tick()
-
-    assert (await states(database)).count("published") == 1
-
-
-async def test_pause_expires(database: Database):
-    async with database.begin() as connection:
-        soon = await clock_time(connection) + timedelta(seconds=0.3)
-        await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=soon)
-    async with database.begin() as connection:
-        assert set(await pauses.in_force(connection)) == {"an-entry"}
-
-    await asyncio.sleep(0.4)
-
-    async with database.begin() as connection:
-        assert await pauses.in_force(connection) == {}
-        assert await pauses.pause(connection, "an-entry", author="ivan", reason="once more", expires_at=None)
 
 
 async def test_fire_is_consumed_within_a_second_of_its_due_time(

@@ -146,12 +146,18 @@ def test_fire_later_than_its_grace_is_missed_with_its_reason(policy: str):
 
 
 def test_number_of_missed_fires_is_bounded():
-    found = due(entry("* * * * *"), after=NOON - timedelta(days=30), now=NOON + timedelta(seconds=30))
+    found = due(entry("*/10 * * * * *"), after=NOON - timedelta(days=30), now=NOON + timedelta(seconds=5))
 
     missed = [fire.at for fire in found if fire.missed]
     assert len(missed) == MAX_MISSED
     assert missed[-1] == NOON - timedelta(minutes=1)  # the oldest are dropped
     assert found[-1] == Occurrence(NOON)
+
+
+def test_every_fire_of_a_week_is_recorded_for_an_entry_that_fires_each_minute():
+    found = due(entry("* * * * *"), after=NOON - timedelta(days=7), now=NOON)
+
+    assert len(found) == 7 * 24 * 60
 
 
 def test_fires_older_than_a_week_are_ignored():

@@ -42,6 +42,28 @@ def test_line_is_an_event_with_its_fields():
     assert (line["job"], line["took_ms"], line["path"]) == ("cleanup.tokens", 3, "{a} <b>")
 
 
+def test_json_line_names_the_process_and_its_version():
+    (line,) = as_json("from pocketwatch.identity import WORKER, version; logger.bind(w=WORKER, v=version()).info('x')")
+
+    assert (line["worker"], line["version"]) == (line["w"], line["v"])
+    assert line["worker"].rpartition(":")[2].isdecimal()
+
+
+def test_traceback_of_a_failed_attempt_holds_our_own_frames():
+    code = """
+from pocketwatch.clock import parse_duration
+try:
+    parse_duration("soon")
+except ValueError:
+    logger.opt(exception=True).warning("message.retried")
+"""
+    (line,) = as_json(code)
+
+    first, frame = line["traceback"].splitlines()
+    assert first.startswith("ValueError: not a duration")
+    assert frame.startswith("  pocketwatch.clock:")
+
+
 def test_terminal_format_shows_fields_in_columns():
     line = logged("logger.bind(job='cleanup.tokens', why='two words', none=None).warning('waits')", format="console")
 

@@ -23,7 +23,7 @@ def test_ukrainian_emails(renderer, as_read, expected_email, email):
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])
-@pytest.mark.parametrize("name", ["ad_needs_edit", "daily_report"])
+@pytest.mark.parametrize("name", ["ad_needs_edit", "daily_report", "incident"])
 def test_emails_in_other_languages(renderer, as_read, expected_email, sample, name, locale):
     email = sample(name)
 

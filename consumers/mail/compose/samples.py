@@ -14,6 +14,7 @@ from schemas.emails import (
     DigestItem,
     DigestKind,
     Email,
+    IncidentEmail,
     ManagerAdEventEmail,
     ManagerAdFlaggedEmail,
     ManagerDigestEmail,
@@ -127,6 +128,13 @@ SAMPLES: tuple[Email, ...] = (
             )
             for back in range(27, -1, -1)
         ],
+    ),
+    IncidentEmail(
+        occurred_at=AT,
+        kind="failing",
+        subject="rates.update",
+        detail="3 runs in a row failed, the last at 2026-11-20 12:04:31 UTC: NBU: does not answer (ConnectError)",
+        remedy="pocketwatch runs --job rates.update --status failed",
     ),
     PlainEmail(
         occurred_at=AT,

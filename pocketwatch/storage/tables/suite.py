@@ -164,8 +164,9 @@ fires = sa.Table(
     # A fire that has ended has one end, and a time for it; only one that was missed ends as such.
     sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled"),
     sa.CheckConstraint("outcome <> 'missed' OR state = 'missed'", name="missed"),
-    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state = 'published' AND outcome IS NULL")),
+    sa.Index("fires_open_idx", "due_at", postgresql_where=sa.text("state <> 'introduced' AND outcome IS NULL")),
     sa.Index("fires_due_at_idx", "due_at"),  # those of a day
+    sa.Index("fires_failed_idx", "due_at", postgresql_where=sa.text("outcome IN ('failed', 'dead')")),
     # A published fire names its message; a missed one says why.
     sa.CheckConstraint("(state = 'published') = (message_id IS NOT NULL)", name="message"),
     sa.CheckConstraint("state <> 'missed' OR reason IS NOT NULL", name="reason"),
@@ -460,6 +461,8 @@ notification_logs = sa.Table(
     sa.Column("digest", sa.Text),  # the key of the digest that it went out in
     _moment("updated_at"),
     sa.Column("state", sa.Text),  # null: as `status`
+    _moment("requested_at"),  # null: not known, but for `sent_at` of what is not sent
+    sa.Column("request", JSONB),  # the email with its facts, so that it can be shown and sent again
     sa.ForeignKeyConstraint(
         ["notification_id"],
         ["moderation_notifications.id"],
@@ -472,6 +475,16 @@ notification_logs = sa.Table(
     sa.Index("moderation_notification_logs_recipient_idx", "recipient", "sent_at"),
     sa.Index("moderation_notification_logs_sent_at_idx", "sent_at", postgresql_using="brin"),  # those of a day
     sa.Index("moderation_notification_logs_held_idx", "recipient", "id", postgresql_where=sa.text("held IS NOT NULL")),
+    # What is not sent: few rows of many.
+    sa.Index("moderation_notification_logs_status_idx", "status", "id", postgresql_where=sa.text("status <> 'sent'")),
+    # Those to an address, by its beginning.
+    sa.Index(
+        "moderation_notification_logs_address_idx",
+        sa.func.lower(sa.column("recipient")).label("address"),
+        "id",
+        postgresql_ops={"address": "text_pattern_ops"},
+    ),
+    sa.Index("moderation_notification_logs_ad_idx", sa.text("(request #>> '{letter,ad_id}')")),
     sa.Index("moderation_notification_logs_digest_idx", "digest", postgresql_where=sa.text("digest IS NOT NULL")),
     sa.Index("moderation_notification_logs_notification_id_46bbc663", "notification_id"),
 )

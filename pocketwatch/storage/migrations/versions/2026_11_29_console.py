@@ -33,6 +33,7 @@ SETTLE = """
 def upgrade() -> None:
     _extend_update_logs()
     _extend_fires()
+    _extend_notification_logs()
     _create_schedule()
     _create_console()
 
@@ -86,9 +87,22 @@ def _extend_fires() -> None:
     op.create_check_constraint("fires_outcome_check", "fires", f"outcome IN ({outcomes})")
     op.create_check_constraint("fires_settled_check", "fires", "(outcome IS NULL) = (settled_at IS NULL)")
     op.create_check_constraint("fires_missed_check", "fires", "outcome <> 'missed' OR state = 'missed'")
-    is_open = sa.text("state = 'published' AND outcome IS NULL")
+    is_open = sa.text("state <> 'introduced' AND outcome IS NULL")
     op.create_index("fires_open_idx", "fires", ["due_at"], postgresql_where=is_open)
     op.create_index("fires_due_at_idx", "fires", ["due_at"])
+    is_failed = sa.text("outcome IN ('failed', 'dead')")
+    op.create_index("fires_failed_idx", "fires", ["due_at"], postgresql_where=is_failed)
+
+
+def _extend_notification_logs() -> None:
+    table = "moderation_notification_logs"
+    op.add_column(table, _moment("requested_at"))
+    op.add_column(table, _json("request"))
+    is_unsent = sa.text("status <> 'sent'")
+    op.create_index(f"{table}_status_idx", table, ["status", "id"], postgresql_where=is_unsent)
+    op.create_index(f"{table}_ad_idx", table, [sa.text("(request #>> '{letter,ad_id}')")])
+    address = sa.func.lower(sa.column("recipient")).label("address")
+    op.create_index(f"{table}_address_idx", table, [address, "id"], postgresql_ops={"address": "text_pattern_ops"})
 
 
 def _create_schedule() -> None:

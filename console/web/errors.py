@@ -1,0 +1,66 @@
+"""Pages for what does not exist, is not allowed, or cannot be shown while a server is away."""
+
+from http import HTTPStatus
+from typing import Any
+
+from loguru import logger
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.cli.main import user_message
+from console.web.rendering import render
+from pocketwatch.errors import DatabaseUnreachable, PocketwatchError, PublishFailed, ServerUnreachable
+from pocketwatch.storage.database import is_outage, reason_of
+
+FAILED = "web.page_failed"
+REMEDIES = {
+    404: "Check the address, or start from the overview.",
+    403: "Sign in as an operator, or load the page again before you repeat the action.",
+    405: "This address is for forms; start from the overview.",
+}
+AWAY = "The page is shown again as soon as the server answers; pocketwatch doctor says what is wrong with it."
+
+
+async def on_http(request: Request, error: Any) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for it
+    title = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.detail != title else ""
+    response = _page(request, error.status_code, title, detail, REMEDIES.get(error.status_code, ""))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_pocketwatch(request: Request, error: Any) -> Response:
+    if isinstance(error, DatabaseUnreachable | ServerUnreachable | PublishFailed):
+        title = "The database is away" if isinstance(error, DatabaseUnreachable) else "The broker is away"
+        return _page(request, 503, title, str(error), AWAY)
+    assert isinstance(error, PocketwatchError)  # noqa: S101
+    return _page(request, 400, "This cannot be done", str(error), "")
+
+
+async def on_database(request: Request, error: Any) -> Response:
+    if is_outage(error):
+        return _page(request, 503, "The database is away", reason_of(error), AWAY)
+    if (known := user_message(error)) is not None:
+        return _page(request, 503, "The database cannot be read", known, "")
+    return await on_bug(request, error)
+
+
+async def on_bug(request: Request, error: Any) -> Response:
+    logger.opt(exception=error).bind(path=request.url.path).error(FAILED)
+    return _page(request, 500, "This page has failed", type(error).__name__, "The log of this process has the details.")
+
+
+HANDLERS: dict[Any, Any] = {
+    HTTPException: on_http,
+    PocketwatchError: on_pocketwatch,
+    SQLAlchemyError: on_database,
+}
+
+
+def _page(request: Request, status: int, title: str, detail: str, remedy: str) -> Response:
+    if getattr(request.state, "identity", None) is None:
+        request.state.identity = None
+    return render(request, "web/error.html", status_code=status, title=title, detail=detail, remedy=remedy)

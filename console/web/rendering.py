@@ -1,0 +1,164 @@
+"""Pages from the templates of `templates/web`: escaped, and whole or, for a request of htmx, their content only."""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from console.web import flash
+from console.web.access import Identity
+from console.web.resources import resources_of
+from pocketwatch.clock import utc_now
+from pocketwatch.text import printable, shorten
+
+STATIC = Path(__file__).parent / "static"
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "pocketwatch_theme"
+CONTENT = "content"  # the block of each page that is refreshed
+
+# Statuses of runs, states of fires, emails and queues: which colour their badge has.
+TONES: Mapping[str, str] = {
+    **dict.fromkeys(("succeeded", "sent", "delivered", "ok", "on", "approved", "healthy", "published"), "good"),
+    **dict.fromkeys(("partial", "warning", "skipped", "unknown", "suppressed", "expired", "paused", "held"), "warn"),
+    **dict.fromkeys(("failed", "rejected", "dead", "problem", "missed", "gone", "late", "bounced", "unhealthy"), "bad"),
+    **dict.fromkeys(("running", "sending", "waiting", "open"), "live"),
+}
+
+
+def render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
+    """Render a page that extends `web/layout.html`.
+
+    A request of htmx that refreshes a part of a page gets its block `content` only.
+    """
+    is_part = request.headers.get("hx-request") == "true" and request.headers.get("hx-boosted") != "true"
+    values = {**_values(request), "flash": None if is_part else flash.read(request), **context}
+    found = environment().get_template(template)
+    if is_part and CONTENT in found.blocks:
+        text = "".join(found.blocks[CONTENT](found.new_context(values)))
+    else:
+        text = found.render(values)
+    response = HTMLResponse(text, status_code=status_code)
+    if values["flash"] is not None:
+        flash.forget(response)
+    return response
+
+
+def _values(request: Request) -> dict[str, Any]:
+    resources = resources_of(request)
+    identity: Identity | None = getattr(request.state, "identity", None)
+    theme = request.cookies.get(THEME_COOKIE, THEMES[0])
+    return {
+        "request": request,
+        "identity": identity,
+        "is_operator": identity is not None and identity.is_operator,
+        "csrf_token": "" if identity is None else resources.access.csrf_token(identity.session),
+        "theme": theme if theme in THEMES else THEMES[0],
+        "zone": ZoneInfo(resources.settings.site.timezone),
+        "now": utc_now(),
+        "path": request.url.path,
+        "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+    }
+
+
+@functools.cache
+def environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("templates", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_fit_for_page,
+    )
+    made.filters |= {
+        "local": _local,
+        "utc": _utc,
+        "duration": duration,
+        "age": age,
+        "tone": lambda word: TONES.get(str(word), "plain"),
+        "shorten": shorten,
+        "pairs": pairs,
+        "count": lambda number: f"{number:,}".replace(",", "\u202f"),
+    }
+    made.globals |= {"static": static_url, "query": _query}
+    return made
+
+
+def _fit_for_page(value: Any) -> Any:
+    """Escape control characters, and direction marks that reorder what is read, in all that a template prints."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return "" if value is None else value
+
+
+@functools.cache
+def static_url(name: str) -> str:
+    """Return the address of a file of `static`, which changes with its content."""
+    version = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={version}"
+
+
+@pass_context
+def _local(context: Context, value: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    return value.astimezone(context["zone"]).strftime(form)
+
+
+def _utc(value: datetime, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    return value.astimezone(UTC).strftime(form)
+
+
+@pass_context
+def _query(context: Context, **changes: Any) -> str:
+    """Return the query string of this page with some parameters replaced, or removed by None."""
+    kept = [(name, value) for name, value in context["request"].query_params.multi_items() if name not in changes]
+    added = [(name, str(value)) for name, value in changes.items() if value is not None]
+    return f"?{urlencode([*kept, *added])}"
+
+
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))  # seconds
+TWO_DIGITS = 10
+
+
+def duration(value: timedelta | float | None) -> str:
+    """Format a duration in the two largest units, such as `2 h 5 min` or `0.42 s`."""
+    if value is None:
+        return ""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if seconds < 0:
+        return f"\u2212{duration(-seconds)}"
+    if seconds < TWO_DIGITS:
+        return f"{seconds:.2f} s"
+    rest, parts = round(seconds), list[str]()
+    for length, unit in UNITS:
+        if rest >= length or parts:
+            parts.append(f"{rest // length} {unit}")
+            rest %= length
+    return " ".join(part for part in parts[:2] if not part.startswith("0 "))
+
+
+@pass_context
+def age(context: Context, value: datetime | None) -> str:
+    """Format how long ago a moment was, or how far ahead it is, such as `5 min ago` or `in 2 h`."""
+    if value is None:
+        return ""
+    seconds = (context["now"] - value).total_seconds()
+    largest = duration(float(round(abs(seconds)))).split(" ")
+    shown = "now" if abs(seconds) < 1 else f"{largest[0].removesuffix('.00')} {largest[1]}"
+    return shown if shown == "now" else f"{shown} ago" if seconds > 0 else f"in {shown}"
+
+
+def pairs(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Flatten nested statistics or arguments to names and values."""
+    if not isinstance(value, Mapping):
+        return [(prefix.rstrip("."), value)]
+    return [pair for name, each in value.items() for pair in pairs(each, f"{prefix}{name}.")]

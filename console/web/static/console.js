@@ -1,0 +1,42 @@
+// Comforts of the console's pages; every page works without them.
+"use strict";
+
+document.documentElement.classList.add("scripted");
+
+// A select that takes effect at once has no need of its button.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
+  const all = event.target.closest("input[data-all]");
+  if (all) for (const each of document.querySelectorAll(`input[name="${all.dataset.all}"]`)) each.checked = all.checked;
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
+  if (question && !window.confirm(question)) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+}, true);
+
+// Do not refresh a part in which the user types, chooses or marks text.
+const isInUse = (part) =>
+  (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) ||
+  part.querySelector("input[type=checkbox]:checked, details[open], textarea") !== null ||
+  (!window.getSelection().isCollapsed && part.contains(window.getSelection().anchorNode));
+
+// Refresh each part at most every two seconds, however much happens.
+const REFRESH_INTERVAL = 2000;
+const refreshedAt = new WeakMap();
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.target;
+  if (!part.matches("[data-live]")) return;
+  const isTooSoon = Date.now() - (refreshedAt.get(part) ?? 0) < REFRESH_INTERVAL;
+  if (document.hidden || isTooSoon || isInUse(part)) event.preventDefault();
+  else refreshedAt.set(part, Date.now());
+});
+
+// A failed refresh leaves what is shown, and says that it is old.
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.target.matches?.("[data-live]")) event.target.classList.toggle("stale", !event.detail.successful);
+});

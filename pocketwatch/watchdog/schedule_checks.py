@@ -1,0 +1,106 @@
+"""Checks of the schedule: publishers, and the fires that they should have recorded."""
+
+from collections.abc import AsyncIterator
+
+import sqlalchemy as sa
+
+from pocketwatch.watchdog.check import Look, Problem
+
+PUBLISH = "start one: pocketwatch publish"
+# Why nothing is published while no publisher runs is said once.
+PUBLISHER_LIVES = """EXISTS (
+    SELECT FROM processes WHERE kind IN ('publish', 'run') AND stopped_at IS NULL
+        AND heartbeat_at > now() - CAST(:dead_after AS interval)
+)"""
+# A moment after a pause, the ticker has not decided yet.
+PAUSED = """EXISTS (
+    SELECT FROM schedule_pauses WHERE entry = entries.entry
+        AND coalesce(resumed_at, expires_at, 'infinity') > now() - CAST(:late AS interval)
+)"""
+LATE = sa.text(f"""
+    SELECT entry, next_due_at FROM schedule_entries AS entries
+    WHERE enabled AND next_due_at < now() - CAST(:late AS interval) AND NOT {PAUSED} AND {PUBLISHER_LIVES}
+        AND NOT EXISTS (SELECT FROM fires WHERE fires.entry = entries.entry AND due_at >= next_due_at)
+    ORDER BY next_due_at, entry
+""")
+# Those of a pause were missed on purpose.
+MISSED = sa.text("""
+    SELECT entries.entry, last.due_at, last.reason FROM schedule_entries AS entries
+    JOIN LATERAL (
+        SELECT due_at, state, reason FROM fires WHERE entry = entries.entry AND due_at <= now()
+        ORDER BY due_at DESC LIMIT 1
+    ) AS last ON last.state = 'missed' AND last.reason NOT LIKE 'paused by %'
+    WHERE enabled ORDER BY entries.entry
+""")
+UNACCOUNTED = sa.text("""
+    SELECT sum(planned - accounted) AS fires, min(hour) AS since,
+        (array_agg(unaccounted ORDER BY hour) FILTER (WHERE unaccounted <> '[]'))[1] AS such
+    FROM fire_accounts WHERE planned > accounted AND hour > now() - CAST(:recent AS interval)
+""")
+LAST_PUBLISHER = sa.text("""
+    SELECT host, pid, heartbeat_at, stopped_at, heartbeat_at < now() - CAST(:dead_after AS interval) AS is_gone
+    FROM processes WHERE kind IN ('publish', 'run') ORDER BY stopped_at IS NULL DESC, heartbeat_at DESC LIMIT 1
+""")
+LIVES_SINCE = sa.text("""
+    SELECT min(started_at) < now() - CAST(:start AS interval) FROM processes
+    WHERE stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval)
+""")
+REFUSED = sa.text("""
+    SELECT DISTINCT schedule_file, schedule_error FROM processes
+    WHERE schedule_error IS NOT NULL AND stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval)
+    ORDER BY 1, 2
+""")
+DIFFERING = sa.text("""
+    SELECT string_agg(host || ':' || pid || ' ' || left(schedule_hash, 8), ', ' ORDER BY schedule_hash, host, pid)
+    FROM processes WHERE schedule_hash IS NOT NULL AND stopped_at IS NULL
+        AND heartbeat_at > now() - CAST(:dead_after AS interval)
+    HAVING count(DISTINCT schedule_hash) > 1
+""")
+
+
+async def no_publisher(look: Look) -> AsyncIterator[Problem]:
+    limits = {"dead_after": look.limits.dead_after}
+    last = (await look.connection.execute(LAST_PUBLISHER, limits)).first()
+    if last is None:
+        if (await look.connection.execute(LIVES_SINCE, limits | {"start": look.limits.start})).scalar():
+            yield Problem("publishers", "none is known; nothing is published, and no job starts", PUBLISH)
+    elif last.is_gone:
+        ended = "stopped" if last.stopped_at else "died or lost the database"
+        detail = (
+            f"none is running; the last one, {last.host}:{last.pid}, {ended} at {last.heartbeat_at:%Y-%m-%d %H:%M:%S}"
+        )
+        yield Problem("publishers", f"{detail} UTC; nothing is published, and no job starts", PUBLISH)
+
+
+async def late(look: Look) -> AsyncIterator[Problem]:
+    limits = {"late": look.limits.late, "dead_after": look.limits.dead_after}
+    for row in await look.connection.execute(LATE, limits):
+        detail = f"due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC, and no publisher has decided it"
+        yield Problem(row.entry, detail, "look for schedule.* in the log of the publishers, and restart them")
+
+
+async def missed(look: Look) -> AsyncIterator[Problem]:
+    for row in await look.connection.execute(MISSED):
+        detail = f"the fire of {row.due_at:%Y-%m-%d %H:%M:%S} UTC was missed: {row.reason}"
+        yield Problem(row.entry, detail, f"if it cannot wait: pocketwatch schedule run {row.entry}")
+
+
+async def unaccounted(look: Look) -> AsyncIterator[Problem]:
+    row = (await look.connection.execute(UNACCOUNTED, {"recent": look.limits.recent})).one()
+    if row.fires:
+        entry, due_at = row.such[0] if row.such else ("unknown", row.since)
+        detail = f"{row.fires} planned fires have no record, such as {entry} at {due_at}"
+        yield Problem("fires", detail, f"pocketwatch why {entry}")
+
+
+async def schedule_refused(look: Look) -> AsyncIterator[Problem]:
+    for row in await look.connection.execute(REFUSED, {"dead_after": look.limits.dead_after}):
+        detail = f"the changed file was refused, and the former one goes on: {row.schedule_error}"
+        yield Problem(row.schedule_file or "schedule", detail, "correct it; before: pocketwatch schedule check")
+
+
+async def schedules_differ(look: Look) -> AsyncIterator[Problem]:
+    found = (await look.connection.execute(DIFFERING, {"dead_after": look.limits.dead_after})).scalar()
+    if found is not None:
+        detail = f"publishers run different ones: {found}"
+        yield Problem("schedule", detail, "give each the same file in POCKETWATCH_SCHEDULE, and restart them")
