@@ -205,10 +205,10 @@ def _state(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Ev
 
 def _facts(services: Sequence[Service], state: Callable[[], str | None], address: Address | None) -> dict[str, Any]:
     problem = state()
-    facts: dict[str, Any] = {"healthy": problem is None, "problem": problem, "http": address and str(address)}
+    facts: dict[str, Any] = {"healthy": problem is None, "problem": problem}
     for service in services:
         facts |= service.facts()
-    return facts
+    return facts if address is None else facts | {"http": str(address)}
 
 
 def problem_of(services: Sequence[Service]) -> str | None:
