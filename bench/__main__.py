@@ -47,7 +47,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     chosen = parser.parse_args(words)
     if unknown := [name for name in chosen.benches if name not in NAMES]:
-        parser.error(f'there is no bench "{unknown[0]}"; known are {", ".join(NAMES)}')
+        parser.error(f'there is no bench "{unknown[0]}"; known: {", ".join(NAMES)}')
     chosen.benches = chosen.benches or list(NAMES)
     return chosen
 

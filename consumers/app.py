@@ -32,6 +32,11 @@ def consumers_of(groups: Sequence[str] = ()) -> list[Consumer]:
     return found
 
 
+def group_of(queue: str) -> str | None:
+    """Return the group that consumes a queue."""
+    return next((each.group for each in consumers_of() if each.queue.name == queue), None)
+
+
 def message_types_of(group: str) -> set[type[Message]]:
     """Return the published types that the group's modules name: it cannot publish any other."""
     published = set(CATALOGUE.values())

@@ -1,17 +1,18 @@
 """What commands need: an event loop, the settings, the database."""
 
 import asyncio
+import difflib
 import getpass
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from loguru import logger
 
 from pocketwatch import logs, settings
-from pocketwatch.clock import parse_duration
+from pocketwatch.clock import parse_duration, utc_now
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -74,6 +75,45 @@ def duration_option(text: str, *, option: str) -> timedelta:
 
 def short_timeout(loaded: Settings) -> timedelta:
     return min(loaded.servers.startup_timeout, SHORT_TIMEOUT)
+
+
+def moment_option(text: str | None, *, option: str) -> datetime | None:
+    """Parse the moment that a user gave with an option: a time, UTC unless it has a zone, or how long ago it is.
+
+    Raises:
+        PocketwatchError: when it is neither; names the option.
+    """
+    if text is None:
+        return None
+    try:
+        return utc_now() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise PocketwatchError(
+            f'{option} is "{text}": not a time; use one such as 2026-11-28 or 2026-11-28T15:00, or how long ago it is, '
+            "such as 90m or 2d"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def one_of(value: str | None, known: Sequence[str], *, option: str) -> None:
+    """Check that the value of an option is one of these.
+
+    Raises:
+        PocketwatchError: naming the closest one, or all.
+    """
+    if value is not None and value not in known:
+        raise unknown(option.removeprefix("--"), value, known)
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> PocketwatchError:
+    """Return the error for a name that does not exist, with the closest one, or all."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(known)}"
+    return PocketwatchError(f'{what} "{name}" does not exist; {hint}')
 
 
 @asynccontextmanager

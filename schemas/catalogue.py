@@ -45,10 +45,11 @@ def schema_of(routing_key: str) -> type[Message]:
     """Return the message type of this routing key.
 
     Raises:
-        LookupError: for an unknown key; its text names the closest one.
+        LookupError: for an unknown key; its text names the closest job, or all of them.
     """
     if (schema := CATALOGUE.get(routing_key)) is not None:
         return schema
-    near = difflib.get_close_matches(routing_key, CATALOGUE, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(sorted(CATALOGUE))}"
+    jobs = sorted(tick.routing_key for tick in TICK_TYPES)
+    near = difflib.get_close_matches(routing_key, jobs, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(jobs)}"
     raise LookupError(f'there is no job "{routing_key}"; {hint}')

@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.reports",
     "tests.fixtures.limited",
     "tests.fixtures.site",
+    "tests.fixtures.command",
     "tests.fixtures.console",
     "tests.fixtures.watched",
 ]

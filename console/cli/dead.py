@@ -1,84 +1,163 @@
-"""`dead`: show, requeue and drop dead letters."""
+"""`dead`: show, edit, requeue and drop dead letters."""
 
+import json
+import sys
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from console.cli import completion
+from console.cli.editor import edit_text
+from console.operations import dead_letters as operations
+from console.operations.dead_letters import Changed, Selection, queues_named
+from console.operations.operator import Operator
 from pocketwatch.broker import dead_letters
-from pocketwatch.broker.dead_letters import DeadLetter, Wanted
+from pocketwatch.broker.dead_letters import DeadLetter
+from pocketwatch.broker.held import MAX_HELD
+from pocketwatch.broker.pace import Pace
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import Queue, with_celery
-from pocketwatch.command import read_settings, run, short_timeout
+from pocketwatch.command import current_user, database, read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
+from pocketwatch.storage.database import Database
 from pocketwatch.terminal import AsJson, print_json, print_table, say
-from pocketwatch.text import shorten
+from pocketwatch.text import printable, shorten
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, requeue and drop dead letters.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, edit, requeue and drop dead letters.")
 
 LONGEST_CELL = 1000  # characters in the table; `show` and --json have more
 COLUMNS = ("queue", "message_id", "error_type", "error", "attempt", "last_failed_at", "body")
+GROUP_COLUMNS = ("queue", "count", "error_type", "reason", "first_failed_at", "last_failed_at")
 FromQueue = Annotated[
-    str | None, typer.Option("--queue", help="Only those that came from this queue, such as cleanup.tokens.")
+    str | None,
+    typer.Option(
+        "--queue",
+        autocompletion=completion.queues,
+        help="Only those that came from this queue, such as cleanup.tokens.",
+    ),
 ]
-Ids = Annotated[list[str] | None, typer.Argument(help="Message ids.")]
+WithReason = Annotated[
+    str | None, typer.Option("--reason", help="Only those whose error, or its type, contains this text.")
+]
+Ids = Annotated[
+    list[str] | None, typer.Argument(help="Message ids; the beginning is enough where no other begins like it.")
+]
+OneId = Annotated[str, typer.Argument(help="The message id, or a beginning of it that no other has.")]
 All = Annotated[bool, typer.Option("--all", help="All of them, of the queue or of every queue.")]
-Action = Callable[[Publisher, Queue], Awaitable[list[DeadLetter]]]
+By = Annotated[str | None, typer.Option("--by", help="Who does it; default: your user name.")]
+SetHeader = Annotated[
+    list[str] | None,
+    typer.Option("--header", help="Set a header, as name=value; name= removes it. May be repeated."),
+]
+Result = TypeVar("Result")
 
 
 @app.command("list")
 def list_dead_letters(
     queue: FromQueue = None,
-    limit: Annotated[int, typer.Option(min=1, max=dead_letters.MAX_UNACKNOWLEDGED, help="How many per queue.")] = 50,
+    reason: WithReason = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_HELD, help="How many per queue.")] = 50,
+    groups: Annotated[bool, typer.Option("--groups", help="Only how many have which reason.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show dead letters, oldest first, queue by queue, without removing them.
+    """Show dead letters: how many have which reason, and the oldest of each queue. They stay where they are.
 
-    Example: pocketwatch dead list --queue cleanup.tokens
+    Looks at the first 10,000 of each queue.
+
+    Example: pocketwatch dead list --queue cleanup.tokens --reason "unknown field"
     """
-    found = _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, limit=limit))
+    settings = read_settings()
+    selection = Selection(queues_named(settings, queue), reason=reason)
+    looks = _with_broker(settings, lambda publisher: operations.look(publisher, selection, limit=limit))
+    found = [each for look in looks for each in look.oldest]
+    grouped = [group for look in looks for group in look.groups.values()]
     if as_json:
-        print_json([each.as_dict() for each in found])
-    else:
+        print_json([vars(each) for each in grouped] if groups else [each.as_dict() for each in found])
+        return
+    print_table(
+        "dead letters by reason",
+        GROUP_COLUMNS,
+        [[getattr(each, column) for column in GROUP_COLUMNS] for each in grouped],
+    )
+    if not groups and found:
         rows = [[shorten(str(getattr(each, column)), LONGEST_CELL) for column in COLUMNS] for each in found]
         print_table("dead letters", COLUMNS, rows)
+    for look in looks:
+        _say_skipped(look.queue, look.skipped)
 
 
 @app.command("show")
-def show(
-    message_id: Annotated[str, typer.Argument(help="The message id.")],
-    queue: FromQueue = None,
-    as_json: AsJson = False,
-) -> None:
+def show(message_id: OneId, queue: FromQueue = None, as_json: AsJson = False) -> None:
     """Show one dead letter: its body, its headers and its error.
 
-    Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121T020000Z
+    Example: pocketwatch dead show clean-blacklisted-tokens-daily@20261121
     """
-    wanted = _wanted([message_id], every=False)
-    found = _for_each(queue, lambda publisher, each: dead_letters.fetch(publisher, each, wanted=wanted))
-    if not found:
-        raise PocketwatchError(f'dead letter "{message_id}" does not exist; see: pocketwatch dead list')
+    settings = read_settings()
+    found = _find(settings, message_id, queue)
     if as_json:
         print_json([each.as_dict() for each in found])
         return
     for each in found:
         fields = each.as_dict()
         headers = fields.pop("headers")
-        print_table(message_id, ("field", "value"), [*fields.items(), *sorted(headers.items())])
+        print_table(each.message_id, ("field", "value"), [*fields.items(), *sorted(headers.items())])
+        _warn_of_loops([each])
+
+
+@app.command("edit")
+def edit(message_id: OneId, queue: FromQueue = None, header: SetHeader = None, by: By = None) -> None:
+    """Edit the body of a dead letter in $EDITOR, and requeue it under the same id.
+
+    The body is checked against the schema of its queue's messages before anything is changed.
+
+    Example: pocketwatch dead edit by-hand-6
+    """
+    settings = read_settings()
+    found = _only(_find(settings, message_id, queue))
+    before = operations.editable_body(found)
+    after = edit_text(before)
+    if after == before and not header:
+        raise PocketwatchError(f'dead letter "{found.message_id}" is unchanged; save another body to requeue it')
+    _requeue_edited(settings, found, after.encode(), _headers(header), _operator(by))
 
 
 @app.command("requeue")
-def requeue(ids: Ids = None, queue: FromQueue = None, every: All = False, as_json: AsJson = False) -> None:
+def requeue(  # noqa: PLR0913, PLR0917  options
+    ids: Ids = None,
+    queue: FromQueue = None,
+    every: All = False,
+    reason: WithReason = None,
+    rate: Annotated[str | None, typer.Option(help="The most to requeue in a second, such as 10/s.")] = None,
+    body: Annotated[
+        str | None, typer.Option("--body", help="Another body for one: JSON, @file, or - for standard input.")
+    ] = None,
+    header: SetHeader = None,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
     """Return dead letters to their original queues, with the same ids and six new attempts.
 
-    Takes up to 10,000 of each queue; repeat it for more.
+    Looks at the first 10,000 of each queue; repeat it for more.
 
-    Example: pocketwatch dead requeue --queue cleanup.media --all
+    Example: pocketwatch dead requeue --queue cleanup.media --reason "disk full" --rate 10/s
     """
-    wanted = _wanted(ids, every=every)
+    settings = read_settings()
+    pace = Pace.parse(rate)
+    if body is not None or header:
+        if ids is None or len(ids) != 1 or every:
+            raise PocketwatchError("--body and --header change one dead letter; give its message id")
+        found = _only(_find(settings, ids[0], queue))
+        _requeue_edited(settings, found, _body(body), _headers(header), _operator(by), as_json=as_json)
+        return
+    selection, operator = _selection(settings, ids, queue, reason, every=every), _operator(by)
     _report(
-        _for_each(queue, lambda publisher, each: dead_letters.requeue(publisher, each, wanted)), "requeued", as_json
+        _with_servers(
+            settings, lambda broker, db: operations.requeue(broker, db, selection, operator=operator, pace=pace)
+        ),
+        "requeued",
+        as_json,
     )
 
 
@@ -87,57 +166,146 @@ def drop(
     ids: Ids = None,
     queue: FromQueue = None,
     every: All = False,
+    reason: WithReason = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters for good.
 
-    Takes up to 10,000 of each queue; repeat it for more.
+    Looks at the first 10,000 of each queue; repeat it for more.
 
-    Example: pocketwatch dead drop 6f1c… --yes
+    Example: pocketwatch dead drop 6f1c --yes
     """
-    wanted = _wanted(ids, every=every)
+    settings = read_settings()
+    selection, operator = _selection(settings, ids, queue, reason, every=every), _operator(by)
     if not yes:
-        typer.confirm("Delete these dead letters permanently?", abort=True)
-    _report(_for_each(queue, lambda publisher, each: dead_letters.drop(publisher, each, wanted)), "dropped", as_json)
+        looks = _with_broker(settings, lambda publisher: operations.look(publisher, selection, limit=1))
+        counts = {look.queue: sum(group.count for group in look.groups.values()) for look in looks}
+        if total := sum(counts.values()):
+            named = ", ".join(f"{count} of {name}" for name, count in counts.items())
+            typer.confirm(f"Delete {total} dead letters permanently ({named})?", abort=True)
+    _report(
+        _with_servers(settings, lambda broker, db: operations.drop(broker, db, selection, operator=operator)),
+        "dropped",
+        as_json,
+    )
 
 
-def _wanted(ids: list[str] | None, *, every: bool) -> Wanted:
+def _selection(
+    settings: Settings, ids: list[str] | None, queue: str | None, reason: str | None, *, every: bool
+) -> Selection:
     if every and ids:
         raise PocketwatchError("message ids and --all exclude each other; use one of them")
-    if not every and not ids:
-        raise PocketwatchError("no message ids given; pass message ids or --all")
-    return lambda dead_letter: every or dead_letter.message_id in (ids or [])
+    if not every and not ids and reason is None:
+        raise PocketwatchError("no message ids given; pass message ids, --reason or --all")
+    return Selection(queues_named(settings, queue), tuple(ids) if ids else None, reason)
 
 
-def _for_each(queue: str | None, action: Action) -> list[DeadLetter]:
-    settings = read_settings()
-    queues = _queues(settings, queue)
+def _operator(by: str | None) -> Operator:
+    return Operator(by or current_user(option="--by"), "cli")
 
-    async def act() -> list[DeadLetter]:
+
+def _find(settings: Settings, message_id: str, queue: str | None) -> list[DeadLetter]:
+    queues = queues_named(settings, queue)
+    return _with_broker(settings, lambda publisher: operations.find(publisher, message_id, queues))
+
+
+def _only(found: list[DeadLetter]) -> DeadLetter:
+    if len(found) > 1:
+        queues = ", ".join(sorted(each.queue for each in found))
+        raise PocketwatchError(f'"{found[0].message_id}" is a dead letter of several queues: {queues}; give --queue')
+    return found[0]
+
+
+def _requeue_edited(
+    settings: Settings,
+    found: DeadLetter,
+    body: bytes | None,
+    headers: dict[str, Any],
+    operator: Operator,
+    *,
+    as_json: bool = False,
+) -> None:
+    async def act(publisher: Publisher, db: Database) -> Changed:
+        edited = await operations.edit(publisher, db, found, settings, operator=operator, body=body, headers=headers)
+        return Changed([edited])
+
+    _report(_with_servers(settings, act), "requeued", as_json)
+
+
+def _body(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise PocketwatchError(f"--body {text}: {error.strerror}; give the path of a file that can be read") from error
+
+
+def _headers(pairs: list[str] | None) -> dict[str, Any]:
+    """Read `name=value`; a value that is JSON is what it says, any other is text, none removes the header."""
+    headers: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise PocketwatchError(f'header "{pair}": not a pair; write it as name=value, or name= to remove it')
+        try:
+            headers[name] = json.loads(value) if value else None
+        except ValueError:
+            headers[name] = value
+    return headers
+
+
+def _with_broker(settings: Settings, act: Callable[[Publisher], Awaitable[Result]]) -> Result:
+    async def connected() -> Result:
         timeout = short_timeout(settings)
         async with Publisher(settings.rabbitmq_urls, role="dead letters", startup_timeout=timeout) as publisher:
-            return [found for each in queues for found in await action(publisher, each)]
+            return await act(publisher)
 
-    return run(act())
-
-
-def _queues(settings: Settings, name: str | None) -> list[Queue]:
-    topology = with_celery(settings.bridge.celery_queue)
-    if name is None:
-        return list(topology.queues)
-    if (queue := topology.queue(name.removesuffix(".dead"))) is None:
-        known = ", ".join(queue.name for queue in topology.queues)
-        raise PocketwatchError(f'queue "{name}" does not exist; use one of {known}')
-    return [queue]
+    return run(connected())
 
 
-def _report(done: list[DeadLetter], verb: str, as_json: bool) -> None:  # noqa: FBT001
+def _with_servers(settings: Settings, act: Callable[[Publisher, Database], Awaitable[Result]]) -> Result:
+    """The database holds the record of what operators do, so nothing is changed without it."""
+
+    async def connected(publisher: Publisher) -> Result:
+        async with database(settings, "dead letters") as opened:
+            return await act(publisher, opened)
+
+    return _with_broker(settings, connected)
+
+
+def _report(done: Changed, verb: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
-        print_json([each.as_dict() for each in done])
+        print_json([each.as_dict() for each in done.dead_letters])
     else:
-        say(f"{len(done)} {verb}")
-        for each in done:
+        say(f"{len(done.dead_letters)} {verb}")
+        for each in done.dead_letters:
             say(f"  {each.queue}  {each.message_id}")
-    if not done:
+        _say_skipped("these queues", done.skipped)
+        if verb == "requeued":
+            _warn_of_loops(done.dead_letters)
+    for name in done.missing:
+        typer.echo(f'pocketwatch: dead letter "{printable(name)}" does not exist; see: pocketwatch dead list', err=True)
+    if not done.dead_letters or done.missing:
         raise typer.Exit(1)
+
+
+def _say_skipped(where: str, count: int) -> None:
+    if count:
+        say(f"{count} more in {where}: the first {MAX_HELD} were looked at; requeue or drop some first", style="yellow")
+
+
+def _warn_of_loops(found: list[DeadLetter]) -> None:
+    if looping := [each for each in found if each.is_looping]:
+        say(
+            f"{len(looping)} of them had been requeued {dead_letters.LOOP} times or more before; "
+            "find the cause first, or edit or drop them: "
+            + ", ".join(f"{each.message_id} ({each.requeued} times)" for each in looping[:5]),
+            style="yellow",
+        )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completion
 from console.grants import MIGRATE, NAMES, PROCESSES, message_types_of, permissions_of, privileges_of
 from pocketwatch.broker.connection import vhost_of
 from pocketwatch.broker.permissions import rabbitmqctl
@@ -18,7 +19,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 def grants(
     group: Annotated[
         list[str] | None,
-        typer.Option(help=f"May be repeated: {', '.join(NAMES)}; publishers and all groups of consumers by default."),
+        typer.Option(
+            autocompletion=completion.groups,
+            help=f"May be repeated: {', '.join(NAMES)}; publishers and all groups of consumers by default.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The user and the role; pocketwatch_GROUP by default.")] = None,
     rabbitmq: Annotated[bool, typer.Option("--rabbitmq", help="Print only the commands for RabbitMQ.")] = False,

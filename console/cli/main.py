@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
 from io import TextIOWrapper
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.text import printable
@@ -23,8 +25,9 @@ COMMANDS: Mapping[str, str] = {
     "processes": "console.cli.presence:processes",
     "trigger": "console.cli.trigger:trigger",
     "schedule": "console.cli.schedule:app",
-    "runs": "console.cli.runs:runs",
+    "runs": "console.cli.runs:app",
     "notices": "consumers.mail.commands:notices",
+    "retries": "console.cli.retries:app",
     "dead": "console.cli.dead:app",
     "archive": "consumers.maintenance.commands:app",
     "mail": "consumers.mail.commands:app",
@@ -32,6 +35,28 @@ COMMANDS: Mapping[str, str] = {
     "analytics": "consumers.analytics.commands:app",
     "doctor": "console.cli.doctor:doctor",
     "grants": "console.cli.grants:grants",
+}
+# What `--help` and completion show, without importing the command.
+SUMMARIES: Mapping[str, str] = {
+    "stack": "Start, stop and show the servers of this machine.",
+    "migrate": "Create or upgrade the tables, exchanges and queues. Safe to repeat.",
+    "publish": "Publish the ticks of the schedule and the messages of the outbox.",
+    "consume": "Consume the queues of some groups, or of all.",
+    "run": "Run the publishers and all consumers in one process.",
+    "processes": "Show the processes of the suite.",
+    "web": "Serve the console in the browser.",
+    "trigger": "Start a job now, and follow its run.",
+    "schedule": "The schedule: list, check, pause and resume entries.",
+    "why": "Explain what became of a fire.",
+    "runs": "Runs: list, show and stop them.",
+    "notices": "Show the latest notices and emails with their status.",
+    "dead": "Dead letters: list, show, requeue and drop messages that are not retried any more.",
+    "archive": "List archived ads, or restore one.",
+    "mail": "Email: caught emails, previews, suppressed addresses.",
+    "moderation": "Moderation: replay and check rules, show decisions about an ad.",
+    "analytics": "Analytics: show snapshots; verify or rebuild the roll-ups.",
+    "doctor": "Find what is wrong with this installation. Changes nothing.",
+    "grants": "Print a user and a role with the least rights for a process.",
 }
 # Messages for errors of libraries, by SQLSTATE or by class name: importing the classes would slow every command down.
 MESSAGES = {
@@ -44,39 +69,64 @@ MESSAGES = {
 }
 
 
+def load(name: str) -> Any:
+    """Import a command."""
+    module, _, attribute = COMMANDS[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+        single.command(name)(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
 class Commands(TyperGroup):
-    """Imports a command only when it is called, which saves half a second."""
+    """Imports a command only when it is called: `--help` and completion need its summary only."""
+
+    def __init__(self, **attributes: Any) -> None:
+        summaries = {name: TyperCommand(name, help=SUMMARIES.get(name)) for name in COMMANDS}
+        super().__init__(**attributes | {"commands": summaries})
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click's signature
-        return list(COMMANDS)
+        return list(self.commands)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), name)
-        if not isinstance(found, typer.Typer):
-            single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-            single.command(cmd_name)(found)
-            found = single
-        command = typer.main.get_command(found)
-        command.name = cmd_name
-        return command
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and load(str(name)), rest
 
 
 app = typer.Typer(
     name="pocketwatch",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer's signature
+    if wanted:
+        typer.echo(f"pocketwatch {version('pocketwatch')}")
+        raise typer.Exit
+
+
 @app.callback()
-def pocketwatch() -> None:
+def pocketwatch(
+    env_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Read settings from this file, before .env of this folder."),
+    ] = None,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Background work of a marketplace: ticks on RabbitMQ, consumers, and a log of every run."""
+    if env_file is not None:
+        from pocketwatch.settings import use_file  # noqa: PLC0415  slow, and seldom needed here
+
+        use_file(env_file)
 
 
 def user_message(error: Exception) -> str | None:
@@ -95,7 +145,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may have any encoding
     try:
-        app()
+        app(prog_name="pocketwatch")
     except Exception as error:
         if (message := user_message(error)) is None:
             raise

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli import completion
 from consumers.app import GROUPS, consumers_of, watchdog_checks
 from pocketwatch.command import read_settings, run
 from pocketwatch.service import serve
@@ -22,7 +23,10 @@ def publish() -> None:
 
 
 def consume(
-    groups: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(GROUPS)}; all by default.")] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Argument(autocompletion=completion.groups, help=f"Any of: {', '.join(GROUPS)}; all by default."),
+    ] = None,
 ) -> None:
     """Consume the queues of these groups.
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from console.cli import completion
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
@@ -116,7 +117,7 @@ def _result(route: route_check.Route) -> dict[str, Any]:
 
 @app.command("pause")
 def pause(
-    entry: Annotated[str, typer.Argument(help="The entry's name.")],
+    entry: Annotated[str, typer.Argument(autocompletion=completion.entries, help="The entry's name.")],
     reason: Annotated[str, typer.Option(help="Why; shown to everyone who lists the schedule.")],
     expires: Annotated[
         str | None, typer.Option("--for", help="How long, such as 6h or 2d; until it is resumed by default.")
@@ -140,7 +141,7 @@ def pause(
 
 @app.command("resume")
 def resume(
-    entry: Annotated[str, typer.Argument(help="The entry's name.")],
+    entry: Annotated[str, typer.Argument(autocompletion=completion.entries, help="The entry's name.")],
     author: Annotated[str | None, typer.Option(help="Who resumes it; your user name by default.")] = None,
 ) -> None:
     """End the pause of an entry.

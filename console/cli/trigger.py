@@ -2,51 +2,74 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from console.cli.runs import cells
+from console.cli import completion
+from console.cli.arguments import ARGUMENTS, arguments, jobs, summary
+from console.cli.runs import cells, is_put_off
+from consumers.app import group_of
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.broker.topology import TOPOLOGY, Queue
 from pocketwatch.command import database, duration_option, read_settings, run, short_timeout
-from pocketwatch.errors import InvalidMessage
+from pocketwatch.errors import InvalidMessage, PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
-from pocketwatch.terminal import console, print_table, say
+from pocketwatch.terminal import MOMENT, console, duration, print_table, say
 from pocketwatch.worker.retry_policy import DELAYS, MAX_ATTEMPTS
+from publishers import schedule
 from publishers import trigger as publishing
+from schemas.catalogue import CATALOGUE, schema_of
 from schemas.message import Message
 
 POLL_INTERVAL = 0.2  # seconds
-EXIT_CODES = {"succeeded": 0, "skipped": 0, "partial": 3}  # of statuses; 1 for the others
-SEVERITY = (0, 3, 1)  # exit codes, the worst last
+PUT_OFF = 4  # exit code: it waits for another attempt, or has not ended
+EXIT_CODES = {"succeeded": 0, "skipped": 0, "partial": 3, "running": PUT_OFF}  # of statuses; 1 for the others
+SEVERITY = (0, 3, PUT_OFF, 1)  # exit codes, the worst last
 COLUMNS = ("job", "status", "attempt", "took", "statistics")
 
 
 def trigger(
-    key: Annotated[str, typer.Argument(help="The routing key of a job or event, such as cleanup.tokens.")],
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=completion.jobs, help="The routing key of a job or event, such as cleanup.tokens."
+        ),
+    ] = None,
     pairs: Annotated[
         list[str] | None, typer.Option("--set", help="An argument, as name=value; may be repeated.")
     ] = None,
-    body: Annotated[str | None, typer.Option("--json", help="All arguments, as a JSON object.")] = None,
+    body: Annotated[
+        str | None, typer.Option("--json", help="All arguments as a JSON object; @FILE reads a file, - standard input.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be done; change nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; its outcome is the exit code.")] = False,
     timeout: Annotated[str, typer.Option(help="How long to follow the run, such as 90s or 15m.")] = "1h",
+    list_only: Annotated[
+        bool, typer.Option("--list", help="List the jobs, or the arguments of this one; publish nothing.")
+    ] = False,
 ) -> None:
-    """Publish one message.
+    """Start a job now: publish its message. Without a job, list the jobs.
 
-    With --wait the exit code is the outcome of the run: 0 succeeded or skipped, 3 partial, 1 anything else.
+    With --wait the exit code is the outcome of the run: 0 succeeded, or there was nothing to do; 3 partial; 4 it was
+    put off, or has not ended in time; 1 anything else.
 
     Example: pocketwatch trigger cleanup.media --set retention_days=14 --dry-run --wait
     """
+    if key is None or list_only:
+        _list(key)
+        return
+    _check_key(key)
     message = publishing.message(key, _arguments(pairs or [], body, dry_run=dry_run))
     limit = duration_option(timeout, option="--timeout")
     settings = read_settings()
@@ -55,14 +78,47 @@ def trigger(
     raise typer.Exit(run(_trigger(settings, message, wait=wait, limit=limit)))
 
 
+def _list(key: str | None) -> None:
+    if key is None:
+        print_table("jobs", ("job", "arguments", "what it does"), jobs())
+        say("arguments of one: pocketwatch trigger cleanup.tokens --list")
+        return
+    _check_key(key)
+    schema = schema_of(key)
+    print_table(f"{key}: {summary(schema)}", ARGUMENTS, arguments(schema), empty=f"{key} has no arguments")
+
+
+def _check_key(key: str) -> None:
+    """Refuse an unknown key; one that is an entry's name, with how to run the entry."""
+    if key in CATALOGUE:
+        return
+    names: list[str] = []
+    with suppress(PocketwatchError):  # a wrong schedule is not what was asked for
+        names = [entry.name for entry in schedule.load(read_settings().running.schedule).entries]
+    if key in names:
+        raise InvalidMessage(f'"{key}" is an entry of the schedule, not a job; run: pocketwatch schedule run {key}')
+    publishing.message(key, {})
+
+
 def _arguments(pairs: list[str], body: str | None, *, dry_run: bool) -> dict[str, Any]:
     try:
-        arguments = json.loads(body) if body else {}
-    except json.JSONDecodeError as error:
+        found = json.loads(_text_of(body)) if body else {}
+    except ValueError as error:
         raise InvalidMessage(f"--json is not valid JSON: {error}") from error
-    if not isinstance(arguments, dict):
+    if not isinstance(found, dict):
         raise InvalidMessage("--json must be an object, such as '{\"retention_days\": 7}'")
-    return arguments | publishing.read_arguments(pairs) | ({"dry_run": True} if dry_run else {})
+    return found | publishing.read_arguments(pairs) | ({"dry_run": True} if dry_run else {})
+
+
+def _text_of(body: str) -> str:
+    if body == "-":
+        return sys.stdin.read()
+    if not body.startswith("@"):
+        return body
+    try:
+        return Path(body[1:]).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidMessage(f'--json is "{body}", which cannot be read: {error.strerror}') from error
 
 
 async def _trigger(settings: Settings, message: Message, *, wait: bool, limit: timedelta) -> int:
@@ -71,8 +127,13 @@ async def _trigger(settings: Settings, message: Message, *, wait: bool, limit: t
         say(f"published {message.routing_key} as {envelope.message_id}")
         for queue in TOPOLOGY.route(message.exchange, message.routing_key):
             if (found := await queue_info(publisher.connection, queue.name)) is not None and not found[1]:
-                say(f"queue {queue.name} has no consumer; run: pocketwatch consume", style="yellow")
+                say(_without_consumer(queue), style="yellow")
     return await follow(settings, envelope.message_id, limit) if wait else 0
+
+
+def _without_consumer(queue: Queue) -> str:
+    start = f"pocketwatch consume {group_of(queue.name) or ''}".rstrip()
+    return f"queue {queue.name} has no consumer, so the message waits in it; start one: {start}"
 
 
 async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
@@ -85,13 +146,21 @@ async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
                 async for row in rows:
                     parts[row["message_id"]] = row
                     bar.update(task, description=f"{row['job']} {row['status']}", completed=row["progress"] or 0)
+    within = duration(limit.total_seconds())
     if not parts:
-        say(f"{message_id} was not consumed within {limit}; see: pocketwatch doctor", style="red")
+        say(
+            f"no consumer has begun {message_id} within {within}; it waits in its queue; see: pocketwatch doctor",
+            style="red",
+        )
         return 1
     print_table(f"run of {message_id}", COLUMNS, [cells(row, COLUMNS) for row in parts.values()])
     for row in parts.values():
-        _explain(row)
-    return max((EXIT_CODES.get(row["status"], 1) for row in parts.values()), key=SEVERITY.index)
+        _explain(row, within)
+    return max(map(_exit_code, parts.values()), key=SEVERITY.index)
+
+
+def _exit_code(row: dict[str, Any]) -> int:
+    return PUT_OFF if is_put_off(row) else EXIT_CODES.get(row["status"], 1)
 
 
 def _bar() -> Progress:
@@ -119,11 +188,16 @@ async def _rows(database: Database, message_id: str, limit: timedelta) -> AsyncG
         await asyncio.sleep(POLL_INTERVAL)
 
 
-def _explain(row: dict[str, Any]) -> None:
+def _explain(row: dict[str, Any], within: str) -> None:
     if row["error"]:
         say(row["error"], style="red")
-    if row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
+    show = f"see: pocketwatch runs show {row['message_id']}"
+    if is_put_off(row):
+        say(f"put off until {row['next_attempt_at']:{MOMENT}} UTC, when it is tried again; {show}")
+    elif row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
         delay = DELAYS[row["attempt"] - 1].name.removeprefix("wait.")
-        say(f"retried in {delay} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS})")
-    if row["status"] in {"dead", "rejected"}:
+        say(f"retried in {delay} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS}); {show}")
+    elif row["status"] == "running":
+        say(f"it has not ended within {within} and goes on; {show}")
+    elif row["status"] in {"dead", "rejected"}:
         say(f"it is a dead letter; see: pocketwatch dead show {row['message_id']}")

@@ -18,6 +18,7 @@ from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import (
     AsJson,
+    bars,
     console,
     print_json,
     print_table,
@@ -25,11 +26,10 @@ from pocketwatch.terminal import (
 )
 from schemas.locale import LOCALES
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 KINDS = ("quick_stats", "platform", "daily_report")
 FIGURES = tuple(Figures.__dataclass_fields__)
-BARS = "▁▂▃▄▅▆▇█"
 SHOWN = 10  # rows of a table that are shown to people
 NEWEST = sa.text("""
     SELECT kind, locale, period, payload, generated_at, expires_at FROM analytics_snapshots
@@ -71,6 +71,7 @@ def show(
         ) from error
     say(f"{kind} of {snapshot['period']}, made at {snapshot['generated_at']:%Y-%m-%d %H:%M:%S} UTC")
     for title, columns, rows in tables:
+        say("")
         print_table(title, columns, rows)
 
 
@@ -223,4 +224,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     if not known:
         return ""
     low, span = min(known), (max(known) - min(known)) or 1
-    return "".join(" " if value is None else BARS[int((value - low) / span * (len(BARS) - 1))] for value in values)
+    heights = bars()
+    return "".join(
+        " " if value is None else heights[int((value - low) / span * (len(heights) - 1))] for value in values
+    )

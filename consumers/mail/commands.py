@@ -237,7 +237,7 @@ async def _change(action: Callable[..., Awaitable[T]]) -> T:
 @app.command("caught")
 def caught(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
-    show: Annotated[int | None, typer.Option(metavar="N", help="Print the text of email number N.")] = None,
+    show: Annotated[int | None, typer.Option(help="Print the text of email number N.")] = None,
     folder: Annotated[Path, typer.Option("--folder", help="The stack's folder.")] = LOCAL_STACK.parent,
     as_json: AsJson = False,
 ) -> None:

@@ -49,7 +49,7 @@ async def _latest(settings: Settings, limit: int) -> list[dict[str, Any]]:
 
 @app.command("restore")
 def restore(
-    ad_id: Annotated[int, typer.Argument(metavar="AD_ID", min=1, max=LARGEST_ID, help="The ad's id.")],
+    ad_id: Annotated[int, typer.Argument(min=1, max=LARGEST_ID, help="The ad's id.")],
     reason: Annotated[str, typer.Option(help="The reason; recorded with the decision.")] = "restored by hand",
     actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
 ) -> None:

@@ -27,7 +27,7 @@ NO_DECISION = "(none)"
 def replay(
     rules: Annotated[
         Path | None,
-        typer.Option("--rules", metavar="FILE", help="The rule file to replay; the current one by default."),
+        typer.Option("--rules", help="The rule file to replay; the current one by default."),
     ] = None,
     since: Annotated[str, typer.Option(help="Replay ads changed within this time, such as 30d or 12h.")] = "30d",
     limit: Annotated[int | None, typer.Option(min=1, help="Replay at most this many ads, newest first.")] = None,
@@ -81,7 +81,7 @@ def check(
 
 @app.command("decisions")
 def decisions(
-    ad_id: Annotated[int, typer.Argument(metavar="AD_ID", min=1, max=LARGEST_INT, help="The id of the ad.")],
+    ad_id: Annotated[int, typer.Argument(min=1, max=LARGEST_INT, help="The id of the ad.")],
     as_json: AsJson = False,
 ) -> None:
     """Show the decisions about an ad, oldest first; with --json also the words that matched.

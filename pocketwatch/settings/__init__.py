@@ -1,7 +1,7 @@
 """Settings: read once at the entry point, checked, and passed down. Nothing else reads the environment."""
 
 from pocketwatch.settings.sections import Files, Logging, Mail, Moderation, Rates, Servers, Sessions, Site, Web
-from pocketwatch.settings.settings import LOCAL_STACK, PREFIX, Settings, load, names, require, unknown_names
+from pocketwatch.settings.settings import LOCAL_STACK, PREFIX, Settings, load, names, require, unknown_names, use_file
 from pocketwatch.settings.types import Address
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "names",
     "require",
     "unknown_names",
+    "use_file",
 ]

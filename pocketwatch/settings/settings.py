@@ -129,6 +129,22 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     return loaded
 
 
+def use_file(file: Path) -> None:
+    """Take the settings of a file into the process environment; those that are set there stay.
+
+    Raises:
+        SettingsError: when it cannot be read, or has a line that is no assignment.
+    """
+    found = read_dotenv(file, _known())
+    os.environ.update(
+        {
+            name: value
+            for name, value in found.items()
+            if value is not None and os.environ.keys().isdisjoint({name, f"{name}_FILE", name.removesuffix("_FILE")})
+        }
+    )
+
+
 def require(value: str | None, name: str) -> str:
     """Return the value of a setting that the calling command needs.
 

@@ -45,7 +45,7 @@ class Url:
             if name not in known:
                 # What follows a secret may be the rest of it, if it contains an unencoded &.
                 shown = f"parameter {name}" if name.isidentifier() and not secret_before else "a parameter"
-                raise ValueError(f"{shown} is unknown; known are {', '.join(known) or 'none'}")
+                raise ValueError(f"{shown} is unknown; known: {', '.join(known) or 'none'}")
             secret_before |= SECRET_PARAMETER.search(name) is not None
 
     def check_login(self) -> None:

@@ -272,7 +272,7 @@ async def test_batch_is_bisected_until_the_refused_message_is_alone(
         (b"not json", "the body is not valid JSON: expected"),
         (b"\xff\xfe\x00", "the body is not valid JSON: "),
         (b"[1]", "the body is [1]: must be an object"),
-        (b'{"m": 1}', 'unknown field "m"; known are n, do, fails_until'),
+        (b'{"m": 1}', 'unknown field "m"; known: n, do, fails_until'),
         (b'{"n": -1}', "n is -1: must be greater than or equal to 0"),
         (b'{"n": "1"}', 'n is "1": must be a valid integer'),
         (b'{"n": true}', "n is True: must be a valid integer"),

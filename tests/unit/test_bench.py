@@ -26,7 +26,7 @@ def test_unknown_bench_is_refused(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         arguments(["weather"])
 
-    assert 'no bench "weather"; known are tokens' in capsys.readouterr().err
+    assert 'no bench "weather"; known: tokens' in capsys.readouterr().err
 
 
 def test_ratio_compares_medians_with_the_best_peer():

@@ -62,7 +62,7 @@ def test_prefix_and_version_do_not_reach_the_client():
         ("?version=", "parameter version must be the VERSION of the site's CACHES"),
         ("?version=1234567890", "parameter version must be the VERSION of the site's CACHES"),
         ("?prefix=a&prefix=b", "prefix is given twice"),
-        ("?key_prefix=a", "parameter key_prefix is unknown; known are db, ssl_cert_reqs, "),
+        ("?key_prefix=a", "parameter key_prefix is unknown; known: db, ssl_cert_reqs, "),
         ("?timeout=3", "ssl_check_hostname, prefix, version"),
         ("/one", "the database must be a number, such as redis://host/0"),
         ("?ssl_cert_reqs=none", "parameter ssl_cert_reqs has no effect without TLS; use rediss://"),
@@ -78,7 +78,7 @@ def test_what_would_not_be_the_site_s_cache_is_refused_by_name(tmp_path: Path, r
 
 
 def test_prefix_and_version_are_no_parameters_of_another_redis(tmp_path: Path):
-    with pytest.raises(SettingsError, match=r"REDIS_URL is .*: parameter prefix is unknown; known are db, ssl_"):
+    with pytest.raises(SettingsError, match=r"REDIS_URL is .*: parameter prefix is unknown; known: db, ssl_"):
         settings.load({"REDIS_URL": "redis://cache?prefix=autoria"}, folder=tmp_path)
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer
 
-from console.cli.main import app
+from console.cli import main
 from consumers.app import GROUPS
 from pocketwatch import settings
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
@@ -85,10 +84,9 @@ def rows(page: str, name: str) -> list[list[str]]:
 
 def commands() -> dict[str, set[str]]:
     """Every command and subcommand, with its options and subcommands."""
-    group: Any = typer.main.get_command(app)
     found: dict[str, set[str]] = {}
-    for name in group.list_commands(None):
-        command: Any = group.get_command(None, name)
+    for name in main.COMMANDS:
+        command = main.load(name)
         children = getattr(command, "commands", {})
         found[name] = _options(command) | set(children)
         found |= {f"{name} {child}": _options(children[child]) for child in children}

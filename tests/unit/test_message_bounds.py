@@ -210,14 +210,14 @@ def test_value_beyond_the_bounds_of_its_type_is_refused(kind: Any, value: Any):
         (
             CleanMedia,
             b'{"%s": 1}' % (b"a" * SIZE),
-            f'unknown field "{"a" * 60}…"; known are retention_days, dry_run, max_share',
+            f'unknown field "{"a" * 60}…"; known: retention_days, dry_run, max_share',
         ),
         (
             CleanMedia,
             b'{"a\\n\\u0000\\u202e": 1}',
-            r'unknown field "a\n\x00\u202e"; known are retention_days, dry_run, max_share',
+            r'unknown field "a\n\x00\u202e"; known: retention_days, dry_run, max_share',
         ),
-        (CleanMedia, b'{"dry_run": "%s"}' % (b"a" * SIZE), f'dry_run is "{"a" * 59}…: must be a valid boolean'),
+        (CleanMedia, b'{"dry_run": "%s"}' % (b"a" * SIZE), f'dry_run is "{"a" * 59}…: must be true or false'),
         (CleanMedia, b"[" * 100_000, f"the body is nested too deeply; at most {MAX_DEPTH} levels"),
     ],
     ids=lambda each: str(each)[:30],

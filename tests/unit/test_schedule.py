@@ -152,7 +152,7 @@ def test_no_entry_that_the_former_schedule_lacked_changes_rows_of_the_platform()
         (
             GOOD + GOOD + 'tz = "UTC"',
             (
-                'entry "tokens-nightly": unknown field "tz"; known are name, cron, job, payload, why, timezone, gap, '
+                'entry "tokens-nightly": unknown field "tz"; known: name, cron, job, payload, why, timezone, gap, '
                 'fold, catch_up, grace, enabled; entry "tokens-nightly": defined 2 times'
             ),
         ),

@@ -94,7 +94,7 @@ def test_what_is_shown_of_a_url(url: str, shown: str):
         (
             "RABBITMQ_URL",
             "amqp://a/x,amqp://b/x?foo=bar",
-            "parameter foo is unknown; known are heartbeat, auth, cafile",
+            "parameter foo is unknown; known: heartbeat, auth, cafile",
         ),
         ("RABBITMQ_URL", "amqp://a/x?cafile=/ca.pem", "parameter cafile has no effect without TLS; use amqps://"),
         ("RABBITMQ_URL", "amqps://a/x?no_verify_ssl=yes", "parameter no_verify_ssl must be 0 or 1"),
@@ -104,7 +104,7 @@ def test_what_is_shown_of_a_url(url: str, shown: str):
         ("REDIS_URL", "redis://:pw@a/sessions", "the database must be a number, such as redis://host/0"),
         ("REDIS_URL", "redis://a/-1", "the database must be a number, such as redis://host/0"),
         ("REDIS_URL", "redis://pw@a/0", "a user without a password; a password alone is written as redis://:password@"),
-        ("REDIS_URL", "redis://a/0?decode_responses=true", "parameter decode_responses is unknown; known are db, ssl_"),
+        ("REDIS_URL", "redis://a/0?decode_responses=true", "parameter decode_responses is unknown; known: db, ssl_"),
         ("REDIS_URL", "redis://a/1?db=2", "names the database twice"),
         ("REDIS_URL", "rediss://a/1?ssl_cert_reqs=CERT_NONE", "parameter ssl_cert_reqs must be required, optional or"),
         ("REDIS_URL", "unix://", "must name a socket and no host, such as unix:///run/redis.sock"),
@@ -117,8 +117,8 @@ def test_what_is_shown_of_a_url(url: str, shown: str):
             "names no host; use postgresql://host/database, or ?host=/run/postgresql",
         ),
         ("DATABASE_URL", "postgresql://a,b/shop?port=1,2,3", "must name as many ports as hosts, or one"),
-        ("DATABASE_URL", "postgresql://?service=shop", "parameter service is unknown; known are host, hostaddr, port,"),
-        ("DATABASE_URL", "postgresql://a/shop?search_path=x", "parameter search_path is unknown; known are host, "),
+        ("DATABASE_URL", "postgresql://?service=shop", "parameter service is unknown; known: host, hostaddr, port,"),
+        ("DATABASE_URL", "postgresql://a/shop?search_path=x", "parameter search_path is unknown; known: host, "),
         (
             "DATABASE_URL",
             "postgresql://a/shop?sslmode=require&channel_binding=require",

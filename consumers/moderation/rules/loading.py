@@ -63,7 +63,7 @@ def _file_problems(content: dict[str, Any]) -> Iterator[str]:
 
 def _unknown_keys(content: dict[str, Any]) -> Iterator[str]:
     for key in sorted(set(content) - {"version", "rule"}):
-        yield f'unknown key "{key}"; known are version and [[rule]]'
+        yield f'unknown key "{key}"; known: version and [[rule]]'
 
 
 def _tables(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def _tables(content: dict[str, Any]) -> list[dict[str, Any]]:
 def _rule(table: dict[str, Any]) -> Rule:
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; known are {', '.join(KINDS)}")
+        raise ValueError(f"kind is {kind!r}; known: {', '.join(KINDS)}")
     try:
         return KINDS[kind].model_validate(table)
     except ValidationError as error:
