@@ -19,6 +19,7 @@ from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.monitoring import tracing
 from pocketwatch.monitoring.health import beat
 from pocketwatch.presence import Presence
 from pocketwatch.settings import Address, Settings
@@ -161,6 +162,7 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing.exporting(settings.monitoring))
         state = partial(_state, services, started, stop)
         # The first to start and the last to end: it says why the process is not ready yet, or not any more.
         address = await stack.enter_async_context(

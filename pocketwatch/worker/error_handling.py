@@ -163,6 +163,7 @@ def _fact(run: run_log.Run, step: DeadLetter, text: str) -> dict[str, Any]:
         exchange=FACTS.name,
         routing_key=RunFailed.routing_key,
         trigger="event",
+        traceparent=run.envelope.traceparent,
     )
     _, row = outbox.of(envelope, fact.model_dump(mode="json"))
     return row
@@ -181,6 +182,8 @@ def _with_failure(raw: IncomingMessage, envelope: Envelope, error: Exception, jo
         metadata.ERROR_TYPE: type(error).__name__,
         metadata.ERROR: text_of(error),
     }
+    if envelope.traceparent is not None:  # the attempt that has failed is what causes the next one
+        ours[metadata.TRACEPARENT] = envelope.traceparent
     return copy_message(raw, ours=ours, message_id=envelope.message_id, priority=raw.priority, reply_to=raw.reply_to)
 
 
