@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.identity import WORKER
-from pocketwatch.storage.tables.suite import update_logs
+from pocketwatch.storage.processes import IS_ALIVE, RETENTION
+from pocketwatch.storage.tables.suite import processes, update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
 
@@ -30,6 +31,16 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, envelope: Envelope) -> Self:
         return cls(envelope.trigger, envelope.correlation_id)
+
+
+class StopRequest(NamedTuple):
+    """An operator asks a run to stop at its next page."""
+
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stopped by {self.by}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ START = _upsert(
     progress=None,
     traceback=None,
     next_attempt_at=None,
-)
+).returning(update_logs.c.stop_requested_by, update_logs.c.stop_reason)
 FINISH = _upsert(
     ("status", "error", "dry_run"),
     {"statistics": KEPT.concat(NEW), "traceback": None, "next_attempt_at": None},
@@ -133,6 +144,20 @@ ABANDONED = STILL_RUNNING.where(sa.not_(SAME_ATTEMPT)).values(
 )
 
 
+STOP_REQUESTED = sa.select(update_logs.c.stop_requested_by, update_logs.c.stop_reason).where(
+    SAME_JOB, SAME_ATTEMPT, update_logs.c.stop_requested_at.is_not(None)
+)
+FIRST = sa.func.coalesce
+REQUEST_STOP = (
+    sa.update(update_logs)
+    .where(update_logs.c.status == "running")
+    .values(
+        stop_requested_at=FIRST(update_logs.c.stop_requested_at, sa.func.now()),
+        stop_requested_by=FIRST(update_logs.c.stop_requested_by, sa.bindparam("stop_by", type_=sa.Text)),
+        stop_reason=FIRST(update_logs.c.stop_reason, sa.bindparam("stop_for", type_=sa.Text)),
+    )
+    .returning(*update_logs.c)
+)
 RETURNED = (
     sa.update(update_logs)
     .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
@@ -148,16 +173,64 @@ async def returned(connection: AsyncConnection, job: str, envelopes: Sequence[En
         await connection.execute(RETURNED, {"run_job": job, "run_messages": ids})
 
 
-async def start(connection: AsyncConnection, run: Run, *, single_active: bool) -> None:
+# Of a row: its worker has died, or cannot reach the database, and the broker has not redelivered the message yet.
+WORKER_OF_RUN = sa.and_(
+    processes.c.host.concat(":").concat(sa.cast(processes.c.pid, sa.Text)) == update_logs.c.worker,
+    processes.c.started_at <= update_logs.c.started_at,  # a container that starts again has the same host and pid
+)
+IS_ABANDONED = sa.and_(
+    update_logs.c.status == "running",
+    sa.not_(sa.exists().where(WORKER_OF_RUN, IS_ALIVE)),
+    # A worker without a row may be one of an earlier version, or its row was deleted since.
+    sa.or_(sa.exists().where(WORKER_OF_RUN), update_logs.c.started_at < sa.func.now() - RETENTION),
+)
+
+RUNS = sa.select(update_logs, IS_ABANDONED.label("abandoned"))
+
+
+async def start(connection: AsyncConnection, run: Run, *, single_active: bool) -> StopRequest | None:
     """Record that a run has started.
 
     Args:
         single_active: the broker delivers this job to one worker only, so its other rows that are still `running`
             have lost their worker.
+
+    Returns:
+        The request to stop the run, made while a worker had it that has died since.
     """
     if single_active:
         await connection.execute(ABANDONED, _key(run))
-    await connection.execute(START, run.row("running"))
+    return _stop_request((await connection.execute(START, run.row("running"))).first())
+
+
+def _stop_request(row: Any) -> StopRequest | None:
+    return None if row is None or row.stop_requested_by is None else StopRequest(*row)
+
+
+async def stop_requested(connection: AsyncConnection, run: Run) -> StopRequest | None:
+    """Return the request to stop a run that is under way."""
+    return _stop_request((await connection.execute(STOP_REQUESTED, _key(run))).first())
+
+
+async def request_stop(connection: AsyncConnection, run: str, *, by: str, reason: str) -> Row | None:
+    """Ask a running job to stop: it ends at its next page as `partial`, and hands on nothing.
+
+    Args:
+        run: the row's id or the message's.
+
+    Returns:
+        The row with the request, which is the first one when there were several; None when no such run is under way.
+    """
+    which = [update_logs.c.message_id == run]
+    if run.isascii() and run.isdecimal() and int(run) < 2**63:
+        which.insert(0, update_logs.c.id == int(run))
+    for condition in which:
+        found = (
+            await connection.execute(REQUEST_STOP.where(condition), {"stop_by": by, "stop_for": reason})
+        ).mappings()
+        if (row := found.first()) is not None:
+            return dict(row)
+    return None
 
 
 async def progress(
@@ -219,7 +292,7 @@ async def newest(
     connection: AsyncConnection, *, job: str | None = None, status: str | None = None, limit: int = 20
 ) -> list[Row]:
     """Return the latest runs, newest first, as dictionaries by column name."""
-    query = sa.select(update_logs).order_by(update_logs.c.id.desc()).limit(limit)
+    query = RUNS.order_by(update_logs.c.id.desc()).limit(limit)
     if job is not None:
         query = query.where(update_logs.c.job == job)
     if status is not None:
@@ -227,7 +300,12 @@ async def newest(
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
+async def by_id(connection: AsyncConnection, run_id: int) -> Row | None:
+    found = (await connection.execute(RUNS.where(update_logs.c.id == run_id))).mappings().first()
+    return None if found is None else dict(found)
+
+
 async def of_message(connection: AsyncConnection, message_id: str) -> list[Row]:
-    query = sa.select(update_logs).where(update_logs.c.message_id == message_id)
+    query = RUNS.where(update_logs.c.message_id == message_id)
     rows = (await connection.execute(query.order_by(update_logs.c.attempt, update_logs.c.id))).mappings()
     return [dict(row) for row in rows]

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from loguru import logger
 
+from pocketwatch.identity import WORKER
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
-from pocketwatch.storage import privileges, run_log, watchdog_lease
+from pocketwatch.storage import privileges, watchdog_lease
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.watchdog import external_monitor
 from pocketwatch.watchdog.check import Check, Limits
@@ -45,7 +46,7 @@ class WatchdogApp(Service):
     ) -> None:
         super().__init__(settings)
         self._checks, self._limits, self._pace = checks, limits, pace or Pace()
-        self._holder = run_log.WORKER
+        self._holder = WORKER
         self._active = asyncio.Event()
         self._looked_at: float | None = None
 

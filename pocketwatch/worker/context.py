@@ -227,6 +227,8 @@ class JobContext(EventContext, PagedJob):
         super().__init__(run.envelope, now, settings=settings, consumer=run.job, loader=loader, resource=resource)
         self.message = message
         self._run, self._database, self._stopping = run, database, stopping
+        self.stop_request: run_log.StopRequest | None = None
+        self.is_stopped_early = False  # whether the handler has seen the request, and so left out something
         self._deadline = time.monotonic() + settings.running.time_budget.total_seconds()
         self._reported = time.monotonic()
 
@@ -239,14 +241,26 @@ class JobContext(EventContext, PagedJob):
         return self._database.dedicated()
 
     def should_stop(self) -> bool:
-        """Return whether the time budget is spent or the process shuts down: finish the page, continue later."""
-        return self.is_shutting_down() or time.monotonic() >= self._deadline
+        """Return whether the run must end: finish the page, and `continue_with` the rest.
+
+        The time budget is spent, the process shuts down, or an operator has stopped the run.
+        """
+        return self.is_stop_requested() or self.is_shutting_down() or time.monotonic() >= self._deadline
 
     def is_shutting_down(self) -> bool:
         return self._stopping()
 
+    def is_stop_requested(self) -> bool:
+        """Return whether an operator has stopped this run, which then hands on nothing."""
+        if self.stop_request is None:
+            return False
+        self.is_stopped_early = True
+        return True
+
     def continue_with(self, message: Message) -> None:
-        """Publish a message that continues where this run stops."""
+        """Publish a message that continues where this run stops, unless an operator has stopped it."""
+        if self.is_stop_requested():
+            return
         rest = self._part_id()
         self._pass_on(message, rest)
         self.record(continued_by=rest)

@@ -11,6 +11,7 @@ message that the database refuses is alone. Why, and what was measured: docs/dec
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -23,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import inbox, run_log
-from pocketwatch.storage.database import Database
+from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.worker.backoff import retry_on_outage
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE, Batcher
 from pocketwatch.worker.context import BatchFunction, EventContext, JobContext, Row, SideEffectContext
@@ -35,7 +36,8 @@ from schemas.message import Message
 Outcome = Literal["succeeded", "partial", "skipped", "duplicate"]
 Handler = Callable[[Any, Any], Awaitable[None]]
 
-ID_REUSED, DUPLICATE_DIFFERS = "message.id_reused", "message.duplicate_differs"
+ID_REUSED, DUPLICATE_DIFFERS, RUN_STOPPED = "message.id_reused", "message.duplicate_differs", "run.stopped"
+STOP_POLL_INTERVAL = 2.0  # seconds between two looks at whether an operator stops a run
 
 
 class Executor(Protocol):
@@ -72,7 +74,7 @@ class JobExecutor:
         started = await self._start(envelope, message)
         if started is None:
             return "duplicate"
-        run, now = started
+        run, now, stop_request = started
         job = JobContext(
             run,
             now,
@@ -82,16 +84,52 @@ class JobExecutor:
             resource=self.resource,
             message=message,
         )
+        job.stop_request = stop_request
         async with job.session:
-            await self.handler(message, job)
+            await self._handle_until_stopped(job, run, message)
             if await self._commit(job, run):
                 return job.status
         return await self._attempt(
             envelope, message
         )  # a concurrent delivery was faster: of this message, or of another
 
-    async def _start(self, envelope: Envelope, message: Message) -> tuple[run_log.Run, datetime] | None:
-        """Return the run and the database's time at its start; None when the message was handled before."""
+    async def _handle_until_stopped(self, job: JobContext, run: run_log.Run, message: Message) -> None:
+        """Run the handler; a run that an operator has stopped ends as partial, even if it fails meanwhile."""
+        polling = asyncio.create_task(self._poll_stop_request(job, run))
+        try:
+            if not job.is_stop_requested():  # a delivery of it was stopped before
+                await self.handler(message, job)
+        except Exception as error:
+            if is_outage(error) or not await self._is_stopped(job, run):
+                raise
+            await job.session.rollback()
+            job.rows, job.reason = [], f"{type(error).__name__}: {error}"
+        finally:
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+        if job.is_stopped_early and job.stop_request is not None:
+            job.mark_partial("; ".join(filter(None, (str(job.stop_request), job.reason))))
+            logger.bind(job=run.job, message_id=job.message_id, reason=job.reason).warning(RUN_STOPPED)
+
+    async def _poll_stop_request(self, job: JobContext, run: run_log.Run) -> None:
+        while job.stop_request is None:
+            await asyncio.sleep(STOP_POLL_INTERVAL)
+            await self._read_stop_request(job, run)
+
+    async def _read_stop_request(self, job: JobContext, run: run_log.Run) -> None:
+        with suppress(Exception):  # an outage, with which the run itself has to do
+            async with self.database.begin() as connection:
+                job.stop_request = await run_log.stop_requested(connection, run)
+
+    async def _is_stopped(self, job: JobContext, run: run_log.Run) -> bool:
+        if job.stop_request is None:
+            await self._read_stop_request(job, run)
+        return job.is_stop_requested()
+
+    async def _start(
+        self, envelope: Envelope, message: Message
+    ) -> tuple[run_log.Run, datetime, run_log.StopRequest | None] | None:
+        """Return the run, the database's time at its start, and whether it must not go on; None for a duplicate."""
         dry_run = bool(getattr(message, "dry_run", False))
         async with self.database.begin() as connection:
             await run_log.returned(connection, self.consumer, [envelope])
@@ -100,9 +138,9 @@ class JobExecutor:
                 if await inbox.handled(connection, self.consumer, envelope.message_id):
                     return None
             run = run_log.Run(self.consumer, envelope, dry_run=dry_run, payload=payload_of(message))
-            await run_log.start(connection, run, single_active=self.single_active)
+            stop_request = await run_log.start(connection, run, single_active=self.single_active)
             now: datetime = (await connection.execute(sa.select(sa.func.now()))).scalar_one()
-            return run, now
+            return run, now, stop_request
 
     async def _commit(self, job: JobContext, run: run_log.Run) -> bool:
         """Return False when a concurrent delivery committed first."""

@@ -160,7 +160,7 @@ class PagedJob(ABC):
         self._is_stopped = True
         if self.message is not None and (self.is_shutting_down() or (made_progress and not self.dry_run)):
             self.continue_with(self.message)
-        else:
+        elif not self.is_stop_requested():
             budget = self.settings.running.time_budget
             self.mark_partial(f"time budget {budget}: exhausted before the end; raise POCKETWATCH_TIME_BUDGET")
 
@@ -172,6 +172,9 @@ class PagedJob(ABC):
 
     @abstractmethod
     def is_shutting_down(self) -> bool: ...
+
+    @abstractmethod
+    def is_stop_requested(self) -> bool: ...
 
     @abstractmethod
     def continue_with(self, message: Message) -> None: ...

@@ -8,6 +8,7 @@ import aio_pika
 import pytest
 import sqlalchemy as sa
 
+from consumers.app import consumers_of
 from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.clock import utc_now
@@ -53,7 +54,7 @@ async def test_arguments_of_an_event_are_kept_with_its_result(send: Send, consum
 async def test_refused_arguments_are_kept_as_they_came(publisher: Publisher, consume: Consume, runs: Runs):
     body = {"retention_day": 3}
     envelope = ledger.envelope(2)
-    async with consume():
+    async with consume(*consumers_of(["cleanup"])):
         await publisher.publish(message_of(envelope, body), exchange="ticks", routing_key="cleanup.tokens")
         row = await runs.over(envelope.message_id)
 
@@ -61,7 +62,7 @@ async def test_refused_arguments_are_kept_as_they_came(publisher: Publisher, con
 
 
 async def test_body_that_is_no_json_is_not_kept(publisher: Publisher, consume: Consume, runs: Runs):
-    async with consume():
+    async with consume(*consumers_of(["cleanup"])):
         message = aio_pika.Message(b'{"retention_days": ', message_id="broken")
         await publisher.publish(message, exchange="ticks", routing_key="cleanup.tokens")
         row = await runs.over("broken")
@@ -124,14 +125,14 @@ async def test_job_that_comes_back_does_not_wait_any_more(
     publisher: Publisher, consume: Consume, runs: Runs, database: Database
 ):
     envelope = await trigger.publish(publisher, CleanTokens(dry_run=True))
-    async with consume():
+    async with consume(*consumers_of(["cleanup"])):
         first = await runs.over(envelope.message_id)
     async with database.begin() as connection:
         waits = sa.update(update_logs).values(status="failed", next_attempt_at=sa.func.now())
         await connection.execute(waits.where(update_logs.c.id == first["id"]))
         await connection.execute(sa.text("DELETE FROM inbox"))
     again = message_of(envelope, {"dry_run": True}, headers=envelope.headers() | {ATTEMPT: 2})
-    async with consume():
+    async with consume(*consumers_of(["cleanup"])):
         await publisher.publish(again, exchange="ticks", routing_key="cleanup.tokens")
         await _attempt(runs, envelope.message_id, 2)
 

@@ -113,7 +113,7 @@ async def vacuum_one(table: Table, connection: asyncpg.Connection, job: JobConte
 
     Raises:
         Skipped: when it is in use, takes too long, or belongs to another user.
-        Interrupted: when the process is shutting down.
+        Interrupted: when the process is shutting down, or an operator stops the run.
     """
     if (pid := await queries.vacuumed_by(connection, table)) is not None:
         raise Skipped(f"being vacuumed or altered by process {pid}")
@@ -156,10 +156,10 @@ def warnings_of(connection: asyncpg.Connection) -> Iterator[list[asyncpg.Postgre
 
 
 async def run_until_shutdown(vacuuming: Coroutine[Any, Any, None], job: JobContext) -> None:
-    """Wait for a vacuum, or cancel it when the process is shutting down."""
+    """Wait for a vacuum, or cancel it when the process is shutting down or an operator stops the run."""
     running = asyncio.ensure_future(vacuuming)
     while not (await asyncio.wait([running], timeout=POLL_EVERY))[0]:
-        if job.is_shutting_down():
+        if job.is_shutting_down() or job.is_stop_requested():
             running.cancel()
             await asyncio.wait([running])
             raise Interrupted
