@@ -197,7 +197,7 @@ def _fire(entry: Entry, occurrence: Occurrence, pause: Any) -> Fire:
 def _begin_spans(planned: list[Fire]) -> tuple[list[Fire], dict[str, tracing.Span]]:
     """Begin the trace of each fire; return the fires, and the spans by the id of the message.
 
-    A span ends when its fire is recorded. That of a fire which another publisher has recorded first never does, so it is not exported.
+    A span ends when its fire is recorded; that of one which another publisher has recorded is never exported.
     """
     begun, spans = list[Fire](), dict[str, tracing.Span]()
     for fire in planned:

@@ -1,10 +1,7 @@
 """Traces: one from the fire of an entry to the email, as an OTLP receiver sees it."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,7 +31,6 @@ from tests.support.waiting import eventually
 
 JOB = "cleanup.media"
 FOREIGN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -130,74 +126,43 @@ async def refuse_until_requeued(tick: CleanMedia, job: JobContext) -> None:
         raise Reject("not yet")
 
 
-@pytest.mark.parametrize(
-    ("header", "is_valid"),
-    [
-        (FOREIGN, True),
-        ("nonsense", False),
-        (FOREIGN.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), False),
-        (7, False),
-        (None, False),
-    ],
-)
+# The headers of five messages, by message id: that of a valid trace, and what is ignored.
+HEADERS: dict[str, Any] = {
+    "valid": FOREIGN,
+    "nonsense": "nonsense",
+    "zero": FOREIGN.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+    "number": 7,
+    "none": None,
+}
+
+
 async def test_trace_of_others_goes_on_through_dead_letter_and_requeue(
-    header: Any, is_valid, received: Receiver, settings: Settings, publisher: Publisher, runs: Runs
+    received: Receiver, settings: Settings, publisher: Publisher, runs: Runs
 ):
-    envelope = Envelope(message_id="m", correlation_id="m", exchange="ticks", routing_key=JOB)
-    message = message_of(envelope, {}, headers={} if header is None else {TRACEPARENT: header})
     async with tracing.exporting(to(received)), ConsumerApp(settings, [refuse_until_requeued], role="test"):
-        await publisher.publish(message, exchange="ticks", routing_key=JOB)
-        await runs.over("m")
+        for message_id, header in HEADERS.items():
+            envelope = Envelope(message_id=message_id, correlation_id="c", exchange="ticks", routing_key=JOB)
+            headers = {} if header is None else {TRACEPARENT: header}
+            message = message_of(envelope, {}, headers=headers)
+            await publisher.publish(message, exchange="ticks", routing_key=JOB)
+        requeued: list[str] = []
 
-        async def requeued() -> bool:
-            return bool(await dead_letters.requeue(publisher, job_queue(JOB), lambda _: True))
+        async def all_requeued() -> bool:
+            letters = await dead_letters.requeue(publisher, job_queue(JOB), lambda _: True)
+            requeued.extend(letter.message_id for letter in letters)
+            return len(requeued) == len(HEADERS)
 
-        await eventually(requeued)
-        await eventually(lambda: _ended(runs, "m"))
+        await eventually(all_requeued)
+        for message_id in HEADERS:
+            await eventually(partial(_ended, runs, message_id))
 
-    first, second = _attempt(received, 1), _attempt(received, 2)
-    assert second.trace_id == first.trace_id
-    assert second.parent == first.span_id
-    assert (first.trace_id == FOREIGN.split("-")[1]) is is_valid
-    assert first.parent == (FOREIGN.split("-")[2] if is_valid else "")
-
-
-def test_missing_packages_are_one_clear_line(tmp_path: Path):
-    code = (
-        "import sys; sys.modules['opentelemetry.sdk.trace'] = None; "
-        "sys.argv[1:] = ['publish']; from console.cli.main import main; main()"
-    )
-    environment = {
-        "PATH": "/usr/bin",
-        "PYTHONPATH": str(PROJECT),
-        "POCKETWATCH_OTLP_ENDPOINT": "http://127.0.0.1:4318",
-        "POCKETWATCH_LOG_FORMAT": "json",
-    }
-
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 1
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith(
-        'pocketwatch: POCKETWATCH_OTLP_ENDPOINT is "http://127.0.0.1:4318", and the packages for it are not installed'
-    )
-    assert line.endswith("install them: pip install 'pocketwatch[otel]'")
-    assert "Traceback" not in done.stderr
-
-
-async def test_without_an_endpoint_no_span_is_made_and_the_handler_is_untouched():
-    async with tracing.exporting(Monitoring()):
-        assert tracing.begin("a") is None
-        assert tracing.traced("a", json.dumps) is json.dumps  # type: ignore[arg-type, comparison-overlap]
-        with tracing.within("a") as span:
-            assert span is None
-
-
-async def test_receiver_that_does_not_answer_keeps_no_process_from_its_end():
-    settings = Monitoring.model_validate({"POCKETWATCH_OTLP_ENDPOINT": "http://127.0.0.1:9"})
-
-    async with tracing.exporting(settings):
-        with tracing.within("a"):
-            pass
+    for message_id in HEADERS:
+        first, second = (
+            span for span in received.named(f"process {JOB}") if span.attributes["messaging.message.id"] == message_id
+        )
+        assert second.trace_id == first.trace_id
+        assert second.parent == first.span_id
+        if message_id == "valid":
+            assert (first.trace_id, first.parent) == tuple(FOREIGN.split("-")[1:3])
+        else:
+            assert (first.trace_id != FOREIGN.split("-")[1], first.parent) == (True, "")
