@@ -62,6 +62,16 @@ PUBLISHERS: Privileges = {
     ),
     **PRESENCE,
 }
+# Publishers with an HTTP port show the figures of the whole suite, as far as they may read them.
+SUITE_FIGURES: Privileges = {
+    "currency_rates": ("SELECT (source, fetched_at)",),
+    "incidents": ("SELECT (kind, recovered_at)",),
+    "moderation_notification_logs": ("SELECT (method, sent_at, state, status)",),
+    "processes": ("SELECT (id, kind, healthy, stopped_at, heartbeat_at)",),
+    "schedule_entries": ("SELECT (entry, enabled, next_due_at)",),
+    "update_logs": ("SELECT (id, job, entry, status, finished_at, next_attempt_at)",),
+    "watchdog_lease": ("SELECT (looked_at)",),
+}
 # The console in the browser: reads everything of the suite, and records what operators do.
 WEB: Privileges = {
     VERSION_TABLE: ("SELECT",),

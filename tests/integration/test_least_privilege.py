@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import aio_pika
 import aiormq.exceptions
+import httpx
 import jwt
 import psycopg
 import pytest
@@ -118,6 +119,17 @@ async def test_publishers_fire_relay_and_settle(deployment: Deployment):
         return bool(fires and deployment.rows("SELECT 1 FROM outbox WHERE message_id = 'x' AND attempts > 0"))
 
     await eventually(look)
+
+
+async def test_publishers_read_every_figure_of_the_suite(deployment: Deployment):
+    (line,) = deployment.processes["publishers"].until("http.listening")
+
+    async with httpx.AsyncClient(trust_env=False) as client:
+        shown = (await client.get(f"http://{line['address']}/metrics")).text
+
+    assert "pocketwatch_database_up 1.0" in shown
+    assert [each for each in shown.splitlines() if each.startswith("pocketwatch_figure_errors_total{")] == []
+    assert 'pocketwatch_dead_letters{queue="cleanup.tokens"}' in shown
 
 
 @pytest.mark.parametrize("group", GROUPS)
