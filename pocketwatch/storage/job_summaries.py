@@ -7,7 +7,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The last attempts of each job, by the index on job and id: the cost does not grow with the run log.
+# The last attempts of each job, by the index on job and id: the cost does not grow with the run log. The job is a range
+# and leads the order, because with an equation the planner may read all rows backwards until it meets those of the job.
 SUMMARIES = sa.text("""
     SELECT wanted.job, last.status AS last_status, last.started_at AS last_started_at,
         extract(epoch FROM last.finished_at - last.started_at)::float AS last_duration, last.error AS last_error,
@@ -17,12 +18,15 @@ SUMMARIES = sa.text("""
     FROM unnest(CAST(:jobs AS text[])) AS wanted(job)
     LEFT JOIN LATERAL (
         SELECT status, started_at, finished_at, error FROM update_logs
-        WHERE job = wanted.job AND status <> 'running' ORDER BY id DESC LIMIT 1
+        WHERE job BETWEEN wanted.job AND wanted.job AND status <> 'running' ORDER BY job DESC, id DESC LIMIT 1
     ) last ON true
     LEFT JOIN LATERAL (
         SELECT count(*) FROM (
             SELECT status, bool_or(status IN ('succeeded', 'partial')) OVER (ORDER BY id DESC) AS before_success
-            FROM (SELECT id, status FROM update_logs WHERE job = wanted.job ORDER BY id DESC LIMIT 200) recent
+            FROM (
+                SELECT id, status FROM update_logs
+                WHERE job BETWEEN wanted.job AND wanted.job ORDER BY job DESC, id DESC LIMIT 200
+            ) recent
         ) counted WHERE NOT before_success AND status IN ('failed', 'dead', 'rejected')
     ) failures ON true
     LEFT JOIN LATERAL (
@@ -32,7 +36,7 @@ SUMMARIES = sa.text("""
             SELECT extract(epoch FROM finished_at - started_at) AS seconds
             FROM (
                 SELECT id, status, dry_run, started_at, finished_at FROM update_logs
-                WHERE job = wanted.job ORDER BY id DESC LIMIT 400
+                WHERE job BETWEEN wanted.job AND wanted.job ORDER BY job DESC, id DESC LIMIT 400
             ) recent
             WHERE status IN ('succeeded', 'partial') AND NOT dry_run ORDER BY id DESC LIMIT 200
         ) finished

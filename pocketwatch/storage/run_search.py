@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage.run_log import IS_ABANDONED, Row
 from pocketwatch.storage.tables.suite import update_logs
 
-MAX_SCANNED = 20_000  # rows that one search looks at
-MAX_NAMED = 1_000  # rows whose ids are collected before they are put into order
+MAX_SCANNED = 10_000  # rows that one search looks at
+MAX_NAMED = 10_000  # rows of a message or a chain, whose ids are collected before they are put into order
 # `started_at` ascends with the id, but for the length of a transaction, and for runs that waited and began again.
 LATE, WAITED = timedelta(minutes=1), timedelta(hours=3)
 NEIGHBOURS = 20  # consecutive rows, of which one at least began when it was inserted
@@ -70,7 +70,7 @@ class RunPage:
 async def find(connection: AsyncConnection, which: RunFilter) -> RunPage:
     """Return a page of the runs that match, newest first.
 
-    A search looks at 20,000 rows at most: those that meet the rarest condition that has an index. Where it ends before
+    A search looks at 10,000 rows at most: those that meet the rarest condition that has an index. Where it ends before
     the page is full, the next page goes on from there.
     """
     indexed, others = _indexed(which), _others(which)
@@ -78,24 +78,38 @@ async def find(connection: AsyncConnection, which: RunFilter) -> RunPage:
     ids, unnamed = await _named(connection, which)
     if ids is not None:
         named = update_logs.c.id == sa.any_(sa.literal(ids, INTEGERS))
-        filters = [*indexed, *others, *unnamed]
+        filters = [*indexed.values(), *others, *unnamed]
         query = sa.select(update_logs.c.id).where(named, *window, *(each(update_logs.c) for each in filters))
-        return await _page(connection, query, which, bound=None)
-    driving = await _rarest(connection, indexed, window)
-    filters = [*(each for each in indexed if each not in driving), *others, *unnamed]
-    newest = sa.select(update_logs).where(*window, *(each(update_logs.c) for each in driving))
-    newest = newest.order_by(update_logs.c.id.desc()).limit(MAX_SCANNED)
+        return await _page(connection, query.order_by(update_logs.c.id.desc()), which, bound=None)
+    leading = await _rarest(connection, which, list(indexed), window)
+    filters = [*(each for name, each in indexed.items() if name != leading), *others, *unnamed]
+    newest = newest_of(which, leading, window)
     scanned = newest.subquery()
     query = sa.select(scanned.c.id).where(*(each(scanned.c) for each in filters))
+    query = query.order_by(*(scanned.c[name].desc() for name in (leading, "id") if name is not None))
     return await _page(connection, query, which, bound=newest if filters else None)
+
+
+def newest_of(which: RunFilter, leading: str | None, window: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+    """Return the latest rows with the value that is wanted of an indexed column, as many as a search may look at.
+
+    The value is a range and leads the order, because with an equation the planner may read all rows backwards until it
+    meets those with the value.
+    """
+    query = sa.select(update_logs).where(*window).limit(MAX_SCANNED)
+    if leading is None:
+        return query.order_by(update_logs.c.id.desc())
+    column, value = update_logs.c[leading], getattr(which, leading)
+    if leading == "status":
+        query = query.where(column != "succeeded")  # as its index
+    return query.where(column.between(value, value)).order_by(column.desc(), update_logs.c.id.desc())
 
 
 async def _page(
     connection: AsyncConnection, query: sa.Select[Any], which: RunFilter, *, bound: sa.Select[Any] | None
 ) -> RunPage:
     """Return the page of the ids that `query` selects from the rows of `bound`."""
-    (id_,) = query.selected_columns
-    ids = list((await connection.execute(query.order_by(id_.desc()).limit(which.limit + 1))).scalars())
+    ids = list((await connection.execute(query.limit(which.limit + 1))).scalars())
     rows = await _rows(connection, ids[: which.limit])
     if len(ids) > which.limit:
         return RunPage(rows, next_before_id=ids[which.limit - 1])
@@ -112,16 +126,15 @@ async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> list[Row]:
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-def _indexed(which: RunFilter) -> list[Condition]:
-    """Return the conditions whose rows an index returns by id."""
-    found: list[Condition] = []
+def _indexed(which: RunFilter) -> dict[str, Condition]:
+    """Return the conditions, by column, whose rows an index returns by id."""
+    found: dict[str, Condition] = {}
     if which.entry is not None:
-        found.append(lambda columns: columns.entry == which.entry)
+        found["entry"] = lambda columns: columns.entry == which.entry
     if which.status not in (None, "succeeded"):
-        # Spelt out, so that the partial index fits whatever the value is.
-        found.append(lambda columns: sa.and_(columns.status == which.status, columns.status != "succeeded"))
+        found["status"] = lambda columns: columns.status == which.status
     if which.job is not None:
-        found.append(lambda columns: columns.job == which.job)
+        found["job"] = lambda columns: columns.job == which.job
     return found
 
 
@@ -153,6 +166,10 @@ def _begins_with(prefix: str) -> Condition:
     )
 
 
+def _in_chain(correlation_id: str) -> Condition:
+    return lambda columns: sa.or_(columns.correlation_id == correlation_id, columns.message_id == correlation_id)
+
+
 def _caused_by(correlation_id: str) -> Condition:
     return lambda columns: sa.and_(
         columns.correlation_id == correlation_id, columns.correlation_id != columns.message_id
@@ -165,8 +182,7 @@ async def _named(connection: AsyncConnection, which: RunFilter) -> tuple[list[in
     if (prefix := which.message_id) is not None:
         wanted.append((_begins_with(prefix), [_begins_with(prefix)]))
     if (first := which.correlation_id) is not None:
-        parts: list[Condition] = [_caused_by(first), lambda columns: columns.message_id == first]
-        wanted.append((lambda columns: sa.or_(*(each(columns) for each in parts)), parts))
+        wanted.append((_in_chain(first), [_caused_by(first), lambda columns: columns.message_id == first]))
     ids: set[int] | None = None
     conditions: list[Condition] = []
     for condition, parts in wanted:
@@ -182,16 +198,16 @@ async def _named(connection: AsyncConnection, which: RunFilter) -> tuple[list[in
 
 
 async def _rarest(
-    connection: AsyncConnection, conditions: Sequence[Condition], window: Sequence[sa.ColumnElement[bool]]
-) -> Sequence[Condition]:
-    """Return the condition that the fewest rows meet, counted up to the bound of a search."""
-    if len(conditions) < 2:  # noqa: PLR2004
-        return conditions
+    connection: AsyncConnection, which: RunFilter, names: Sequence[str], window: Sequence[sa.ColumnElement[bool]]
+) -> str | None:
+    """Return the column whose value the fewest rows have, counted up to the bound of a search."""
+    if len(names) < 2:  # noqa: PLR2004
+        return names[0] if names else None
     counts = []
-    for each in conditions:
-        rows = sa.select(sa.literal(1)).where(*window, each(update_logs.c)).limit(MAX_SCANNED).subquery()
+    for name in names:
+        rows = newest_of(which, name, window).with_only_columns(update_logs.c.id).subquery()
         counts.append((await connection.execute(sa.select(sa.func.count()).select_from(rows))).scalar_one())
-    return [conditions[counts.index(min(counts))]]
+    return names[counts.index(min(counts))]
 
 
 async def _window(connection: AsyncConnection, which: RunFilter) -> list[sa.ColumnElement[bool]]:
