@@ -12,9 +12,7 @@ from tests.support.waiting import eventually
 SENDER = {"POCKETWATCH_MAIL_FROM": "Shop <noreply@shop.example>"}
 
 
-def findings(
-    pocketwatch: Program, smtp: SmtpServer, subject: str = "mail", **changes: str
-) -> list[tuple[str, str]]:
+def findings(pocketwatch: Program, smtp: SmtpServer, subject: str = "mail", **changes: str) -> list[tuple[str, str]]:
     done = pocketwatch("doctor", "--json", **{"SMTP_URL": smtp.url, **SENDER, **changes})
     found = json.loads(done.stdout)
     return [(finding["result"], finding["detail"]) for finding in found if finding["subject"] == subject]
