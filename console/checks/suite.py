@@ -21,6 +21,7 @@ from publishers import schedule
 
 LOOKED_AGO = timedelta(minutes=1)
 MOMENT = "%Y-%m-%d %H:%M:%S UTC"
+PASSING = {"is starting", "is stopping"}
 PUBLISHES, CONSUMES = {"publish", "run"}, {"consume", "run"}
 ACCOUNTED = sa.text("""
     SELECT sum(planned)::int AS planned, sum(accounted)::int AS accounted, max(hour) AS until FROM fire_accounts
@@ -52,7 +53,8 @@ def _processes(known: list[dict[str, Any]]) -> Iterator[Finding]:
     for row in alive:
         state = f"{row['problem']}" if row["state"] == "unhealthy" else f"{len(row['queues'])} queues consumed"
         detail = f"version {row['version']}, since {row['started_at']:{MOMENT}}; {state}"
-        yield Finding(_name(row), "ok" if row["state"] == "healthy" else "warning", detail)
+        is_ok = row["state"] == "healthy" or row["problem"] in PASSING
+        yield Finding(_name(row), "ok" if is_ok else "warning", detail)
     for row in known:
         # One that was started again in its place is not missed.
         if row["state"] == "died" and not any(_does(row) == _does(each) for each in alive):
