@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "mail": "consumers.mail.commands:app",
     "moderation": "consumers.moderation.commands:app",
     "analytics": "consumers.analytics.commands:app",
+    "rates": "consumers.rates.commands:app",
     "doctor": "console.cli.doctor:doctor",
     "grants": "console.cli.grants:grants",
 }

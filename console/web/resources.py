@@ -1,7 +1,7 @@
 """What pages need: the settings, the database, the broker, the management API and who may see them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from console.web.access import Access
 from console.web.changes import Changes
+from console.web.queues import QueueState, QueueStates
 from pocketwatch.broker.management import ManagementApi
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError, ServerUnreachable
@@ -33,6 +34,7 @@ class Resources:
         self.settings, self.database, self.management = settings, database, management
         self.access = Access(settings.web, database)
         self.changes = Changes(database)
+        self._queues = QueueStates(settings, management)
         self._publisher: Publisher | None = None
         self._problem = "the connection to RabbitMQ is being opened; try again in a moment"
 
@@ -55,6 +57,14 @@ class Resources:
         async with self.database.begin() as connection:
             await connection.execute(READ_ONLY)
             yield connection
+
+    async def queues(self) -> Sequence[QueueState]:
+        """Return the queues with their depth, consumers and dead letters.
+
+        Raises:
+            ServerUnreachable: when the broker is away.
+        """
+        return await self._queues.read(self.publisher)
 
     async def keep_broker_connected(self) -> None:
         """Connect to the broker, and again after its first failures; afterwards the connection restores itself."""

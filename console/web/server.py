@@ -2,8 +2,9 @@
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from loguru import logger
@@ -26,15 +27,21 @@ BACKLOG = 128  # connections
 class WebApp(Service):
     """Serves the console from `async with` until its end; `url` is its address."""
 
+    kind = "web"
+
     def __init__(self, settings: Settings, *, host: str = "127.0.0.1", port: int = 8080) -> None:
         super().__init__(settings)
         self._host, self._port = host, port
         self.url = ""
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether its tasks are running; without the broker, pages show what they can."""
-        return not any(task.done() for task in self.background)
+    def problem(self) -> str | None:
+        """Why it does not do its work now; without the broker, pages show what they can."""
+        ended = [task.get_name() for task in self.background if task.done()]
+        return f"the background task {ended[0]} has ended" if ended else None
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"http": self.url.partition("://")[2]}
 
     async def _start(self) -> None:
         _check_access(self._settings.web, self._host)

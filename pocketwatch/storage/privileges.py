@@ -77,6 +77,9 @@ WEB: Privileges = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
+    "outbox": ("SELECT", "INSERT"),  # emails that are sent again
+    "mail_suppressions": ("SELECT", "INSERT", "DELETE"),
+    **PRESENCE,
 }
 # Where the platform's staff signs in to it.
 STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}

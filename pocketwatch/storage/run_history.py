@@ -8,14 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.storage.tables.suite import update_logs
+from pocketwatch.storage.tables.suite import processes, schedule_entries, update_logs
 
 Row = dict[str, Any]
 columns = update_logs.c
 LISTED = [each for each in columns if each.name not in {"payload", "traceback"}]  # may be large
 LARGEST_ID = 2**63 - 1
 MAX_MATCHES = 6  # of a beginning of an id
-later = update_logs.alias("later")
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,25 @@ async def chain(connection: AsyncConnection, correlation_id: str, *, limit: int)
     return await _rows(connection, sa.select(both).order_by(both.c.id).limit(limit))
 
 
+async def process_of(connection: AsyncConnection, worker: str, at: datetime) -> Row | None:
+    """Return the process that was this worker, `host:pid`, at a moment; None for one that is forgotten."""
+    host, _, pid = worker.rpartition(":")
+    if not pid.isdecimal():
+        return None
+    query = (
+        sa.select(processes)
+        .where(processes.c.host == host, processes.c.pid == int(pid), processes.c.started_at <= at)
+        .order_by(processes.c.started_at.desc())
+        .limit(1)
+    )
+    return next(iter(await _rows(connection, query)), None)
+
+
+async def entries(connection: AsyncConnection) -> Sequence[str]:
+    """Return the entries of the schedule, by name."""
+    return list((await connection.execute(sa.select(schedule_entries.c.entry).order_by("entry"))).scalars())
+
+
 async def waiting(
     connection: AsyncConnection, *, limit: int, job: str | None = None, message_id: str | None = None
 ) -> Sequence[Row]:
@@ -123,15 +141,12 @@ async def count_waiting(connection: AsyncConnection) -> Mapping[str, int]:
 async def end_wait(connection: AsyncConnection, message_ids: Sequence[str]) -> None:
     """Record that these messages do not wait any more."""
     which = [columns.message_id == sa.any_(sa.cast(list(message_ids), sa.ARRAY(sa.Text))), *_is_waiting()]
-    await connection.execute(sa.update(update_logs).where(*which).values(next_attempt_at=sa.func.now()))
+    await connection.execute(sa.update(update_logs).where(*which).values(next_attempt_at=None))
 
 
 def _is_waiting() -> tuple[sa.ColumnElement[bool], ...]:
-    """Whether the attempt that this row is about will be followed by another one, which has not begun."""
-    follows = sa.exists().where(
-        later.c.job == columns.job, later.c.message_id == columns.message_id, later.c.id > columns.id
-    )
-    return columns.next_attempt_at > sa.func.now(), columns.status.in_(["failed", "skipped"]), ~follows
+    """Whether this attempt will be followed by another one, which has not begun."""
+    return columns.next_attempt_at > sa.func.now(), columns.status.in_(["failed", "skipped"])
 
 
 async def _rows(connection: AsyncConnection, query: sa.Select[Any]) -> Sequence[Row]:
