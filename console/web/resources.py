@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
+from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection
@@ -50,6 +51,12 @@ class Resources:
         if not self._publisher.is_connected:
             raise ServerUnreachable("RabbitMQ is away; the console connects again when it answers")
         return self._publisher
+
+    @property
+    def connection(self) -> AbstractRobustConnection | None:
+        """The connection to the broker, for metrics; None when it is not open."""
+        publisher = self._publisher
+        return publisher.connection if publisher is not None and publisher.is_connected else None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
