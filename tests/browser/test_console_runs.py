@@ -63,7 +63,7 @@ async def test_runs_are_filtered_and_one_is_read(browser_page: Page, logged: Non
     await browser_page.get_by_label("Job").select_option("cleanup.tokens")
     await browser_page.get_by_label("Status").select_option("failed")
     await browser_page.get_by_label("Id begins with").fill("night")
-    await browser_page.get_by_label("Error contains").fill("DOCUMENT.title")
+    await browser_page.get_by_label("Contains").fill("DOCUMENT.title")
     await browser_page.get_by_role("button", name="Filter").click()
     await browser_page.wait_for_url("**status=failed**")
     assert await browser_page.locator("tbody tr").count() == 1
@@ -256,8 +256,8 @@ async def test_queues_are_shown_with_their_consumers(
     await wait("w")
     async with database.begin() as connection:
         envelope = Envelope(message_id="sent", correlation_id="sent", exchange="ticks", routing_key="rates.update")
-        statement, row = outbox.of(envelope, {})
-        await connection.execute(statement, row)
+        table, row = outbox.of(envelope, {})
+        await connection.execute(sa.insert(table), row)
         await connection.execute(sa.text("UPDATE outbox SET sent_at = now() - interval '7 minutes'"))
     await publisher.publish(message_of(envelope, {}), exchange="ticks", routing_key="rates.update")
 
