@@ -37,7 +37,7 @@ async def logged(database: Database) -> None:
     ) -> Row:
         known = {"correlation_id": message_id, "exchange": "ticks", "routing_key": job, "entry": None}
         envelope = Envelope(message_id=message_id, attempt=attempt, **(known | changes))
-        payload = json.dumps({"retention_days": 9})
+        payload = json.dumps({"source": "NBU"} if job == "rates.update" else {"retention_days": 9})
         return run_log.Run(job, envelope, payload=payload).row(status, statistics={"deleted": 4}, error=error)
 
     rows = [
@@ -63,18 +63,18 @@ async def test_runs_are_filtered_and_one_is_read(browser_page: Page, logged: Non
     await browser_page.get_by_label("Job").select_option("cleanup.tokens")
     await browser_page.get_by_label("Status").select_option("failed")
     await browser_page.get_by_label("Id begins with").fill("night")
-    await browser_page.get_by_label("Error contains").fill("DOCUMENT.title")
+    await browser_page.get_by_label("Contains").fill("DOCUMENT.title")
     await browser_page.get_by_role("button", name="Filter").click()
     await browser_page.wait_for_url("**status=failed**")
     assert await browser_page.locator("tbody tr").count() == 1
 
     await browser_page.locator("tbody a").first.click()
-    await browser_page.wait_for_selector(".timeline")
+    await browser_page.wait_for_selector(".attempts")
     text = await browser_page.inner_text("main")
     assert "<script>document.title" in text
     assert "\\u202eevil\\x1b[31m" in text
     assert await browser_page.title() == "cleanup.tokens failed · Pocketwatch"
-    assert await browser_page.locator(".timeline li").count() == 2
+    assert await browser_page.locator(".attempts li").count() == 2
     assert '"retention_days": 9' in await browser_page.inner_text("pre")
     chain = [await each.inner_text() for each in await browser_page.locator("tbody tr").all()]
     assert [line.split("\t")[0] for line in chain] == ["nightly this run", "nightly", "└ nightly.next"]
@@ -104,9 +104,9 @@ async def test_running_job_is_stopped(browser_page: Page, database: Database, co
 
     @consumer
     async def clean(tick: CleanTokens, job: JobContext) -> None:
-        await job.progress(0.25)
         started.set()
-        while not job.should_stop():  # noqa: ASYNC110  as jobs do, between two pages
+        while not job.should_stop():
+            await job.progress(0.25)
             await asyncio.sleep(0.02)
 
     async with consume(clean):
@@ -256,8 +256,8 @@ async def test_queues_are_shown_with_their_consumers(
     await wait("w")
     async with database.begin() as connection:
         envelope = Envelope(message_id="sent", correlation_id="sent", exchange="ticks", routing_key="rates.update")
-        statement, row = outbox.of(envelope, {})
-        await connection.execute(statement, row)
+        table, row = outbox.of(envelope, {})
+        await connection.execute(sa.insert(table), row)
         await connection.execute(sa.text("UPDATE outbox SET sent_at = now() - interval '7 minutes'"))
     await publisher.publish(message_of(envelope, {}), exchange="ticks", routing_key="rates.update")
 

@@ -39,8 +39,11 @@ COMMANDS = [
     "schedule pause",
     "schedule resume",
     "runs",
+    "retries list",
+    "retries now",
     "dead list",
     "dead show",
+    "dead edit",
     "dead requeue",
     "dead drop",
     "notices",
@@ -254,7 +257,7 @@ def test_missing_dead_letters_are_reported(pocketwatch: Program):
     pocketwatch("migrate")
 
     assert "does not exist; see: pocketwatch dead list" in pocketwatch("dead", "show", "nothing").stderr
-    assert "no message ids given; pass message ids or --all" in pocketwatch("dead", "requeue").stderr
+    assert "no message ids given; pass message ids, --reason or --all" in pocketwatch("dead", "requeue").stderr
     assert 'queue "nothing" does not exist' in pocketwatch("dead", "list", "--queue", "nothing").stderr
     assert pocketwatch("dead", "requeue", "--all").returncode == 1
 

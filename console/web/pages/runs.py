@@ -18,8 +18,8 @@ from console.web.rendering import render
 from console.web.resources import resources_of
 from consumers.app import consumers_of
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.storage import run_history
-from pocketwatch.storage.run_history import Filter
+from pocketwatch.storage import run_history, run_search
+from pocketwatch.storage.run_search import RunFilter
 from pocketwatch.storage.tables.suite import STATUSES, TRIGGERS
 from pocketwatch.worker.retry_policy import MAX_ATTEMPTS
 
@@ -32,16 +32,16 @@ FILTERS = (*EXACT, "id", "text", "since", "until")
 async def runs(request: Request) -> Response:
     chosen = {name: parameters.text(request.query_params, name) for name in FILTERS}
     zone = ZoneInfo(resources_of(request).settings.site.timezone)
-    which, errors = _filter(chosen, zone)
-    before = parameters.row_id(request.query_params.get("before", ""))
+    which, errors = _filter(chosen, zone, before_id=parameters.row_id(request.query_params.get("before", "")))
     async with resources_of(request).read() as connection:
-        rows = await run_history.page(connection, which, limit=PAGE_SIZE + 1, before_id=before)
+        found = await run_search.find(connection, which)
         entries = await run_history.entries(connection)
     return render(
         request,
         "web/runs/list.html",
-        rows=rows[:PAGE_SIZE],
-        following=rows[PAGE_SIZE - 1]["id"] if len(rows) > PAGE_SIZE else None,
+        rows=found.rows,
+        following=found.next_before_id,
+        is_bounded=found.is_bounded,
         chosen=chosen,
         errors=errors,
         jobs=sorted(each.queue.name for each in consumers_of()),
@@ -51,7 +51,7 @@ async def runs(request: Request) -> Response:
     )
 
 
-def _filter(chosen: Mapping[str, str], zone: ZoneInfo) -> tuple[Filter, dict[str, str]]:
+def _filter(chosen: Mapping[str, str], zone: ZoneInfo, *, before_id: int | None) -> tuple[RunFilter, dict[str, str]]:
     """Return what is asked for, and what of it cannot be read."""
     errors, times = dict[str, str](), dict[str, Any]()
     for name in ("since", "until"):
@@ -59,8 +59,9 @@ def _filter(chosen: Mapping[str, str], zone: ZoneInfo) -> tuple[Filter, dict[str
             times[name] = parameters.moment(chosen[name], zone)
         except ValueError:
             errors[name] = "not a time; use 2026-01-31 or 2026-01-31 02:00"
-    exact: dict[str, Any] = {name: chosen[name] or None for name in EXACT}
-    return Filter(**exact, message_id=chosen["id"] or None, text=chosen["text"] or None, **times), errors
+    given: dict[str, Any] = {name: chosen[name] or None for name in (*EXACT, "text")}
+    which = RunFilter(**given, **times, message_id=chosen["id"] or None, before_id=before_id, limit=PAGE_SIZE)
+    return which, errors
 
 
 async def run(request: Request) -> Response:
