@@ -23,7 +23,7 @@ SAMPLES: Mapping[str, Email] = {sample.name: sample for sample in samples.SAMPLE
 
 
 def body_response(html: str | None) -> Response:
-    """Return an email's HTML, which is somebody else's, so that it can do no harm.
+    """Return an email's HTML, which others have written, so that it can do no harm.
 
     Raises:
         HTTPException: when there is none (404).

@@ -65,8 +65,8 @@ async def test_killed_watchdog_is_replaced(pocketwatch: Program, publisher: Publ
 
 async def _holder(watched: Watched) -> int:
     """Return the process id of the one that looks; 0 for none."""
-    rows = watched.rows("SELECT holder FROM watchdog_lease WHERE looked_at IS NOT NULL AND expires_at > now()")
-    return int(rows[0]["holder"].rpartition(":")[2]) if rows else 0
+    rows = watched.rows("SELECT owner FROM watchdog_lease WHERE looked_at IS NOT NULL AND expires_at > now()")
+    return int(rows[0]["owner"].rpartition(":")[2]) if rows else 0
 
 
 async def test_cancelled_consumer_is_found(

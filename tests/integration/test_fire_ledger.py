@@ -19,7 +19,7 @@ from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from publishers.ledger import Ledger
+from publishers.fire_ledger import FireLedger
 from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
 from schemas.ticks import CleanMedia
@@ -228,9 +228,9 @@ async def test_requeued_dead_letter_that_succeeds_revises_the_outcome(
         assert await end(database) == ("dead", "there is no disk")
 
         is_broken = False
-        (letter,) = await eventually(lambda: dead_letters.requeue(publisher, queue, lambda _: True))
+        (requeued,) = await eventually(lambda: dead_letters.requeue(publisher, queue, lambda _: True))
         await eventually(settled)
-    assert letter.message_id == message_id
+    assert requeued.message_id == message_id
 
 
 async def test_dropped_dead_letter_stays_dead(database: Database, ledger: Ledger, message_id: str):
