@@ -18,6 +18,13 @@ CHROMIUM = command -v chromium >/dev/null \
 	|| { apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core; } >/dev/null 2>&1 \
 	|| { echo "the tests need Chromium; install it: apt-get install chromium" >&2; exit 1; }
 
+# The tests check the alert rules with Prometheus's own tool, of whose package only that is taken: no server is installed
+PROMTOOL = command -v promtool >/dev/null || [ -x $(BIN)/promtool ] \
+	|| { mkdir -p .venv/prometheus && cd .venv/prometheus && { apt-get -qq update; apt-get -qq download prometheus; } \
+		&& dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >../bin/promtool \
+		&& chmod +x ../bin/promtool; } >/dev/null 2>&1 \
+	|| { rm -f $(BIN)/promtool; echo "the tests need promtool; install it: apt-get install prometheus" >&2; exit 1; }
+
 # Universal: one file for every supported Python, with environment markers. Hashes pin the files; the machine's own pip
 # decides where they are downloaded from.
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version=3.11.0 --generate-hashes --no-annotate \
@@ -57,6 +64,7 @@ demo: $(RUNNABLE) ## servers, a small marketplace, every job once, and a table o
 
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
 	@$(CHROMIUM)
+	@$(PROMTOOL)
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
 
 up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C

@@ -62,7 +62,7 @@ def privileges_of(names: Sequence[str]) -> Privileges:
 
 def _tables(name: str) -> Sequence[Privileges]:
     if name == PUBLISHERS:
-        return (privileges.PUBLISHERS,)
+        return (privileges.PUBLISHERS, privileges.SUITE_FIGURES)
     if name == MIGRATE:
         return ()
     watched = (module.PRIVILEGES for module in app.problem_modules())

@@ -13,9 +13,12 @@ from pathlib import Path
 import psycopg
 from loguru import logger
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from demo import moderation, seeding
+from demo.console import PAGES, Visitor
+from demo.console import console as web
 from demo.seeding import EXPECTED, Counts
 from demo.up import PROJECT, ROOTS, call, marketplace, write_schedule
 from pocketwatch import settings
@@ -34,7 +37,7 @@ from schemas.message import Message
 FOLDER = PROJECT / ".pocketwatch" / "demo"
 LEAD = timedelta(seconds=5)  # until the entries are due; the dry runs take about as long
 TIMEOUT = 60.0  # seconds for a group of runs
-LOG = FOLDER / "suite.log"
+LOG, WEB_LOG = FOLDER / "suite.log", FOLDER / "web.log"
 FINISHED = "SELECT {key}, job, status FROM update_logs WHERE {key} = ANY(%s) AND status NOT IN ('running', 'failed')"
 # The marketplace is a minute old: yesterday's report must state that its rates and runs are missing.
 EXPECTED_STATUS = {"analytics.daily_report": "partial"}
@@ -65,7 +68,12 @@ def tour(console: Console) -> bool:
         dry = [job for job in jobs if "dry_run" in schema_of(job).model_fields]
         asyncio.run(_register(file, environment["DATABASE_URL"]))
         console.print(f"[bold]suite[/]\n  pocketwatch run: {len(entries)} entries, each due at {due:%H:%M:%S} UTC")
-        with _suite(environment):
+        with (
+            _suite(environment),
+            web(environment, log=WEB_LOG) as url,
+            Visitor(url, environment["DATABASE_URL"]) as visitor,
+        ):
+            console.print(f"[bold]console[/]\n  {url}")
             console.print(f"[bold]by hand, as a dry run[/]\n  {', '.join(dry)}")
             succeeded = [_by_hand(environment, dry, dry_run=True)]
             console.print(f"[bold]by the schedule[/], at {due:%H:%M:%S}\n  {', '.join(e.name for e in entries)}")
@@ -79,7 +87,17 @@ def tour(console: Console) -> bool:
             call(*arguments)
         after = seeding.count(environment)
         console.print(_comparison(before, after))
-    return all(succeeded) and after == EXPECTED
+        _report(console, visitor)
+    return all(succeeded) and after == EXPECTED and not visitor.problems
+
+
+def _report(console: Console, visitor: Visitor) -> None:
+    console.print(
+        f"console: each of {len(PAGES)} pages requested {visitor.rounds} times, "
+        f"the slowest took {visitor.slowest * 1000:.0f} ms"
+    )
+    for path, problem in visitor.problems.items():
+        console.print(f"  [red]{path}[/] {escape(problem)}; its log is {WEB_LOG}")
 
 
 def _moderation(environment: dict[str, str]) -> bool:

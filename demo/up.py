@@ -49,10 +49,13 @@ def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
 def stay(console: Console) -> None:
     """Run the suite in the foreground until SIGTERM or Ctrl-C."""
     from console.cli.processes import run_all  # noqa: PLC0415  the suite's imports are for those who run it here
+    from demo.console import console as web  # noqa: PLC0415
 
-    with marketplace(PROJECT / settings.LOCAL_STACK.parent, console) as environment:
+    folder = PROJECT / settings.LOCAL_STACK.parent
+    with marketplace(folder, console) as environment, web(environment, log=folder / "web.log") as url:
         console.print(
-            f"[bold]suite[/]\n  schedule: {environment['POCKETWATCH_SCHEDULE']}, with every entry enabled\n"
+            f"[bold]suite[/]\n  console: {url}\n"
+            f"  schedule: {environment['POCKETWATCH_SCHEDULE']}, with every entry enabled\n"
             f"  RabbitMQ management: {environment['RABBITMQ_MANAGEMENT_URL']}\n"
             "  in another terminal: .venv/bin/pocketwatch trigger cleanup.tokens --wait\n"
             "  Ctrl-C stops everything",

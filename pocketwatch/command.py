@@ -61,6 +61,14 @@ def current_user(*, option: str) -> str:
         ) from error
 
 
+def user_or_id() -> str:
+    """Return the user name of the caller, or the numeric id where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def duration_option(text: str, *, option: str) -> timedelta:
     """Parse the duration that a user gave with an option.
 

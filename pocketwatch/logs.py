@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 # Libraries whose INFO lines are noise to an operator; their warnings are logged.
-WARNINGS_ONLY = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream")
+WARNINGS_ONLY = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "faststream", "uvicorn")
 # Libraries that log a lost connection for each channel and attempt; the suite logs it once.
 CRITICAL_ONLY = ("aio_pika.tools", "aio_pika.robust_connection", "aiormq.connection")
 

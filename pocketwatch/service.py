@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 
 from pocketwatch.broker.connection import UNREACHABLE
@@ -18,9 +19,11 @@ from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.monitoring import tracing
 from pocketwatch.monitoring.health import beat
 from pocketwatch.presence import Presence
-from pocketwatch.settings import Settings
+from pocketwatch.settings import Address, Settings
+from pocketwatch.status import shown
 from pocketwatch.storage import migrate, privileges
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.privileges import Privileges
@@ -41,6 +44,7 @@ class Service(ABC):
     """
 
     kind: ClassVar[Literal["publish", "consume", "web"]]
+    shows_suite: ClassVar[bool] = False  # whether its metrics include those of the whole suite
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -74,6 +78,11 @@ class Service(ABC):
     def facts(self) -> Mapping[str, Any]:
         """Return what the row of its process in `processes` says about it now, by column."""
         return {}
+
+    @property
+    def publishing_connection(self) -> AbstractRobustConnection | None:
+        """The connection on which it publishes; None while there is none."""
+        return self._publisher.connection if self._publisher is not None and self._publisher.is_connected else None
 
     @abstractmethod
     async def _start(self) -> None:
@@ -153,8 +162,20 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, number)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing.exporting(settings.monitoring))
+        state = partial(_state, services, started, stop)
+        # The first to start and the last to end: it says why the process is not ready yet, or not any more.
+        address = await stack.enter_async_context(
+            shown(
+                settings,
+                kind=kind_of(services),
+                problem=state,
+                connection=partial(_publishing_connection, services),
+                whole_suite=any(service.shows_suite for service in services),
+            )
+        )
         if settings.servers.database_url is not None:
-            facts = partial(_facts, services, started, stop)
+            facts = partial(_facts, services, state, address)
             await stack.enter_async_context(Presence(settings.database_url, kind=kind_of(services), facts=facts))
         background = await _until_stopped(stop, _start_all(services, settings, stack))
         started.set()
@@ -177,22 +198,28 @@ def kind_of(services: Sequence[Service]) -> str:
     return kinds.pop() if len(kinds) == 1 else "run"
 
 
-def _facts(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> dict[str, Any]:
+def _state(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> str | None:
+    """Return why the process does not do its work now, also while it starts or stops; None while it does."""
     if stop.is_set():
-        problem: str | None = "is stopping"
-    elif not started.is_set():
-        problem = "is starting"
-    else:
-        problem = problem_of(services)
+        return "is stopping"
+    return problem_of(services) if started.is_set() else "is starting"
+
+
+def _facts(services: Sequence[Service], state: Callable[[], str | None], address: Address | None) -> dict[str, Any]:
+    problem = state()
     facts: dict[str, Any] = {"healthy": problem is None, "problem": problem}
     for service in services:
         facts |= service.facts()
-    return facts
+    return facts if address is None else facts | {"http": str(address)}
 
 
 def problem_of(services: Sequence[Service]) -> str | None:
     """Return why the process does not do its work now; None while it does."""
     return next((problem for service in services if (problem := service.problem) is not None), None)
+
+
+def _publishing_connection(services: Sequence[Service]) -> AbstractRobustConnection | None:
+    return next((each for service in services if (each := service.publishing_connection) is not None), None)
 
 
 def _tune_gc() -> None:

@@ -49,6 +49,7 @@ COLOURS = {
     "sending": "cyan",
     "failed": "red",
     "rejected": "red",
+    "abandoned": "red",
     "dead": "red",
     "problem": "red",
     "unhealthy": "red",
@@ -88,21 +89,28 @@ def print_fields(title: str, fields: Iterable[tuple[str, object]]) -> None:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Print a text, in which nothing is markup."""
-    console.print(Text(_encodable(printable(text)), style=style), soft_wrap=True)
+    """Print a line, in which nothing is markup, and nothing begins another line."""
+    console.print(_text(text, style), soft_wrap=True)
+
+
+def print_text(text: str) -> None:
+    """Print a text of several lines, in which nothing is markup."""
+    for line in text.split("\n"):
+        say(line)
 
 
 def moment(text: str) -> datetime | str:
     """Return the moment that others wrote in ISO 8601, to be shown like all others; other text as it is."""
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return text
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def duration(seconds: float) -> str:
     """Return a duration as people say it: `0.16 s`, `42 s`, `3 min 20 s`, `5 h 10 min`, `6 d 2 h`."""
-    if seconds < 10:  # noqa: PLR2004
+    if seconds < 10 and seconds % 1:  # noqa: PLR2004
         return f"{seconds:.2f} s"
     for unit, size, smaller, part in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if seconds >= size:

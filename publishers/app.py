@@ -21,6 +21,7 @@ class PublisherApp(Service):
     """Publishes the ticks of the schedule and the messages of the outbox."""
 
     kind: ClassVar[Literal["publish"]] = "publish"
+    shows_suite: ClassVar[bool] = True
     _file: ScheduleFile | None = None
 
     def facts(self) -> dict[str, Any]:

@@ -197,9 +197,8 @@ async def account_of(connection: AsyncConnection, schedule: Schedule, hour: date
     planned = [
         (entry.name, at)
         for entry in schedule.enabled
-        for at in fires_between(
-            entry, max(hour - MOMENT, registered.get(entry.name, hour - MOMENT)), hour + HOUR - MOMENT
-        )
+        if entry.name in registered
+        for at in fires_between(entry, max(hour - MOMENT, registered[entry.name]), hour + HOUR - MOMENT)
     ]
     return Account(hour, len(planned), [key for key in planned if key not in recorded])
 

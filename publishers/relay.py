@@ -15,10 +15,11 @@ from loguru import logger
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY, Exchange
 from pocketwatch.errors import PublishFailed, Unroutable
+from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.outbox import CHANNEL, Outgoing
-from schemas.envelope import Envelope
+from schemas.envelope import TRACEPARENT, Envelope, place_in_trace
 
 BATCH = 100  # rows; their locks are held while the broker confirms
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
@@ -81,6 +82,7 @@ class Relay:
             sent = [row.id for row in rows if row.id not in errors]
             await outbox.mark_sent(connection, sent)
             await outbox.retry_later(connection, errors)
+        metrics.outbox_relayed(sent=len(sent), failed=len(errors))
         if sent:
             logger.bind(count=len(sent)).debug(PUBLISHED)
         return len(rows)
@@ -93,12 +95,21 @@ class Relay:
             routing_key=row.routing_key,
         )
         try:
-            await self._publisher.publish(
-                message_of(envelope, row.payload, headers=row.headers),
-                exchange=row.exchange,
-                routing_key=row.routing_key,
-                mandatory=_exchange(row).mandatory,
-            )
+            with tracing.within(
+                f"publish {row.routing_key}",
+                kind="producer",
+                parent=place_in_trace(row.headers.get(TRACEPARENT)),
+                messaging_system="rabbitmq",
+                messaging_destination_name=row.exchange,
+                messaging_message_id=row.message_id,
+            ) as span:
+                headers = row.headers if span is None else {**row.headers, TRACEPARENT: span.traceparent}
+                await self._publisher.publish(
+                    message_of(envelope, row.payload, headers=headers),
+                    exchange=row.exchange,
+                    routing_key=row.routing_key,
+                    mandatory=_exchange(row).mandatory,
+                )
         except PublishFailed as error:
             bound = logger.bind(message_id=row.message_id, exchange=row.exchange, routing_key=row.routing_key)
             bound.bind(attempts=row.attempts + 1, error=str(error)).error(PUBLISH_FAILED)

@@ -18,6 +18,7 @@ from typing import Any
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.storage import fires, outbox, pauses, schedule_entries
 from pocketwatch.storage.database import Database, clock_time, is_outage
 from pocketwatch.storage.fires import Fire
@@ -103,13 +104,17 @@ class Ticker:
                 await self._start_over(now)
                 schedule = self._begun or schedule
             paused = await pauses.in_force(connection)
-            recorded = await fires.record(connection, await self._planned(connection, schedule, paused, now))
+            planned, spans = _begin_spans(await self._planned(connection, schedule, paused, now))
+            recorded = await fires.record(connection, planned)
             following = {entry.name: self._next(entry, now) for entry in schedule.enabled}
             changed = [each for each in sorted(following.items()) if each[1] != self._following[each[0]]]
             await schedule_entries.update_due(connection, changed, decided_until=now, schedule_hash=schedule.hash)
         self._now, self._following = now, following
         self._decided = dict.fromkeys(following, now)
         self._log_pauses(paused)
+        for fire in recorded:
+            if fire.envelope is not None and (span := spans.get(fire.envelope.message_id)) is not None:
+                span.end()
         _log(recorded, now)
         # A paused entry is not waited for.
         waits = [at - now for name, at in following.items() if at is not None and name not in paused]
@@ -189,16 +194,34 @@ def _fire(entry: Entry, occurrence: Occurrence, pause: Any) -> Fire:
     return Fire(entry=entry.name, due_at=at, timetable=entry.timetable, envelope=envelope, payload=payload)
 
 
+def _begin_spans(planned: list[Fire]) -> tuple[list[Fire], dict[str, tracing.Span]]:
+    """Begin the trace of each fire; return the fires, and the spans by the id of the message.
+
+    A span ends when its fire is recorded; that of one which another publisher has recorded is never exported.
+    """
+    begun, spans = list[Fire](), dict[str, tracing.Span]()
+    for fire in planned:
+        envelope = fire.envelope
+        if envelope is not None:
+            span = tracing.begin(f"fire {fire.entry}", kind="producer", pocketwatch_entry=fire.entry)
+            if span is not None:
+                spans[envelope.message_id] = span
+                envelope = replace(envelope, traceparent=span.traceparent)
+        begun.append(replace(fire, envelope=envelope))
+    return begun, spans
+
+
 def _log(recorded: Sequence[Fire], now: datetime) -> None:
     """Log each fire that is published; those that are not, together by entry."""
     unpublished: dict[tuple[str, bool], list[Fire]] = {}
     for fire in recorded:
+        late = (now - fire.due_at).total_seconds()
+        metrics.fire_recorded(fire.entry, fire.state, late=late)
         if fire.envelope is None:
             unpublished.setdefault((fire.entry, fire.held), []).append(fire)
             continue
-        late_ms = round((now - fire.due_at).total_seconds() * 1000)
         bound = logger.bind(entry=fire.entry, due_at=fire.due_at.isoformat(), job=fire.envelope.routing_key)
-        bound.bind(message_id=fire.envelope.message_id, late_ms=late_ms).info(FIRED)
+        bound.bind(message_id=fire.envelope.message_id, late_ms=round(late * 1000)).info(FIRED)
     for (entry, is_held), alike in unpublished.items():
         since, last = alike[0].due_at.isoformat(), alike[-1]
         bound = logger.bind(entry=entry, due_at=last.due_at.isoformat(), reason=last.reason)

@@ -7,6 +7,7 @@
     x-due-at           when it was due, ISO 8601 with a time zone
     x-attempt          1, 2, …; counted by the suite, because brokers rewrite their own counters
     x-attempts-before  the attempts before it was requeued from the dead letters
+    traceparent        its place in a trace, as W3C Trace Context says
 
 A message that has failed also carries its origin and its error (`x-origin-*`, `x-error-*`, `x-*-failed-at`).
 Whatever is wrong with this metadata, the message keeps its id: `Envelope.problem` says why it is refused.
@@ -38,6 +39,7 @@ FIRST_FAILED_AT = "x-first-failed-at"
 LAST_FAILED_AT = "x-last-failed-at"
 REQUEUED = "x-requeued"
 REDELIVERIES = "x-redeliveries"  # of a message on a queue whose broker does not count them
+TRACEPARENT = "traceparent"
 INVALID_PROPERTIES = "x-invalid-properties"  # what `broker/frames.py` could not read
 # Prefixes of headers that the broker writes; they must not be copied into a message that is republished.
 DELIVERY_COUNT = "x-delivery-count"  # of redeliveries, by the broker; quorum queues only
@@ -58,6 +60,7 @@ LONGEST_ID = 255  # bytes, as AMQP allows
 MAX_ID = 200  # bytes of an id that others have chosen: ids derived from it grow by a few
 LONGEST_TEXT = 2000  # characters of a header that is recorded
 MAX_COUNT = 2**30  # so that the sum of two fits into the run log's column
+PLACE_IN_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\ud800-\udfff]")
 
 
@@ -76,6 +79,7 @@ class Envelope:
     attempts_before: int = 0
     requeued: int = 0
     redeliveries: int = 0  # earlier deliveries that had no outcome, because their consumer died
+    traceparent: str | None = None
     has_message_id: bool = True  # without an id, a duplicate cannot be recognised
     problem: str | None = None  # why the message must be refused
 
@@ -83,7 +87,8 @@ class Envelope:
         entry = {} if self.entry is None else {ENTRY: self.entry}
         due_at = {} if self.due_at is None else {DUE_AT: self.due_at.isoformat()}
         before = {ATTEMPTS_BEFORE: self.attempts_before} if self.attempts_before else {}
-        return {TRIGGER: self.trigger, ATTEMPT: self.attempt, **before, **entry, **due_at}
+        trace = {} if self.traceparent is None else {TRACEPARENT: self.traceparent}
+        return {TRIGGER: self.trigger, ATTEMPT: self.attempt, **before, **entry, **due_at, **trace}
 
     @property
     def attempts(self) -> int:
@@ -143,6 +148,7 @@ def read(
         attempts_before=header(_count, ATTEMPTS_BEFORE, 0),
         requeued=header(_count, REQUEUED, 0),
         redeliveries=header(_count, REDELIVERIES, 0),
+        traceparent=place_in_trace(headers.get(TRACEPARENT)),
         has_message_id=bool(known_id),
         problem=problems[0] if problems else None,
     )
@@ -189,6 +195,11 @@ def _moment(name: str, value: Any) -> datetime | None:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(f"{name} is {value!r:.60}: must be a time with a time zone, such as 2026-01-31T02:00:00+00:00")
+
+
+def place_in_trace(value: Any) -> str | None:
+    """Return a valid place; one that is not is ignored, as the standard says: it decides nothing about the message."""
+    return value if isinstance(value, str) and PLACE_IN_TRACE.fullmatch(value) else None
 
 
 def _attempt(name: str, value: Any) -> int:

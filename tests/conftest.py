@@ -17,7 +17,8 @@ pytest_plugins = [
     "tests.fixtures.reports",
     "tests.fixtures.limited",
     "tests.fixtures.site",
-    "tests.fixtures.command",
-    "tests.fixtures.console",
+    "tests.fixtures.failures",
     "tests.fixtures.watched",
+    "tests.fixtures.console",
+    "tests.fixtures.command",
 ]

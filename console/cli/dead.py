@@ -22,7 +22,7 @@ from pocketwatch.command import current_user, database, read_settings, run, shor
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.terminal import AsJson, moment, print_fields, print_json, print_table, say
 from pocketwatch.text import printable, shorten
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, edit, requeue and drop dead letters.")
@@ -79,13 +79,19 @@ def list_dead_letters(
     print_table(
         "dead letters by reason",
         GROUP_COLUMNS,
-        [[getattr(each, column) for column in GROUP_COLUMNS] for each in grouped],
+        [[_cell(each, column) for column in GROUP_COLUMNS] for each in grouped],
+        empty="no dead letters" if reason is None else "no dead letter has this reason; see: pocketwatch dead list",
     )
     if not groups and found:
-        rows = [[shorten(str(getattr(each, column)), LONGEST_CELL) for column in COLUMNS] for each in found]
+        rows = [[_cell(each, column) for column in COLUMNS] for each in found]
         print_table("dead letters", COLUMNS, rows)
     for look in looks:
         _say_skipped(look.queue, look.skipped)
+
+
+def _cell(shown: object, column: str) -> object:
+    text = shorten(str(getattr(shown, column)), LONGEST_CELL)
+    return moment(text) if column.endswith("_at") else text
 
 
 @app.command("show")
@@ -102,7 +108,7 @@ def show(message_id: OneId, queue: FromQueue = None, as_json: AsJson = False) ->
     for each in found:
         fields = each.as_dict()
         headers = fields.pop("headers")
-        print_table(each.message_id, ("field", "value"), [*fields.items(), *sorted(headers.items())])
+        print_fields(f"dead letter {each.message_id}", [*fields.items(), *sorted(headers.items())])
         _warn_of_loops([each])
 
 

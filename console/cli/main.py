@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "mail": "consumers.mail.commands:app",
     "moderation": "consumers.moderation.commands:app",
     "analytics": "consumers.analytics.commands:app",
+    "rates": "consumers.rates.commands:app",
     "doctor": "console.cli.doctor:doctor",
     "grants": "console.cli.grants:grants",
 }
@@ -50,7 +51,8 @@ SUMMARIES: Mapping[str, str] = {
     "why": "Explain what became of a fire.",
     "runs": "Runs: list, show and stop them.",
     "notices": "Show the latest notices and emails with their status.",
-    "dead": "Dead letters: list, show, requeue and drop messages that are not retried any more.",
+    "retries": "Retries: list messages that wait for another attempt, and retry them now.",
+    "dead": "Dead letters: list, show, edit, requeue and drop messages that are not retried any more.",
     "archive": "List archived ads, or restore one.",
     "mail": "Email: caught emails, previews, suppressed addresses.",
     "moderation": "Moderation: replay and check rules, show decisions about an ad.",

@@ -7,9 +7,9 @@ from pocketwatch.broker.declare import declare_missing, preflight
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Queue, with_celery
 from pocketwatch.cancellation import as_connection_lost
-from pocketwatch.command import read_settings, run
+from pocketwatch.command import read_settings, run, user_or_id
 from pocketwatch.settings import Settings
-from pocketwatch.storage import django
+from pocketwatch.storage import django, operator_actions
 from pocketwatch.storage import migrate as migrations
 from pocketwatch.storage.database import Database
 from pocketwatch.terminal import say
@@ -41,6 +41,11 @@ async def _migrate(settings: Settings) -> None:
         await database.ready(startup_timeout=settings.servers.startup_timeout)
         applied = await migrations.migrate(database)
         recorded = await django.record_first_migrations(database)
+        if applied:
+            async with database.begin() as connection:
+                await operator_actions.record(
+                    connection, actor=user_or_id(), source="cli", action="migrate", target="tables", after=applied
+                )
     finally:
         await database.close()
     say(f"tables: {', '.join(applied)}" if applied else "tables: up to date")

@@ -164,6 +164,8 @@ def is_put_off(row: dict[str, Any]) -> bool:
 
 
 def shown_status(row: dict[str, Any]) -> str:
+    if row["abandoned"]:
+        return "abandoned"  # its worker died; a redelivery continues it
     if row["status"] != "skipped":
         return str(row["status"])
     return "put off" if is_put_off(row) else "nothing to do"

@@ -1,7 +1,6 @@
 """`pocketwatch stack`: the servers of this machine."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +10,13 @@ from pocketwatch import settings
 from pocketwatch.stack.servers import LABELS
 from pocketwatch.stack.snapshot import ServerStatus
 from pocketwatch.stack.stack import Stack
-from pocketwatch.terminal import print_table
+from pocketwatch.terminal import AsJson, print_json, print_table
+from pocketwatch.text import printable
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="The servers of this machine: RabbitMQ, PostgreSQL, Redis and a mail catcher, found or started.",
+    help="Start, stop and show the servers of this machine: RabbitMQ, PostgreSQL, Redis and a mail catcher.",
 )
 Folder = Annotated[Path, typer.Option("--folder", help="The folder of data, logs and passwords.")]
 DEFAULT_FOLDER = settings.LOCAL_STACK.parent
@@ -52,7 +52,7 @@ def down(
 @app.command()
 def status(
     folder: Folder = DEFAULT_FOLDER,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the state of each server; the exit code is 1 if one is not ready.
 
@@ -60,7 +60,7 @@ def status(
     """
     servers = open_stack(folder).status()
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(server) for server in servers], indent=2))
+        print_json([dataclasses.asdict(server) for server in servers])
     else:
         _show(servers)
     if not all(server.ready for server in servers):
@@ -74,7 +74,7 @@ def env(folder: Folder = DEFAULT_FOLDER) -> None:
     Example: export $(pocketwatch stack env)
     """
     for name, value in open_stack(folder).env().items():
-        typer.echo(f"{name}={value}")
+        typer.echo(f"{name}={printable(value)}")
 
 
 def open_stack(folder: Path) -> Stack:
@@ -82,7 +82,7 @@ def open_stack(folder: Path) -> Stack:
 
 
 def _echo(line: str) -> None:
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
 
 
 def _show(servers: list[ServerStatus]) -> None:

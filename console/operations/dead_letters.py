@@ -12,6 +12,7 @@ from console.operations import bodies
 from console.operations.operator import Operator
 from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter, Look, Progress
+from pocketwatch.broker.declare import queues_info
 from pocketwatch.broker.held import MAX_HELD
 from pocketwatch.broker.pace import UNLIMITED, Pace
 from pocketwatch.broker.publisher import Publisher, copy_message
@@ -74,8 +75,11 @@ def queues_named(settings: Settings, name: str | None = None) -> tuple[Queue, ..
 
 async def look(publisher: Publisher, selection: Selection, *, limit: int = MAX_HELD) -> list[Look]:
     """Look at the dead letters of each queue that has some; `limit` of each are returned, oldest first."""
+    counts = await queues_info(publisher.connection, [queue.dead_letter_queue for queue in selection.queues])
     looks = [
-        await dead_letters.look(publisher, queue, limit=limit, wanted=selection.includes) for queue in selection.queues
+        await dead_letters.look(publisher, queue, limit=limit, wanted=selection.includes)
+        for queue in selection.queues
+        if counts[queue.dead_letter_queue] not in {None, (0, 0)}
     ]
     return [each for each in looks if each.groups or each.skipped]
 

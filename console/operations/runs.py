@@ -1,11 +1,10 @@
-"""Runs: stop one that runs, or run its message again."""
+"""Runs: stop one that runs; the message that runs its job again."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from console.operations import bodies, forms, trigger
+from console.operations import bodies
 from console.operations.operator import Operator
-from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
@@ -22,7 +21,7 @@ async def stop(database: Database, run: Mapping[str, Any], *, operator: Operator
     """
     reason = operator.reason or "no reason given"
     async with database.begin() as connection:
-        if not await run_log.request_stop(connection, str(run["message_id"]), by=operator.actor, reason=reason):
+        if not await run_log.request_stop(connection, str(run["id"]), by=operator.actor, reason=reason):
             raise PocketwatchError(f'"{run["message_id"]}" does not run any more; nothing was stopped')
         await operator.record(connection, "runs.stop", run["message_id"], after={"job": run["job"]})
 
@@ -35,24 +34,3 @@ def schema_of(job: str, settings: Settings) -> type[Message] | None:
         return None
     key = getattr(schema, "routing_key", None)
     return schema if CATALOGUE.get(str(key)) is schema and not issubclass(schema, Fact) else None
-
-
-async def run_again(
-    publisher: Publisher,
-    database: Database,
-    run: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    settings: Settings,
-    *,
-    operator: Operator,
-) -> str:
-    """Publish a new message for the job of a run, with these arguments; return its id.
-
-    Raises:
-        InvalidBody: naming what is wrong with the arguments, field by field.
-        PocketwatchError: when the job takes no messages of operators.
-    """
-    schema = schema_of(str(run["job"]), settings)
-    if schema is None:
-        raise PocketwatchError(f'job "{run["job"]}" cannot be run again from here; publish what causes it')
-    return await trigger.publish(publisher, database, forms.validate(schema, arguments), operator=operator)

@@ -45,7 +45,8 @@ async def publish_after_dry_run(
     Raises:
         PocketwatchError: when that was not a dry run of this job with these arguments, or has not ended well.
     """
-    message = forms.validate(forms.schema_for(routing_key), {**arguments, forms.DRY_RUN: False})
+    kept = {name: value for name, value in arguments.items() if name != forms.DRY_RUN}
+    message = forms.validate(forms.schema_for(routing_key), kept)
     async with database.begin() as connection:
         run = await run_history.find(connection, dry_run)
     if run is None or run["job"] != routing_key or not run["dry_run"] or run["status"] not in FINISHED:

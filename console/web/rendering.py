@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +43,7 @@ def render(request: Request, template: str, *, status_code: int = 200, **context
     """
     is_part = request.headers.get("hx-request") == "true" and request.headers.get("hx-boosted") != "true"
     values = {**_values(request), "flash": None if is_part else flash.read(request), **context}
+    values["ui"] = environment().get_template("web/macros.html").make_module(values)
     found = environment().get_template(template)
     if is_part and CONTENT in found.blocks:
         text = "".join(found.blocks[CONTENT](found.new_context(values)))
@@ -88,6 +90,8 @@ def environment() -> Environment:
         "tone": lambda word: TONES.get(str(word), "plain"),
         "shorten": shorten,
         "pairs": pairs,
+        "flat": lambda value: {} if value is None else {name: as_text(each) for name, each in pairs(value)},
+        "json": _as_json,
         "count": lambda number: f"{number:,}".replace(",", "\u202f"),
     }
     made.globals |= {"static": static_url, "query": _query}
@@ -125,6 +129,10 @@ def _query(context: Context, **changes: Any) -> str:
     return f"?{urlencode([*kept, *added])}"
 
 
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))  # seconds
 TWO_DIGITS = 10
 
@@ -155,6 +163,11 @@ def age(context: Context, value: datetime | None) -> str:
     largest = duration(float(round(abs(seconds)))).split(" ")
     shown = "now" if abs(seconds) < 1 else f"{largest[0].removesuffix('.00')} {largest[1]}"
     return shown if shown == "now" else f"{shown} ago" if seconds > 0 else f"in {shown}"
+
+
+def as_text(value: Any) -> str:
+    """Return a value of JSON as people write it: a text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def pairs(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,16 +1,18 @@
 """What pages need: the settings, the database, the broker, the management API and who may see them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
+from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection
 
 from console.web.access import Access
 from console.web.changes import Changes
+from console.web.queues import QueueState, QueueStates
 from pocketwatch.broker.management import ManagementApi
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.errors import PocketwatchError, ServerUnreachable
@@ -33,6 +35,7 @@ class Resources:
         self.settings, self.database, self.management = settings, database, management
         self.access = Access(settings.web, database)
         self.changes = Changes(database)
+        self._queues = QueueStates(settings, management)
         self._publisher: Publisher | None = None
         self._problem = "the connection to RabbitMQ is being opened; try again in a moment"
 
@@ -49,12 +52,26 @@ class Resources:
             raise ServerUnreachable("RabbitMQ is away; the console connects again when it answers")
         return self._publisher
 
+    @property
+    def connection(self) -> AbstractRobustConnection | None:
+        """The connection to the broker, for metrics; None when it is not open."""
+        publisher = self._publisher
+        return publisher.connection if publisher is not None and publisher.is_connected else None
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction for the queries of a page: it cannot write, and a slow statement ends with an error."""
         async with self.database.begin() as connection:
             await connection.execute(READ_ONLY)
             yield connection
+
+    async def queues(self) -> Sequence[QueueState]:
+        """Return the queues with their depth, consumers and dead letters.
+
+        Raises:
+            ServerUnreachable: when the broker is away.
+        """
+        return await self._queues.read(self.publisher)
 
     async def keep_broker_connected(self) -> None:
         """Connect to the broker, and again after its first failures; afterwards the connection restores itself."""

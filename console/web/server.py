@@ -2,10 +2,12 @@
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
+from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 
 from console.web.access import is_loopback
@@ -26,15 +28,27 @@ BACKLOG = 128  # connections
 class WebApp(Service):
     """Serves the console from `async with` until its end; `url` is its address."""
 
+    kind = "web"
+    shows_suite = True
+
     def __init__(self, settings: Settings, *, host: str = "127.0.0.1", port: int = 8080) -> None:
         super().__init__(settings)
         self._host, self._port = host, port
         self.url = ""
+        self._resources: Resources | None = None
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether its tasks are running; without the broker, pages show what they can."""
-        return not any(task.done() for task in self.background)
+    def problem(self) -> str | None:
+        """Why it does not do its work now; without the broker, pages show what they can."""
+        ended = [task.get_name() for task in self.background if task.done()]
+        return f"the background task {ended[0]} has ended" if ended else None
+
+    @property
+    def publishing_connection(self) -> AbstractRobustConnection | None:
+        return None if self._resources is None else self._resources.connection
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"http": self.url.partition("://")[2]}
 
     async def _start(self) -> None:
         _check_access(self._settings.web, self._host)
@@ -42,7 +56,7 @@ class WebApp(Service):
         self._stack.callback(listening.close)
         needs = [privileges.WEB, *([privileges.STAFF] if "staff" in self._settings.web.sign_in else [])]
         database = await self._open_database("pocketwatch web", privileges.merge(needs))
-        resources = Resources(self._settings, database, await self._open_management())
+        resources = self._resources = Resources(self._settings, database, await self._open_management())
         self._run_in_background("broker connection", resources.keep_broker_connected)
         self._run_in_background("changes", resources.changes.watch)
         server = _Server(create_app(self._settings, resources))

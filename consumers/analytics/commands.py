@@ -13,9 +13,10 @@ from consumers.analytics.rollup import rollup
 from consumers.analytics.rollup import verify as verifying
 from consumers.analytics.rollup.verify import Verified
 from consumers.analytics.transactions import retry_when_busy
-from pocketwatch.command import database, read_settings, run
+from pocketwatch.command import current_user, database, one_of, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
+from pocketwatch.storage import operator_actions
 from pocketwatch.terminal import (
     AsJson,
     bars,
@@ -39,7 +40,7 @@ NEWEST = sa.text("""
 
 @app.callback()
 def analytics() -> None:
-    """Show results of the analytics jobs, and verify or rebuild their roll-ups."""
+    """Analytics: show snapshots; verify or rebuild the roll-ups."""
 
 
 @app.command("show")
@@ -52,10 +53,8 @@ def show(
 
     Example: pocketwatch analytics show platform --locale en
     """
-    if kind not in KINDS:
-        raise PocketwatchError(f'kind "{kind}": unknown; use {", ".join(KINDS)}')
-    if locale not in LOCALES:
-        raise PocketwatchError(f'locale "{locale}": unknown; use {", ".join(LOCALES)}')
+    one_of(kind, KINDS, option="kind")
+    one_of(locale, LOCALES, option="--locale")
     snapshots = run(_newest(read_settings(), kind, locale))
     if not snapshots:
         raise PocketwatchError(f"snapshot {kind}: not made yet; run: pocketwatch trigger analytics.{kind} --wait")
@@ -110,25 +109,32 @@ async def _verify(settings: Settings, sample: int | None) -> Verified:
 
 
 @app.command("rebuild")
-def rebuild() -> None:
+def rebuild(
+    actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
+) -> None:
     """Count all roll-ups again; jobs may run meanwhile.
 
     Example: pocketwatch analytics rebuild
     """
-    done = run(_rebuild(read_settings()))
+    done = run(_rebuild(read_settings(), actor=actor or current_user(option="--actor")))
     say(" ".join(f"{name}={count}" for name, count in done.items()))
 
 
-async def _rebuild(settings: Settings) -> dict[str, int]:
+async def _rebuild(settings: Settings, *, actor: str) -> dict[str, int]:
     async with database(settings, "analytics") as opened:
-        with Progress(console=console, transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("counting", total=1.0)
 
             async def show_progress(share: float, **_: int) -> None:
                 bar.update(task, completed=share)
 
             with retry_when_busy():
-                return await rollup.rebuild(opened, settings, progress=show_progress)
+                done = await rollup.rebuild(opened, settings, progress=show_progress)
+        async with opened.begin() as connection:
+            await operator_actions.record(
+                connection, actor=actor, source="cli", action="analytics.rebuild", target="roll-ups", after=done
+            )
+        return done
 
 
 Tables = Iterator[tuple[str, Sequence[str], list[list[object]]]]

@@ -34,7 +34,6 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
             settings.rabbitmq_urls, role="doctor", startup_timeout=short_timeout(settings)
         ) as publisher:
             yield await _queue(publisher, queue)
-            dead = await queue_info(publisher.connection, queue.dead_letter_queue)
             if (forward := settings.bridge.celery_forward_queue) is not None:
                 yield await _forward_queue(publisher, forward)
             async for finding in double_handling.check(settings, publisher, queue):
@@ -42,8 +41,6 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
             default_limit = DEFAULT_LIMIT if publisher.server_version >= (4, 0) else None
     except ServerUnreachable:
         return  # the check of the broker says so
-    if dead is not None and dead[0]:
-        yield Finding(queue.dead_letter_queue, "warning", f"{dead[0]} dead letters; see: pocketwatch dead list")
     yield await _limit(settings, queue, default_limit)
     if (url := settings.servers.celery_results) is not None:
         yield await _results(url)

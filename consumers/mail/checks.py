@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from consumers.mail import queries
 from consumers.mail.sender import envelope_sender, local_hostname
 from pocketwatch import command
@@ -22,9 +24,19 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
     result = await probe(url, sender=sender, local_hostname=name, timeout=min(mail.timeout, command.SHORT_TIMEOUT))
     yield _finding(result, server=servers.address(url), sender=sender, name=name)
     async with command.database(settings, "doctor") as database, database.begin() as connection:
-        if await migrate.is_current(database) and (found := await queries.refused(connection)) is not None:
-            count, reason = found
-            yield Finding("mail", "problem", f"{count} emails wait because the server refused them, such as: {reason}")
+        if await migrate.is_current(database):
+            yield await _last_day(connection)
+
+
+async def _last_day(connection: AsyncConnection) -> Finding:
+    """Say what became of the emails of the last day; those that the server refuses are what the watchdog finds."""
+    counts = await queries.unsent(connection)
+    if not counts:
+        return Finding("emails", "ok", "none of the last day has failed or waits for long")
+    shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return Finding(
+        "emails", "warning", f"of the last day: {shown}; see: pocketwatch notices --status {next(iter(counts))}"
+    )
 
 
 def _finding(result: DeliveryResult | None, *, server: str, sender: str, name: str) -> Finding:

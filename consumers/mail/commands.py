@@ -14,24 +14,26 @@ from consumers.mail.compose.preview import write_preview
 from consumers.mail.log_search import SHOWN_STATES, UNDELIVERED, LogFilter
 from consumers.mail.operations import Scope
 from pocketwatch.clock import utc_now
-from pocketwatch.command import current_user, database, duration_option, read_settings, run
+from pocketwatch.command import current_user, database, duration_option, one_of, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import LOCAL_STACK, Settings
 from pocketwatch.stack.native.caught_emails import CaughtEmail, caught_email, caught_emails
 from pocketwatch.stack.stack import Stack
-from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.terminal import AsJson, print_json, print_table, print_text, say
 from pocketwatch.text import printable
 from schemas.emails import EMAILS
 from schemas.types import LARGEST_INT
 
 NOTICE_COLUMNS = ("id", "requested_at", "sent_at", "recipient", "letter", "about", "status", "attempts", "why")
+NO_NOTICES = "no notices yet; moderation and `pocketwatch trigger mail.requested` make some"
+NOTHING_CAUGHT = "no emails caught yet; they come from: pocketwatch notices"
 CAUGHT_COLUMNS = ("number", "caught_at", "to", "subject")
 SUPPRESSED_COLUMNS = ("suppressed_at", "address", "scope", "reason")
 
 T = TypeVar("T")
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Show caught emails, write previews, manage suppressed addresses."
+    add_completion=False, no_args_is_help=True, help="Email: caught emails, previews, suppressed addresses."
 )
 
 
@@ -73,19 +75,20 @@ def notices(  # noqa: PLR0913  each is an option
     if as_json:
         print_json(found)
     else:
-        print_table("notices", NOTICE_COLUMNS, [[_cell(row, column) for column in NOTICE_COLUMNS] for row in found])
+        rows = [[_cell(row, column) for column in NOTICE_COLUMNS] for row in found]
+        empty = "no notice is like this; for all of them: pocketwatch notices" if wanted != LogFilter() else NO_NOTICES
+        print_table("notices", NOTICE_COLUMNS, rows, empty=empty)
 
 
 def _filter(
     states: Sequence[str], kind: str | None, recipient: str | None, ad_id: int | None, since: str | None
 ) -> LogFilter:
-    if unknown := [state for state in states if state not in SHOWN_STATES]:
-        raise PocketwatchError(f'status "{unknown[0]}" does not exist; known: {", ".join(SHOWN_STATES)}')
-    if kind is not None and kind not in EMAILS:
-        raise PocketwatchError(f'kind "{kind}" does not exist; known: {", ".join(EMAILS)}')
+    for state in states:
+        one_of(state, SHOWN_STATES, option="--status")
+    one_of(kind, tuple(EMAILS), option="--kind")
     begin = None if since is None else utc_now() - duration_option(since, option="--since")
     every = [*states, *["held"] * ("pending" in states)]  # an email that is held is pending, too
-    return LogFilter(states=every, kind=kind, recipient=recipient, ad_id=ad_id, since=begin)
+    return LogFilter(states=tuple(every), kind=kind, recipient=recipient, ad_id=ad_id, since=begin)
 
 
 async def _newest_notices(settings: Settings, wanted: LogFilter, *, limit: int) -> list[dict[str, Any]]:
@@ -104,9 +107,7 @@ def _cell(row: dict[str, Any], column: str) -> object:
 @app.command("resend")
 def resend(  # noqa: PLR0913  each is an option
     *,
-    which: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID|KEY]...", help="Ids or keys of emails, as in `notices`.")
-    ] = None,
+    which: Annotated[list[str] | None, typer.Argument(help="Ids or keys of emails, as in `notices`.")] = None,
     states: States = None,
     kind: Kind = None,
     recipient: Recipient = None,
@@ -188,9 +189,8 @@ def suppressed(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(
-            "suppressed addresses", SUPPRESSED_COLUMNS, [[row[name] for name in SUPPRESSED_COLUMNS] for row in found]
-        )
+        rows = [[row[name] for name in SUPPRESSED_COLUMNS] for row in found]
+        print_table("suppressed addresses", SUPPRESSED_COLUMNS, rows)
 
 
 async def _suppressed(settings: Settings) -> list[dict[str, Any]]:
@@ -256,18 +256,18 @@ def caught(
         print_json([asdict(email) for email in found])
     else:
         rows = [[email.number, email.caught_at, _recipients(email), _one_line(email.subject)] for email in found]
-        print_table("emails", CAUGHT_COLUMNS, rows)
+        print_table("emails", CAUGHT_COLUMNS, rows, empty=NOTHING_CAUGHT)
 
 
 def _show(email: CaughtEmail | None, number: int, *, as_json: bool) -> None:
     if email is None:
-        raise PocketwatchError(f"there is no email {number}; see: pocketwatch mail caught")
+        raise PocketwatchError(f"email {number}: not caught; see: pocketwatch mail caught")
     if as_json:
         print_json(asdict(email))
         return
     headers = {"From": email.sender, "To": _recipients(email), "Subject": email.subject}
     lines = [*(f"{name}: {_one_line(value)}" for name, value in headers.items()), "", email.text or email.html]
-    say("\n".join(lines))
+    print_text("\n".join(lines))
 
 
 def _recipients(email: CaughtEmail) -> str:

@@ -210,3 +210,26 @@ async def refused(connection: AsyncConnection) -> tuple[int, str] | None:
     )
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else (row[0], row[1].removeprefix(REFUSED))
+
+
+async def unsent(connection: AsyncConnection) -> dict[str, int]:
+    """Count the emails of the last day that failed, or wait after an attempt or for ten minutes, by state."""
+    is_waiting = sa.and_(
+        delivery_state.in_(["pending", "sending"]),
+        notification_logs.c.held.is_(None),
+        sa.or_(
+            notification_logs.c.error_message != "",
+            notification_logs.c.sent_at < sa.func.now() - timedelta(minutes=10),
+        ),
+    )
+    query = (
+        sa.select(delivery_state, sa.func.count())
+        .where(
+            notification_logs.c.method == "email",
+            notification_logs.c.sent_at > sa.func.now() - timedelta(days=1),
+            sa.or_(delivery_state.in_(["failed", "unknown"]), is_waiting),
+        )
+        .group_by(delivery_state)
+        .order_by(sa.func.count().desc(), delivery_state)
+    )
+    return {row[0]: row[1] for row in await connection.execute(query)}

@@ -16,6 +16,7 @@ from consumers.mail.delivery_log import DeliveryLog
 from consumers.mail.incident import RefusalIncident
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import SettingsError
+from pocketwatch.monitoring import tracing
 from pocketwatch.settings import Mail, Settings, require
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.smtp.rate_limit import RateLimits
@@ -73,7 +74,11 @@ class EmailSender:
             )
         except ValueError as error:
             return rejected_locally("refused", "mail", str(error))
-        return await self._pool.send(sender=self._address, recipient=recipient, message=message)
+        with tracing.within("send email", kind="client", email_name=email.name, email_locale=rendered.locale) as span:
+            result = await self._pool.send(sender=self._address, recipient=recipient, message=message)
+            if span is not None:
+                span.set(email_outcome=result.outcome)
+        return result
 
     async def run_to_completion(self, work: Coroutine[Any, Any, T]) -> T:
         """Finish the work even if the caller is cancelled.

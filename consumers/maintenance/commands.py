@@ -13,7 +13,7 @@ from pocketwatch.command import (
 )
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.storage import locks
+from pocketwatch.storage import locks, operator_actions
 from pocketwatch.terminal import (
     AsJson,
     print_json,
@@ -21,14 +21,14 @@ from pocketwatch.terminal import (
     say,
 )
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List archived ads, and restore one.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List archived ads, or restore one.")
 
 COLUMNS = ("ad_id", "decided_at", "from_status", "status_now", "reason", "actor", "message_id")
 LARGEST_ID = 2**63 - 1
 
 
 @app.command("list")
-def list_archivings(
+def list_archived(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of ads.")] = 20, as_json: AsJson = False
 ) -> None:
     """Show the ads archived last, newest first, each with its present status.
@@ -39,7 +39,8 @@ def list_archivings(
     if as_json:
         print_json(found)
     else:
-        print_table("archivings", COLUMNS, [[row[column] for column in COLUMNS] for row in found])
+        rows = [[row[column] for column in COLUMNS] for row in found]
+        print_table("archived ads", COLUMNS, rows, empty="no ad was archived yet; see: pocketwatch schedule list")
 
 
 async def _latest(settings: Settings, limit: int) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ async def _latest(settings: Settings, limit: int) -> list[dict[str, Any]]:
 def restore(
     ad_id: Annotated[int, typer.Argument(min=1, max=LARGEST_ID, help="The ad's id.")],
     reason: Annotated[str, typer.Option(help="The reason; recorded with the decision.")] = "restored by hand",
-    actor: Annotated[str | None, typer.Option(help="The operator; your user name by default.")] = None,
+    actor: Annotated[str | None, typer.Option(help="The operator; default: your user name.")] = None,
 ) -> None:
     """Restore an archived ad to its former status; it is not archived again for inactive_days days.
 
@@ -77,5 +78,16 @@ async def _restore(settings: Settings, ad_id: int, *, reason: str, actor: str) -
         last = await queries.last_decision(connection, ad_id)
         if last is None or last["action"] != "archived":
             raise PocketwatchError(f"ad {ad_id}: not archived by the suite; change its status on the platform")
-        await queries.restore(connection, ad_id, status=last["from_status"], reason=reason, actor=actor)
+        status = last["from_status"]
+        await queries.restore(connection, ad_id, status=status, reason=reason, actor=actor)
+        await operator_actions.record(
+            connection,
+            actor=actor,
+            source="cli",
+            action="archive.restore",
+            target=f"ad {ad_id}",
+            reason=reason,
+            before={"status": "archived"},
+            after={"status": status},
+        )
         return last

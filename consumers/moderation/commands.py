@@ -16,7 +16,7 @@ from pocketwatch.terminal import AsJson, print_json, print_table, say
 from schemas.types import LARGEST_INT
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Replay and check moderation rules, and show decisions about ads."
+    add_completion=False, no_args_is_help=True, help="Moderation: replay and check rules, show decisions about an ad."
 )
 
 COLUMNS = ("decided_at", "action", "from_status", "to_status", "actor", "reason", "rules_version", "message_id")
@@ -27,7 +27,7 @@ NO_DECISION = "(none)"
 def replay(
     rules: Annotated[
         Path | None,
-        typer.Option("--rules", help="The rule file to replay; the current one by default."),
+        typer.Option("--rules", help="The rule file to replay; default: the current one."),
     ] = None,
     since: Annotated[str, typer.Option(help="Replay ads changed within this time, such as 30d or 12h.")] = "30d",
     limit: Annotated[int | None, typer.Option(min=1, help="Replay at most this many ads, newest first.")] = None,
@@ -68,7 +68,7 @@ def _print(result: Replay) -> None:
 
 @app.command("check")
 def check(
-    file: Annotated[Path | None, typer.Argument(help="The rule file to check; the current one by default.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The rule file to check; default: the current one.")] = None,
 ) -> None:
     """Check a rule file, and name each mistake with its remedy.
 
@@ -92,7 +92,8 @@ def decisions(
     if as_json:
         print_json(found)
     else:
-        print_table(f"decisions about ad {ad_id}", COLUMNS, [[row[column] for column in COLUMNS] for row in found])
+        rows = [[row[column] for column in COLUMNS] for row in found]
+        print_table(f"decisions about ad {ad_id}", COLUMNS, rows, empty=f"no decision about ad {ad_id}, or no such ad")
 
 
 async def _decisions(settings: Settings, ad_id: int) -> list[dict[str, Any]]:

@@ -8,11 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.rates.queries import staleness
 from pocketwatch.settings import Rates
+from pocketwatch.storage import job_summaries
 from pocketwatch.storage.privileges import Privileges
 from pocketwatch.watchdog.check import Check, Look, Problem
+from pocketwatch.watchdog.run_checks import describe_failures
 
 PRIVILEGES: Privileges = {"currency_rates": ("SELECT",)}
-REMEDY = "pocketwatch trigger rates.update --wait"
+JOB = "rates.update"
+REMEDY = f"pocketwatch trigger {JOB} --wait"
 
 
 async def ages(connection: AsyncConnection, wanted: Rates) -> Mapping[str, tuple[timedelta | None, bool]]:
@@ -30,7 +33,9 @@ def describe(age: timedelta | None) -> str:
 async def stale_rates(look: Look) -> AsyncIterator[Problem]:
     found = await ages(look.connection, look.settings.rates)
     if stale := [f"{currency}: {describe(age)}" for currency, (age, is_stale) in found.items() if is_stale]:
-        yield Problem("rates", "; ".join(stale), REMEDY)
+        past = (await job_summaries.of_jobs(look.connection, [JOB]))[JOB]
+        tried = f"; {JOB} {describe_failures(past)}" if past.failures_in_row else ""
+        yield Problem("rates", f"{'; '.join(stale)}{tried}", REMEDY)
 
 
 CHECKS = (Check("stale_rates", stale_rates, is_urgent=False),)

@@ -110,10 +110,10 @@ async def staleness(connection: Connection, currencies: Sequence[str], *, now: d
     A rate ends with its day in Kyiv; one written by Django, which has no date, when it was fetched.
     """
     rows = await connection.execute(NEWEST, {"base": BASE, "currencies": list(currencies)})
-    return {row.target_currency: max(now - _end(row.rate_date, row.fetched_at), timedelta(0)) for row in rows}
+    return {row.target_currency: max(now - rate_end(row.rate_date, row.fetched_at), timedelta(0)) for row in rows}
 
 
-def _end(day: date | None, fetched_at: datetime) -> datetime:
+def rate_end(day: date | None, fetched_at: datetime) -> datetime:
     return fetched_at if day is None else datetime.combine(day + timedelta(days=1), time(), tzinfo=KYIV)
 
 

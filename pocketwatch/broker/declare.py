@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import aio_pika
 import aiormq.exceptions
@@ -15,6 +15,7 @@ from pocketwatch.broker.topology import Exchange, Queue, Topology
 from pocketwatch.errors import NotPermitted, TopologyMismatch
 
 DECLARE_TIMEOUT = 10.0  # seconds
+HOME_NODE = "home node"  # in the refusal of a queue that exists, on a node that is down
 MAX_NAMED = 5  # of what is missing, in an error
 UNVERIFIED = "broker.topology_unverified"
 PERMISSIONS = "for the permissions that its user needs, run: pocketwatch grants"
@@ -164,7 +165,7 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
         async with _channel(connection) as channel:
             found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
     except aiormq.exceptions.ChannelNotFoundEntity as error:
-        if "home node" in str(error):  # it exists, on a node that is down
+        if HOME_NODE in str(error):
             raise
         return None
     result = found.declaration_result
@@ -173,15 +174,17 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
 
 async def queues_info(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, tuple[int, int] | None]:
     """Return what `queue_info` does of many queues, on one channel as long as they exist."""
-    found: dict[str, tuple[int, int] | None] = {}
-    left = list(queues)
+    found: dict[str, tuple[int, int] | None] = dict.fromkeys(queues)
+    left = list(found)
     while left:
-        with suppress(aiormq.exceptions.ChannelNotFoundEntity):
+        try:
             async with _channel(connection) as channel:
                 while left:
-                    name = left.pop()
-                    found[name] = None  # stays, when asking for it closes the channel
+                    name = left.pop(0)
                     declared = await channel.declare_queue(name, passive=True, timeout=DECLARE_TIMEOUT)
                     result = declared.declaration_result
                     found[name] = result.message_count or 0, result.consumer_count or 0
+        except aiormq.exceptions.ChannelNotFoundEntity as error:  # it closes the channel
+            if HOME_NODE in str(error):
+                raise
     return found

@@ -52,6 +52,11 @@ class ManagementApi:
         found: dict[str, Any] | None = await self._get("queues", self._vhost, name)
         return found
 
+    async def queues(self) -> list[dict[str, Any]]:
+        """Return what the broker says of all queues of the vhost."""
+        found: list[dict[str, Any]] = await self._get("queues", self._vhost) or []
+        return found
+
     async def policy(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = await self._get("policies", self._vhost, name)
         return found

@@ -133,6 +133,16 @@ class Running(Section):
     heartbeat_url: types.HttpUrl | None = Field(None, alias="POCKETWATCH_HEARTBEAT_URL")  # its path is a secret
 
 
+class Monitoring(Section):
+    """What a process shows of itself, and to whom."""
+
+    http: types.ListenAddress | None = Field(None, alias="POCKETWATCH_HTTP")
+    otlp_endpoint: types.HttpUrl | None = Field(None, alias="POCKETWATCH_OTLP_ENDPOINT")
+    service_name: Annotated[types.OneLine, Field(min_length=1, max_length=100)] = Field(
+        "pocketwatch", alias="POCKETWATCH_OTLP_SERVICE_NAME"
+    )
+
+
 class Logging(Section):
     """What is logged, where, and in which format."""
 

@@ -21,6 +21,7 @@ from pocketwatch.settings.sections import (
     Logging,
     Mail,
     Moderation,
+    Monitoring,
     Rates,
     Running,
     Servers,
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     bridge: Bridge = Bridge()
     web: Web = Web()
     running: Running = Running()
+    monitoring: Monitoring = Monitoring()
     logging: Logging = Logging()
 
     @classmethod

@@ -7,7 +7,7 @@ from datetime import timedelta
 from email.utils import parseaddr
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -25,8 +25,20 @@ SESSION_KEYS = ("user:session:", "user:token:", "session:", "session-ids:", "ver
 PROTECTED_KEYS = ("user:", "users:", "user-id:", "account:", "accounts:", "account-ids:", "authenticator:")
 LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(?:\.{LABEL})*")
+ADDRESS = re.compile(r"(?:(?P<host>[^\s\[\]:/]+|\[[0-9A-Fa-f:.]+(?:%\w+)?\])?:)?(?P<port>\d{1,5})", re.ASCII)
+LOOPBACK = "127.0.0.1"
 SIGN_IN = ("users", "staff", "proxy")
 SHORTEST_PREFIX = 4  # characters of a key pattern before its first wildcard
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def _url(parse: Callable[[str], object]) -> AfterValidator:
@@ -122,6 +134,15 @@ def _currency(text: str) -> str:
     return text
 
 
+def _address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = ADDRESS.fullmatch(value.strip())
+    if found is None or int(found["port"]) >= 2**16:
+        raise ValueError("must be a host and a port, such as 127.0.0.1:9100, or 0.0.0.0:9100 for all interfaces")
+    return Address((found["host"] or LOOPBACK).strip("[]"), int(found["port"]))
+
+
 def _zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -158,6 +179,7 @@ def _sign_in(text: str) -> str:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Folder = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute_folder)]
 AdPath = Annotated[str, AfterValidator(_ad_path)]
+ListenAddress = Annotated[Address, BeforeValidator(_address)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Currencies = Annotated[tuple[Annotated[str, AfterValidator(_currency)], ...], BeforeValidator(_split_at_commas)]
 KeyPatterns = Annotated[tuple[Annotated[str, AfterValidator(_key_pattern)], ...], BeforeValidator(_split_at_commas)]

@@ -49,6 +49,13 @@ def reassign(ports: dict[str, int], names: Iterable[str], *, folder: Path) -> No
             ports[name] = _first_free(name, folder=folder)
 
 
+def any_free() -> int:
+    """Return a port that is free now."""
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def is_free(port: int) -> bool:
     """Return whether a server could listen on a port now."""
     with socket.socket() as probe:

@@ -18,9 +18,10 @@ COMPLETE = sa.text(
     "WHERE hour >= :since AND hour < :until AND checked_at <= :now AND accounted = planned"
 )
 RECORDED = sa.text("SELECT entry, due_at FROM fires WHERE due_at >= :since AND due_at < :until")
+# The row of a registration is purged when there are newer ones.
 REGISTERED = sa.text(
-    "SELECT entry, max(due_at) FROM fires WHERE state = 'introduced' AND due_at <= :now AND entry = ANY(:entries) "
-    "GROUP BY entry"
+    "SELECT entry, coalesce(max(due_at) FILTER (WHERE state = 'introduced'), min(due_at)) FROM fires "
+    "WHERE due_at <= :now AND entry = ANY(:entries) GROUP BY entry"
 )
 STORE = sa.text("""
 INSERT INTO fire_accounts AS known (hour, planned, accounted, unaccounted, checked_at)
@@ -66,7 +67,7 @@ async def recorded(connection: AsyncConnection, *, since: datetime, until: datet
 
 
 async def registered(connection: AsyncConnection, entries: Collection[str], *, now: datetime) -> Mapping[str, datetime]:
-    """Return since when each of these entries fires by its present timetable, as far as that is still recorded."""
+    """Return since when each of these entries fires by its present timetable, as far back as is recorded."""
     rows = await connection.execute(REGISTERED, {"entries": list(entries), "now": now})
     return {row[0]: row[1] for row in rows}
 

@@ -42,7 +42,7 @@ WATCHDOG: Privileges = {
     "schedule_entries": ("SELECT",),
     "schedule_pauses": ("SELECT",),
     "update_logs": ("SELECT",),
-    "watchdog_lease": ("SELECT", "INSERT", "UPDATE"),
+    "watchdog_lease": ("SELECT", "INSERT", "UPDATE (holder, held_since, looked_at, expires_at)"),
 }
 # What the checks of the groups need, and who gets the emails; without it, these checks and emails are left out.
 WATCHED: Privileges = {
@@ -62,11 +62,24 @@ PUBLISHERS: Privileges = {
     ),
     **PRESENCE,
 }
+# Publishers with an HTTP port show the figures of the whole suite, as far as they may read them.
+SUITE_FIGURES: Privileges = {
+    "currency_rates": ("SELECT (source, fetched_at)",),
+    "incidents": ("SELECT (kind, recovered_at)",),
+    "moderation_notification_logs": ("SELECT (method, sent_at, state, status)",),
+    "processes": ("SELECT (id, kind, healthy, stopped_at, heartbeat_at)",),
+    "schedule_entries": ("SELECT (entry, enabled, next_due_at)",),
+    "update_logs": ("SELECT (id, job, entry, status, finished_at, next_attempt_at)",),
+    "watchdog_lease": ("SELECT (looked_at)",),
+}
 # The console in the browser: reads everything of the suite, and records what operators do.
 WEB: Privileges = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(suite.metadata.tables, ("SELECT",)),
     "operator_actions": ("SELECT", "INSERT"),
+    "outbox": ("SELECT", "INSERT"),  # emails that are sent again
+    "mail_suppressions": ("SELECT", "INSERT", "DELETE"),
+    **PRESENCE,
 }
 # Where the platform's staff signs in to it.
 STAFF: Privileges = {"auth_user": ("SELECT (email, password, is_active, is_staff, is_superuser)",)}

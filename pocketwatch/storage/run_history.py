@@ -1,78 +1,29 @@
-"""The run log as operators read it: filtered, page by page, with what belongs to a run."""
+"""The run log as operators read it: what belongs to a run, and which messages wait for another attempt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.storage.tables.suite import update_logs
+from pocketwatch.storage.run_log import RUNS
+from pocketwatch.storage.tables.suite import processes, schedule_entries, update_logs
 
 Row = dict[str, Any]
 columns = update_logs.c
 LISTED = [each for each in columns if each.name not in {"payload", "traceback"}]  # may be large
 LARGEST_ID = 2**63 - 1
 MAX_MATCHES = 6  # of a beginning of an id
-later = update_logs.alias("later")
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which runs; None is any.
-
-    Args:
-        message_id: a beginning of it.
-        text: a part of the error.
-        since: started then or later.
-        until: started before.
-    """
-
-    job: str | None = None
-    entry: str | None = None
-    status: str | None = None
-    trigger: str | None = None
-    message_id: str | None = None
-    text: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        exact = {name: getattr(self, name) for name in ("job", "entry", "status", "trigger")}
-        found = [columns[name] == value for name, value in exact.items() if value is not None]
-        if self.message_id is not None:
-            found.append(columns.message_id.startswith(self.message_id, autoescape=True))
-        if self.text is not None:
-            found.append(columns.error.icontains(self.text, autoescape=True))
-        if self.since is not None:
-            found.append(columns.started_at >= self.since)
-        if self.until is not None:
-            found.append(columns.started_at < self.until)
-        return found
-
-
-async def page(
-    connection: AsyncConnection, which: Filter, *, limit: int, before_id: int | None = None
-) -> Sequence[Row]:
-    """Return the latest runs, newest first, without their arguments.
-
-    Args:
-        before_id: only older ones than this row, for the next page.
-    """
-    query = sa.select(*LISTED).where(*which.conditions()).order_by(columns.id.desc()).limit(limit)
-    if before_id is not None:
-        query = query.where(columns.id < before_id)
-    return await _rows(connection, query)
 
 
 async def find(connection: AsyncConnection, name: str) -> Row | None:
     """Return a run by the id of its row, or the latest attempt at the message of this id."""
     if name.isdecimal() and int(name) <= LARGEST_ID:
-        found = await _rows(connection, sa.select(update_logs).where(columns.id == int(name)))
+        found = await _rows(connection, RUNS.where(columns.id == int(name)))
         if found:
             return found[0]
-    query = sa.select(update_logs).where(columns.message_id == name).order_by(columns.id.desc()).limit(1)
+    query = RUNS.where(columns.message_id == name).order_by(columns.id.desc()).limit(1)
     return next(iter(await _rows(connection, query)), None)
 
 
@@ -95,6 +46,25 @@ async def chain(connection: AsyncConnection, correlation_id: str, *, limit: int)
     return await _rows(connection, sa.select(both).order_by(both.c.id).limit(limit))
 
 
+async def process_of(connection: AsyncConnection, worker: str, at: datetime) -> Row | None:
+    """Return the process that was this worker, `host:pid`, at a moment; None for one that is forgotten."""
+    host, _, pid = worker.rpartition(":")
+    if not pid.isdecimal():
+        return None
+    query = (
+        sa.select(processes)
+        .where(processes.c.host == host, processes.c.pid == int(pid), processes.c.started_at <= at)
+        .order_by(processes.c.started_at.desc())
+        .limit(1)
+    )
+    return next(iter(await _rows(connection, query)), None)
+
+
+async def entries(connection: AsyncConnection) -> Sequence[str]:
+    """Return the entries of the schedule, by name."""
+    return list((await connection.execute(sa.select(schedule_entries.c.entry).order_by("entry"))).scalars())
+
+
 async def waiting(
     connection: AsyncConnection, *, limit: int, job: str | None = None, message_id: str | None = None
 ) -> Sequence[Row]:
@@ -103,14 +73,15 @@ async def waiting(
     Args:
         message_id: a beginning of it.
     """
-    query = sa.select(*LISTED).where(*_is_waiting(), *Filter(job=job, message_id=message_id).conditions())
+    query = sa.select(*LISTED).where(*_is_waiting(), *_begins_with(message_id))
+    if job is not None:
+        query = query.where(columns.job == job)
     return await _rows(connection, query.order_by(columns.next_attempt_at, columns.id).limit(limit))
 
 
 async def waiting_ids(connection: AsyncConnection, beginning: str) -> list[str]:
     """Return some of the ids of waiting messages that begin like this."""
-    matches = Filter(message_id=beginning).conditions()
-    query = sa.select(columns.message_id).where(*_is_waiting(), *matches).distinct()
+    query = sa.select(columns.message_id).where(*_is_waiting(), *_begins_with(beginning)).distinct()
     return list((await connection.execute(query.order_by(columns.message_id).limit(MAX_MATCHES))).scalars())
 
 
@@ -123,15 +94,16 @@ async def count_waiting(connection: AsyncConnection) -> Mapping[str, int]:
 async def end_wait(connection: AsyncConnection, message_ids: Sequence[str]) -> None:
     """Record that these messages do not wait any more."""
     which = [columns.message_id == sa.any_(sa.cast(list(message_ids), sa.ARRAY(sa.Text))), *_is_waiting()]
-    await connection.execute(sa.update(update_logs).where(*which).values(next_attempt_at=sa.func.now()))
+    await connection.execute(sa.update(update_logs).where(*which).values(next_attempt_at=None))
 
 
 def _is_waiting() -> tuple[sa.ColumnElement[bool], ...]:
-    """Whether the attempt that this row is about will be followed by another one, which has not begun."""
-    follows = sa.exists().where(
-        later.c.job == columns.job, later.c.message_id == columns.message_id, later.c.id > columns.id
-    )
-    return columns.next_attempt_at > sa.func.now(), columns.status.in_(["failed", "skipped"]), ~follows
+    """Whether this attempt will be followed by another one, which has not begun."""
+    return columns.next_attempt_at > sa.func.now(), columns.status.in_(["failed", "skipped"])
+
+
+def _begins_with(message_id: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+    return () if message_id is None else (columns.message_id.startswith(message_id, autoescape=True),)
 
 
 async def _rows(connection: AsyncConnection, query: sa.Select[Any]) -> Sequence[Row]:

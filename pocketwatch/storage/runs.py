@@ -1,15 +1,14 @@
 """What operators ask the run log."""
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.storage.run_log import RUNS, Row
 from pocketwatch.storage.tables.suite import update_logs
 
-Row = dict[str, Any]
 MOST_CANDIDATES = 5  # that are named for the beginning of an id
 MOST_RELATED = 200
 
@@ -37,7 +36,7 @@ async def newest(  # noqa: PLR0913  each narrows the result
         until: started before.
         before_id: the last id of the page before.
     """
-    table, query = update_logs.c, sa.select(update_logs).order_by(update_logs.c.id.desc()).limit(limit)
+    table, query = update_logs.c, RUNS.order_by(update_logs.c.id.desc()).limit(limit)
     for column, value in ((table.job, job), (table.status, status), (table.entry, entry), (table.trigger, trigger)):
         if value is not None:
             query = query.where(column == value)
@@ -82,5 +81,5 @@ def named(candidates: list[str]) -> str:
 async def related(connection: AsyncConnection, correlation_id: str) -> list[Row]:
     """Return the runs of the message with this id and of all that it has caused, oldest first."""
     caused = sa.or_(update_logs.c.correlation_id == correlation_id, update_logs.c.message_id == correlation_id)
-    query = sa.select(update_logs).where(caused).order_by(update_logs.c.id).limit(MOST_RELATED)
+    query = RUNS.where(caused).order_by(update_logs.c.id).limit(MOST_RELATED)
     return [dict(row) for row in (await connection.execute(query)).mappings()]

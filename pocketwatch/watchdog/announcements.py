@@ -74,7 +74,7 @@ async def _publish(connection: AsyncConnection, message: Message, message_id: st
         trigger="event",
     )
     table, values = outbox.of(envelope, message.payload())
-    await connection.execute(sa.insert(table), values)
+    await connection.execute(sa.insert(table).inline(), values)  # whose id it may not read
 
 
 async def _emails(connection: AsyncConnection, incident: Incident) -> AsyncIterator[tuple[int, MailRequested]]:

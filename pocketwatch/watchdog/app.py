@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar, Literal
 
 from loguru import logger
 
@@ -41,6 +42,8 @@ class Pace:
 class WatchdogApp(Service):
     """Looks while it holds the lease."""
 
+    kind: ClassVar[Literal["consume"]] = "consume"
+
     def __init__(
         self, settings: Settings, checks: Sequence[Check], *, limits: Limits | None = None, pace: Pace | None = None
     ) -> None:
@@ -51,9 +54,9 @@ class WatchdogApp(Service):
         self._looked_at: float | None = None
 
     @property
-    def is_healthy(self) -> bool:
-        """Whether its tasks run; it waits while a server is away."""
-        return not any(task.done() for task in self.background)
+    def problem(self) -> str | None:
+        """See `Service.problem`; it waits while a server is away."""
+        return "the watchdog has ended" if any(task.done() for task in self.background) else None
 
     async def _start(self) -> None:
         database = await self._open_database("pocketwatch watchdog", privileges.WATCHDOG)

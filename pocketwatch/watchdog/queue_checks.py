@@ -9,14 +9,19 @@ from pocketwatch.storage import outbox
 from pocketwatch.watchdog.check import Look, Problem
 from pocketwatch.watchdog.schedule_checks import PUBLISHER_LIVES
 
-CONSUMED = sa.text("""
-    SELECT queue, count(*) FROM processes, jsonb_array_elements_text(queues) AS queue
-    WHERE stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval) GROUP BY queue
+# A process that starts or stops does not consume yet, or any more.
+ALIVE = """stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval)
+    AND coalesce(problem, '') NOT IN ('is starting', 'is stopping')"""
+REPORTED = sa.text(f"""
+    SELECT queue, count(*) FROM processes, jsonb_array_elements_text(queues) AS queue WHERE {ALIVE} GROUP BY queue
 """)
-UNHEALTHY = sa.text("""
+GROUPS = sa.text(f"""
+    SELECT name, count(*) FROM processes, jsonb_array_elements_text(groups) AS name WHERE {ALIVE} GROUP BY name
+""")
+# A queue that is not consumed is what `zombie_consumer` finds.
+UNHEALTHY = sa.text(f"""
     SELECT problem, count(*) AS processes, min(host || ':' || pid) AS such FROM processes
-    WHERE NOT healthy AND stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval)
-    GROUP BY problem ORDER BY problem
+    WHERE NOT healthy AND {ALIVE} AND problem NOT LIKE 'queue %' GROUP BY problem ORDER BY problem
 """)
 LIVES = sa.text(f"SELECT {PUBLISHER_LIVES}")
 
@@ -42,22 +47,24 @@ async def no_consumer(look: Look) -> AsyncIterator[Problem]:
 
 
 async def zombie_consumer(look: Look) -> AsyncIterator[Problem]:
-    """Find queues whose consumers, by the broker's count, are not those that living processes report, by group."""
-    found = await look.connection.execute(CONSUMED, {"dead_after": look.limits.dead_after})
-    reported: Mapping[str, int] = {row[0]: row[1] for row in found}
-    lost: dict[str, list[str]] = {}
+    """Find queues whose consumers, by the broker's count, are not those that living processes should be, by group.
+
+    A process may believe that it consumes, know that it no longer does, or hang and be unknown to all but the broker.
+    """
+    alive = {"dead_after": look.limits.dead_after}
+    reported: Mapping[str, int] = {row[0]: row[1] for row in await look.connection.execute(REPORTED, alive)}
+    members: Mapping[str, int] = {row[0]: row[1] for row in await look.connection.execute(GROUPS, alive)}
+    wrong: dict[str, list[str]] = {}
     for name, state in look.queues.items():
         if is_dead_letter_queue(name):
             continue
-        expected, known = reported.get(name, 0), state.consumers if state else 0
+        group = group_of(name, look.settings)
+        expected, known = max(reported.get(name, 0), members.get(group, 0)), state.consumers if state else 0
         # Of a queue of others, others may consume, too.
-        is_wrong = known < expected if name == look.settings.bridge.celery_queue else known != expected
-        if is_wrong:
-            words = f"{name} has {known} for the broker, {expected} by the processes"
-            lost.setdefault(group_of(name, look.settings), []).append(words)
-    for group, queues in lost.items():
-        remedy = f"restart the processes that consume {group}; those that hang are named by: pocketwatch doctor"
-        yield Problem(group, f"consumers: {'; '.join(queues)}", remedy)
+        if known < expected or (known > expected and name != look.settings.bridge.celery_queue):
+            wrong.setdefault(group, []).append(f"{name} has {known} for the broker, {expected} by the processes")
+    for group, queues in wrong.items():
+        yield Problem(group, f"consumers: {'; '.join(queues)}", f"restart the processes that consume {group}")
 
 
 async def dead_letters(look: Look) -> AsyncIterator[Problem]:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Self
 
+from aiormq.exceptions import AMQPError
 from loguru import logger
 
 from pocketwatch.broker.declare import queues_info
@@ -29,7 +30,9 @@ class QueueReader:
         self._publisher: Publisher | None = None
         bridge = settings.bridge
         topology = with_celery(bridge.celery_queue, bridge.celery_forward_queue)
-        self._names = [name for queue in topology.queues for name in (queue.name, queue.dead_letter_queue)]
+        self._own = [queue.name for queue in topology.queues if not queue.external]
+        self._own += [queue.dead_letter_queue for queue in topology.queues]
+        self._external = [queue.name for queue in topology.queues if queue.external]
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,7 +50,9 @@ class QueueReader:
             with as_connection_lost():
                 async with asyncio.timeout(TIMEOUT):
                     publisher = await self._open()
-                    found = await queues_info(publisher.connection, self._names)
+                    found = await queues_info(publisher.connection, self._own)
+                    with suppress(AMQPError, TimeoutError):  # one of others may be locked, or on a node that is down
+                        found |= await queues_info(publisher.connection, self._external)
         except (*LOST, ServerUnreachable) as error:
             logger.bind(error=(str(error) or type(error).__name__)[:200]).warning(UNREACHABLE)
             await self.close()

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pocketwatch.watchdog.check import Look, Problem
 
 PUBLISH = "start one: pocketwatch publish"
+MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 # Why nothing is published while no publisher runs is said once.
 PUBLISHER_LIVES = """EXISTS (
     SELECT FROM processes WHERE kind IN ('publish', 'run') AND stopped_at IS NULL
@@ -58,30 +59,40 @@ DIFFERING = sa.text("""
 """)
 
 
+OVERDUE = sa.text("""
+    SELECT count(*) AS entries, (array_agg(entry ORDER BY next_due_at))[1] AS such, min(next_due_at) AS since
+    FROM schedule_entries WHERE enabled AND next_due_at < now()
+""")
+
+
 async def no_publisher(look: Look) -> AsyncIterator[Problem]:
     limits = {"dead_after": look.limits.dead_after}
     last = (await look.connection.execute(LAST_PUBLISHER, limits)).first()
     if last is None:
-        if (await look.connection.execute(LIVES_SINCE, limits | {"start": look.limits.start})).scalar():
-            yield Problem("publishers", "none is known; nothing is published, and no job starts", PUBLISH)
+        lives = (await look.connection.execute(LIVES_SINCE, limits | {"start": look.limits.start})).scalar()
+        detail = "none is known" if lives else None
     elif last.is_gone:
-        ended = "stopped" if last.stopped_at else "died or lost the database"
-        detail = (
-            f"none is running; the last one, {last.host}:{last.pid}, {ended} at {last.heartbeat_at:%Y-%m-%d %H:%M:%S}"
-        )
-        yield Problem("publishers", f"{detail} UTC; nothing is published, and no job starts", PUBLISH)
+        ended = f"{'stopped' if last.stopped_at else 'died'} at {last.heartbeat_at:{MOMENT}}"
+        detail = f"none is running; the last one, {last.host}:{last.pid}, {ended}"
+    else:
+        detail = None
+    if detail is not None:
+        overdue = (await look.connection.execute(OVERDUE)).one()
+        due = f"{overdue.entries} entries are overdue, {overdue.such} since {overdue.since:{MOMENT}}"
+        rest = due if overdue.entries else "no job starts, and no message leaves"
+        yield Problem("publishers", f"{detail}; {rest}", PUBLISH)
 
 
 async def late(look: Look) -> AsyncIterator[Problem]:
     limits = {"late": look.limits.late, "dead_after": look.limits.dead_after}
     for row in await look.connection.execute(LATE, limits):
-        detail = f"due at {row.next_due_at:%Y-%m-%d %H:%M:%S} UTC, and no publisher has decided it"
+        detail = f"due at {row.next_due_at:{MOMENT}}, and no publisher has decided it"
         yield Problem(row.entry, detail, "look for schedule.* in the log of the publishers, and restart them")
 
 
 async def missed(look: Look) -> AsyncIterator[Problem]:
     for row in await look.connection.execute(MISSED):
-        detail = f"the fire of {row.due_at:%Y-%m-%d %H:%M:%S} UTC was missed: {row.reason}"
+        detail = f"the fire of {row.due_at:{MOMENT}} was missed: {row.reason}"
         yield Problem(row.entry, detail, f"if it cannot wait: pocketwatch schedule run {row.entry}")
 
 

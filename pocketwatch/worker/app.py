@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from loguru import logger
 
 from pocketwatch.broker.topology import celery_queue, with_celery
+from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
 from pocketwatch.storage import privileges
@@ -81,6 +82,7 @@ class ConsumerApp(Service):
         self._stack.push_async_callback(self._stop_consuming)
         for external in self._external:
             self._run_in_background(f"consume {external.queue}", external.run)
+        metrics.expect_runs(each.queue.name for each in self._consumers)
         for connection in self._connections:
             await connection.start()
         with suppress(TimeoutError):
@@ -109,7 +111,8 @@ class ConsumerApp(Service):
         return {each: await self._stack.enter_async_context(each(self._settings, database)) for each in lifespans}
 
     def _executor(self, consumer: Consumer, database: Database, resource: Any) -> Executor:
-        name, handler, settings = consumer.queue.name, consumer.handler, self._settings
+        name, settings = consumer.queue.name, self._settings
+        handler = tracing.traced(f"handle {name}", consumer.handler)
         if consumer.context_type is SideEffectContext:
             return SideEffectExecutor(name, handler, database, settings, resource=resource)
         if consumer.context_type is JobContext:

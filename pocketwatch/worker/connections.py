@@ -28,6 +28,7 @@ from pocketwatch.broker.connection import (
 from pocketwatch.broker.declare import declare_missing
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import ServerUnreachable
+from pocketwatch.monitoring.received import received
 from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
@@ -150,7 +151,7 @@ class ConsumingConnection:
             logger=logging.getLogger("faststream"),
             log_level=logging.DEBUG,  # the middleware logs a line for each message, with its outcome
             apply_types=False,  # the middleware validates
-            middlewares=[middleware],
+            middlewares=[*received(consumers), middleware],
         )
 
 

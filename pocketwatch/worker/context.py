@@ -109,6 +109,7 @@ class EventContext:
             exchange=message_type.exchange,
             routing_key=message_type.routing_key,
             trigger="event",
+            traceparent=self.envelope.traceparent,
         )
         self.rows.append(outbox.of(child, payload))
 

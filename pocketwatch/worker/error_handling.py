@@ -15,6 +15,7 @@ from pocketwatch.broker.publisher import Publisher, copy_message, copy_unchanged
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
+from pocketwatch.monitoring import metrics
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database, reason_of
@@ -79,6 +80,7 @@ class ErrorHandler:
             # The broker dead-letters it without a reason.
             log.bind(error=str(error), reason=str(failed)).error("message.not_passed_on")
             return False
+        metrics.run_ended(job, step.status)
         _log_step(step, error, log)
         return True
 
@@ -161,6 +163,7 @@ def _fact(run: run_log.Run, step: DeadLetter, text: str) -> dict[str, Any]:
         exchange=FACTS.name,
         routing_key=RunFailed.routing_key,
         trigger="event",
+        traceparent=run.envelope.traceparent,
     )
     _, row = outbox.of(envelope, fact.model_dump(mode="json"))
     return row
@@ -179,6 +182,8 @@ def _with_failure(raw: IncomingMessage, envelope: Envelope, error: Exception, jo
         metadata.ERROR_TYPE: type(error).__name__,
         metadata.ERROR: text_of(error),
     }
+    if envelope.traceparent is not None:  # the attempt that has failed is what causes the next one
+        ours[metadata.TRACEPARENT] = envelope.traceparent
     return copy_message(raw, ours=ours, message_id=envelope.message_id, priority=raw.priority, reply_to=raw.reply_to)
 
 

@@ -11,6 +11,7 @@ even that is impossible, the queue's own dead-letter exchange takes it (`REJECT_
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from faststream.exceptions import IgnoredException
 from loguru import logger
 
 from pocketwatch.errors import InvalidMessage
+from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.settings import Settings
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
@@ -62,6 +64,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         self._started = time.perf_counter()
         self._outcome = ""
         self._envelope = consumer.decoder.envelope(msg)
+        self._span = self._begin_span()
         self._message: Message | None = None  # once it is decoded
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
@@ -102,7 +105,12 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         exc_tb: TracebackType | None = None,  # noqa: ARG002
     ) -> bool:
         """Log the outcome; return True when the message was passed on, so that it is acknowledged here."""
+        if self._span is not None:
+            self._span.set(pocketwatch_outcome=self._outcome or None)
+            self._span.end(error=exc_val)
+        metrics.run_took(self._job, seconds=time.perf_counter() - self._started)
         if exc_val is None:
+            metrics.run_ended(self._job, self._outcome)
             self._log.bind(outcome=self._outcome).info("message.handled")
             return False
         if not isinstance(exc_val, Exception) or isinstance(exc_val, IgnoredException):
@@ -115,6 +123,24 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
             payload=payload_of(self._message) if self._message else payload_of_body(self.msg.body),
             log=self._log,
         )
+
+    def _begin_span(self) -> tracing.Span | None:
+        """Begin the span of this delivery, which is the parent of whatever the message causes."""
+        envelope = self._envelope
+        span = tracing.begin(
+            f"process {self._job}",
+            kind="consumer",
+            parent=envelope.traceparent,
+            messaging_system="rabbitmq",
+            messaging_destination_name=self._job,
+            messaging_message_id=envelope.message_id,
+            pocketwatch_attempt=envelope.attempts,
+            pocketwatch_correlation=envelope.correlation_id,
+            pocketwatch_entry=envelope.entry,
+        )
+        if span is not None:
+            self._envelope = replace(envelope, traceparent=span.traceparent)
+        return span
 
     async def _decode(self, msg: Any) -> Delivery:
         self._message = self._consumer.decoder.message(msg)

@@ -40,7 +40,7 @@ async def test_state_and_words_of_each_email_are_shown(browser_page: Page, deliv
     assert "2 not delivered" in await browser_page.inner_text(".cards")
     await check_page(browser_page, "emails")
 
-    await browser_page.get_by_label("State").select_option("failed")
+    await browser_page.get_by_label("State", exact=True).select_option("failed")
     await browser_page.get_by_label("Recipient begins with").fill("OTHER@")
     await browser_page.get_by_role("button", name="Filter").click()
     await browser_page.wait_for_url("**state=failed**")
@@ -112,7 +112,12 @@ async def test_templates_are_shown_in_every_language(browser_page: Page):
 
     await browser_page.get_by_role("link", name="ad_rejected in en").click()
     assert "rejected" in (await browser_page.locator("strong").inner_text()).lower()
-    await browser_page.frame_locator("iframe").get_by_text("Toyota Camry 2019").first.wait_for()
+    await (
+        browser_page.frame_locator("iframe")
+        .locator("h1, h2, p, td")
+        .filter(has_text="Toyota Camry 2019")
+        .first.wait_for()
+    )
     await check_page(browser_page, "emails-preview")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from console.cli import trigger
 from consumers.app import GROUPS
+from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.settings import Rates, Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
@@ -38,8 +39,11 @@ COMMANDS = [
     "schedule pause",
     "schedule resume",
     "runs",
+    "retries list",
+    "retries now",
     "dead list",
     "dead show",
+    "dead edit",
     "dead requeue",
     "dead drop",
     "notices",
@@ -253,7 +257,7 @@ def test_missing_dead_letters_are_reported(pocketwatch: Program):
     pocketwatch("migrate")
 
     assert "does not exist; see: pocketwatch dead list" in pocketwatch("dead", "show", "nothing").stderr
-    assert "no message ids given; pass message ids or --all" in pocketwatch("dead", "requeue").stderr
+    assert "no message ids given; pass message ids, --reason or --all" in pocketwatch("dead", "requeue").stderr
     assert 'queue "nothing" does not exist' in pocketwatch("dead", "list", "--queue", "nothing").stderr
     assert pocketwatch("dead", "requeue", "--all").returncode == 1
 
@@ -348,7 +352,9 @@ def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates
     before = pocketwatch("doctor", "--json")
     assert before.returncode == 1
     found = {finding["subject"]: finding for finding in json.loads(before.stdout)}
-    assert found["cleanup.tokens"]["detail"] == "the queue does not exist; run: pocketwatch migrate"
+    queues = [subject for subject in found if found[subject]["detail"].endswith("; run: pocketwatch migrate")]
+    assert queues == ["queues"]
+    assert found["queues"]["detail"] == f"none of the {len(TOPOLOGY.queues)} queues exists; run: pocketwatch migrate"
     assert found["platform tables"]["result"] == "ok"
 
     pocketwatch("migrate")
@@ -360,37 +366,6 @@ def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates
     after = pocketwatch("doctor", "--json")
     assert after.returncode == 0, after.stdout
     assert [finding for finding in json.loads(after.stdout) if finding["result"] != "ok"] == []
-
-
-def test_doctor_compares_fires_with_the_schedule(pocketwatch: Program, database_url: str):
-    entries = schedule.load().enabled
-    pocketwatch("migrate")
-    never = doctor(pocketwatch)
-    with psycopg.connect(database_url) as connection:
-        for one in entries:
-            connection.execute(
-                "INSERT INTO fires (entry, due_at, state, timetable) VALUES (%s, now() - %s, 'introduced', %s), "
-                "(%s, now() + interval '400 days', 'introduced', %s)",
-                (
-                    *(one.name, timedelta(days=2 if one.name == "clean-sessions-daily" else 0), one.timetable),
-                    *(one.name, one.timetable),
-                ),
-            )
-
-    found = doctor(pocketwatch)
-
-    result, detail = never["fires"]
-    assert result == "warning"
-    assert detail.startswith(f"no publisher has registered {len(entries)} entries, such as {entries[0].name}; ")
-    assert "fires" not in found
-    result, detail = found["entry clean-sessions-daily"]
-    assert result == "problem"
-    assert detail.startswith("nothing is recorded for the fire of ")
-    assert detail.endswith(" UTC, nor since; run: pocketwatch publish, and look for schedule.* in its log")
-    assert [subject for subject in found if subject.startswith("entry ")] == ["entry clean-sessions-daily"]
-    result, detail = found["fires in the future"]
-    assert result == "warning"
-    assert detail.startswith(f"{len(entries)} are recorded in the future, up to ")
 
 
 def doctor(pocketwatch: Program) -> dict[str, tuple[str, str]]:
@@ -417,8 +392,8 @@ def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, ra
         connection.execute("DROP ROLE no_rights")
 
     found = {finding["subject"]: finding for finding in json.loads(stuck.stdout)}
-    assert found["outbox"]["result"] == "problem"
-    assert found["outbox"]["detail"] == "1 messages cannot be published, such as: no queue is bound"
+    assert found["stale outbox: outbox"]["result"] == "problem"
+    assert found["stale outbox: outbox"]["detail"].startswith("1 messages cannot be published, such as: no queue is ")
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
     assert "lacks a right: permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found

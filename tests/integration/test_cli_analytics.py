@@ -18,7 +18,7 @@ A_WEEK_AGO = datetime.now(UTC) - timedelta(days=7)
 
 
 async def test_verify_shows_differences_and_rebuild_corrects_them(
-    activity: Activity, deliver: Deliver, pocketwatch: Program
+    activity: Activity, deliver: Deliver, pocketwatch: Program, operator_actions
 ):
     activity.ads(A_WEEK_AGO, A_WEEK_AGO)
     await deliver(QuickStats())
@@ -27,7 +27,7 @@ async def test_verify_shows_differences_and_rebuild_corrects_them(
 
     wrong = pocketwatch("analytics", "verify", "--all")
     read = pocketwatch("analytics", "verify", "--all", "--json")
-    rebuilt = pocketwatch("analytics", "rebuild")
+    rebuilt = pocketwatch("analytics", "rebuild", "--actor", "olena")
     again = pocketwatch("analytics", "verify", "--all")
 
     assert (true.returncode, true.stdout) == (0, "0 id ranges and 7 days compared, 0 differences\n")
@@ -38,6 +38,9 @@ async def test_verify_shows_differences_and_rebuild_corrects_them(
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert "days_corrected=" in rebuilt.stdout
     assert again.returncode == 0, again.stdout
+    (action,) = await operator_actions()
+    assert (action["actor"], action["source"], action["action"]) == ("olena", "cli", "analytics.rebuild")
+    assert action["after"]["days_corrected"] == 1
 
 
 @pytest.mark.parametrize("payload", ["{}", "[]", '{"overview": 1, "figures": "x", "total_ads": "many"}'])

@@ -11,7 +11,9 @@ from tests.fixtures.suite import Deliver, Program
 
 
 @pytest.mark.parametrize("status", ["sold", "rejected", "active"])
-async def test_archived_ad_is_restored_and_left_alone(pocketwatch: Program, deliver: Deliver, ads: Ads, status: str):
+async def test_archived_ad_is_restored_and_left_alone(
+    pocketwatch: Program, deliver: Deliver, ads: Ads, operator_actions, status: str
+):
     (ad,) = ads.add(status)
     await deliver(ArchiveAds())
     assert ads.statuses() == {ad: "archived"}
@@ -28,6 +30,10 @@ async def test_archived_ad_is_restored_and_left_alone(pocketwatch: Program, deli
         "reason": "the owner has called",
         "actor": "olena",
     }
+    (action,) = await operator_actions()
+    assert (action["actor"], action["source"], action["action"]) == ("olena", "cli", "archive.restore")
+    assert (action["target"], action["reason"]) == (f"ad {ad}", "the owner has called")
+    assert (action["before"], action["after"]) == ({"status": "archived"}, {"status": status})
     row = await deliver(ArchiveAds())
     assert ads.statuses() == {ad: status}
     assert row["statistics"]["kept_restored"] == (0 if status == "active" else 1)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aio_pika
@@ -23,7 +22,9 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage import operator_actions
 from pocketwatch.storage.database import Database
 from tests.fixtures.command import Command
+from tests.fixtures.failures import Die
 from tests.support.proxy import Proxy
+from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
 NAME = "cleanup.tokens"
@@ -31,38 +32,9 @@ QUEUE = TOPOLOGY.queue(NAME)
 OLENA = Operator("olena", "cli")
 assert QUEUE is not None
 
-Die = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def die(publisher: Publisher) -> Die:
-    """Put a dead letter into the dead-letter queue."""
-
-    async def dead(
-        message_id: str, *, queue: str = NAME, body: bytes = b'{"retention_day": 7}', **headers: Any
-    ) -> None:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        content_type = names.pop("content-type", "application/json")
-        message = aio_pika.Message(
-            body,
-            message_id=message_id,
-            correlation_id=f"{message_id}-chain",
-            headers={"x-error": "unknown field", "x-error-type": "InvalidMessage", "x-entry": "nightly"} | names,
-            content_type=content_type,
-        )
-        await publisher.publish(message, exchange="dead", routing_key=queue)
-
-    return dead
-
 
 async def ids(publisher: Publisher, **options: Any) -> list[str]:
     return [each.message_id for each in await dead_letters.fetch(publisher, QUEUE, **options)]
-
-
-async def in_the_queue(publisher: Publisher, queue: str) -> list[aio_pika.abc.AbstractIncomingMessage]:
-    found: list[aio_pika.abc.AbstractIncomingMessage] = []
-    async with held.held(publisher.connection, queue, found.append):
-        return found
 
 
 def selected(*ids: str, **options: Any) -> Selection:
@@ -72,13 +44,13 @@ def selected(*ids: str, **options: Any) -> Selection:
 async def test_looks_at_some_show_the_oldest_and_keep_the_order(publisher: Publisher, die: Die):
     for number, failed in enumerate(("15:02:48", "15:02:29", "15:05:00", "15:01:00")):
         await die(f"m{number}", x_first_failed_at=f"2026-11-28T{failed}+00:00")
-    before = [each.message_id for each in await in_the_queue(publisher, QUEUE.dead_letter_queue)]
+    before = [each.message_id for each in await in_queue(publisher, QUEUE.dead_letter_queue)]
 
     looks = [await ids(publisher, limit=1) for _ in range(5)]
 
     assert looks == [["m3"]] * 5
     assert await ids(publisher) == ["m3", "m1", "m0", "m2"]
-    after = [each.message_id for each in await in_the_queue(publisher, QUEUE.dead_letter_queue)]
+    after = [each.message_id for each in await in_queue(publisher, QUEUE.dead_letter_queue)]
     assert after == before == ["m0", "m1", "m2", "m3"]
 
 
@@ -159,7 +131,7 @@ async def test_edited_dead_letter_keeps_its_id_entry_and_correlation(
     assert await ids(publisher) == ["by-hand-6"]
     await operations.edit(publisher, database, found, settings, operator=OLENA, body=b'{"retention_days": 7}')
 
-    (message,) = await in_the_queue(publisher, NAME)
+    (message,) = await in_queue(publisher, NAME)
     assert message.body == b'{"retention_days": 7}'
     assert (message.message_id, message.correlation_id) == ("by-hand-6", "by-hand-6-chain")
     kept = {name: message.headers.get(name) for name in ("x-entry", "x-requeued", "x-attempt", "x-attempts-before")}
@@ -184,7 +156,7 @@ async def test_dead_letter_with_a_bad_header_is_repaired_under_its_id(
         await operations.edit(publisher, database, found, settings, operator=OLENA)
     await operations.edit(publisher, database, found, settings, operator=OLENA, headers={"x-due-at": None})
 
-    (message,) = await in_the_queue(publisher, NAME)
+    (message,) = await in_queue(publisher, NAME)
     assert message.message_id == "by-hand-7"
     assert "x-due-at" not in message.headers
 
@@ -223,7 +195,7 @@ async def test_requeueing_keeps_to_its_rate_and_does_not_take_what_returns(
 
     assert [each.message_id for each in done.dead_letters] == [f"m{number}" for number in range(5)]
     assert await ids(publisher) == []
-    assert len(await in_the_queue(publisher, NAME)) == 5
+    assert len(await in_queue(publisher, NAME)) == 5
 
 
 def test_rate_is_read_and_refused():
@@ -252,7 +224,7 @@ async def test_commands_for_dead_letters(command: Command, publisher: Publisher,
     assert isinstance(refused.exception, InvalidBody)
     assert str(refused.exception) == "retention_days is -1: must be greater than or equal to 0"
     assert (edited.exit_code, edited.output) == (0, "1 requeued\n  cleanup.tokens  by-hand-1\n")
-    (message,) = [each for each in await in_the_queue(publisher, NAME) if each.message_id == "by-hand-1"]
+    (message,) = [each for each in await in_queue(publisher, NAME) if each.message_id == "by-hand-1"]
     assert json.loads(message.body) == {"retention_days": 7}
 
 

@@ -324,6 +324,15 @@ async def test_fire_that_is_not_recorded_is_named_when_it_is_missing_twice(
     assert (await accounts(database))[-1] == (12, 1, 1, [])
 
 
+async def test_entry_that_no_ticker_has_registered_yet_is_not_planned(database: Database, ledger: Ledger):
+    await set_clock(database, NOON + HOUR / 2)
+
+    for _ in range(2):
+        await ledger.account()
+
+    assert await accounts(database) == [(11, 0, 0, [])]
+
+
 async def test_hours_in_which_no_publisher_ran_are_caught_up(database: Database, ticker: Ticker, ledger: Ledger):
     await tick_at(database, ticker, NOON + 5.5 * HOUR)
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import aio_pika
 import aiormq.exceptions
+import httpx
 import jwt
 import psycopg
 import pytest
@@ -108,15 +109,27 @@ async def test_every_consumer_of_a_group_works(deployment: Deployment, group: st
     assert not any("permission denied" in (row["error"] or "") for row in rows)
 
 
-async def test_publishers_fire_and_relay(deployment: Deployment):
+async def test_publishers_fire_relay_and_settle(deployment: Deployment):
     unroutable = "INSERT INTO outbox (message_id, exchange, routing_key, payload) VALUES ('x', 'nowhere', 'x', '{}') "
     deployment.rows(unroutable + "RETURNING id")
 
     async def look() -> bool:
-        fires = deployment.rows("SELECT 1 FROM fires JOIN outbox USING (message_id) WHERE sent_at IS NOT NULL")
+        sent = "JOIN outbox USING (message_id) WHERE sent_at IS NOT NULL"
+        fires = deployment.rows(f"SELECT 1 FROM fires {sent} AND outcome IS NOT NULL")
         return bool(fires and deployment.rows("SELECT 1 FROM outbox WHERE message_id = 'x' AND attempts > 0"))
 
     await eventually(look)
+
+
+async def test_publishers_read_every_figure_of_the_suite(deployment: Deployment):
+    (line,) = deployment.processes["publishers"].until("http.listening")
+
+    async with httpx.AsyncClient(trust_env=False) as client:
+        shown = (await client.get(f"http://{line['address']}/metrics")).text
+
+    assert "pocketwatch_database_up 1.0" in shown
+    assert [each for each in shown.splitlines() if each.startswith("pocketwatch_figure_errors_total{")] == []
+    assert 'pocketwatch_dead_letters{queue="cleanup.tokens"}' in shown
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -342,8 +355,11 @@ def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
 
 
 DENIED = (
-    "pocketwatch: the database's user lacks SELECT on fires, INSERT on fires, SELECT on outbox, UPDATE (attempts, "
-    "available_at, last_error, sent_at) on outbox, SELECT on schedule_pauses; to grant it, see: pocketwatch grants"
+    "pocketwatch: the database's user lacks SELECT on fires, INSERT on fires, UPDATE on fires, "
+    "SELECT on fire_accounts, INSERT on fire_accounts, UPDATE on fire_accounts, SELECT on outbox, UPDATE (attempts, "
+    "available_at, last_error, sent_at) on outbox, SELECT on schedule_entries, INSERT on schedule_entries, "
+    "UPDATE on schedule_entries, DELETE on schedule_entries, SELECT on schedule_pauses; to grant it, see: "
+    "pocketwatch grants"
 )
 
 

@@ -7,14 +7,15 @@ import pytest
 from tests.fixtures.mail import MailTester, Serving, request_for
 from tests.fixtures.smtp import SmtpServer, Step
 from tests.fixtures.suite import Program
+from tests.support.waiting import eventually
 
 SENDER = {"POCKETWATCH_MAIL_FROM": "Shop <noreply@shop.example>"}
 
 
-def findings(pocketwatch: Program, smtp: SmtpServer, **changes: str) -> list[tuple[str, str]]:
+def findings(pocketwatch: Program, smtp: SmtpServer, subject: str = "mail", **changes: str) -> list[tuple[str, str]]:
     done = pocketwatch("doctor", "--json", **{"SMTP_URL": smtp.url, **SENDER, **changes})
     found = json.loads(done.stdout)
-    return [(finding["result"], finding["detail"]) for finding in found if finding["subject"] == "mail"]
+    return [(finding["result"], finding["detail"]) for finding in found if finding["subject"] == subject]
 
 
 def test_session_is_opened_and_the_sender_accepted(pocketwatch: Program, smtp: SmtpServer):
@@ -67,5 +68,28 @@ async def test_emails_that_wait_because_of_a_refusal_are_a_problem(
         requested = await mail.publish(request_for())
         await mail.deferred(requested, "wait.30m")
 
-    (_, waiting) = findings(pocketwatch, smtp)
-    assert waiting == ("problem", "1 emails wait because the server refused them, such as: 550 relay not permitted")
+    (waiting,) = findings(pocketwatch, smtp, "mail refused: mail server")
+    words = "1 emails wait because the server refused them, such as: 550 relay not permitted; correct SMTP_URL or "
+    assert waiting[0] == "problem"
+    assert waiting[1].startswith(words)
+    assert findings(pocketwatch, smtp, "emails") == [
+        ("warning", "of the last day: 1 pending; see: pocketwatch notices --status pending")
+    ]
+
+
+async def test_email_that_could_not_be_sent_is_a_warning(
+    mail: MailTester, serving: Serving, smtp: SmtpServer, pocketwatch: Program
+):
+    smtp.is_busy()
+
+    async with serving():
+        requested = await mail.publish(request_for())
+
+        async def was_tried() -> bool:
+            return any(row["error_message"] for row in mail.rows_of(requested))
+
+        await eventually(was_tried)
+
+    assert findings(pocketwatch, smtp, "emails") == [
+        ("warning", "of the last day: 1 pending; see: pocketwatch notices --status pending")
+    ]

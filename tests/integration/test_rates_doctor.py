@@ -7,6 +7,7 @@ import pytest
 
 from tests.fixtures.banks import StoredRates
 from tests.fixtures.suite import Program
+from tests.fixtures.watched import Watched
 
 
 def findings(pocketwatch: Program, **changes: str) -> dict[str, dict[str, Any]]:
@@ -23,14 +24,20 @@ def test_missing_and_stale_rates_are_warnings(pocketwatch: Program, rates: Store
 
     found = findings(pocketwatch)
 
-    assert [found[f"rate of {currency}"]["result"] for currency in ("USD", "EUR", "PLN", "GBP")] == [
-        "ok",
-        "ok",
-        "warning",
-        "warning",
-    ]
-    assert found["rate of PLN"]["detail"].startswith("the newest ended 8 days and ")
-    assert found["rate of GBP"]["detail"] == "no rate; run: pocketwatch trigger rates.update --wait"
+    assert found["rate of USD"]["result"] == "ok"
+    stale = found["stale rates: rates"]
+    assert (stale["result"], "EUR" in stale["detail"]) == ("warning", False)
+    assert stale["detail"].startswith("PLN: the newest rate is 8 d ")
+    assert stale["detail"].endswith("; GBP: no rate; pocketwatch trigger rates.update --wait")
+
+
+def test_remedy_that_has_failed_already_is_named(pocketwatch: Program, watched: Watched):
+    for attempt in (1, 2, 3):
+        watched.run("rates.update", status="failed", message="x", attempt=attempt, error="NBU: away")
+
+    (stale,) = [each for subject, each in findings(pocketwatch).items() if subject == "stale rates: rates"]
+
+    assert "; rates.update failed 3 times in a row, last: NBU: away; " in stale["detail"]
 
 
 @pytest.mark.parametrize(("limit", "result"), [("12h", "warning"), ("8d", "ok")])
@@ -39,5 +46,5 @@ def test_staleness_limit_is_a_setting(pocketwatch: Program, rates: StoredRates, 
 
     found = findings(pocketwatch, POCKETWATCH_CURRENCIES="USD", POCKETWATCH_RATES_STALE_AFTER=limit)
 
-    assert found["rate of USD"]["result"] == result
+    assert ("rate of USD" in found, "stale rates: rates" in found) == (result == "ok", result == "warning")
     assert "rate of EUR" not in found

@@ -1,12 +1,10 @@
 """Waiting messages that are retried now: moved once, while the others stay in order with the time that is left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import aio_pika
 import pytest
-import sqlalchemy as sa
 
 from console.operations.operator import Operator
 from console.operations.retries import retry_now
@@ -15,35 +13,15 @@ from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import DelayQueue, Topology
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.storage import operator_actions, run_history, run_log
+from pocketwatch.storage import operator_actions, run_history
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.tables.suite import update_logs
-from schemas.envelope import Envelope
 from tests.fixtures.command import Command
+from tests.fixtures.failures import Wait
+from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
 JOB = "rates.update"
 OLENA = Operator("olena", "web")
-
-Wait = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def wait(publisher: Publisher, database: Database) -> Wait:
-    """Let a message wait for its second attempt."""
-
-    async def waits(message_id: str, *, job: str = JOB, delay_queue: str = "wait.5m") -> None:
-        message = aio_pika.Message(b'{"source": "NBU"}', message_id=message_id, headers={"x-attempt": 2})
-        await publisher.publish(message, exchange=delay_queue, routing_key=job)
-        envelope = Envelope(message_id=message_id, correlation_id=message_id, exchange="ticks", routing_key=job)
-        async with database.begin() as connection:
-            await run_log.fail(connection, run_log.Run(job, envelope), "failed", "bank is away")
-            later = sa.func.now() + timedelta(minutes=5)
-            await connection.execute(
-                sa.update(update_logs).where(update_logs.c.message_id == message_id).values(next_attempt_at=later)
-            )
-
-    return waits
 
 
 async def waiting_ids(database: Database) -> list[str]:
@@ -62,8 +40,7 @@ async def test_one_is_retried_now_and_the_others_go_on_waiting(publisher: Publis
     assert await queue_info(publisher.connection, JOB) == (1, 0)
     assert await queue_info(publisher.connection, "wait.5m") == (2, 0)
     assert await waiting_ids(database) == ["a", "c"]
-    async with publisher.connection.channel() as channel:
-        message = await (await channel.get_queue(JOB)).get()
+    (message,) = await in_queue(publisher, JOB)
     assert (message.message_id, message.body, message.headers["x-attempt"]) == ("b", b'{"source": "NBU"}', 2)
     async with database.begin() as connection:
         (action,) = await operator_actions.newest(connection, limit=5)
@@ -109,10 +86,7 @@ async def test_each_comes_once_when_its_delay_ends_meanwhile(publisher: Publishe
 
     await eventually(move_some)
 
-    async with publisher.connection.channel() as channel:
-        queue = await channel.get_queue(JOB)
-        arrived = [(await queue.get()).message_id for _ in range(30)]
-        assert await queue.get(fail=False) is None
+    arrived = [str(message.message_id) for message in await in_queue(publisher, JOB)]
     assert sorted(map(int, arrived)) == list(range(30))
     assert await queue_info(publisher.connection, delay.name) == (0, 0)
     stayed = [int(each) for each in arrived if int(each) % 3]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from consumers.app import GROUPS
 from pocketwatch.errors import StackError
 from pocketwatch.stack import compose, ports
 from pocketwatch.stack.compose import ComposeBackend, Docker
@@ -110,6 +111,46 @@ def test_services_run_commands_of_the_suite(name: str) -> None:
     assert all((PROJECT / "consumers" / group).is_dir() for group in words[1:])
 
 
+def test_every_group_is_consumed_by_one_service() -> None:
+    commands = [service["command"] for service in OURS.values()]
+    consumed = [group for command in commands if command[1] == "consume" for group in command[2:] or GROUPS]
+
+    assert sorted(consumed) == sorted(GROUPS), "give the group a service of compose.yaml: pocketwatch consume GROUP"
+
+
+def test_two_publishers_run() -> None:
+    assert SERVICES["publishers"]["deploy"] == {"replicas": 2}
+    assert "ports" not in SERVICES["publishers"]  # one port of the machine would be taken by both
+
+
+def test_prometheus_asks_every_process_on_its_port() -> None:
+    config = yaml.safe_load((PROJECT / "deploy/monitoring/prometheus.yaml").read_text(encoding="utf-8"))
+    (scrape,) = config["scrape_configs"]
+    (targets,) = scrape["dns_sd_configs"]
+
+    assert sorted(targets["names"]) == sorted(OURS.keys() - {"migrate"})
+    assert {service["environment"]["POCKETWATCH_HTTP"] for service in OURS.values()} == {f"0.0.0.0:{targets['port']}"}
+    # The label `job` of the suite's metrics stays.
+    assert scrape["honor_labels"] is True
+
+
+def test_monitoring_starts_only_when_it_is_asked_for() -> None:
+    with_profile = {name for name, service in SERVICES.items() if "profiles" in service}
+
+    assert with_profile == {"prometheus", "grafana"}
+    for name in with_profile:
+        assert SERVICES[name]["profiles"] == ["monitoring"]
+        assert SERVICES[name]["read_only"] is True
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_mounted_files_of_the_project_exist(name: str) -> None:
+    mounted = [volume.split(":") for volume in SERVICES[name].get("volumes", []) if volume.startswith("./")]
+
+    assert all((PROJECT / source).exists() and options == ["ro"] for source, _, *options in mounted)
+
+
 @pytest.mark.parametrize("variable", sorted(VARIABLES))
 def test_every_variable_is_documented(variable: str) -> None:
     assert re.search(rf"^#? ?{variable}=", (PROJECT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
@@ -181,7 +222,8 @@ def test_env_file_is_private_and_sets_the_variables_of_the_compose_file(
     names = {line.partition("=")[0] for line in file.read_text().splitlines()}
     assert file.stat().st_mode & 0o777 == 0o600
     assert PASSWORDS <= names <= VARIABLES
-    assert {name for name in VARIABLES if name.endswith("_PORT")} <= names
+    published = str([SERVICES[service].get("ports") for service in ("rabbitmq", "postgres", "redis", "mailpit")])
+    assert set(re.findall(r"\w+_PORT", published)) <= names
 
 
 def test_second_up_keeps_the_port_of_a_running_service(servers: ComposeBackend, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from schemas.catalogue import schema_of
 TOKEN_TABLES = {"token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"}
 PLATFORM_TABLES = {
     *TOKEN_TABLES,
-    *re.findall(r"^CREATE TABLE (\w+)", (DEFAULT.parents[1] / "demo/platform.sql").read_text(), re.MULTILINE),
+    *re.findall(
+        r"^CREATE TABLE IF NOT EXISTS (\w+)", (DEFAULT.parents[1] / "demo/platform.sql").read_text(), re.MULTILINE
+    ),
 }
 # The entries of the platform's former schedule, in Celery's beat, whose tasks existed.
 FORMER = {

@@ -16,6 +16,8 @@ from pocketwatch.settings import load
 class Working(Service):
     """Does one thing in the background."""
 
+    kind = "consume"
+
     def __init__(self, folder: Path, work: Callable[[], Awaitable[None]]) -> None:
         super().__init__(load({}, folder=folder))
         self._work = work

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from console.checks import check_folders
+from console.checks.installation import check_folders
 from consumers.cleanup.files.deleter import THREADS
 from consumers.cleanup.files.folder import RootUnusable, mount_of, readable
 from consumers.cleanup.files.log_files import Rotated
@@ -344,7 +344,7 @@ def test_home_and_what_contains_it_are_no_root(root: Path, monkeypatch: pytest.M
 ELSEWHERE = "which is not mounted here; it must be where a consumer of cleanup runs"
 DOCTOR = """
 import asyncio, json, sys
-from console.checks import check_folders
+from console.checks.installation import check_folders
 from pocketwatch.settings import load
 async def check():
     return [(finding.result, finding.detail) async for finding in check_folders(load())]

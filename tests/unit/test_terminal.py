@@ -232,7 +232,15 @@ def test_text_of_several_lines_is_one_field(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.16, "0.16 s"), (42, "42 s"), (200, "3 min 20 s"), (3600, "1 h"), (18_600, "5 h 10 min"), (525_600, "6 d 2 h")],
+    [
+        (0.16, "0.16 s"),
+        (1, "1 s"),
+        (42, "42 s"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (18_600, "5 h 10 min"),
+        (525_600, "6 d 2 h"),
+    ],
 )
 def test_durations_are_said_as_people_do(seconds: float, text: str):
     assert terminal.duration(seconds) == text

@@ -1,10 +1,10 @@
 """A person at the console."""
 
-import getpass
-import os
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal
+
+from pocketwatch.command import user_or_id
 
 Role = Literal["viewer", "operator"]
 
@@ -25,11 +25,7 @@ class Identity:
 
 def of_process() -> Identity:
     """Return the identity of the user who runs this process: the only one there is without a sign-in."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = f"uid {os.getuid()}"
-    return Identity(name, "operator", "local")
+    return Identity(user_or_id(), "operator", "local")
 
 
 def is_loopback(host: str) -> bool:

@@ -122,7 +122,7 @@ async def resend_matching(request: Request, form: FormData, actor: str) -> Respo
     wanted, reason = _filter(_chosen(form)), str(form.get("reason", "")).strip() or None
     async with resources_of(request).database.begin() as connection:
         result = await operations.resend_matching(connection, wanted, actor=actor, source=SOURCE, reason=reason)
-    skipped = f"; {len(result.skipped)} were not, because {next(iter(result.skipped.values()))}" * bool(result.skipped)
+    skipped = "".join(f"; {len(result.skipped)} were not, because {why}" for why in list(result.skipped.values())[:1])
     more = "" if result.is_complete else f"; more than {operations.MAX_RESENT} match, so repeat it"
     return done(request, f"{len(result.emails)} emails are requested again{skipped}{more}.", to=_back(form))
 

@@ -21,11 +21,11 @@ document.addEventListener("submit", (event) => {
 // Do not refresh a part in which the user types, chooses or marks text.
 const isInUse = (part) =>
   (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) ||
-  part.querySelector("input[type=checkbox]:checked, details[open], textarea") !== null ||
+  part.querySelector("input[type=checkbox]:checked, textarea") !== null ||
   (!window.getSelection().isCollapsed && part.contains(window.getSelection().anchorNode));
 
-// Refresh each part at most every two seconds, however much happens.
-const REFRESH_INTERVAL = 2000;
+// Refresh each part at most every three seconds, however much happens.
+const REFRESH_INTERVAL = 3000;
 const refreshedAt = new WeakMap();
 
 document.addEventListener("htmx:beforeRequest", (event) => {
@@ -34,6 +34,14 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const isTooSoon = Date.now() - (refreshedAt.get(part) ?? 0) < REFRESH_INTERVAL;
   if (document.hidden || isTooSoon || isInUse(part)) event.preventDefault();
   else refreshedAt.set(part, Date.now());
+});
+
+// What was opened stays open.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const opened = [...event.target.querySelectorAll("details[id][open]")].map((each) => each.id);
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+  }, { once: true });
 });
 
 // A failed refresh leaves what is shown, and says that it is old.

@@ -1,5 +1,6 @@
 """Replays past ads with another rule set and compares its verdicts with past decisions; read-only."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ async def replay(database: Database, rules: RuleSet, *, since: timedelta, limit:
     async for ad in _ads(database, since=since, limit=limit):
         if not ad.content.is_too_long:
             result.add(ad, rules.evaluate(ad.content.text))
+        await asyncio.sleep(0)  # others are served meanwhile
     return result
 
 

@@ -36,6 +36,15 @@ class RuleSet:
         """
         return cls(*loading.load(path or loading.DEFAULT))
 
+    @classmethod
+    def parse(cls, text: str) -> "RuleSet":
+        """Read the text of a rule file.
+
+        Raises:
+            SettingsError: naming each invalid rule, its value and the remedy.
+        """
+        return cls(*loading.parse(text, name="rules"))
+
     def evaluate(self, ad: AdText, *, today: date | None = None) -> RuleResult:
         """Evaluate all rules, in time linear in the length of the text; never raises.
 

@@ -36,10 +36,18 @@ LISTS = (WordsRule, PhrasesRule)
 
 
 def load(path: Path) -> tuple[str, tuple[Rule, ...]]:
+    name = f'rule file "{path}"'
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f'rule file "{path}": cannot be read: {error}') from error
+        return parse(path.read_text(encoding="utf-8"), name=name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}: cannot be read: {error}") from error
+
+
+def parse(text: str, *, name: str) -> tuple[str, tuple[Rule, ...]]:
+    try:
+        content = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"{name}: cannot be read: {error}") from error
     problems = list(_file_problems(content))
     rules: list[Rule] = []
     for number, table in enumerate(_tables(content), 1):
@@ -49,7 +57,7 @@ def load(path: Path) -> tuple[str, tuple[Rule, ...]]:
             problems.append(f'rule "{table.get("id", f"number {number}")}": {error}')
     problems += [*_duplicates([rule.id for rule in rules]), *_rule_problems(rules)]
     if problems:
-        raise SettingsError(f'rule file "{path}": {"; ".join(problems)}')
+        raise SettingsError(f"{name}: {'; '.join(problems)}")
     return content["version"], tuple(rules)
 
 

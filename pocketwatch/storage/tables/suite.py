@@ -434,6 +434,7 @@ owner_notifications = sa.Table(
     _moment("created_at", now=True),
     _moment("read_at"),  # set by the site
     sa.Column("message_id", sa.Text),  # of the notice, with which the keys of its log rows begin
+    sa.Index("owner_notifications_ad_id_idx", "ad_id", postgresql_where=sa.text("ad_id IS NOT NULL")),
     sa.Index("owner_notifications_unread_idx", "user_id", "id", postgresql_where=sa.text("read_at IS NULL")),
 )
 

@@ -100,6 +100,8 @@ def _extend_notification_logs() -> None:
     op.add_column(table, _json("request"))
     is_unsent = sa.text("status <> 'sent'")
     op.create_index(f"{table}_status_idx", table, ["status", "id"], postgresql_where=is_unsent)
+    has_ad = sa.text("ad_id IS NOT NULL")
+    op.create_index("owner_notifications_ad_id_idx", "owner_notifications", ["ad_id"], postgresql_where=has_ad)
     op.create_index(f"{table}_ad_idx", table, [sa.text("(request #>> '{letter,ad_id}')")])
     address = sa.func.lower(sa.column("recipient")).label("address")
     op.create_index(f"{table}_address_idx", table, [address, "id"], postgresql_ops={"address": "text_pattern_ops"})

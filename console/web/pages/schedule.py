@@ -1,0 +1,77 @@
+"""`/schedule`: the entries, one entry with its fires, pausing it and running it now."""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from console.web.queries import entries
+from console.web.queries.entries import EntryState
+from console.web.rendering import render
+from console.web.resources import resources_of
+from pocketwatch.storage import processes
+from pocketwatch.storage.database import clock_time
+
+EMPTY = {"reason": "", "for": ""}
+
+
+async def schedule(request: Request) -> Response:
+    resources = resources_of(request)
+    async with resources.read() as connection:
+        now = await clock_time(connection)
+        found = await entries.read(connection, file=resources.settings.running.schedule, now=now)
+        known = await processes.known(connection)
+    publishers = [each for each in known if each["schedule_hash"] and each["state"] in {"healthy", "unhealthy"}]
+    return render(request, "web/schedule/list.html", schedule=found, publishers=publishers, now=now)
+
+
+async def entry(request: Request) -> Response:
+    return await _show(request)
+
+
+async def _show(
+    request: Request,
+    *,
+    form: FormData | Mapping[str, str] = EMPTY,
+    errors: Mapping[str, str] = EMPTY,
+    status_code: int = 200,
+) -> Response:
+    state = await _state(request)
+    arguments = state.entry.message.payload()
+    values = {name: str(form.get(name, "")) for name in EMPTY}
+    if state.pause is not None and not values["reason"]:
+        values["reason"] = state.pause.reason
+    return render(
+        request,
+        "web/schedule/entry.html",
+        status_code=status_code,
+        state=state,
+        arguments=arguments,
+        form=values,
+        errors={**EMPTY, **errors},
+    )
+
+
+async def _state(request: Request) -> EntryState:
+    """Return the entry of the path.
+
+    Raises:
+        HTTPException: when there is none (404).
+    """
+    resources, name = resources_of(request), request.path_params["entry"]
+    async with resources.read() as connection:
+        now = await clock_time(connection)
+        file = resources.settings.running.schedule
+        state = (await entries.read(connection, file=file, now=now, names=[name])).entry(name)
+    if state is None:
+        raise HTTPException(404, f'entry "{name}" is not in the schedule that publishers run')
+    return state
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/schedule", schedule),
+    Route("/schedule/{entry}", entry),
+]

@@ -1,0 +1,112 @@
+"""Something dies or fails, and the watchdog says so: one incident, one email, and an end when it works again."""
+
+from urllib.parse import quote
+
+from pocketwatch.broker.publisher import Publisher
+from schemas.ticks import UpdateRates
+from tests.fixtures.banks import Banks
+from tests.fixtures.people import People
+from tests.fixtures.servers import Servers
+from tests.fixtures.suite import Deliver, Program
+from tests.fixtures.watched import MakeWatchdog, Watched
+from tests.support.waiting import eventually
+
+LOST = ("zombie_consumer", "unhealthy")
+
+
+async def test_killed_publisher_is_one_incident_and_one_email_until_another_runs(
+    pocketwatch: Program, publisher: Publisher, make_watchdog: MakeWatchdog, watched: Watched, people: People
+):
+    people.manager("olena@example.com")
+    watchdog = make_watchdog("no_publisher", "late", "stale_outbox", "missed", "unhealthy")
+    killed = pocketwatch.start("publish")
+    await _recorded(watched, killed.popen.pid)
+    await watchdog.look()
+    assert watched.open() == {}
+
+    killed.kill()
+    watched.execute("UPDATE processes SET heartbeat_at = heartbeat_at - interval '30 s'")  # so much later
+    watched.execute("UPDATE schedule_entries SET next_due_at = now() - interval '61 s' WHERE enabled")
+    for _ in range(3):
+        await watchdog.look()
+    assert list(watched.open()) == [("no_publisher", "publishers")]
+    another = pocketwatch.start("publish")
+    await _recorded(watched, another.popen.pid)
+    for _ in range(2):
+        await watchdog.look()
+
+    assert watched.open() == {}
+    assert len(watched.outgoing("mail.requested")) == 1
+    assert len(watched.outgoing("incident.recovered")) == 1
+
+
+async def _recorded(watched: Watched, pid: int) -> None:
+    """Wait until a process has started, by its row."""
+
+    async def look() -> bool:
+        return bool(watched.rows("SELECT 1 FROM processes WHERE pid = %(pid)s AND healthy", pid=pid))
+
+    await eventually(look)
+
+
+async def test_killed_watchdog_is_replaced(pocketwatch: Program, publisher: Publisher, watched: Watched):
+    both = {each.popen.pid: each for each in (pocketwatch.start("consume", group) for group in ("rates", "cleanup"))}
+    first = await eventually(lambda: _holder(watched))
+
+    both.pop(first).kill()
+
+    async def other_looks() -> bool:
+        return await _holder(watched) in both and bool(
+            watched.rows("SELECT 1 FROM watchdog_lease WHERE looked_at > held_since")
+        )
+
+    await eventually(other_looks, within=20)
+
+
+async def _holder(watched: Watched) -> int:
+    """Return the process id of the one that looks; 0 for none."""
+    rows = watched.rows("SELECT holder FROM watchdog_lease WHERE looked_at IS NOT NULL AND expires_at > now()")
+    return int(rows[0]["holder"].rpartition(":")[2]) if rows else 0
+
+
+async def test_cancelled_consumer_is_found(
+    pocketwatch: Program,
+    publisher: Publisher,
+    servers: Servers,
+    vhost: str,
+    make_watchdog: MakeWatchdog,
+    watched: Watched,
+):
+    consumer = pocketwatch.start("consume", "rates")
+    await _recorded(watched, consumer.popen.pid)
+    watchdog = make_watchdog(*LOST)
+    for _ in range(3):
+        await watchdog.look()
+    assert watched.open(*LOST) == {}
+
+    with servers.management as api:
+        api.delete(f"/queues/{quote(vhost, safe='')}/rates.update").raise_for_status()
+    for _ in range(3):
+        await watchdog.look()
+
+    ((key, detail),) = watched.open(*LOST).items()
+    assert key == ("zombie_consumer", "rates")
+    assert detail == "consumers: rates.update has 0 for the broker, 1 by the processes"
+
+
+async def test_job_that_fails_again_and_again_is_found(
+    banks: Banks, deliver: Deliver, make_watchdog: MakeWatchdog, watched: Watched
+):
+    watchdog = make_watchdog("failing")
+    for bank in (banks.nbu, banks.privatbank):
+        bank.says(b"no JSON")
+    for _ in range(3):
+        await watchdog.look()
+        assert watched.open() == {}
+        assert (await deliver(UpdateRates()))["status"] == "failed"
+
+    await watchdog.look()
+
+    detail = watched.open()["failing", "rates.update"]
+    assert detail.startswith("failed 3 times in a row, last: NBU: ")
+    assert "; 3 wait for another attempt, the next at " in detail
