@@ -18,6 +18,7 @@ from pocketwatch.broker.connection import UNREACHABLE
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
+from pocketwatch.command import failure_logged, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring import tracing
 from pocketwatch.monitoring.health import beat
@@ -150,6 +151,17 @@ async def _end(task: asyncio.Task[None], drain: Callable[[], None] | None) -> No
         await asyncio.wait([task], timeout=DRAIN_TIMEOUT.total_seconds())
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def run_process(make: Callable[[Settings], Sequence[Service]]) -> None:
+    """Read the settings and run the services that they make until SIGTERM or SIGINT, then exit.
+
+    Raises:
+        PocketwatchError: as `serve`, where the log is for people; where it is JSON, the error is a line of it.
+    """
+    with failure_logged():
+        settings = read_settings(quiet=False)
+        run(serve(make(settings), settings))
 
 
 async def serve(services: Sequence[Service], settings: Settings) -> None:

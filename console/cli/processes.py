@@ -6,8 +6,8 @@ import typer
 
 from console.cli import completion
 from consumers.app import GROUPS, consumers_of, watchdog_checks
-from pocketwatch.command import read_settings, run
-from pocketwatch.service import serve
+from pocketwatch.service import Service, run_process
+from pocketwatch.settings import Settings
 from pocketwatch.watchdog.app import WatchdogApp
 from pocketwatch.worker.app import ConsumerApp
 from publishers.app import PublisherApp
@@ -18,8 +18,7 @@ def publish() -> None:
 
     Example: pocketwatch publish
     """
-    settings = read_settings(quiet=False)
-    run(serve([PublisherApp(settings)], settings))
+    run_process(lambda settings: [PublisherApp(settings)])
 
 
 def consume(
@@ -32,10 +31,12 @@ def consume(
 
     Example: pocketwatch consume cleanup
     """
-    settings = read_settings(quiet=False)
-    wanted = consumers_of(groups or [])
-    watchdog = WatchdogApp(settings, watchdog_checks())
-    run(serve([ConsumerApp(settings, wanted, role=" ".join(groups or ["all"])), watchdog], settings))
+
+    def services(settings: Settings) -> list[Service]:
+        consumers = ConsumerApp(settings, consumers_of(groups or []), role=" ".join(groups or ["all"]))
+        return [consumers, WatchdogApp(settings, watchdog_checks())]
+
+    run_process(services)
 
 
 def run_all() -> None:
@@ -43,6 +44,9 @@ def run_all() -> None:
 
     Example: pocketwatch run
     """
-    settings = read_settings(quiet=False)
-    watchdog = WatchdogApp(settings, watchdog_checks())
-    run(serve([ConsumerApp(settings, consumers_of(), role="all"), PublisherApp(settings), watchdog], settings))
+
+    def services(settings: Settings) -> list[Service]:
+        consumers = ConsumerApp(settings, consumers_of(), role="all")
+        return [consumers, PublisherApp(settings), WatchdogApp(settings, watchdog_checks())]
+
+    run_process(services)
