@@ -1,15 +1,16 @@
 """`publish`, `consume`, `run`: the processes, in the foreground until SIGTERM or Ctrl-C."""
 
-from typing import Annotated
+import json
+import subprocess
+import sys
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
 from console.cli import completion
-from consumers.app import GROUPS, consumers_of, watchdog_checks
-from pocketwatch.service import Service, run_process
-from pocketwatch.settings import Settings
-from pocketwatch.watchdog.app import WatchdogApp
-from pocketwatch.worker.app import ConsumerApp
+from consumers.app import GROUPS, services
+from pocketwatch.service import run_process
 from publishers.app import PublisherApp
 
 
@@ -18,7 +19,7 @@ def publish() -> None:
 
     Example: pocketwatch publish
     """
-    run_process(lambda settings: [PublisherApp(settings)])
+    run_process(lambda settings: [PublisherApp(settings)], documents=DOCUMENTS)
 
 
 def consume(
@@ -31,12 +32,7 @@ def consume(
 
     Example: pocketwatch consume cleanup
     """
-
-    def services(settings: Settings) -> list[Service]:
-        consumers = ConsumerApp(settings, consumers_of(groups or []), role=" ".join(groups or ["all"]))
-        return [consumers, WatchdogApp(settings, watchdog_checks())]
-
-    run_process(services)
+    run_process(lambda settings: services(settings, groups or []), documents=DOCUMENTS)
 
 
 def run_all() -> None:
@@ -44,9 +40,14 @@ def run_all() -> None:
 
     Example: pocketwatch run
     """
+    run_process(lambda settings: [*services(settings), PublisherApp(settings)], documents=DOCUMENTS)
 
-    def services(settings: Settings) -> list[Service]:
-        consumers = ConsumerApp(settings, consumers_of(), role="all")
-        return [consumers, PublisherApp(settings), WatchdogApp(settings, watchdog_checks())]
 
-    run_process(services)
+@cache
+def _asyncapi() -> Any:
+    """Return the AsyncAPI document; made by another process, so that this one need not import every group."""
+    command = [sys.executable, "-m", "pocketwatch", "docs", "asyncapi"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603  our own command
+
+
+DOCUMENTS = {"/asyncapi.json": _asyncapi}

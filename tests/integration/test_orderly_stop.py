@@ -5,7 +5,7 @@ import json
 
 from pocketwatch.broker.publisher import Publisher
 from publishers import trigger
-from schemas.ticks import UpdateRates
+from schemas.ticks import CleanTokens, UpdateRates
 from tests.fixtures.suite import Program, Runs
 
 
@@ -68,3 +68,15 @@ def test_error_of_a_command_is_a_sentence(pocketwatch: Program):
     refused = pocketwatch("runs", DATABASE_URL="postgresql://no-one@127.0.0.1:9/x")
 
     assert refused.stderr.startswith("pocketwatch: PostgreSQL at ")
+
+
+async def test_faststream_runs_the_consumers(pocketwatch: Program, publisher: Publisher, runs: Runs):
+    process = pocketwatch.start("run", "consumers.app:app", module="faststream")
+    await asyncio.to_thread(process.until, "consumers.started")
+
+    envelope = await trigger.publish(publisher, CleanTokens(dry_run=True))
+    row = await runs.over(envelope.message_id)
+
+    assert row["status"] == "succeeded"
+    assert await asyncio.to_thread(process.stop) == 0
+    assert process.lines()[-1]["event"] == "service.stopped"
