@@ -1,6 +1,6 @@
 """The test kit: handlers of events are tested without a server."""
 
-import re
+import inspect
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,20 +21,19 @@ CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 OWNERS = {ledger.OWNER: {1: {"id": 1}}}
 
 
-async def test_example_of_the_guide_passes():
-    (example,) = re.findall(
-        r"^```python\n(async def (test_\w+).*?)^```", CONTRIBUTING.read_text(), re.MULTILINE | re.DOTALL
-    )
-    names = {
-        "NotificationRequested": NotificationRequested,
-        "queries": queries,
-        "deliver": deliver,
-        "add_notification": add_notification,
-    }
+async def test_manager_gets_a_notification():
+    asked = NotificationRequested(manager_id=7, action="ad_flagged", title="Ad 3", message="look")
+    found = {queries.STAFF: {7: {"id": 7, "is_active": True, "is_staff": True}}}
 
-    exec(example[0], names)  # noqa: S102
+    done = await deliver(add_notification, asked, found=found)
 
-    await names[example[1]]()  # type: ignore[operator]
+    (notification, _) = done.rows
+    assert notification[1]["title"] == "Ad 3"
+    assert (done.status, done.statistics, done.published) == ("succeeded", {"notifications": 1}, [])
+
+
+def test_example_of_the_guide_is_the_test_above():
+    assert inspect.getsource(test_manager_gets_a_notification) in CONTRIBUTING.read_text(encoding="utf-8")
 
 
 async def test_handler_says_what_to_write_and_to_publish():
