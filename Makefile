@@ -89,8 +89,10 @@ messages: $(INSTALLED) ## collect the texts of templates and code into the catal
 		done; \
 	done
 
-docs: $(INSTALLED) ## renew the tables of docs/jobs.md that follow from the code
+docs: $(INSTALLED) ## renew what follows from the code: the tables of docs/jobs.md, the contracts of the messages
 	@$(BIN)/python docs/tables.py
+	@$(BIN)/pocketwatch docs asyncapi --output docs/asyncapi.json
+	@$(BIN)/pocketwatch docs schemas --output docs/schemas
 
 lock: ## renew the lock files from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv

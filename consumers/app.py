@@ -4,15 +4,19 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import consumers
 from pocketwatch.errors import SettingsError
+from pocketwatch.settings import Settings
 from pocketwatch.watchdog import checks
 from pocketwatch.watchdog.check import Check
 from pocketwatch.worker.consumer import Consumer, check_queues
 from schemas.catalogue import CATALOGUE
 from schemas.message import Message
+
+if TYPE_CHECKING:
+    from pocketwatch.service import Service
 
 GROUPS = tuple(module.name for module in pkgutil.iter_modules(consumers.__path__) if module.ispkg)
 
@@ -30,6 +34,24 @@ def consumers_of(groups: Sequence[str] = ()) -> list[Consumer]:
     found = [consumer for name in groups or GROUPS for consumer in _consumers_in(f"consumers.{name}")]
     check_queues(found)
     return found
+
+
+def services(settings: Settings, groups: Sequence[str] = ()) -> "list[Service]":
+    """Return what a process that consumes these groups, or all, runs: the consumers and the watchdog."""
+    from pocketwatch.watchdog.app import WatchdogApp  # noqa: PLC0415  commands that only list consumers do without
+    from pocketwatch.worker.app import ConsumerApp  # noqa: PLC0415
+
+    consuming = ConsumerApp(settings, consumers_of(groups), role=" ".join(groups or ["all"]))
+    return [consuming, WatchdogApp(settings, watchdog_checks())]
+
+
+def __getattr__(name: str) -> Any:
+    """Make `consumers.app:app` for FastStream's command line when it is asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pocketwatch.worker.faststream_app import FastStreamApp  # noqa: PLC0415
+
+    return FastStreamApp(consumers_of(), services)
 
 
 def group_of(queue: str) -> str | None:

@@ -4,8 +4,8 @@ import asyncio
 import difflib
 import getpass
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from pocketwatch.storage.database import Database
 
 Result = TypeVar("Result")
 
-UNKNOWN_NAME = "settings.unknown_name"
+UNKNOWN_NAME, FAILED = "settings.unknown_name", "service.failed"
 SHORT_TIMEOUT = timedelta(seconds=5)  # for a server, where a person waits for the command
 
 
@@ -45,6 +45,19 @@ def read_settings(*, quiet: bool = True) -> Settings:
     for name, closest in settings.unknown_names().items():
         logger.bind(name=name, closest=closest).log("ERROR" if quiet else "WARNING", UNKNOWN_NAME)
     return loaded
+
+
+@contextmanager
+def failure_logged() -> Iterator[None]:
+    """Log the error that ends a process; where the log is for people, the command line prints it instead."""
+    try:
+        yield
+    except Exception as error:
+        if not logs.is_json():
+            raise
+        exception = None if isinstance(error, PocketwatchError) else error
+        logger.opt(exception=exception).bind(error=str(error) or type(error).__name__).critical(FAILED)
+        raise SystemExit(1) from error
 
 
 def current_user(*, option: str) -> str:

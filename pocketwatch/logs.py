@@ -6,6 +6,7 @@ An event has a stable dotted name, and its values are fields: `logger.bind(count
 import asyncio
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from textwrap import indent
@@ -45,7 +46,8 @@ def configure(settings: Logging) -> None:
         SettingsError: when the file cannot be written.
     """
     logger.remove()
-    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    as_json = _is_json(settings.format)
+    _formats[:] = [as_json]
     logger.add(_write_stderr(as_json=as_json), level=settings.level, format="{message}", catch=True)
     if settings.file is not None:
         _write_file(settings.file, settings.level)
@@ -60,6 +62,21 @@ def configure(settings: Logging) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("faststream").addFilter(_is_no_lost_connection)
     logging.captureWarnings(capture=True)
+
+
+_formats: list[bool] = []  # whether the log is JSON; empty before it is configured
+
+
+def is_json() -> bool:
+    """Whether the log is JSON; configure it by the environment alone when a setting cannot be used."""
+    if not _formats:
+        wanted = os.environ.get("POCKETWATCH_LOG_FORMAT")
+        configure(Logging(POCKETWATCH_LOG_FORMAT="auto" if wanted not in ("console", "json") else wanted))
+    return _formats[0]
+
+
+def _is_json(wanted: str) -> bool:
+    return wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
 
 
 def _is_no_lost_connection(record: logging.LogRecord) -> bool:

@@ -18,6 +18,7 @@ from pocketwatch.broker.connection import UNREACHABLE
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost
+from pocketwatch.command import failure_logged, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring import tracing
 from pocketwatch.monitoring.health import beat
@@ -152,8 +153,28 @@ async def _end(task: asyncio.Task[None], drain: Callable[[], None] | None) -> No
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def serve(services: Sequence[Service], settings: Settings) -> None:
+Documents = Mapping[str, Callable[[], Any]]
+
+
+def run_process(make: Callable[[Settings], Sequence[Service]], *, documents: Documents | None = None) -> None:
+    """Read the settings and run the services that they make until SIGTERM or SIGINT, then exit.
+
+    Args:
+        documents: see `serve`.
+
+    Raises:
+        PocketwatchError: as `serve`, where the log is for people; where it is JSON, the error is a line of it.
+    """
+    with failure_logged():
+        settings = read_settings(quiet=False)
+        run(serve(make(settings), settings, documents=documents))
+
+
+async def serve(services: Sequence[Service], settings: Settings, *, documents: Documents | None = None) -> None:
     """Run services until SIGTERM or SIGINT, then close them in reverse order; a second signal exits at once.
+
+    Args:
+        documents: JSON documents for the HTTP port, by their path; made in a thread.
 
     Raises:
         PocketwatchError: when a service cannot start, or one of its background tasks ends.
@@ -172,6 +193,7 @@ async def serve(services: Sequence[Service], settings: Settings) -> None:
                 problem=state,
                 connection=partial(_publishing_connection, services),
                 whole_suite=any(service.shows_suite for service in services),
+                documents=documents,
             )
         )
         if settings.servers.database_url is not None:

@@ -15,6 +15,7 @@ class CeleryTask(Message):
 
     exchange: ClassVar[str] = ""
     routing_key: ClassVar[str] = "celery"
+    private: ClassVar[frozenset[str]] = frozenset({"args", "kwargs"})
 
     task: Name
     task_id: Name | None = None

@@ -46,6 +46,7 @@ class MailRequested(Message):
 
     exchange: ClassVar[str] = "mail"
     routing_key: ClassVar[str] = "mail.requested"
+    private: ClassVar[frozenset[str]] = frozenset({"to", "letter", "key"})
 
     to: Address
     letter: Email
@@ -61,6 +62,7 @@ class MailUnsubscribed(Message):
 
     exchange: ClassVar[str] = "mail"
     routing_key: ClassVar[str] = "mail.unsubscribed"
+    private: ClassVar[frozenset[str]] = frozenset({"token"})
 
     token: Annotated[str, Field(min_length=1, max_length=2_000, pattern=JWT)]
 

@@ -15,6 +15,7 @@ class Message(BaseModel):
 
     exchange: ClassVar[str]
     routing_key: ClassVar[str]
+    private: ClassVar[frozenset[str]] = frozenset()  # fields that the run log leaves out: addresses, texts, tokens
 
     def payload(self) -> dict[str, Any]:
         """Return the body: the arguments that were set, complete; the reader knows the defaults of the others."""

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "rates": "consumers.rates.commands:app",
     "doctor": "console.cli.doctor:doctor",
     "grants": "console.cli.grants:grants",
+    "docs": "console.cli.docs:app",
 }
 # What `--help` and completion show, without importing the command.
 SUMMARIES: Mapping[str, str] = {
@@ -57,6 +58,7 @@ SUMMARIES: Mapping[str, str] = {
     "mail": "Email: caught emails, previews, suppressed addresses.",
     "moderation": "Moderation: replay and check rules, show decisions about an ad.",
     "analytics": "Analytics: show snapshots; verify or rebuild the roll-ups.",
+    "docs": "Write the contracts of the messages: AsyncAPI and JSON schemas.",
     "doctor": "Find what is wrong with this installation. Changes nothing.",
     "grants": "Print a user and a role with the least rights for a process.",
 }

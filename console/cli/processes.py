@@ -1,15 +1,16 @@
 """`publish`, `consume`, `run`: the processes, in the foreground until SIGTERM or Ctrl-C."""
 
-from typing import Annotated
+import json
+import subprocess
+import sys
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
 from console.cli import completion
-from consumers.app import GROUPS, consumers_of, watchdog_checks
-from pocketwatch.command import read_settings, run
-from pocketwatch.service import serve
-from pocketwatch.watchdog.app import WatchdogApp
-from pocketwatch.worker.app import ConsumerApp
+from consumers.app import GROUPS, services
+from pocketwatch.service import run_process
 from publishers.app import PublisherApp
 
 
@@ -18,8 +19,7 @@ def publish() -> None:
 
     Example: pocketwatch publish
     """
-    settings = read_settings(quiet=False)
-    run(serve([PublisherApp(settings)], settings))
+    run_process(lambda settings: [PublisherApp(settings)], documents=DOCUMENTS)
 
 
 def consume(
@@ -32,10 +32,7 @@ def consume(
 
     Example: pocketwatch consume cleanup
     """
-    settings = read_settings(quiet=False)
-    wanted = consumers_of(groups or [])
-    watchdog = WatchdogApp(settings, watchdog_checks())
-    run(serve([ConsumerApp(settings, wanted, role=" ".join(groups or ["all"])), watchdog], settings))
+    run_process(lambda settings: services(settings, groups or []), documents=DOCUMENTS)
 
 
 def run_all() -> None:
@@ -43,6 +40,14 @@ def run_all() -> None:
 
     Example: pocketwatch run
     """
-    settings = read_settings(quiet=False)
-    watchdog = WatchdogApp(settings, watchdog_checks())
-    run(serve([ConsumerApp(settings, consumers_of(), role="all"), PublisherApp(settings), watchdog], settings))
+    run_process(lambda settings: [*services(settings), PublisherApp(settings)], documents=DOCUMENTS)
+
+
+@cache
+def _asyncapi() -> Any:
+    """Return the AsyncAPI document; made by another process, so that this one need not import every group."""
+    command = [sys.executable, "-m", "pocketwatch", "docs", "asyncapi"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603  our own command
+
+
+DOCUMENTS = {"/asyncapi.json": _asyncapi}

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.command import current_user, database, read_settings, run
 from pocketwatch.errors import PocketwatchError
-from pocketwatch.service import serve
+from pocketwatch.service import run_process
 from pocketwatch.settings import Settings
 from pocketwatch.storage.tables.suite import ROLES
 from pocketwatch.terminal import AsJson, print_json, print_table, say
@@ -39,8 +39,7 @@ def web(
         return
     from console.web.server import WebApp  # noqa: PLC0415  no other command needs the web server
 
-    settings = read_settings(quiet=False)
-    run(serve([WebApp(settings, host=host, port=port)], settings))
+    run_process(lambda settings: [WebApp(settings, host=host, port=port)])
 
 
 @users_app.command("add")

@@ -8,6 +8,7 @@ There is no login: what it shows are figures, and it changes nothing. It listens
 setting names another. The web server is imported only here, where a port is set.
 """
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -112,7 +113,7 @@ def _app(
 
     def document(load: Callable[[], Any]) -> Any:
         async def show(_: Request) -> Response:
-            return JSONResponse(load())
+            return JSONResponse(await asyncio.to_thread(load))
 
         return show
 

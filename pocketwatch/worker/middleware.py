@@ -120,7 +120,9 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
             consumer=self._consumer,
             envelope=self._envelope,
             raw=self.msg,
-            payload=payload_of(self._message) if self._message else payload_of_body(self.msg.body),
+            payload=payload_of(self._message)
+            if self._message
+            else payload_of_body(self.msg.body, self._consumer.message_type),
             log=self._log,
         )
 

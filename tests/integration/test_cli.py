@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -468,10 +469,11 @@ def test_running_process_touches_its_heartbeat(pocketwatch: Program):
     process = pocketwatch.start("run", POCKETWATCH_HEARTBEAT_FILE=str(heartbeat))
     process.until("publishers.started")
 
+    process.until("watchdog.active")  # the last of its services; the heartbeat begins when all have started
     for _ in range(100):
         if heartbeat.exists():
             break
-        process.until("publishers.started")
+        time.sleep(0.1)
     assert heartbeat.exists()
     assert process.stop() == 0
 

@@ -239,7 +239,8 @@ async def plan_of(connection: AsyncConnection, statement: sa.Executable) -> str:
 
 
 async def test_summaries_read_the_last_runs_of_each_job_only(many: AsyncConnection):
-    plan = await plan_of(many, job_summaries.SUMMARIES.bindparams(jobs=["old", "often-1", "none"]))
+    jobs = sa.bindparam("jobs", ["old", "often-1", "none"], type_=postgresql.ARRAY(sa.Text))
+    plan = await plan_of(many, job_summaries.SUMMARIES.bindparams(jobs))
 
     assert plan.count("update_logs_job_id_idx") == 3
     assert "update_logs_pkey" not in plan
