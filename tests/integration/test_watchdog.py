@@ -360,7 +360,7 @@ def refused_email(watched: Watched) -> None:
     ("prepare", "expected"),
     [
         (stopped_publisher, ("no_publisher", "publishers", "none is running; the last one, here:1, stopped at ")),
-        (never_a_publisher, ("no_publisher", "publishers", "none is known; nothing is published")),
+        (never_a_publisher, ("no_publisher", "publishers", "none is known; no job starts, and no message leaves")),
         (late_entry, ("late", "nightly", "UTC, and no publisher has decided it")),
         (missed_fire, ("missed", "nightly", " was missed: no publisher ran")),
         (unaccounted_fire, ("unaccounted", "fires", "1 planned fires have no record, such as nightly at 2026-11-29")),
