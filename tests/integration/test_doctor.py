@@ -85,7 +85,7 @@ async def test_job_that_fails_again_and_again_is_a_problem(pocketwatch: Program,
     assert "; rates.update failed 3 times in a row, last: NBU: " in often["stale rates: rates"][1]
 
 
-def test_processes_watchdog_and_pauses_are_told(pocketwatch: Program, publisher: Publisher, watched: Watched):
+def test_processes_watchdog_and_pauses_are_shown(pocketwatch: Program, publisher: Publisher, watched: Watched):
     watched.process("consume", pid=1, seen=3600, stopped=True)
     watched.process("consume", pid=2, seen=3600)
     watched.process("publish", pid=3)
