@@ -1,5 +1,6 @@
 """Something dies or fails, and the watchdog says so: one incident, one email, and an end when it works again."""
 
+import re
 from urllib.parse import quote
 
 from pocketwatch.broker.publisher import Publisher
@@ -108,5 +109,5 @@ async def test_job_that_fails_again_and_again_is_found(
     await watchdog.look()
 
     detail = watched.open()["failing", "rates.update"]
-    assert detail.startswith("failed 3 times in a row, last: NBU: ")
+    assert re.match(r"failed \d times in a row, last: NBU: ", detail)
     assert " wait for another attempt, the next at " in detail
