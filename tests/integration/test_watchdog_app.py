@@ -49,10 +49,8 @@ async def test_active_watchdog_pings_the_monitor_and_says_when_something_urgent_
         await eventually(lambda: last("/rates/fail?json"))
         broken = False
         await eventually(lambda: last("/rates?json"))
-        (lease,) = watched.rows(
-            "SELECT looked_at IS NOT NULL AS looked, expires_at > now() AS held FROM watchdog_lease"
-        )
-    (released,) = watched.rows("SELECT expires_at > now() AS held FROM watchdog_lease")
+        (lease,) = watched.rows(LEASE)
+    (released,) = watched.rows(LEASE)
 
     assert lease == {"looked": True, "held": True}
     assert released == {"looked": True, "held": False}
