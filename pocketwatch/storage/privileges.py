@@ -42,7 +42,7 @@ WATCHDOG: Privileges = {
     "schedule_entries": ("SELECT",),
     "schedule_pauses": ("SELECT",),
     "update_logs": ("SELECT",),
-    "watchdog_lease": ("SELECT", "INSERT", "UPDATE (owner, held_since, looked_at, expires_at)"),
+    "watchdog_lease": ("SELECT", "INSERT", "UPDATE (process, held_since, looked_at, expires_at)"),
 }
 # What the checks of the groups need, and who gets the emails; without it, these checks and emails are left out.
 WATCHED: Privileges = {
