@@ -35,6 +35,7 @@ STOPPING, STOPPED, BACKGROUND_TASK_ENDED = "service.stopping", "service.stopped"
 GC_THRESHOLDS = (50_000, 20, 50)  # of the generations: the many messages in flight are short-lived
 RESTARTED = "service.background_task_restarted"
 RESTART_DELAY = 1.0  # seconds
+CANCEL_AGAIN = 5.0  # seconds that a cancelled task has to end
 DRAIN_TIMEOUT = timedelta(seconds=5)  # for a background task to finish its work after it was asked to
 
 
@@ -149,7 +150,11 @@ async def _end(task: asyncio.Task[None], drain: Callable[[], None] | None) -> No
     if drain is not None:
         drain()
         await asyncio.wait([task], timeout=DRAIN_TIMEOUT.total_seconds())
-    task.cancel()
+    # `asyncio.wait_for` of Python 3.11, which the broker's client calls, loses a cancellation that comes with the
+    # answer: the work would go on, and the process never end.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN)
     await asyncio.gather(task, return_exceptions=True)
 
 

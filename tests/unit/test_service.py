@@ -86,3 +86,24 @@ async def test_own_cancellation_is_no_lost_connection():
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_service_ends_although_a_cancellation_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As `asyncio.wait_for` of Python 3.11 loses one that comes with the answer."""
+    monkeypatch.setattr(service, "CANCEL_AGAIN", 0.01)
+    lost = 0
+
+    async def work() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 2:
+                    raise
+
+    async with Working(tmp_path, work):
+        await asyncio.sleep(0)
+
+    assert lost == 2
