@@ -42,8 +42,7 @@ async def held(connection: AbstractConnection, queue: str, visit: Visit) -> Asyn
     """
     end = asyncio.get_running_loop().time() + TURN_TIMEOUT
     while True:
-        found = await queue_info(connection, queue)
-        if found is None or found == (0, 0):
+        if (found := await queue_info(connection, queue)) is None:
             yield 0
             return
         if not found[1]:
@@ -112,7 +111,7 @@ class _Reader:
         # One consumer: those of a channel return their messages one after the other, in any order.
         await self.channel.set_qos(prefetch_count=MAX_HELD)
         await source.consume(self._on_message, timeout=DECLARE_TIMEOUT)
-        _, consumers = await queue_info(self._connection, self._queue) or (0, 0)
+        _, consumers = await self._count()
         if consumers > 1:
             return None
         early, self._early = self._early or [], None
@@ -130,8 +129,17 @@ class _Reader:
                 raise self._error
             before = self._seen
             await asyncio.sleep(POLL)
-            left, _ = await queue_info(self._connection, self._queue) or (0, 0)
+            left, _ = await self._count()
         return left
+
+    async def _count(self) -> tuple[int, int]:
+        """Return messages and consumers; a busy broker answers that there are none, although this one consumes."""
+        async with asyncio.timeout(DECLARE_TIMEOUT):
+            while self._error is None and not (found := await queue_info(self._connection, self._queue) or (0, 1))[1]:
+                await asyncio.sleep(POLL)
+        if self._error is not None:
+            raise self._error
+        return found
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         if self._early is not None:
