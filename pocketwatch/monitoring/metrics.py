@@ -1,10 +1,10 @@
 """The metrics of a process, for Prometheus, and what counts them.
 
     run_ended(…), fire_recorded(…), …     counted here, in the process, where it happens
-    gauges of the whole suite             read from the database and the broker when somebody asks: `suite_figures`
+    gauges of the whole suite             read from the database and the broker for each scrape: `suite_figures`
 
 Nothing is counted, and the library is not imported, before `recording`: a process without an HTTP port pays nothing.
-A label never holds what others have chosen, such as a message id or a routing key: each value is a series for ever.
+A label never holds what others have chosen, such as a message id or a routing key: each value is a series of its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
