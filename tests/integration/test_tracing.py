@@ -148,8 +148,8 @@ async def test_trace_of_others_goes_on_through_dead_letter_and_requeue(
         requeued: list[str] = []
 
         async def all_requeued() -> bool:
-            letters = await dead_letters.requeue(publisher, job_queue(JOB), lambda _: True)
-            requeued.extend(letter.message_id for letter in letters)
+            moved = await dead_letters.requeue(publisher, job_queue(JOB), lambda _: True)
+            requeued.extend(each.message_id for each in moved)
             return len(requeued) == len(HEADERS)
 
         await eventually(all_requeued)

@@ -10,7 +10,7 @@ from pocketwatch.monitoring import tracing
 from pocketwatch.settings import Monitoring
 from schemas.envelope import Envelope, place_in_trace
 
-TO_NOBODY = Monitoring.model_validate({"POCKETWATCH_OTLP_ENDPOINT": "http://127.0.0.1:9"})
+UNREACHABLE = Monitoring.model_validate({"POCKETWATCH_OTLP_ENDPOINT": "http://127.0.0.1:9"})
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
@@ -18,7 +18,7 @@ async def test_missing_packages_are_one_clear_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
 
     with pytest.raises(SettingsError) as caught:
-        async with tracing.exporting(TO_NOBODY):
+        async with tracing.exporting(UNREACHABLE):
             pass
 
     line = str(caught.value)
@@ -37,13 +37,13 @@ async def test_without_an_endpoint_no_span_is_made_and_the_handler_is_untouched(
 
 
 async def test_receiver_that_does_not_answer_keeps_no_process_from_its_end():
-    async with tracing.exporting(TO_NOBODY):
+    async with tracing.exporting(UNREACHABLE):
         with tracing.within("a"):
             pass
 
 
 async def test_span_inside_of_another_is_its_child():
-    async with tracing.exporting(TO_NOBODY):
+    async with tracing.exporting(UNREACHABLE):
         with tracing.within("outer") as outer:
             inner = tracing.begin("inner")
         assert outer is not None
