@@ -1,10 +1,10 @@
 """The metrics of a process, for Prometheus, and what counts them.
 
     run_ended(…), fire_recorded(…), …     counted here, in the process, where it happens
-    gauges of the whole suite             read from the database and the broker when they are scraped: `suite_figures`
+    gauges of the whole suite             read from the database and the broker for each scrape: `suite_figures`
 
 Nothing is counted, and the library is not imported, before `recording`: a process without an HTTP port pays nothing.
-A label never holds what others have chosen, such as a message id or a routing key: each value is a series for ever.
+A label never holds what others have chosen, such as a message id or a routing key: each value is a series of its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,101 +37,99 @@ class Metric:
 
 # Of this process.
 PROCESS = (
-    Metric("pocketwatch_process_info", "gauge", "1: the version, and what the process is.", ("version", "kind")),
-    Metric("pocketwatch_ready", "gauge", "1 while the process does its work, as at `/health/ready`."),
+    Metric("pocketwatch_process_info", "gauge", "1: what the process is.", ("version", "kind")),
+    Metric("pocketwatch_ready", "gauge", "1 while `/health/ready` is 200."),
     Metric("pocketwatch_database_up", "gauge", "1 while the database answers this process."),
     Metric(
         "pocketwatch_runs_total",
         "counter",
-        "Attempts that have ended here: a status of the run log, or `duplicate` or `forwarded`.",
+        "Attempts that ended here, as the run log says.",
         ("job", "status"),
     ),
     Metric(
         "pocketwatch_run_duration_seconds",
         "histogram",
-        "From the delivery of a message to the end of the attempt.",
+        "From a delivery to its end.",
         ("job",),
         DURATIONS,
     ),
     Metric(
         "pocketwatch_fires_total",
         "counter",
-        "Fires that this publisher has recorded: `published` or `missed`.",
+        "Fires that this publisher recorded.",
         ("entry", "state"),
     ),
     Metric(
         "pocketwatch_fire_lateness_seconds",
         "histogram",
-        "From when a fire was due until this publisher recorded it.",
+        "From the due time to the record.",
         ("entry",),
         LATENESS,
     ),
     Metric(
         "pocketwatch_outbox_relayed_total",
         "counter",
-        "Rows of the outbox that this publisher has tried to publish: `sent` or `failed`.",
+        "Rows that this publisher `sent`, or that `failed`.",
         ("result",),
     ),
     Metric(
         "pocketwatch_figure_errors_total",
         "counter",
-        "Figures of the suite that could not be read, by the metric that is missing.",
+        "Figures of the suite that could not be read.",
         ("metric",),
     ),
 )
 # Of the whole suite: each process that shows them shows the same.
 SUITE = (
-    Metric("pocketwatch_outbox_unsent", "gauge", "Rows of the outbox that are due and not sent; counted to 10000."),
-    Metric("pocketwatch_outbox_oldest_seconds", "gauge", "How long the oldest of these has been due."),
+    Metric("pocketwatch_outbox_unsent", "gauge", "Due rows of the outbox, up to 10000."),
+    Metric("pocketwatch_outbox_oldest_seconds", "gauge", "How long the oldest is due."),
     Metric("pocketwatch_runs_running", "gauge", "Runs in progress.", ("job",)),
     Metric("pocketwatch_retries_waiting", "gauge", "Messages that wait for another attempt.", ("job",)),
     Metric(
         "pocketwatch_job_failures_in_row",
         "gauge",
-        "Attempts that failed since the last that did not; counted to 50.",
+        "Failures since the last success, up to 50.",
         ("job",),
     ),
     Metric("pocketwatch_job_last_success_timestamp_seconds", "gauge", "When a run last succeeded.", ("job",)),
     Metric(
         "pocketwatch_entry_last_success_timestamp_seconds",
         "gauge",
-        "When a run of an entry of the schedule last succeeded.",
+        "When its run last succeeded.",
         ("entry",),
     ),
     Metric(
         "pocketwatch_entry_overdue_seconds",
         "gauge",
-        "How long the next fire of an entry has been due; 0 while it is in the future, or the entry is paused.",
+        "How long its next fire is due; 0 while paused.",
         ("entry",),
     ),
     Metric(
         "pocketwatch_fires_last_day",
         "gauge",
-        "Fires of the last 24 hours by outcome, `open` without one yet.",
+        "Fires of the last 24 hours; `open` while not ended.",
         ("entry", "outcome"),
     ),
     Metric("pocketwatch_queue_messages", "gauge", "Messages that are ready in a queue of the suite.", ("queue",)),
     Metric("pocketwatch_queue_consumers", "gauge", "Consumers of a queue of the suite.", ("queue",)),
     Metric("pocketwatch_dead_letters", "gauge", "Dead letters of a queue.", ("queue",)),
-    Metric(
-        "pocketwatch_rate_age_seconds", "gauge", "How long ago the newest rate of a source was fetched.", ("source",)
-    ),
+    Metric("pocketwatch_rate_age_seconds", "gauge", "Since its newest rate was fetched.", ("source",)),
     Metric(
         "pocketwatch_emails_last_day",
         "gauge",
-        "Emails that were requested in the last 24 hours, by state.",
+        "Emails requested in the last 24 hours.",
         ("state",),
     ),
     Metric(
         "pocketwatch_watchdog_looked_timestamp_seconds",
         "gauge",
-        "When the watchdog last looked, in whichever process it is; 0 if never.",
+        "When it last looked; 0 if never.",
     ),
     Metric("pocketwatch_incidents_open", "gauge", "Open incidents of the watchdog.", ("kind",)),
     Metric(
         "pocketwatch_processes",
         "gauge",
-        "Processes with a heartbeat in the last 30 seconds; `healthy` is `true` or `false`.",
+        "With a heartbeat in the last 30 seconds.",
         ("kind", "healthy"),
     ),
 )

@@ -108,7 +108,7 @@ def test_services_run_commands_of_the_suite(name: str) -> None:
 
     assert program == "pocketwatch"
     assert result.returncode == 0, result.stderr
-    assert all((PROJECT / "consumers" / group).is_dir() for group in words[1:])
+    assert words[0] != "consume" or all((PROJECT / "consumers" / group).is_dir() for group in words[1:])
 
 
 def test_every_group_is_consumed_by_one_service() -> None:
