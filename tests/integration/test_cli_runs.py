@@ -182,9 +182,7 @@ async def test_exit_code_of_a_followed_run_is_its_outcome(
     assert words in capsys.readouterr().out
 
 
-async def test_message_without_a_consumer_is_not_called_success(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-):
+async def test_message_without_a_consumer_is_not_called_success(settings: Settings, capsys: pytest.CaptureFixture[str]):
     assert await trigger.follow(settings, "m", timedelta(seconds=0.3)) == 1
     assert "no consumer has begun m within 0.30 s; it waits in its queue" in capsys.readouterr().out
 
