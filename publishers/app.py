@@ -37,7 +37,7 @@ class PublisherApp(Service):
         ticker = Ticker(database, file.schedule)
         self._run_in_background("ticker", ticker.run)
         self._run_in_background("schedule file", partial(file.watch, ticker.use))
-        self._run_in_background("fire ledger", FireFireLedger(database, file).run)
+        self._run_in_background("fire ledger", FireLedger(database, file).run)
         self._run_in_background("route check", partial(route_check.watch, publisher.connection, file))
         disabled = [entry.name for entry in file.schedule.disabled]
         logger.bind(entries=len(file.schedule.enabled), disabled=disabled).info(PUBLISHING)

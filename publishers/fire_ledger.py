@@ -2,7 +2,8 @@
 
 A published fire ends as its runs did, which the run log says: `succeeded`, `partial`, `skipped`, `dead`, or `failed`
 when no run comes for a day. It is opened again when a run comes after that, such as that of a requeued dead letter.
-The accounting plans each hour again from the schedule, whatever the ticker believes, and compares it with the fire ledger.
+The accounting plans each hour again from the schedule, whatever the ticker believes, and compares it with what is
+recorded.
 
 Any number of publishers may run: an advisory lock lets one work at a time, and another the next.
 """
