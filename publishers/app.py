@@ -9,6 +9,7 @@ from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.service import Service
 from pocketwatch.storage import privileges
 from publishers import route_check
+from publishers.fire_ledger import FireLedger
 from publishers.relay import Relay
 from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker

@@ -19,6 +19,7 @@ from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
+from publishers.fire_ledger import FireLedger
 from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
 from schemas.ticks import CleanMedia

@@ -1,4 +1,4 @@
-"""Stopping a run: it ends at its next page as partial, and publishes no continuation; and runs whose worker has died."""
+"""Stopping a run: it ends at its next page as partial, without a continuation; and runs whose worker has died."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
