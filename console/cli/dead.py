@@ -46,7 +46,7 @@ Ids = Annotated[
 ]
 OneId = Annotated[str, typer.Argument(help="The message id, or a beginning of it that no other has.")]
 All = Annotated[bool, typer.Option("--all", help="All of them, of the queue or of every queue.")]
-By = Annotated[str | None, typer.Option("--by", help="Who does it; default: your user name.")]
+By = Annotated[str | None, typer.Option("--author", help="Who does it; default: your user name.")]
 SetHeader = Annotated[
     list[str] | None,
     typer.Option("--header", help="Set a header, as name=value; name= removes it. May be repeated."),
@@ -209,7 +209,7 @@ def _selection(
 
 
 def _operator(by: str | None) -> Operator:
-    return Operator(by or current_user(option="--by"), "cli")
+    return Operator(by or current_user(option="--author"), "cli")
 
 
 def _find(settings: Settings, message_id: str, queue: str | None) -> list[DeadLetter]:

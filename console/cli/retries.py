@@ -52,7 +52,7 @@ def now(
     ] = None,
     job: OfJob = None,
     every: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
-    by: Annotated[str | None, typer.Option("--by", help="Who does it; default: your user name.")] = None,
+    by: Annotated[str | None, typer.Option("--author", help="Who does it; default: your user name.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let waiting messages have their next attempt now; the others go on waiting.
@@ -61,7 +61,7 @@ def now(
     """
     if sum((bool(ids), job is not None, every)) != 1:
         raise PocketwatchError("give message ids, --job or --all: exactly one of them")
-    operator = Operator(by or current_user(option="--by"), "cli")
+    operator = Operator(by or current_user(option="--author"), "cli")
     moved, missing = run(_now(read_settings(), ids, job, operator))
     if as_json:
         print_json([{"queue": each.queue, "message_id": each.message_id} for each in moved])

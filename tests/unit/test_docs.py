@@ -15,6 +15,7 @@ from typing import Any, get_args
 import pytest
 
 from console.cli import main
+from console.cli.default_command import DEFAULT, DefaultCommand
 from consumers.app import GROUPS
 from pocketwatch import settings
 from pocketwatch.broker.topology import TOPOLOGY, with_celery
@@ -93,7 +94,8 @@ def commands() -> dict[str, set[str]]:
 
 def _with_children(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
     children = getattr(command, "commands", {})
-    yield name, _options(command) | set(children)
+    default = _options(children[DEFAULT]) if isinstance(command, DefaultCommand) else set()
+    yield name, _options(command) | default | set(children)
     for child, each in children.items():
         yield from _with_children(f"{name} {child}", each)
 

@@ -1,5 +1,6 @@
 """Variables and files that the drivers read by themselves are checked when the settings are loaded."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -206,14 +207,18 @@ async def test_proxy_that_cannot_be_used_is_no_outage(monkeypatch: pytest.Monkey
         ({"DATABASE_URL": "postgresql://me:HEAD/TAIL@a/x"}, ("runs",), "write / ? # and @ in a user or password"),
     ],
 )
-def test_wrong_environment_is_one_line_of_a_process(
+def test_wrong_environment_is_one_line(
     tmp_path: Path, variables: dict[str, str], arguments: tuple[str, ...], words: str
 ):
     done = _run(tmp_path, *arguments, **variables)
 
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("pocketwatch: ")
+    # A process logs JSON, a command writes a sentence.
+    is_logged = arguments[0] == "consume"
+    assert (
+        (json.loads(done.stderr)["event"] == "service.failed") if is_logged else done.stderr.startswith("pocketwatch: ")
+    )
     assert words in done.stderr
     assert "HEAD" not in done.stderr
     assert "TAIL" not in done.stderr

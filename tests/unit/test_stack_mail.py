@@ -331,7 +331,7 @@ def test_showing_an_unknown_email_is_an_error(command_line: CliRunner):
     result = command_line.invoke(app, ["caught", "--show", "99"])
 
     assert isinstance(result.exception, PocketwatchError)
-    assert str(result.exception) == "there is no email 99; see: pocketwatch mail caught"
+    assert str(result.exception) == "email 99: not caught; see: pocketwatch mail caught"
 
 
 def test_caught_names_the_mail_server_that_is_used_instead(command_line: CliRunner, monkeypatch: pytest.MonkeyPatch):
