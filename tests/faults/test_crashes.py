@@ -129,8 +129,12 @@ def check_fires(database_url: str) -> int:
     """Every second from the first to the last is there once, published, with one message that was sent."""
     with psycopg.connect(database_url) as connection:
         fires = connection.execute("SELECT due_at, state, message_id FROM fires ORDER BY due_at").fetchall()
-        unsent = connection.execute("SELECT message_id FROM outbox WHERE sent_at IS NULL").fetchall()
-        asked = connection.execute("SELECT message_id FROM outbox ORDER BY message_id").fetchall()
+        unsent = connection.execute(
+            "SELECT message_id FROM outbox WHERE exchange = 'ticks' AND sent_at IS NULL"
+        ).fetchall()
+        asked = connection.execute(
+            "SELECT message_id FROM outbox WHERE exchange = 'ticks' ORDER BY message_id"
+        ).fetchall()
     introduced, published = fires[0], fires[1:]
     assert introduced[1] == "introduced"
     assert {state for _, state, _ in published} == {"published"}

@@ -343,7 +343,9 @@ def test_entry_is_paused_and_resumed(pocketwatch: Program):
     states = {entry["name"]: entry["state"] for entry in pocketwatch.json("schedule", "list")}
     assert states[name].startswith("paused by olena until ")
     assert states[name].endswith(": disk is moved")
-    assert "is paused already" in pocketwatch("schedule", "pause", name, "--reason", "again").stderr
+    assert "was paused already" in pocketwatch("schedule", "pause", name, "--reason", "again").stdout
+    (again,) = [entry["state"] for entry in pocketwatch.json("schedule", "list") if entry["name"] == name]
+    assert again.endswith(": again")
     assert pocketwatch("schedule", "resume", name).returncode == 0
     assert "is not paused" in pocketwatch("schedule", "resume", name).stderr
     assert 'entry "nothing": unknown; use one of' in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr

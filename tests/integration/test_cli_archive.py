@@ -73,7 +73,7 @@ def test_invalid_ad_id_is_refused(pocketwatch: Program, ad_id: str):
     done = pocketwatch("archive", "restore", "--", ad_id)
 
     assert done.returncode == 2
-    assert "AD_ID" in done.stderr
+    assert "ad_id" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -355,7 +355,7 @@ def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
 
 
 DENIED = (
-    "pocketwatch: the database's user lacks INSERT on fires, UPDATE on fires, INSERT on fire_accounts, UPDATE on "
+    "the database's user lacks INSERT on fires, UPDATE on fires, INSERT on fire_accounts, UPDATE on "
     "fire_accounts, SELECT on outbox, UPDATE (attempts, available_at, last_error, sent_at) on outbox, INSERT on "
     "schedule_entries, UPDATE on schedule_entries, DELETE on schedule_entries; to grant it, see: pocketwatch grants"
 )

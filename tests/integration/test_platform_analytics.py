@@ -466,5 +466,5 @@ async def test_overview_is_shown_as_tables_and_as_json(market: Market, deliver: 
     assert "Poltava" in shown.stdout
     assert json.loads(read.stdout)["payload"]["overview"]["total_ads"] == {"value": 1, "text": "1"}
     assert pocketwatch("analytics", "show", "plattform").stderr == (
-        'pocketwatch: kind "plattform": unknown; use quick_stats, platform, daily_report\n'
+        'pocketwatch: kind "plattform" does not exist; did you mean "platform"?\n'
     )

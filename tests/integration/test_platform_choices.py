@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.engine import Connection
 
-from consumers.mail import queries
+from consumers.mail import log_search
 from consumers.mail.decisions import MAX_UNCONFIRMED, Claim, DeliveryDecision
 from consumers.mail.delivery_log import DeliveryLog
+from consumers.mail.log_search import LogFilter
 from pocketwatch.settings import Settings
 from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
@@ -125,7 +126,7 @@ async def test_status_that_others_have_written_counts(database: Database, settin
     await rows(database, f"UPDATE moderation_notification_logs SET status = '{written}'")
 
     async with database.begin() as connection:
-        (row,) = await queries.newest(connection, state=written, recipient=None, limit=10)
+        (row,) = await log_search.newest(connection, LogFilter(states=[written]), limit=10)
     assert row["status"] == written
     assert (await decide(database, settings, "a-key"))["a-key"].action in {"stop", "wait"}
 
