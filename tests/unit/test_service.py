@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from pocketwatch import service
+from pocketwatch import cancellation, service
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.service import Service, serve
@@ -73,6 +74,25 @@ async def test_bug_in_background_work_ends_the_process_with_its_name(tmp_path: P
         await serve([Working(tmp_path, work)], load({}, folder=tmp_path))
 
     assert "the background task counting ended: ZeroDivisionError('a bug')" in str(caught.value)
+
+
+async def test_task_whose_cancellation_a_library_loses_ends_with_its_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cancellation, "PATIENCE", 0.01)
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):  # as asyncio.wait_for did before Python 3.12, when the answer is there
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        async with Working(tmp_path, work) as working:
+            await begun.wait()
+
+    assert working.background[0].cancelled()
 
 
 async def test_own_cancellation_is_no_lost_connection():
