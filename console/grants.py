@@ -8,6 +8,7 @@ from operator import or_
 
 from consumers import app
 from consumers.app import GROUPS, consumers_of
+from consumers.moderation import privileges as moderation
 from pocketwatch.broker import permissions
 from pocketwatch.broker.permissions import Permissions
 from pocketwatch.broker.topology import celery_queue, with_celery
@@ -15,14 +16,14 @@ from pocketwatch.errors import SettingsError
 from pocketwatch.storage import privileges
 from pocketwatch.storage.privileges import Privileges
 from pocketwatch.worker.context import EventContext
-from schemas.catalogue import TICK_TYPES
+from schemas.catalogue import CATALOGUE, TICK_TYPES
 from schemas.facts import IncidentOpened, IncidentRecovered, RunFailed
 from schemas.mail import MailRequested
 from schemas.message import Message
 
-PUBLISHERS, MIGRATE = "publishers", "migrate"
+PUBLISHERS, WEB, MIGRATE = "publishers", "web", "migrate"
 PROCESSES = (PUBLISHERS, *GROUPS)
-NAMES = (*PROCESSES, MIGRATE)
+NAMES = (*PROCESSES, WEB, MIGRATE)
 # The last three are of the watchdog.
 EVERY_GROUP: set[type[Message]] = {RunFailed, IncidentOpened, IncidentRecovered, MailRequested}
 
@@ -43,6 +44,8 @@ def permissions_of(names: Sequence[str], *, celery: str, forward: str | None = N
 def _permissions(name: str, celery: str, forward: str | None) -> Permissions:
     if name == PUBLISHERS:
         return permissions.of_publishers()
+    if name == WEB:
+        return permissions.of_console(with_celery(celery))
     if name == MIGRATE:
         return permissions.of_migration(with_celery(celery))
     queues = [each.queue for each in consumers_of([name])]
@@ -63,6 +66,8 @@ def privileges_of(names: Sequence[str]) -> Privileges:
 def _tables(name: str) -> Sequence[Privileges]:
     if name == PUBLISHERS:
         return (privileges.PUBLISHERS, privileges.SUITE_FIGURES)
+    if name == WEB:
+        return (privileges.WEB, privileges.STAFF, privileges.reads(moderation.PRIVILEGES))
     if name == MIGRATE:
         return ()
     watched = (module.PRIVILEGES for module in app.problem_modules())
@@ -86,6 +91,8 @@ def message_types_of(names: Sequence[str]) -> set[type[Message]]:
 def _message_types(name: str) -> set[type[Message]]:
     if name == PUBLISHERS:
         return set(TICK_TYPES)
+    if name == WEB:
+        return set(CATALOGUE.values())
     return set() if name == MIGRATE else app.message_types_of(name) | EVERY_GROUP
 
 

@@ -56,18 +56,27 @@ EXPECTED: Counts = {
 }
 
 
-def seed(environment: Mapping[str, str]) -> Counts:
+def seed(environment: Mapping[str, str], *, avatar: bool = True) -> Counts:
+    """Fill what is empty.
+
+    Args:
+        avatar: an old picture that a profile shows. It must be kept, and `doctor` warns of it: the folder should hold
+            generated files only.
+    """
     if count(environment)["ads"] == 0:
         ads.prepare(environment["DATABASE_URL"])
         for (status, days), number in ADS.items():
             ads.add(environment["DATABASE_URL"], status, created=days, updated=days, count=number)
         moderation.seed(environment["DATABASE_URL"])
-        with psycopg.connect(environment["DATABASE_URL"]) as connection:
-            connection.execute(SHOW_AVATAR.encode(), [f"/media/{AVATAR}"])
+        if avatar:
+            with psycopg.connect(environment["DATABASE_URL"]) as connection:
+                connection.execute(SHOW_AVATAR.encode(), [f"/media/{AVATAR}"])
     for name, fill in (("MEDIA", _write_pictures), ("STATIC", _write_static_files), ("LOG", _write_logs)):
         root = Path(environment[f"POCKETWATCH_{name}_ROOT"])
         if not root.exists():
             fill(root)
+            if avatar and name == "MEDIA":
+                _write(root / AVATAR, b"RIFF" + bytes(2000), days_old=LONG_AGO)
     with redis.Redis.from_url(environment["REDIS_URL"]) as client:
         if client.dbsize() == 0:
             _create_sessions(client)
@@ -92,7 +101,6 @@ def _write(file: Path, content: bytes, *, days_old: float) -> None:
 
 
 def _write_pictures(root: Path) -> None:
-    _write(root / AVATAR, b"RIFF" + bytes(2000), days_old=LONG_AGO)
     for number in range(OLD_PICTURES + NEW_PICTURES):
         days_old = LONG_AGO if number < OLD_PICTURES else LATELY
         _write(root / f"ads/{number // PICTURES_PER_FOLDER}/{number}.webp", b"RIFF" + bytes(2000), days_old=days_old)

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from demo import seeding
 from demo.banks import banks
 from pocketwatch import settings
 from pocketwatch.errors import PocketwatchError
+from pocketwatch.stack.files import write_private
 from pocketwatch.stack.stack import Stack
 from publishers import schedule
 
@@ -27,23 +28,41 @@ NO_SITE = {"POCKETWATCH_DJANGO_CACHE": ""}  # .env may name the cache of a real 
 
 
 @contextmanager
-def marketplace(folder: Path, console: Console) -> Iterator[dict[str, str]]:
-    """Start servers with a seeded marketplace, and make the environment that of the suite; yield it."""
+def marketplace(folder: Path, console: Console, *, avatar: bool = True) -> Iterator[dict[str, str]]:
+    """Start servers with a seeded marketplace, and make the environment that of the suite; yield it.
+
+    Args:
+        avatar: as `seeding.seed`.
+    """
     stack = Stack(folder, echo=lambda line: console.print(f"  {line}"))
     roots = {f"POCKETWATCH_{name.upper()}_ROOT": str(folder.resolve() / name) for name in ROOTS} | NO_SITE
     console.print("[bold]servers[/]")
     with stack.lease() as urls, _banks(console) as bank_settings:
-        file = {"POCKETWATCH_SCHEDULE": str(write_schedule(folder))}
-        environment = _foreign(os.environ) | urls | bank_settings | roots | file
+        own = bank_settings | roots | {"POCKETWATCH_SCHEDULE": str(write_schedule(folder))}
+        environment = _foreign(os.environ) | urls | own
         os.environ.clear()
         os.environ.update(environment)
         console.print("[bold]marketplace[/]")
         _fill_marketplace()
         with redirect_stdout(io.StringIO()):
             call("migrate")
-        counts = seeding.seed(environment)
+        counts = seeding.seed(environment, avatar=avatar)
         console.print(f"  {', '.join(f'{count} {name}' for name, count in counts.items())}")
-        yield environment
+        with _shared(folder / settings.LOCAL_STACK.name, own):
+            yield environment
+
+
+@contextmanager
+def _shared(file: Path, values: Mapping[str, str]) -> Iterator[None]:
+    """Let commands in other terminals have these settings, too, until the end of the block."""
+    lines = "".join(f"{name}={value}\n" for name, value in values.items() if value)
+    before = file.read_text(encoding="utf-8")
+    write_private(file, before + lines)
+    try:
+        yield
+    finally:
+        if file.exists():  # `stack down` removes it
+            write_private(file, file.read_text(encoding="utf-8").replace(lines, ""))
 
 
 def stay(console: Console) -> None:
@@ -52,7 +71,7 @@ def stay(console: Console) -> None:
     from demo.console import console as web  # noqa: PLC0415
 
     folder = PROJECT / settings.LOCAL_STACK.parent
-    with marketplace(folder, console) as environment, web(environment, log=folder / "web.log") as url:
+    with marketplace(folder, console, avatar=False) as environment, web(environment, log=folder / "web.log") as url:
         console.print(
             f"[bold]suite[/]\n  console: {url}\n"
             f"  schedule: {environment['POCKETWATCH_SCHEDULE']}, with every entry enabled\n"
@@ -61,6 +80,8 @@ def stay(console: Console) -> None:
             "  Ctrl-C stops everything",
             soft_wrap=True,
         )
+        with redirect_stdout(io.StringIO()):
+            call("trigger", "rates.update")  # by the schedule, they come in the morning
         run_all()
 
 

@@ -26,7 +26,7 @@ def as_connection_lost() -> Iterator[None]:
         raise ConnectionAbortedError("the connection was lost while waiting for an answer") from error
 
 
-PATIENCE = 3.0  # seconds
+CANCEL_AGAIN = 5.0  # seconds that a cancelled task has to end
 
 
 async def cancel(task: asyncio.Task[Any]) -> None:
@@ -37,5 +37,5 @@ async def cancel(task: asyncio.Task[Any]) -> None:
     """
     while not task.done():
         task.cancel()
-        await asyncio.wait([task], timeout=PATIENCE)
+        await asyncio.wait([task], timeout=CANCEL_AGAIN)
     await asyncio.gather(task, return_exceptions=True)

@@ -38,7 +38,7 @@ COLOURS = {
     "ok": "green",
     "healthy": "green",
     "partial": "yellow",
-    "put off": "yellow",
+    "postponed": "yellow",
     "warning": "yellow",
     "skipped": "yellow",
     "unknown": "yellow",

@@ -9,7 +9,7 @@ from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.service import Service
 from pocketwatch.storage import privileges
 from publishers import route_check
-from publishers.ledger import Ledger
+from publishers.fire_ledger import FireLedger
 from publishers.relay import Relay
 from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
@@ -38,7 +38,7 @@ class PublisherApp(Service):
         ticker = Ticker(database, file.schedule)
         self._run_in_background("ticker", ticker.run)
         self._run_in_background("schedule file", partial(file.watch, ticker.use))
-        self._run_in_background("fire ledger", Ledger(database, file).run)
+        self._run_in_background("fire ledger", FireLedger(database, file).run)
         self._run_in_background("route check", partial(route_check.watch, publisher.connection, file))
         disabled = [entry.name for entry in file.schedule.disabled]
         logger.bind(entries=len(file.schedule.enabled), disabled=disabled).info(PUBLISHING)

@@ -32,7 +32,7 @@ class ScheduleFile:
         self.error: str | None = None  # why a changed file is not in force
 
     def facts(self) -> dict[str, Any]:
-        """Return what a publisher tells about its schedule, by column of `processes`."""
+        """Return what a publisher records about its schedule, by column of `processes`."""
         return {
             "schedule_file": str(self._path),
             "schedule_hash": self.schedule.hash,

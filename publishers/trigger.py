@@ -49,8 +49,11 @@ def read_arguments(pairs: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
-async def publish(publisher: Publisher, job_message: Message) -> Envelope:
+async def publish(publisher: Publisher, job_message: Message, *, entry: str | None = None) -> Envelope:
     """Publish a message, and wait for the broker's confirm.
+
+    Args:
+        entry: the entry of the schedule that is run by hand.
 
     Raises:
         PublishFailed: if no queue is bound for it, or the broker does not confirm.
@@ -62,6 +65,7 @@ async def publish(publisher: Publisher, job_message: Message) -> Envelope:
         exchange=job_message.exchange,
         routing_key=job_message.routing_key,
         trigger="manual",
+        entry=entry,
     )
     await publisher.publish(
         message_of(envelope, job_message.payload()), exchange=job_message.exchange, routing_key=job_message.routing_key

@@ -76,7 +76,7 @@ async def _watchdog(connection: AsyncConnection, known: list[dict[str, Any]]) ->
     consumers = [row for row in known if row["kind"] in CONSUMES and row["state"] in {"healthy", "unhealthy"}]
     if lease is not None and lease.looked_at is not None and lease.now - lease.looked_at < LOOKED_AGO:
         ago = duration((lease.now - lease.looked_at).total_seconds())
-        return Finding("watchdog", "ok", f"active on {lease.holder}; it has looked {ago} ago")
+        return Finding("watchdog", "ok", f"active on {lease.process}; it has looked {ago} ago")
     if any(utc_now() - row["started_at"] > LOOKED_AGO for row in consumers):
         return Finding("watchdog", "problem", "no process looks; read watchdog.* in the logs, and restart a consumer")
     return Finding("watchdog", "ok" if consumers else "warning", "not active yet; it is a part of: pocketwatch consume")

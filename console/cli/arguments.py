@@ -28,8 +28,8 @@ def arguments(schema: type[Message]) -> Iterator[tuple[str, str, str, str]]:
     for name, described in document.get("properties", {}).items():
         default = "required" if name in required else json.dumps(described.get("default"), ensure_ascii=False)
         options = list(_options(described, document.get("$defs", {})))
-        told = (described, *described.get("anyOf", ()))
-        meaning = next((each["description"] for each in told if "description" in each), "")
+        parts = (described, *described.get("anyOf", ()))
+        meaning = next((each["description"] for each in parts if "description" in each), "")
         yield name, ", or ".join(dict.fromkeys(map(_accepted, options))), default, meaning
 
 

@@ -158,7 +158,7 @@ async def _stop(settings: Settings, beginning: str, *, by: str, reason: str) -> 
         return message_id
 
 
-def is_put_off(row: dict[str, Any]) -> bool:
+def is_postponed(row: dict[str, Any]) -> bool:
     """Return whether a run did nothing yet, because its message waits for a better time."""
     return row["status"] == "skipped" and row["next_attempt_at"] is not None
 
@@ -168,7 +168,7 @@ def shown_status(row: dict[str, Any]) -> str:
         return "abandoned"  # its worker died; a redelivery continues it
     if row["status"] != "skipped":
         return str(row["status"])
-    return "put off" if is_put_off(row) else "nothing to do"
+    return "postponed" if is_postponed(row) else "nothing to do"
 
 
 def cells(row: dict[str, Any], columns: Sequence[str]) -> list[object]:

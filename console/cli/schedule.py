@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from console.cli import completion
+from console.operations import schedule as operations
+from console.operations.operator import Operator
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
@@ -132,11 +134,12 @@ def pause(
     load(settings.running.schedule).entry(entry)
     if not reason.strip():
         raise PocketwatchError("--reason is empty; give a reason")
-    until = None if expires is None else utc_now() + duration_option(expires, option="--for")
-    who = author or current_user(option="--author")
-    before = run(_change(settings, lambda db: pauses.pause(db, entry, author=who, reason=reason, expires_at=until)))
+    lasts = None if expires is None else duration_option(expires, option="--for")
+    operator = Operator(author or current_user(option="--author"), "cli", reason)
+    before = run(_change(settings, lambda db: operations.pause(db, entry, lasts=lasts, operator=operator)))
     verb = "is paused" if before is None else "was paused already and stays so"
-    say(f"{entry} {verb}{'' if until is None else f' until {until:%Y-%m-%d %H:%M} UTC'}")
+    until = "" if lasts is None else f" until {utc_now() + lasts:%Y-%m-%d %H:%M} UTC"
+    say(f"{entry} {verb}{until}")
 
 
 @app.command("resume")
@@ -150,12 +153,11 @@ def resume(
     """
     settings = read_settings()
     load(settings.running.schedule).entry(entry)
-    who = author or current_user(option="--author")
-    if not run(_change(settings, lambda db: pauses.resume(db, entry, author=who))):
-        raise PocketwatchError(f'entry "{entry}" is not paused')
+    operator = Operator(author or current_user(option="--author"), "cli")
+    run(_change(settings, lambda db: operations.resume(db, entry, operator=operator)))
     say(f"{entry} is resumed")
 
 
 async def _change(settings: Settings, change: Any) -> Any:
-    async with database(settings, "schedule") as opened, opened.begin() as connection:
-        return await change(connection)
+    async with database(settings, "schedule") as opened:
+        return await change(opened)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from console.cli import completion
 from console.cli.arguments import ARGUMENTS, arguments, jobs, summary
-from console.cli.runs import cells, is_put_off
+from console.cli.runs import cells, is_postponed
 from consumers.app import group_of
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
@@ -33,9 +33,9 @@ from schemas.catalogue import CATALOGUE, schema_of
 from schemas.message import Message
 
 POLL_INTERVAL = 0.2  # seconds
-PUT_OFF = 4  # exit code: it waits for another attempt, or has not ended
-EXIT_CODES = {"succeeded": 0, "skipped": 0, "partial": 3, "running": PUT_OFF}  # of statuses; 1 for the others
-SEVERITY = (0, 3, PUT_OFF, 1)  # exit codes, the worst last
+POSTPONED = 4  # exit code: it waits for another attempt, or has not ended
+EXIT_CODES = {"succeeded": 0, "skipped": 0, "partial": 3, "running": POSTPONED}  # of statuses; 1 for the others
+SEVERITY = (0, 3, POSTPONED, 1)  # exit codes, the worst last
 COLUMNS = ("job", "status", "attempt", "took", "statistics")
 
 
@@ -62,7 +62,7 @@ def trigger(
     """Start a job now: publish its message. Without a job, list the jobs.
 
     With --wait the exit code is the outcome of the run: 0 succeeded, or there was nothing to do; 3 partial; 4 it was
-    put off, or has not ended in time; 1 anything else.
+    postponed, or has not ended in time; 1 anything else.
 
     Example: pocketwatch trigger cleanup.media --set retention_days=14 --dry-run --wait
     """
@@ -160,7 +160,7 @@ async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
 
 
 def _exit_code(row: dict[str, Any]) -> int:
-    return PUT_OFF if is_put_off(row) else EXIT_CODES.get(row["status"], 1)
+    return POSTPONED if is_postponed(row) else EXIT_CODES.get(row["status"], 1)
 
 
 def _bar() -> Progress:
@@ -193,8 +193,8 @@ def _explain(row: dict[str, Any], within: str) -> None:
     if row["error"]:
         say(row["error"], style="red")
     show = f"see: pocketwatch runs show {row['message_id']}"
-    if is_put_off(row):
-        say(f"put off until {row['next_attempt_at']:{MOMENT}} UTC, when it is tried again; {show}")
+    if is_postponed(row):
+        say(f"postponed until {row['next_attempt_at']:{MOMENT}} UTC, when it is tried again; {show}")
     elif row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
         delay = DELAYS[row["attempt"] - 1].name.removeprefix("wait.")
         say(f"retried in {delay} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS}); {show}")

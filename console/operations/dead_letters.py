@@ -1,6 +1,7 @@
 """Dead letters: look at them, requeue them as they are or edited, drop them."""
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from schemas import envelope as metadata
 
+BUSY = 0.2  # seconds after which a broker gives up on counting a queue, and says that it is empty
+COUNTS = 3  # of the queues of a busy broker
 MAX_NAMED = 5  # ids in an error
 MAX_RECORDED = 100  # ids in the record of an action
 LONGEST_RECORDED = 10_000  # characters of a body in the record of an action
@@ -75,13 +78,25 @@ def queues_named(settings: Settings, name: str | None = None) -> tuple[Queue, ..
 
 async def look(publisher: Publisher, selection: Selection, *, limit: int = MAX_HELD) -> list[Look]:
     """Look at the dead letters of each queue that has some; `limit` of each are returned, oldest first."""
-    counts = await queues_info(publisher.connection, [queue.dead_letter_queue for queue in selection.queues])
     looks = [
         await dead_letters.look(publisher, queue, limit=limit, wanted=selection.includes)
-        for queue in selection.queues
-        if counts[queue.dead_letter_queue] not in {None, (0, 0)}
+        for queue in await _with_messages(publisher, selection.queues)
     ]
     return [each for each in looks if each.groups or each.skipped]
+
+
+async def _with_messages(publisher: Publisher, queues: Sequence[Queue]) -> list[Queue]:
+    """Return the queues that have dead letters; a busy broker says of some that they have none, after a while."""
+    found: list[Queue] = []
+    left = list(queues)
+    for _ in range(COUNTS):
+        began = time.monotonic()
+        counts = await queues_info(publisher.connection, [queue.dead_letter_queue for queue in left])
+        found += [queue for queue in left if counts[queue.dead_letter_queue] not in {None, (0, 0)}]
+        left = [queue for queue in left if counts[queue.dead_letter_queue] == (0, 0)]
+        if time.monotonic() - began < BUSY:
+            break
+    return [queue for queue in queues if queue in found]
 
 
 async def find(publisher: Publisher, message_id: str, queues: Sequence[Queue]) -> list[DeadLetter]:

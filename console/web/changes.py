@@ -34,7 +34,7 @@ WRITTEN = sa.text(
 
 
 class Changes:
-    """Looks for changes while somebody listens; one look serves all who do."""
+    """Looks for changes while a page listens; one look serves all who do."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -23,7 +23,7 @@ SAMPLES: Mapping[str, Email] = {sample.name: sample for sample in samples.SAMPLE
 
 
 def body_response(html: str | None) -> Response:
-    """Return an email's HTML, which is somebody else's, so that it can do no harm.
+    """Return an email's HTML, which others have written, so that it can do no harm.
 
     Raises:
         HTTPException: when there is none (404).
@@ -33,13 +33,13 @@ def body_response(html: str | None) -> Response:
     return HTMLResponse(html, headers={"Content-Security-Policy": POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
 
-async def rendered(row: Mapping[str, Any], settings: Settings) -> RenderedEmail | None:
+async def rendered(row: Mapping[str, Any], settings: Settings, *, with_images: bool = False) -> RenderedEmail | None:
     """Render an email of the delivery log as it would be sent now; None when its content is not known."""
     try:
         email = EMAIL.validate_json(json.dumps((row["request"] or {}).get("letter")))
     except ValidationError:  # of a former version
         return None
-    return await asyncio.to_thread(_render, email, row["locale"] or "", settings)
+    return await asyncio.to_thread(_render, email, row["locale"] or "", settings, with_images=with_images)
 
 
 async def preview_of(name: str, locale: str, settings: Settings, *, with_images: bool = False) -> RenderedEmail | None:

@@ -33,6 +33,12 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(("partial", "warning", "skipped", "unknown", "suppressed", "expired", "paused", "held"), "warn"),
     **dict.fromkeys(("failed", "rejected", "dead", "problem", "missed", "gone", "late", "bounced", "unhealthy"), "bad"),
     **dict.fromkeys(("running", "sending", "waiting", "open"), "live"),
+    # Decisions about ads.
+    "approve": "good",
+    "needs_edit": "warn",
+    "review": "live",
+    "reject": "bad",
+    "max_attempts_reached": "bad",
 }
 
 

@@ -91,7 +91,7 @@ class WebApp(Service):
 
 
 def _check_access(web: Web, host: str) -> None:
-    """Check that whoever reaches the console is known.
+    """Check that every user who reaches the console is known.
 
     Raises:
         SettingsError: when they would not be.

@@ -45,7 +45,7 @@ async def remove(connection: AsyncConnection, name: str, *, actor: str, source: 
     """Remove a user, whose sessions end.
 
     Raises:
-        PocketwatchError: when there is none of this name.
+        PocketwatchError: when no user has this name.
     """
     role = await _known(connection, name)
     await connection.execute(sa.delete(web_users).where(NAMED), {"which": name})
@@ -66,7 +66,7 @@ async def change(
     """Change a user's password or role; their sessions end.
 
     Raises:
-        PocketwatchError: when there is none of this name, or the password cannot be used.
+        PocketwatchError: when no user has this name, or the password cannot be used.
     """
     before = await _known(connection, name)
     values: dict[str, Any] = {"changed_at": sa.func.now()}

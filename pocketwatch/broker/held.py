@@ -42,8 +42,7 @@ async def held(connection: AbstractConnection, queue: str, visit: Visit) -> Asyn
     """
     end = asyncio.get_running_loop().time() + TURN_TIMEOUT
     while True:
-        found = await queue_info(connection, queue)
-        if found is None or found == (0, 0):
+        if (found := await queue_info(connection, queue)) is None:
             yield 0
             return
         if not found[1]:
@@ -124,14 +123,24 @@ class _Reader:
 
     async def _until_drained(self) -> int:
         """Return how many messages are left, because more cannot be held."""
-        left, before = 1, -1
-        while (left and self._seen < MAX_HELD) or self._seen != before:
+        while True:
+            before = self._seen
+            left = await self._left()
+            # A round trip on the channel itself, so that what has left the queue has come, however large it is.
+            await self.channel.set_qos(prefetch_count=MAX_HELD, timeout=DECLARE_TIMEOUT)
+            await asyncio.sleep(POLL)
             if self._error is not None:
                 raise self._error
-            before = self._seen
-            await asyncio.sleep(POLL)
-            left, _ = await queue_info(self._connection, self._queue) or (0, 0)
-        return left
+            if self._seen == before and (not left or self._seen >= MAX_HELD):
+                return left
+
+    async def _left(self) -> int:
+        """Return how many messages were not delivered; 1 when that is not known.
+
+        A busy broker answers that there are neither messages nor consumers, although this one consumes.
+        """
+        left, consumers = await queue_info(self._connection, self._queue) or (0, 1)
+        return left if consumers else 1
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         if self._early is not None:

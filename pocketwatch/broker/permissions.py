@@ -61,6 +61,12 @@ def of_publishers() -> Permissions:
     return Permissions(write=frozenset(keys), routing_keys=keys)
 
 
+def of_console(topology: Topology) -> Permissions:
+    """Publish every kind of message, and move dead letters and waiting messages to their queues."""
+    exchanges = frozenset(exchange.name for exchange in topology.all_exchanges)
+    return Permissions(write=exchanges | {DEFAULT_EXCHANGE}, read=frozenset(each.name for each in topology.all_queues))
+
+
 def of_migration(topology: Topology) -> Permissions:
     """Declare and bind everything; a queue with the default exchange as its dead-letter target needs to write to it."""
     exchanges, queues = topology.all_exchanges, topology.all_queues

@@ -40,7 +40,7 @@ WHERE outcome IN ('failed', 'dead') AND due_at > now() - interval '30 days' AND 
         AND run.trigger = 'schedule' AND run.started_at > fires.settled_at
 )
 """)
-# Nobody decides what becomes of a held fire of an entry that was disabled or left the schedule file.
+# No ticker decides what becomes of a held fire of an entry that was disabled or left the schedule file.
 RELEASE_HELD = sa.text("""
 UPDATE fires SET outcome = 'missed', outcome_reason = reason, settled_at = now()
 WHERE state = 'missed' AND outcome IS NULL

@@ -42,7 +42,7 @@ WATCHDOG: Privileges = {
     "schedule_entries": ("SELECT",),
     "schedule_pauses": ("SELECT",),
     "update_logs": ("SELECT",),
-    "watchdog_lease": ("SELECT", "INSERT", "UPDATE (holder, held_since, looked_at, expires_at)"),
+    "watchdog_lease": ("SELECT", "INSERT", "UPDATE (process, held_since, looked_at, expires_at)"),
 }
 # What the checks of the groups need, and who gets the emails; without it, these checks and emails are left out.
 WATCHED: Privileges = {
@@ -79,6 +79,8 @@ WEB: Privileges = {
     "operator_actions": ("SELECT", "INSERT"),
     "outbox": ("SELECT", "INSERT"),  # emails that are sent again
     "mail_suppressions": ("SELECT", "INSERT", "DELETE"),
+    "schedule_pauses": ("SELECT", "INSERT", "UPDATE"),
+    "update_logs": ("SELECT", "UPDATE (next_attempt_at, stop_requested_at, stop_requested_by, stop_reason)"),
     **PRESENCE,
 }
 # Where the platform's staff signs in to it.
@@ -94,6 +96,12 @@ def merge(several: Iterable[Privileges]) -> Privileges:
             # Of the whole table, a privilege covers that of its columns.
             merged[name] = tuple(each for each in both if "(" not in each or each.partition(" (")[0] not in both)
     return dict(sorted(merged.items()))
+
+
+def reads(privileges: Privileges) -> Privileges:
+    """Return which of these only read."""
+    found = {name: tuple(each for each in granted if each.startswith("SELECT")) for name, granted in privileges.items()}
+    return {name: granted for name, granted in found.items() if granted}
 
 
 async def check(database: Database, privileges: Privileges) -> None:

@@ -213,7 +213,7 @@ async def stop_requested(connection: AsyncConnection, run: Run) -> StopRequest |
 
 
 async def request_stop(connection: AsyncConnection, run: str, *, by: str, reason: str) -> Row | None:
-    """Ask a running job to stop: it ends at its next page as `partial`, and hands on nothing.
+    """Ask a running job to stop: it ends at its next page as `partial`, and publishes no continuation.
 
     Args:
         run: the row's id or the message's.

@@ -1,4 +1,4 @@
-"""What others are told of an incident: a fact, and an email to those who run the suite."""
+"""How an incident is reported: by a fact, and by an email to those who run the suite."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any

@@ -29,7 +29,7 @@ class Pace:
     Args:
         look: between two looks.
         renew: between two attempts to take or renew the lease.
-        lease: how long it lasts; a holder that died is replaced within `lease` and `renew`.
+        lease: how long it lasts; a process that died is replaced within `lease` and `renew`.
         ping: between two requests to the external monitor.
     """
 
@@ -49,7 +49,7 @@ class WatchdogApp(Service):
     ) -> None:
         super().__init__(settings)
         self._checks, self._limits, self._pace = checks, limits, pace or Pace()
-        self._holder = WORKER
+        self._process = WORKER
         self._active = asyncio.Event()
         self._looked_at: float | None = None
 
@@ -61,7 +61,7 @@ class WatchdogApp(Service):
     async def _start(self) -> None:
         database = await self._open_database("pocketwatch watchdog", privileges.WATCHDOG)
         queues = await self._stack.enter_async_context(QueueReader(self._settings))
-        watchdog = Watchdog(self._settings, database, queues, self._checks, holder=self._holder, limits=self._limits)
+        watchdog = Watchdog(self._settings, database, queues, self._checks, process=self._process, limits=self._limits)
         self._stack.push_async_callback(self._release, database)
         self._run_in_background("watchdog lease", lambda: self._hold(database))
         self._run_in_background("watchdog", lambda: self._watch(watchdog, queues))
@@ -69,17 +69,17 @@ class WatchdogApp(Service):
             self._run_in_background("watchdog heartbeat", lambda: self._ping(url, watchdog))
 
     async def _hold(self, database: Database) -> None:
-        """Take the lease, and renew it; without the database nobody can hold it."""
+        """Take the lease, and renew it; without the database no process can hold it."""
         while True:
             try:
                 async with asyncio.timeout(self._pace.lease.total_seconds()), database.begin() as connection:
-                    is_ours = await watchdog_lease.take(connection, self._holder, lasts=self._pace.lease)
+                    is_ours = await watchdog_lease.take(connection, self._process, lasts=self._pace.lease)
             except Exception as error:
                 if not is_outage(error) and not isinstance(error, TimeoutError):
                     raise
                 is_ours = False
             if is_ours and not self._active.is_set():
-                logger.bind(holder=self._holder).info(ACTIVE)
+                logger.bind(process=self._process).info(ACTIVE)
                 self._active.set()
             elif not is_ours:
                 self._active.clear()
@@ -115,7 +115,7 @@ class WatchdogApp(Service):
             return
         try:
             async with database.begin() as connection:
-                await watchdog_lease.release(connection, self._holder)
+                await watchdog_lease.release(connection, self._process)
         except Exception as error:
             if not is_outage(error):
                 raise

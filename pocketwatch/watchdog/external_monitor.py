@@ -15,7 +15,7 @@ PING_FAILED = "watchdog.ping_failed"
 async def ping(url: str, *, failing: bool) -> None:
     """Request the URL, or while something urgent is wrong, the one with `/fail` after its path. Never raises.
 
-    The URL is a secret: whoever knows it can keep the monitor quiet.
+    The URL is a secret: a stranger who knows it can keep the monitor quiet.
     """
     target = httpx.URL(url)
     if failing:

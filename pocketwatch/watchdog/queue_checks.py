@@ -36,13 +36,13 @@ def is_dead_letter_queue(queue: str) -> bool:
 
 
 async def no_consumer(look: Look) -> AsyncIterator[Problem]:
-    """Find queues whose messages wait for nobody, by group: their consumers are started together."""
+    """Find queues whose messages wait without a consumer, by group: their consumers are started together."""
     waiting: dict[str, list[str]] = {}
     for name, state in look.queues.items():
         if state is not None and state.messages and not state.consumers and not is_dead_letter_queue(name):
             waiting.setdefault(group_of(name, look.settings), []).append(f"{name} {state.messages}")
     for group, queues in waiting.items():
-        detail = f"messages wait, and nobody consumes: {', '.join(queues)}"
+        detail = f"messages wait without a consumer: {', '.join(queues)}"
         yield Problem(group, detail, f"pocketwatch consume {group}")
 
 

@@ -78,8 +78,9 @@ async def no_publisher(look: Look) -> AsyncIterator[Problem]:
         detail = None
     if detail is not None:
         overdue = (await look.connection.execute(OVERDUE)).one()
-        due = f"{overdue.entries} entries are overdue, {overdue.such} since {overdue.since:{MOMENT}}"
-        rest = due if overdue.entries else "no job starts, and no message leaves"
+        rest = "no job starts, and no message leaves"
+        if overdue.entries:
+            rest = f"{overdue.entries} entries are overdue, {overdue.such} since {overdue.since:{MOMENT}}"
         yield Problem("publishers", f"{detail}; {rest}", PUBLISH)
 
 

@@ -29,7 +29,7 @@ class Watchdog:
     """Looks once per call; any number may look at the same time.
 
     Args:
-        holder: of the lease, in which it records that it has looked.
+        process: of the lease, in which it records that it has looked.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Watchdog:
         queues: QueueReader,
         checks: Sequence[Check],
         *,
-        holder: str,
+        process: str,
         limits: Limits | None = None,
     ) -> None:
         self._settings, self._database, self._queues, self._checks = settings, database, queues, checks
-        self._holder, self._limits = holder, limits or Limits()
+        self._process, self._limits = process, limits or Limits()
         self._seen: Counter[Key] = Counter()  # looks in a row that have found a problem
         self._clean: Counter[int] = Counter()  # looks in a row that have not found an open incident
         self.is_urgent = False  # whether an urgent incident is open
@@ -73,7 +73,7 @@ class Watchdog:
             recovered = [each for number in over if (each := await incidents.recover(connection, number.id))]
             for incident in recovered:
                 await announcements.announce_recovered(connection, incident)
-            await watchdog_lease.looked(connection, self._holder)
+            await watchdog_lease.looked(connection, self._process)
         urgent = {check.kind for check in self._checks if check.is_urgent}
         self.is_urgent = any(each.kind in urgent for each in still_open if each not in over)
         for incident in opened:

@@ -251,7 +251,7 @@ class JobContext(EventContext, PagedJob):
         return self._stopping()
 
     def is_stop_requested(self) -> bool:
-        """Return whether an operator has stopped this run, which then hands on nothing."""
+        """Return whether an operator has stopped this run, which then publishes no continuation."""
         if self.stop_request is None:
             return False
         self.is_stopped_early = True

@@ -75,6 +75,7 @@ async def test_rules_are_replayed_on_past_ads(browser_page: Page, review: Review
     await browser_page.locator("#result").wait_for()
     assert await browser_page.inner_text("#result") == "1 of 2 verdicts would change"
     assert "The word winter." in await browser_page.inner_text("main")
+    assert await area.input_value() == rules
     await check_page(browser_page, "moderation-replay")
     assert submitted.rows("SELECT * FROM moderation_decisions ORDER BY id") == before
 

@@ -5,7 +5,12 @@ from playwright.async_api import Page
 
 from tests.fixtures.console import check_page
 
-PAGES = {"/": "Overview", "/actions": "Actions"}
+PAGES = {
+    "/": "Overview",
+    "/actions": "Actions",
+    "/schedule": "Schedule",
+    "/schedule/clean-sessions-daily": "clean-sessions-daily",
+}
 
 
 @pytest.mark.parametrize("path", PAGES)

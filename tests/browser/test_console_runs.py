@@ -268,7 +268,7 @@ async def test_queues_are_shown_with_their_consumers(
         return [await each.inner_text() for each in await row.locator("th, td").all()]
 
     rates = await row_of("rates.update")
-    assert (rates[1], rates[3], rates[4], rates[7]) == ("1", "7 min ago", "0", "nobody consumes it")
+    assert (rates[1], rates[3], rates[4], rates[7]) == ("1", "7 min ago", "0", "no consumer")
     assert (await row_of("cleanup.tokens"))[6] == "1"
     assert await row_of("wait.5m") == ["wait.5m", "1"]
     link = await browser_page.get_by_role("link", name="rates.update").get_attribute("href")

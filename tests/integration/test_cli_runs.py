@@ -1,4 +1,4 @@
-"""`runs`: filters, one run, stopping one; and what `trigger --wait` says about a run that was put off."""
+"""`runs`: filters, one run, stopping one; and what `trigger --wait` says about a run that was postponed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -81,7 +81,7 @@ async def test_beginning_of_an_id_is_enough_when_it_is_unique(database: Database
             await stored.message_id_of(connection, "x")
 
 
-async def test_put_off_and_nothing_to_do_are_told_apart(database: Database, pocketwatch: Program):
+async def test_postponed_and_nothing_to_do_are_distinguished(database: Database, pocketwatch: Program):
     await add(
         database,
         {"message_id": "later", "status": "skipped", "next_attempt_at": NOW + timedelta(minutes=1)},
@@ -90,7 +90,7 @@ async def test_put_off_and_nothing_to_do_are_told_apart(database: Database, pock
 
     lines = pocketwatch("runs").stdout.splitlines()
 
-    assert [line.split("  ")[2] for line in lines[2:]] == ["nothing to do", "put off"]
+    assert [line.split("  ")[2] for line in lines[2:]] == ["nothing to do", "postponed"]
     assert [row["status"] for row in pocketwatch.json("runs")] == ["skipped", "skipped"]
 
 
@@ -160,7 +160,7 @@ async def test_running_job_is_asked_to_stop(database: Database, pocketwatch: Pro
         (
             {"status": "skipped", "error": "mail server: refused", "next_attempt_at": NOW + timedelta(minutes=1)},
             4,
-            f"put off until {NOW + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC, when it is tried again",
+            f"postponed until {NOW + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC, when it is tried again",
         ),
         ({"status": "skipped", "error": "REDIS_URL: not set"}, 0, "nothing to do"),
         ({"status": "running"}, 4, "it has not ended within 1 s and goes on; see: pocketwatch runs show m"),
@@ -182,9 +182,7 @@ async def test_exit_code_of_a_followed_run_is_its_outcome(
     assert words in capsys.readouterr().out
 
 
-async def test_message_that_nobody_consumes_is_not_called_success(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-):
+async def test_message_without_a_consumer_is_not_called_success(settings: Settings, capsys: pytest.CaptureFixture[str]):
     assert await trigger.follow(settings, "m", timedelta(seconds=0.3)) == 1
     assert "no consumer has begun m within 0.30 s; it waits in its queue" in capsys.readouterr().out
 

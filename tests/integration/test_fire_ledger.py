@@ -19,7 +19,7 @@ from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
-from publishers.ledger import Ledger
+from publishers.fire_ledger import FireLedger
 from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
 from schemas.ticks import CleanMedia
@@ -55,9 +55,9 @@ def schedule_file(folder: Path, *, cron: str = "0 * * * *", more: str = "") -> S
 
 
 @pytest.fixture
-def ledger(database: Database, file: ScheduleFile) -> Ledger:
+def ledger(database: Database, file: ScheduleFile) -> FireLedger:
     """The ledger of a publisher."""
-    return Ledger(database, file)
+    return FireLedger(database, file)
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ async def age(database: Database, by: timedelta, *tables: sa.Table) -> None:
         ("rejected", "dead"),
     ],
 )
-async def test_fire_ends_as_its_run_did(database: Database, ledger: Ledger, message_id: str, status: str, outcome: str):
+async def test_fire_ends_as_its_run_did(
+    database: Database, ledger: FireLedger, message_id: str, status: str, outcome: str
+):
     assert await ledger.settle() == 0
     await ran(database, message_id, "failed", error="the first attempt")
     await ran(database, message_id, status, error="a reason", attempt=2)
@@ -120,7 +122,7 @@ async def test_fire_ends_as_its_run_did(database: Database, ledger: Ledger, mess
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
-async def test_fire_is_open_while_its_run_goes_on(database: Database, ledger: Ledger, message_id: str, status: str):
+async def test_fire_is_open_while_its_run_goes_on(database: Database, ledger: FireLedger, message_id: str, status: str):
     await ran(database, message_id, status)
 
     assert await ledger.settle() == 0
@@ -129,7 +131,7 @@ async def test_fire_is_open_while_its_run_goes_on(database: Database, ledger: Le
 
 
 async def test_fire_ends_with_the_last_run_that_continues_it_as_the_worst_of_them(
-    database: Database, ledger: Ledger, message_id: str
+    database: Database, ledger: FireLedger, message_id: str
 ):
     rest, more = f"{message_id}.1", f"{message_id}.1.1"
     await ran(database, message_id, "succeeded", statistics={"continued_by": rest})
@@ -144,7 +146,7 @@ async def test_fire_ends_with_the_last_run_that_continues_it_as_the_worst_of_the
 
 
 async def test_attempt_that_another_worker_superseded_does_not_count(
-    database: Database, ledger: Ledger, message_id: str
+    database: Database, ledger: FireLedger, message_id: str
 ):
     await ran(database, message_id, "succeeded")
     await ran(database, message_id, "skipped", attempt=2, error="superseded: another worker has handled this message")
@@ -155,7 +157,7 @@ async def test_attempt_that_another_worker_superseded_does_not_count(
 
 
 async def test_foreign_message_with_the_id_of_a_fire_is_not_its_run(
-    database: Database, ledger: Ledger, message_id: str
+    database: Database, ledger: FireLedger, message_id: str
 ):
     await ran(database, message_id, "dead", trigger="celery")
     assert await ledger.settle() == 0
@@ -167,7 +169,7 @@ async def test_foreign_message_with_the_id_of_a_fire_is_not_its_run(
 
 
 async def test_fire_that_nothing_runs_has_failed_after_a_day_until_a_run_comes(
-    database: Database, ledger: Ledger, message_id: str
+    database: Database, ledger: FireLedger, message_id: str
 ):
     await age(database, timedelta(days=2), suite.fires)
     await ledger.settle()
@@ -182,7 +184,9 @@ async def test_fire_that_nothing_runs_has_failed_after_a_day_until_a_run_comes(
     assert await end(database) == ("succeeded", None)
 
 
-async def test_reason_of_a_fire_that_nothing_runs_is_what_kept_it(database: Database, ledger: Ledger, message_id: str):
+async def test_reason_of_a_fire_that_nothing_runs_is_what_kept_it(
+    database: Database, ledger: FireLedger, message_id: str
+):
     await age(database, timedelta(days=2), suite.fires)
     async with database.begin() as connection:
         await connection.execute(sa.update(suite.outbox).values(last_error="no queue is bound"))
@@ -197,7 +201,7 @@ async def test_reason_of_a_fire_that_nothing_runs_is_what_kept_it(database: Data
 
 
 async def test_failed_attempt_that_is_not_retried_within_a_day_is_the_end(
-    database: Database, ledger: Ledger, message_id: str
+    database: Database, ledger: FireLedger, message_id: str
 ):
     await ran(database, message_id, "failed", error="the bank is away")
     await age(database, timedelta(days=2), suite.fires, suite.update_logs)
@@ -208,7 +212,7 @@ async def test_failed_attempt_that_is_not_retried_within_a_day_is_the_end(
 
 
 async def test_requeued_dead_letter_that_succeeds_revises_the_outcome(
-    database: Database, ledger: Ledger, message_id: str, publisher: Publisher, relay: None, consume: Consume
+    database: Database, ledger: FireLedger, message_id: str, publisher: Publisher, relay: None, consume: Consume
 ):
     is_broken = True
 
@@ -228,12 +232,12 @@ async def test_requeued_dead_letter_that_succeeds_revises_the_outcome(
         assert await end(database) == ("dead", "there is no disk")
 
         is_broken = False
-        (letter,) = await eventually(lambda: dead_letters.requeue(publisher, queue, lambda _: True))
+        (requeued,) = await eventually(lambda: dead_letters.requeue(publisher, queue, lambda _: True))
         await eventually(settled)
-    assert letter.message_id == message_id
+    assert requeued.message_id == message_id
 
 
-async def test_dropped_dead_letter_stays_dead(database: Database, ledger: Ledger, message_id: str):
+async def test_dropped_dead_letter_stays_dead(database: Database, ledger: FireLedger, message_id: str):
     await ran(database, message_id, "rejected", error="there is no disk")
     await ledger.settle()
 
@@ -243,16 +247,18 @@ async def test_dropped_dead_letter_stays_dead(database: Database, ledger: Ledger
 
 
 async def test_concurrent_ledgers_settle_a_fire_once(
-    database: Database, file: ScheduleFile, ledger: Ledger, message_id: str
+    database: Database, file: ScheduleFile, ledger: FireLedger, message_id: str
 ):
     await ran(database, message_id, "succeeded")
 
-    counts = await asyncio.gather(*(Ledger(database, file).settle() for _ in range(4)), ledger.settle())
+    counts = await asyncio.gather(*(FireLedger(database, file).settle() for _ in range(4)), ledger.settle())
 
     assert sorted(counts) == [0, 0, 0, 0, 1]
 
 
-async def test_held_fire_of_an_entry_that_is_disabled_is_missed(database: Database, file: ScheduleFile, ledger: Ledger):
+async def test_held_fire_of_an_entry_that_is_disabled_is_missed(
+    database: Database, file: ScheduleFile, ledger: FireLedger
+):
     await last_ticker_stopped(database, file.schedule.entries[0], HOUR)
     async with database.begin() as connection:
         await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
@@ -284,7 +290,7 @@ async def accounts(database: Database) -> list[tuple[int, int, int, list[Any]]]:
 
 
 @pytest.fixture
-async def ticker(database: Database, file: ScheduleFile, ledger: Ledger) -> Ticker:
+async def ticker(database: Database, file: ScheduleFile, ledger: FireLedger) -> Ticker:
     """A ticker that began at 11:30, when the hour before was accounted for."""
     await set_clock(database, NOON - HOUR / 2)
     started = Ticker(database, file.schedule)
@@ -293,7 +299,9 @@ async def ticker(database: Database, file: ScheduleFile, ledger: Ledger) -> Tick
     return started
 
 
-async def test_every_hour_with_all_of_its_fires_is_accounted_for(database: Database, ticker: Ticker, ledger: Ledger):
+async def test_every_hour_with_all_of_its_fires_is_accounted_for(
+    database: Database, ticker: Ticker, ledger: FireLedger
+):
     for hour in range(3):
         await tick_at(database, ticker, NOON + hour * HOUR + MINUTE / 4)
     await set_clock(database, NOON + 3 * HOUR - MINUTE)
@@ -306,7 +314,7 @@ async def test_every_hour_with_all_of_its_fires_is_accounted_for(database: Datab
 
 
 async def test_fire_that_is_not_recorded_is_named_when_it_is_missing_twice(
-    database: Database, ticker: Ticker, ledger: Ledger, log_lines: list[Row]
+    database: Database, ticker: Ticker, ledger: FireLedger, log_lines: list[Row]
 ):
     await set_clock(database, NOON + 1.5 * HOUR)
     assert [each.hour.hour for each in await ledger.account()] == [11]
@@ -324,7 +332,7 @@ async def test_fire_that_is_not_recorded_is_named_when_it_is_missing_twice(
     assert (await accounts(database))[-1] == (12, 1, 1, [])
 
 
-async def test_entry_that_no_ticker_has_registered_yet_is_not_planned(database: Database, ledger: Ledger):
+async def test_entry_that_no_ticker_has_registered_yet_is_not_planned(database: Database, ledger: FireLedger):
     await set_clock(database, NOON + HOUR / 2)
 
     for _ in range(2):
@@ -333,7 +341,7 @@ async def test_entry_that_no_ticker_has_registered_yet_is_not_planned(database: 
     assert await accounts(database) == [(11, 0, 0, [])]
 
 
-async def test_hours_in_which_no_publisher_ran_are_caught_up(database: Database, ticker: Ticker, ledger: Ledger):
+async def test_hours_in_which_no_publisher_ran_are_caught_up(database: Database, ticker: Ticker, ledger: FireLedger):
     await tick_at(database, ticker, NOON + 5.5 * HOUR)
 
     await ledger.account()
@@ -341,7 +349,7 @@ async def test_hours_in_which_no_publisher_ran_are_caught_up(database: Database,
     assert [row[:3] for row in (await accounts(database))[1:]] == [(11, 0, 0), *((12 + n, 1, 1) for n in range(5))]
 
 
-async def test_hours_of_more_than_a_week_ago_are_left_out(database: Database, ticker: Ticker, ledger: Ledger):
+async def test_hours_of_more_than_a_week_ago_are_left_out(database: Database, ticker: Ticker, ledger: FireLedger):
     await tick_at(database, ticker, NOON + timedelta(days=30, minutes=30))
 
     await ledger.account()
@@ -352,7 +360,7 @@ async def test_hours_of_more_than_a_week_ago_are_left_out(database: Database, ti
 
 
 async def test_fires_of_a_paused_entry_are_accounted_for_while_it_is_paused(
-    database: Database, ticker: Ticker, ledger: Ledger
+    database: Database, ticker: Ticker, ledger: FireLedger
 ):
     async with database.begin() as connection:
         await pauses.pause(connection, "an-entry", author="olena", reason="a test", expires_at=None)
@@ -366,7 +374,7 @@ async def test_fires_of_a_paused_entry_are_accounted_for_while_it_is_paused(
 
 
 async def test_hour_that_was_checked_by_a_clock_that_was_ahead_is_checked_again(
-    database: Database, ticker: Ticker, ledger: Ledger
+    database: Database, ticker: Ticker, ledger: FireLedger
 ):
     await set_clock(database, NOON + 48 * HOUR)
     for _ in range(2):
@@ -386,7 +394,7 @@ async def test_hour_that_was_checked_by_a_clock_that_was_ahead_is_checked_again(
 async def test_both_fires_of_a_fold_are_planned(database: Database, tmp_path: Path):
     file = schedule_file(tmp_path, cron="30 3 * * *", more='timezone = "Europe/Kyiv"\nfold = "both"')
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # 03:30 comes at 00:30 and 01:30 UTC
-    ledger, ticker = Ledger(database, file), Ticker(database, file.schedule)
+    ledger, ticker = FireLedger(database, file), Ticker(database, file.schedule)
     await set_clock(database, first - HOUR)
     await ticker.begin()
     await ledger.account()
@@ -400,7 +408,7 @@ async def test_both_fires_of_a_fold_are_planned(database: Database, tmp_path: Pa
 
 
 async def test_unaccounted_fires_that_are_recorded_late_do_not_raise_an_alarm(
-    database: Database, ticker: Ticker, ledger: Ledger, log_lines: list[Row]
+    database: Database, ticker: Ticker, ledger: FireLedger, log_lines: list[Row]
 ):
     await set_clock(database, NOON + 1.5 * HOUR)  # as after SIGSTOP and SIGCONT: the ledger is first
     await ledger.account()

@@ -108,8 +108,8 @@ async def hostile(database: Database, publisher: Publisher, ads: Ads) -> None:
             )
         )
     headers = {"x-error": HOSTILE, "x-error-type": HOSTILE, "x-last-failed-at": HOSTILE, HOSTILE: HOSTILE}
-    letter = aio_pika.Message(HOSTILE.encode(), message_id=HOSTILE, headers=headers)
-    await publisher.publish(letter, exchange="", routing_key="cleanup.tokens.dead")
+    hostile = aio_pika.Message(HOSTILE.encode(), message_id=HOSTILE, headers=headers)
+    await publisher.publish(hostile, exchange="", routing_key="cleanup.tokens.dead")
 
 
 @pytest.mark.usefixtures("hostile")

@@ -344,7 +344,7 @@ async def test_process_outlives_lost_connections(deployment: Deployment):
 
 def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
     done = deployment.program(
-        "doctor", "--json", RABBITMQ_URL=deployment.amqp("mail"), DATABASE_URL=deployment.postgresql("mail")
+        "doctor", "--json", RABBITMQ_URL=deployment.amqp("mail"), DATABASE_URL=deployment.postgresql("publishers")
     )
 
     found = {(finding["subject"], finding["result"]): finding["detail"] for finding in json.loads(done.stdout)}
@@ -355,11 +355,9 @@ def test_doctor_says_what_a_limited_user_cannot_check(deployment: Deployment):
 
 
 DENIED = (
-    "pocketwatch: the database's user lacks SELECT on fires, INSERT on fires, UPDATE on fires, "
-    "SELECT on fire_accounts, INSERT on fire_accounts, UPDATE on fire_accounts, SELECT on outbox, UPDATE (attempts, "
-    "available_at, last_error, sent_at) on outbox, SELECT on schedule_entries, INSERT on schedule_entries, "
-    "UPDATE on schedule_entries, DELETE on schedule_entries, SELECT on schedule_pauses; to grant it, see: "
-    "pocketwatch grants"
+    "pocketwatch: the database's user lacks INSERT on fires, UPDATE on fires, INSERT on fire_accounts, UPDATE on "
+    "fire_accounts, SELECT on outbox, UPDATE (attempts, available_at, last_error, sent_at) on outbox, INSERT on "
+    "schedule_entries, UPDATE on schedule_entries, DELETE on schedule_entries; to grant it, see: pocketwatch grants"
 )
 
 

@@ -108,7 +108,7 @@ async def test_message_that_came_back_does_not_wait_any_more(send: Send, consume
     assert (second["next_attempt_at"] is not None) == (last.do == "fail")
 
 
-async def test_message_that_was_put_off_does_not_wait_any_more_when_it_is_handled(
+async def test_message_that_was_postponed_does_not_wait_any_more_when_it_is_handled(
     send: Send, consume: Consume, runs: Runs
 ):
     async with consume(ledger.note):

@@ -1,4 +1,4 @@
-"""Stopping a run: it ends at its next page as partial, and hands on nothing; and runs whose worker has died."""
+"""Stopping a run: it ends at its next page as partial, without a continuation; and runs whose worker has died."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -60,7 +60,7 @@ async def published(database: Database) -> int:
 
 
 @pytest.mark.parametrize("start_over", [False, True])
-async def test_stopped_run_ends_as_partial_and_hands_on_nothing(
+async def test_stopped_run_ends_as_partial_and_publishes_no_continuation(
     execute: Execute, database: Database, runs: Runs, *, start_over: bool
 ):
     async def handler(message: CleanTokens, job: JobContext) -> None:

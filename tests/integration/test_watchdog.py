@@ -213,7 +213,7 @@ async def test_queues_are_left_out_while_the_broker_is_away(
     away = settings.model_copy(update={"servers": servers})
     checks = [Check("no_consumer", _nothing, asks_broker=True), Check("other", _something)]
     async with QueueReader(away) as queues:
-        watchdog = Watchdog(away, database, queues, checks, holder="test")
+        watchdog = Watchdog(away, database, queues, checks, process="test")
         for _ in range(3):
             await watchdog.look()
 
@@ -236,9 +236,9 @@ async def _until_open(watchdog: Watchdog, watched: Watched) -> None:
 
 
 async def test_lease_has_one_holder_until_it_expires(database: Database, watched: Watched):
-    async def take(holder: str, lasts: float = 60) -> bool:
+    async def take(process: str, lasts: float = 60) -> bool:
         async with database.begin() as connection:
-            return await watchdog_lease.take(connection, holder, lasts=timedelta(seconds=lasts))
+            return await watchdog_lease.take(connection, process, lasts=timedelta(seconds=lasts))
 
     assert await take("one")
     assert not await take("two")
@@ -360,7 +360,7 @@ def refused_email(watched: Watched) -> None:
     ("prepare", "expected"),
     [
         (stopped_publisher, ("no_publisher", "publishers", "none is running; the last one, here:1, stopped at ")),
-        (never_a_publisher, ("no_publisher", "publishers", "none is known; nothing is published")),
+        (never_a_publisher, ("no_publisher", "publishers", "none is known; no job starts, and no message leaves")),
         (late_entry, ("late", "nightly", "UTC, and no publisher has decided it")),
         (missed_fire, ("missed", "nightly", " was missed: no publisher ran")),
         (unaccounted_fire, ("unaccounted", "fires", "1 planned fires have no record, such as nightly at 2026-11-29")),
@@ -499,8 +499,8 @@ async def test_queues_without_consumers_and_dead_letters_are_found(
 
     assert watched.open() == {
         ("dead_letters", "mail.digest"): "1 dead letters",
-        ("no_consumer", "cleanup"): "messages wait, and nobody consumes: cleanup.media 1",
-        ("no_consumer", "rates"): "messages wait, and nobody consumes: rates.update 1",
+        ("no_consumer", "cleanup"): "messages wait without a consumer: cleanup.media 1",
+        ("no_consumer", "rates"): "messages wait without a consumer: rates.update 1",
     }
 
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,8 +13,11 @@ import httpx
 import jwt
 import psycopg
 import pytest
+import typer
 from argon2 import PasswordHasher
+from click.testing import CliRunner, Result
 
+from console.cli import main
 from console.web import users
 from console.web.access import Access, passwords
 from console.web.access.access import SignedIn
@@ -26,7 +27,7 @@ from console.web.server import WebApp
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Settings, Web, load
 from pocketwatch.storage.database import Database
-from tests.fixtures.servers import ROOT, Servers, clean_environment
+from tests.fixtures.servers import Servers
 
 KEY = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse battery"
@@ -245,7 +246,7 @@ async def test_forged_and_expired_sessions_are_refused(
 async def test_viewer_sees_and_changes_nothing(console: Console, viktor: str, database_url: str):
     async with console(sign_in="users") as browser:
         await sign_in(browser, viktor)
-        page = await browser.get("/schedule")
+        page = await browser.get("/schedule/clean-sessions-daily")
         assert page.status_code == 200
         assert "/pause" not in page.text
 
@@ -349,17 +350,13 @@ async def test_console_does_not_start_without_access(tmp_path, host: str, variab
             pass
 
 
-def test_users_are_managed_by_the_command(database_url: str, tmp_path: Path):
-    def user(*arguments: str, password: str = "") -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "pocketwatch", "web", "user", *arguments],
-            env=clean_environment(DATABASE_URL=database_url, PYTHONPATH=str(ROOT)),
-            cwd=tmp_path,
-            input=f"{password}\n",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def test_users_are_managed_by_the_command(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    command = typer.main.get_command(main.app)
+
+    def user(*arguments: str, password: str = "") -> Result:
+        return CliRunner().invoke(command, ["web", "user", *arguments], input=f"{password}\n")
 
     short = user("add", "petro", password="short")
     added = user("add", "petro", "--role", "operator", password=PASSWORD)
@@ -370,12 +367,12 @@ def test_users_are_managed_by_the_command(database_url: str, tmp_path: Path):
     removed = user("remove", "petro")
     unknown = user("remove", "petro")
 
-    assert "has 5 characters; use 12 to" in short.stderr
-    assert "exists already" in again.stderr
-    assert "does not exist" in unknown.stderr
+    assert "has 5 characters; use 12 to" in str(short.exception)
+    assert "exists already" in str(again.exception)
+    assert "does not exist" in str(unknown.exception)
     done = (short, added, again, changed, viewer, removed, unknown)
-    assert [each.returncode for each in done] == [1, 0, 1, 0, 0, 0, 1]
-    assert PASSWORD not in "".join(each.stdout + each.stderr for each in done)
+    assert [each.exit_code for each in done] == [1, 0, 1, 0, 0, 0, 1]
+    assert PASSWORD not in "".join(each.output for each in done)
     assert ("petro", "viewer") in [(row["name"], row["role"]) for row in json.loads(listed.stdout)]
     recorded = rows(database_url, "SELECT action FROM operator_actions WHERE target = 'petro' ORDER BY id")
     assert [row[0] for row in recorded] == ["web.user_add", "web.user_password", "web.user_role", "web.user_remove"]

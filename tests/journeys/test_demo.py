@@ -1,5 +1,6 @@
 """`make demo` and `make up` in a fresh clone, on private servers."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,17 @@ def start(clone: Path, *options: str) -> "subprocess.Popen[str]":
     )
 
 
+def in_another_terminal(clone: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "pocketwatch", *command],
+        cwd=clone,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_demo_runs_every_job_and_leaves_nothing_running(clone: Path):
     done = start(clone)
     output, _ = done.communicate(timeout=TIMEOUT)
@@ -73,6 +85,7 @@ def test_demo_fails_when_a_job_does_not_do_its_work(clone: Path):
 
 
 def test_up_runs_the_suite_until_it_is_stopped(clone: Path):
+    prepared = [in_another_terminal(clone, *command) for command in (("stack", "up"), ("migrate",))]
     process = start(clone, "--stay")
     assert process.stdout is not None
     seen = ""
@@ -82,19 +95,19 @@ def test_up_runs_the_suite_until_it_is_stopped(clone: Path):
         assert line, f"the process ended: {seen}"
         assert time.monotonic() < end, seen
         seen += line
-    here = [sys.executable, "-m", "pocketwatch"]
-    triggered = subprocess.run(
-        [*here, "trigger", "cleanup.media", "--wait"],
-        cwd=clone,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    triggered = in_another_terminal(clone, "trigger", "cleanup.media", "--wait")
+    health = in_another_terminal(clone, "doctor", "--json", "--strict")
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
 
     assert triggered.returncode == 0, triggered.stdout + triggered.stderr
     assert "files_deleted=800" in triggered.stdout
+    assert [done.returncode for done in prepared] == [0, 0]
+    assert [each for each in json.loads(health.stdout) if each["result"] != "ok"] == []
+    subjects = " ".join(each["subject"] for each in json.loads(health.stdout))
+    assert health.returncode == 0
+    assert [each for each in ("run on ", "web on ", "watchdog", "schedule in force") if each not in subjects] == []
+    assert "POCKETWATCH_" not in (clone / ".pocketwatch/env").read_text()
     assert process.returncode == 0, rest
+    assert in_another_terminal(clone, "stack", "down").returncode == 0
     assert machine.processes_of(clone) == []

@@ -66,6 +66,21 @@ SOUND: Mapping[str, dict[str, Any]] = MappingProxyType(
         },
         "rates.updated": {"source": "NBU", "fallback_for": None, "rates": [RATE]},
         "report.ready": {"kind": "platform", "locale": "uk", "period": "2026-11-28", "snapshot_id": 1},
+        "incident.opened": {
+            "incident_id": 1,
+            "kind": "late",
+            "subject": "nightly",
+            "detail": "due at 02:00",
+            "remedy": "restart",
+            "opened_at": "2026-11-28T02:01:00+00:00",
+        },
+        "incident.recovered": {
+            "incident_id": 1,
+            "kind": "late",
+            "subject": "nightly",
+            "opened_at": "2026-11-28T02:01:00+00:00",
+            "recovered_at": "2026-11-28T02:11:00+00:00",
+        },
     }
 )
 

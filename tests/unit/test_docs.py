@@ -87,10 +87,15 @@ def commands() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name in main.COMMANDS:
         command = main.load(name)
-        children = getattr(command, "commands", {})
-        found[name] = _options(command) | set(children)
-        found |= {f"{name} {child}": _options(children[child]) for child in children}
+        found |= dict(_with_children(name, command))
     return found
+
+
+def _with_children(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
+    children = getattr(command, "commands", {})
+    yield name, _options(command) | set(children)
+    for child, each in children.items():
+        yield from _with_children(f"{name} {child}", each)
 
 
 def _options(command: Any) -> set[str]:
@@ -131,7 +136,7 @@ def test_every_setting_has_its_row_with_its_default(name: str):
     if isinstance(default, timedelta):
         assert parse_duration(shown.strip("`")) == default
     elif isinstance(default, tuple):
-        assert shown == f"`{','.join(default)}`"
+        assert shown == (f"`{','.join(default)}`" if default else "none")
     else:
         assert shown in ({"none", "the one that ships"} if default is None else {f"`{default}`"})
 
@@ -184,9 +189,9 @@ def test_every_named_command_exists(name: str):
 
 def is_a_command(call: str) -> bool:
     """Check the command, its subcommand if it has any, and its options."""
-    name, child = re.findall(r"^([a-z]+)(?: ([a-z]+)\b)?", call)[0]
-    if child and any(known.startswith(f"{name} ") for known in COMMANDS):
-        name = f"{name} {child}"
+    name, *words = re.findall(r"^[a-z]+(?: [a-z]+\b)*", call)[0].split()
+    while words and any(known.startswith(f"{name} ") for known in COMMANDS):
+        name = f"{name} {words.pop(0)}"
     return name in COMMANDS and set(re.findall(r"(?<= )--[a-z-]+", call)) <= COMMANDS[name]
 
 

@@ -138,6 +138,14 @@ def test_wrong_secret_is_not_shown(tmp_path: Path):
     assert words.endswith("must have 32 characters or more, not 7")
 
 
+@pytest.mark.parametrize("url", ["ftp://monitor.example/hunter2", "monitor.example/hunter2"])
+def test_wrong_url_of_the_monitor_is_not_shown(tmp_path: Path, url: str):
+    words = refused(tmp_path, POCKETWATCH_HEARTBEAT_URL=url)
+
+    assert "hunter2" not in words
+    assert words.startswith("POCKETWATCH_HEARTBEAT_URL is wrong (a secret, not shown): ")
+
+
 def test_only_the_first_error_of_a_setting_is_shown(tmp_path: Path):
     words = refused(tmp_path, POCKETWATCH_SESSION_KEY_PATTERNS="user:*")
 

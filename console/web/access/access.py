@@ -1,6 +1,6 @@
 """Who sends a request, and whether a form is one of the console's.
 
-Without a configured sign-in, the console listens on the loopback only, and whoever reaches it acts as the user of the
+Without a configured sign-in, the console listens on the loopback only, and each client acts as the user of the
 process. With one, it is an account with a password, or a name in a header of a trusted proxy.
 """
 

@@ -227,7 +227,7 @@ async def _requeue(
         )
     except PocketwatchError as error:
         progress.error = str(error)
-    except Exception as error:  # noqa: BLE001  nobody waits for this task; the page shows it
+    except Exception as error:  # noqa: BLE001  no page waits for this task; one shows its error
         progress.error = type(error).__name__
         logger.exception(FAILED)
     finally:

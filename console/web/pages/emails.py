@@ -105,7 +105,8 @@ async def email(request: Request) -> Response:
 async def email_body(request: Request) -> Response:
     async with resources_of(request).read() as connection:
         row = await log_search.find(connection, _path_id(request))
-    shown = None if row is None else await rendered(row, resources_of(request).settings)
+    settings = resources_of(request).settings
+    shown = None if row is None else await rendered(row, settings, with_images=True)
     return body_response(None if shown is None else shown.html)
 
 

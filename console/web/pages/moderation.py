@@ -96,6 +96,7 @@ async def replay_form(request: Request) -> Response:
 async def replay_rules(request: Request, form: FormData, actor: str) -> Response:  # noqa: ARG001  nothing is changed
     """Evaluate the rules of the form on the newest ads; nothing is written."""
     text, size, since = (str(form.get(name, "")) for name in ("rules", "limit", "since"))
+    text = text.replace("\r\n", "\n")  # as forms send lines
     size, since = size if size in REPLAYED else REPLAYED[0], since if since in dict(REPLAYED_SINCE) else "30d"
     if len(text) > LONGEST_RULES:
         return _replay_page(request, text="", error=f"Longer than {LONGEST_RULES} characters.", status_code=422)

@@ -8,10 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from console.operations import schedule as operations
+from console.operations.operator import Operator
+from console.web.actions import SOURCE, action, done
 from console.web.queries import entries
 from console.web.queries.entries import EntryState
 from console.web.rendering import render
 from console.web.resources import resources_of
+from pocketwatch.clock import parse_duration
 from pocketwatch.storage import processes
 from pocketwatch.storage.database import clock_time
 
@@ -71,7 +75,45 @@ async def _state(request: Request) -> EntryState:
     return state
 
 
+@action
+async def pause(request: Request, form: FormData, actor: str) -> Response:
+    state = await _state(request)
+    reason, lasts, errors = str(form.get("reason", "")).strip(), str(form.get("for", "")).strip(), {}
+    if not reason:
+        errors["reason"] = "say why it is paused"
+    try:
+        span = parse_duration(lasts) if lasts else None
+    except ValueError as error:
+        errors["for"] = str(error)
+    if errors:
+        return await _show(request, form=form, errors=errors, status_code=422)
+    database, operator = resources_of(request).database, Operator(actor, SOURCE, reason)
+    before = await operations.pause(database, state.name, lasts=span, operator=operator)
+    until = f" for {lasts}" if lasts else ", until it is resumed"
+    text = f"{state.name} is paused{until}." if before is None else f"The pause of {state.name} is changed{until}."
+    return done(request, text, to=f"/schedule/{state.name}")
+
+
+@action
+async def resume(request: Request, _: FormData, actor: str) -> Response:
+    state = await _state(request)
+    await operations.resume(resources_of(request).database, state.name, operator=Operator(actor, SOURCE))
+    return done(request, f"{state.name} fires again.", to=f"/schedule/{state.name}")
+
+
+@action
+async def run_now(request: Request, _: FormData, actor: str) -> Response:
+    state, resources = await _state(request), resources_of(request)
+    message_id = await operations.run_entry(
+        resources.publisher, resources.database, state.entry, operator=Operator(actor, SOURCE)
+    )
+    return done(request, f"{state.name} is published as {message_id}.", to=f"/schedule/{state.name}")
+
+
 ROUTES: list[BaseRoute] = [
     Route("/schedule", schedule),
     Route("/schedule/{entry}", entry),
+    Route("/schedule/{entry}/pause", pause, methods=["POST"]),
+    Route("/schedule/{entry}/resume", resume, methods=["POST"]),
+    Route("/schedule/{entry}/run", run_now, methods=["POST"]),
 ]

@@ -54,7 +54,7 @@ async def _form(request: Request, schema: type[Message], form: forms.Form, *, st
 
 
 async def _without_consumer(resources: Resources, schema: type[Message]) -> list[str]:
-    """Return the queues of a message that nobody consumes, as far as the broker says."""
+    """Return the queues of a message that have no consumer, as far as the broker says."""
     try:
         found = {
             queue.name: await queue_info(resources.publisher.connection, queue.name)

@@ -1,4 +1,4 @@
-"""Search the decisions about ads, and what people were told of them."""
+"""Search the decisions about ads, and what people were notified of."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -248,7 +248,7 @@ watchdog_lease = sa.Table(
     "watchdog_lease",
     metadata,
     sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
-    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("process", sa.Text, nullable=False),
     _moment("held_since", now=True),
     _moment("looked_at"),  # when it has looked for the last time
     _moment("expires_at", nullable=False),

@@ -176,7 +176,7 @@ def _create_console() -> None:
     op.create_table(
         "watchdog_lease",
         sa.Column("single", sa.Boolean(), server_default=sa.true(), nullable=False),
-        _text("holder"),
+        _text("process"),
         _moment("held_since", now=True),
         _moment("looked_at"),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),

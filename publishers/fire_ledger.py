@@ -2,7 +2,8 @@
 
 A published fire ends as its runs did, which the run log says: `succeeded`, `partial`, `skipped`, `dead`, or `failed`
 when no run comes for a day. It is opened again when a run comes after that, such as that of a requeued dead letter.
-The accounting plans each hour anew from the schedule, whatever the ticker believes, and compares it with the ledger.
+The accounting plans each hour again from the schedule, whatever the ticker believes, and compares it with what is
+recorded.
 
 Any number of publishers may run: an advisory lock lets one work at a time, and another the next.
 """
@@ -25,7 +26,7 @@ from schemas.envelope import derive_id
 
 SETTLE_INTERVAL = 5.0  # seconds
 MINUTE = 12  # rounds
-MAX_SILENCE = timedelta(days=1)  # of a message that nobody runs; retries take three hours at most
+MAX_SILENCE = timedelta(days=1)  # of a message that no consumer runs; retries take three hours at most
 ACCOUNT_DELAY = timedelta(minutes=2)  # after an hour's end: the ticker wakes every ten seconds
 HOUR, MOMENT = timedelta(hours=1), timedelta(microseconds=1)
 LOOKBACK = HORIZON - 2 * HOUR  # the ticker records all that it has missed of these hours
@@ -36,12 +37,12 @@ OUTCOMES = ("skipped", "succeeded", "partial", "failed", "dead")
 OUTCOME_OF = {"rejected": "dead"}  # of a run's status; the others are outcomes themselves
 
 SETTLED, REOPENED, UNACCOUNTED = "schedule.fires_settled", "schedule.fires_reopened", "schedule.unaccounted"
-LEDGER_FAILED = "schedule.ledger_failed"
+FIRE_LEDGER_FAILED = "schedule.fire_ledger_failed"
 
 Attempts = Mapping[str, Sequence[Attempt]]
 
 
-class Ledger:
+class FireLedger:
     def __init__(self, database: Database, file: ScheduleFile) -> None:
         self._database, self._file = database, file
         self._suspects: set[datetime] = set()  # hours that lacked a fire when they were looked at last
@@ -57,7 +58,7 @@ class Ledger:
             except Exception as error:
                 if is_outage(error):
                     raise
-                logger.bind(error=str(error)[:200]).exception(LEDGER_FAILED)
+                logger.bind(error=str(error)[:200]).exception(FIRE_LEDGER_FAILED)
             number += 1
             await asyncio.sleep(SETTLE_INTERVAL)
 
