@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def is_stray_cancellation(error: BaseException | None) -> bool:
@@ -23,3 +24,18 @@ def as_connection_lost() -> Iterator[None]:
         if not is_stray_cancellation(error):
             raise
         raise ConnectionAbortedError("the connection was lost while waiting for an answer") from error
+
+
+CANCEL_AGAIN = 5.0  # seconds that a cancelled task has to end
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end, however it ends.
+
+    It is cancelled again when it goes on: a library may lose a cancellation that meets an answer, as `asyncio.wait_for`
+    does before Python 3.12.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN)
+    await asyncio.gather(task, return_exceptions=True)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from loguru import logger
 
+from pocketwatch.cancellation import cancel
 from pocketwatch.storage import processes
 from pocketwatch.storage.database import Database
 
@@ -38,8 +39,7 @@ class Presence:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)
         with suppress(Exception):
             async with asyncio.timeout(STOP_TIMEOUT):
                 await self._record_stop()

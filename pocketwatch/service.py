@@ -17,7 +17,7 @@ from loguru import logger
 from pocketwatch.broker.connection import UNREACHABLE
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
-from pocketwatch.cancellation import as_connection_lost
+from pocketwatch.cancellation import as_connection_lost, cancel
 from pocketwatch.command import failure_logged, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.monitoring import tracing
@@ -35,7 +35,6 @@ STOPPING, STOPPED, BACKGROUND_TASK_ENDED = "service.stopping", "service.stopped"
 GC_THRESHOLDS = (50_000, 20, 50)  # of the generations: the many messages in flight are short-lived
 RESTARTED = "service.background_task_restarted"
 RESTART_DELAY = 1.0  # seconds
-CANCEL_AGAIN = 5.0  # seconds that a cancelled task has to end
 DRAIN_TIMEOUT = timedelta(seconds=5)  # for a background task to finish its work after it was asked to
 
 
@@ -150,12 +149,7 @@ async def _end(task: asyncio.Task[None], drain: Callable[[], None] | None) -> No
     if drain is not None:
         drain()
         await asyncio.wait([task], timeout=DRAIN_TIMEOUT.total_seconds())
-    # `asyncio.wait_for` of Python 3.11, which the broker's client calls, loses a cancellation that comes with the
-    # answer: the work would go on, and the process never end.
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=CANCEL_AGAIN)
-    await asyncio.gather(task, return_exceptions=True)
+    await cancel(task)
 
 
 Documents = Mapping[str, Callable[[], Any]]
@@ -265,12 +259,11 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
 
 async def _until_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
     """Return the result of the work, or None when the process is asked to stop first."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not working.done():
-        working.cancel()
-        await asyncio.wait([working])
+        await cancel(working)
         return None
     return await working
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketwatch import service
+from pocketwatch import cancellation, service
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.service import Service, serve
@@ -90,7 +90,7 @@ async def test_own_cancellation_is_no_lost_connection():
 
 async def test_service_ends_although_a_cancellation_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """As `asyncio.wait_for` of Python 3.11 loses one that comes with the answer."""
-    monkeypatch.setattr(service, "CANCEL_AGAIN", 0.01)
+    monkeypatch.setattr(cancellation, "CANCEL_AGAIN", 0.01)
     lost = 0
 
     async def work() -> None:
