@@ -1,11 +1,13 @@
-"""`schedule`: list the entries, check their routes, pause and resume them."""
+"""`schedule`: list the entries, check their routes, pause, resume and run them."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from console.cli import completion
+from console.cli.trigger import follow
 from console.operations import schedule as operations
 from console.operations.operator import Operator
 from pocketwatch.broker.publisher import Publisher
@@ -19,8 +21,11 @@ from publishers import route_check
 from publishers.cron import next_fire
 from publishers.schedule import DEFAULT, Entry, Schedule, load
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, check, pause and resume schedule entries.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="List, check, pause, resume and run schedule entries."
+)
 
+FOLLOWED = timedelta(hours=1)  # how long a run is followed
 File = Annotated[Path | None, typer.Option("--file", help="A schedule file other than that of the settings.")]
 
 
@@ -156,6 +161,34 @@ def resume(
     operator = Operator(author or current_user(option="--author"), "cli")
     run(_change(settings, lambda db: operations.resume(db, entry, operator=operator)))
     say(f"{entry} is resumed")
+
+
+@app.command("run")
+def run_now(
+    entry: Annotated[str, typer.Argument(autocompletion=completion.entries, help="The entry's name.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; its outcome is the exit code.")] = False,
+    author: Annotated[str | None, typer.Option(help="Who runs it; your user name by default.")] = None,
+) -> None:
+    """Publish the message of an entry now, with its payload. Its timetable goes on as before.
+
+    Example: pocketwatch schedule run clean-generated-media-weekly --wait
+    """
+    settings = read_settings()
+    known = load(settings.running.schedule).entry(entry)
+    operator = Operator(author or current_user(option="--author"), "cli")
+    message_id = run(_run_now(settings, known, operator))
+    say(f"published {known.job} as {message_id}")
+    if wait:
+        raise typer.Exit(run(follow(settings, message_id, FOLLOWED)))
+
+
+async def _run_now(settings: Settings, entry: Entry, operator: Operator) -> str:
+    timeout = short_timeout(settings)
+    async with (
+        database(settings, "schedule") as opened,
+        Publisher(settings.rabbitmq_urls, role="schedule", startup_timeout=timeout) as publisher,
+    ):
+        return await operations.run_entry(publisher, opened, entry, operator=operator)
 
 
 async def _change(settings: Settings, change: Any) -> Any:
