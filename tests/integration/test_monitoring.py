@@ -240,7 +240,7 @@ INSERT INTO processes (kind, host, pid, version, healthy, problem, heartbeat_at,
     VALUES ('publish', 'h', 1, '1', true, NULL, now(), NULL), ('consume', 'h', 2, '1', false, 'x', now(), NULL),
         ('publish', 'h', 3, '1', true, NULL, now(), now()),
         ('publish', 'h', 4, '1', true, NULL, now() - interval '1 minute', NULL);
-INSERT INTO watchdog_lease (holder, expires_at, looked_at) VALUES ('w', now(), to_timestamp(1700000000));
+INSERT INTO watchdog_lease (process, expires_at, looked_at) VALUES ('w', now(), to_timestamp(1700000000));
 INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id, state)
     VALUES ('email', 'a@example.com', 'failed', '', now(), '', 'unknown');
 """
