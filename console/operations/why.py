@@ -48,7 +48,7 @@ async def explain(connection: AsyncConnection, entry: Entry, *, at: datetime | N
     local = due_at.astimezone(entry.timezone)
     detail = f"{entry.timetable}: {local:{MOMENT}} {entry.timezone.key}, {due_at:{MOMENT}} UTC"
     steps = [Step(due_at, "planned", detail)]
-    return steps + [step async for step in _fate(connection, entry, due_at, now)]
+    return steps + [step async for step in _became(connection, entry, due_at, now)]
 
 
 def planned_near(entry: Entry, at: datetime, *, only_before: bool) -> datetime | None:
@@ -60,7 +60,7 @@ def planned_near(entry: Entry, at: datetime, *, only_before: bool) -> datetime |
     return min(known, key=lambda each: abs(each - at), default=None)
 
 
-async def _fate(connection: AsyncConnection, entry: Entry, due_at: datetime, now: datetime) -> AsyncIterator[Step]:
+async def _became(connection: AsyncConnection, entry: Entry, due_at: datetime, now: datetime) -> AsyncIterator[Step]:
     fire = (
         await connection.execute(sa.select(fires).where(fires.c.entry == entry.name, fires.c.due_at == due_at))
     ).first()
