@@ -1,6 +1,8 @@
-"""`schedule`: list the entries, check their routes, pause, resume and run them."""
+"""`schedule`: list, check and simulate the entries, pause, resume and run them."""
 
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +17,15 @@ from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.storage import pauses
+from pocketwatch.storage import job_summaries, pauses
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 from publishers import route_check
 from publishers.cron import next_fire
 from publishers.schedule import DEFAULT, Entry, Schedule, load
+from publishers.simulation import simulate
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="List, check, pause, resume and run schedule entries."
+    add_completion=False, no_args_is_help=True, help="List, check, simulate, pause, resume and run schedule entries."
 )
 
 FOLLOWED = timedelta(hours=1)  # how long a run is followed
@@ -120,6 +123,56 @@ def _result(route: route_check.Route) -> dict[str, Any]:
         "result": result,
         "problem": route.problem,
     }
+
+
+@app.command("simulate")
+def simulate_entries(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days from now.")] = 365,
+    file: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate the schedule: how often each entry fires, clock changes, collisions, and entries that never fire.
+
+    With a database, entries that fire again before their job is usually done are named, too.
+
+    Example: pocketwatch schedule simulate --days 30
+    """
+    settings = read_settings()
+    schedule, now = load(file or settings.running.schedule), utc_now()
+    found = simulate(schedule.entries, after=now, until=now + timedelta(days=days))
+    usual = run(_usual(settings, schedule)) if settings.servers.database_url else {}
+    dense = found.denser_than(usual)
+    if as_json:
+        lines = {"never": found.never, "denser_than_their_runs": dense}
+        print_json(asdict(found) | lines)
+        return
+    rows = [
+        (each.entry, each.count, each.first, each.shortest_interval, dense.get(each.entry)) for each in found.entries
+    ]
+    print_table(f"fires of {days} days", ("entry", "fires", "first", "shortest interval", "usual run (s)"), rows)
+    changes = [(each.entry, each.at, each.moved, each.policy, _times(each.fires)) for each in found.clock_changes]
+    if changes:
+        print_table("clock changes", ("entry", "at", "clocks move by", "policy", "local fires near it"), changes)
+    if found.collisions:
+        together = [(each.job, ", ".join(each.entries), each.count, each.first) for each in found.collisions]
+        print_table("due at the same moment", ("queue", "entries", "times", "first"), together)
+    busiest = [(job, hour, count) for job, (hour, count) in sorted(found.busiest.items())]
+    print_table("busiest hour of each queue", ("queue", "hour", "fires"), busiest)
+    for name in found.never:
+        say(f"{name} never fires within {days} days", style="red")
+    for name in dense:
+        say(f"{name} fires again before its job is usually done", style="yellow")
+
+
+def _times(fires: Iterable[datetime]) -> str:
+    return ", ".join(f"{each:%H:%M}" for each in fires)
+
+
+async def _usual(settings: Settings, schedule: Schedule) -> dict[str, float | None]:
+    jobs = sorted({entry.job for entry in schedule.enabled})
+    async with database(settings, "schedule") as opened, opened.begin() as connection:
+        summaries = await job_summaries.of_jobs(connection, jobs)
+    return {job: summary.p95_duration for job, summary in summaries.items()}
 
 
 @app.command("pause")

@@ -167,6 +167,7 @@ async def test_running_job_is_asked_to_stop(database: Database, pocketwatch: Pro
         ({"status": "partial"}, 3, "partial"),
         ({"status": "dead", "error": "gone"}, 1, "it is a dead letter; see: pocketwatch dead show m"),
     ],
+    ids=["postponed", "nothing to do", "running", "partial", "dead"],
 )
 async def test_exit_code_of_a_followed_run_is_its_outcome(
     settings: Settings,
