@@ -1,15 +1,13 @@
 """`why`: what became of a planned fire."""
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from console.cli import completion
-from console.operations.why import Step, explain
+from console.operations.why import Step, explain, moment
 from pocketwatch.command import database, read_settings, run
-from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import clock_time
 from pocketwatch.terminal import AsJson, print_json, print_table
@@ -42,21 +40,3 @@ async def _steps(settings: Settings, entry: Entry, time: str | None) -> list[Ste
     async with database(settings, "why") as opened, opened.begin() as connection:
         now = await clock_time(connection)
         return await explain(connection, entry, at=None if time is None else moment(time, entry, now), now=now)
-
-
-def moment(text: str, entry: Entry, now: datetime) -> datetime:
-    """Read a time of the entry's zone; a time of day is the last one that has come.
-
-    Raises:
-        PocketwatchError: when it is neither.
-    """
-    today = now.astimezone(entry.timezone)
-    try:
-        if "-" in text:
-            found = datetime.fromisoformat(text)
-            return found if found.tzinfo else found.replace(tzinfo=entry.timezone)
-        clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")  # noqa: DTZ007  of the zone
-    except ValueError as error:
-        raise PocketwatchError(f'time "{text}": not a time; write it as 2026-11-28T02:30 or 02:30') from error
-    at = today.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
-    return at if at <= now else at - timedelta(days=1)

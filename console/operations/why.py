@@ -8,6 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pocketwatch.errors import PocketwatchError
 from pocketwatch.storage import fire_outcomes, pauses, run_history
 from pocketwatch.storage.tables.suite import fires, processes
 from publishers.cron import LOOKAHEAD, fires_between, next_fire
@@ -38,6 +39,24 @@ class Step:
     what: str
     detail: str
     result: Literal["ok", "warning", "problem"] = "ok"
+
+
+def moment(text: str, entry: Entry, now: datetime) -> datetime:
+    """Read a time of the entry's zone; a time of day is the last one that has come.
+
+    Raises:
+        PocketwatchError: when it is neither.
+    """
+    today = now.astimezone(entry.timezone)
+    try:
+        if "-" in text:
+            found = datetime.fromisoformat(text)
+            return found if found.tzinfo else found.replace(tzinfo=entry.timezone)
+        clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")  # noqa: DTZ007  of the zone
+    except ValueError as error:
+        raise PocketwatchError(f'time "{text}": not a time; write it as 2026-11-28T02:30 or 02:30') from error
+    at = today.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0)
+    return at if at <= now else at - timedelta(days=1)
 
 
 async def explain(connection: AsyncConnection, entry: Entry, *, at: datetime | None, now: datetime) -> list[Step]:

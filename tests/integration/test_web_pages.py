@@ -124,6 +124,23 @@ async def test_schedule_shows_each_entry_and_why_it_exists(web: httpx.AsyncClien
     assert unknown.status_code == 404
 
 
+async def test_why_explains_a_fire_and_refuses_what_is_no_time(web: httpx.AsyncClient):
+    last, wrong = [await web.get(f"/schedule/{ENTRY}/why", params=query) for query in ({}, {"at": "noon"})]
+
+    assert last.status_code == 200, last.text
+    assert "<td>planned</td>" in last.text
+    assert wrong.status_code == 422
+    assert "time &#34;noon&#34;: not a time" in wrong.text
+
+
+async def test_a_year_of_the_schedule_is_simulated(web: httpx.AsyncClient):
+    page = await web.get("/schedule/simulate", params={"days": 7})
+
+    assert page.status_code == 200, page.text
+    assert f'<a href="/schedule/{ENTRY}">' in page.text
+    assert "<h2>Clock changes</h2>" in page.text
+
+
 @pytest.mark.parametrize("path", ["/", "/schedule", f"/schedule/{ENTRY}", "/runs", "/retries", "/actions"])
 async def test_text_of_others_is_shown_as_text(web: httpx.AsyncClient, path: str):
     page = await web.get(path)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from console.cli.why import moment
-from console.operations.why import explain, planned_near
+from console.operations.why import explain, moment, planned_near
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import fires, operator_actions, processes, schedule_pauses, update_logs

@@ -1,6 +1,8 @@
-"""`/schedule`: the entries, one entry with its fires, pausing it and running it now."""
+"""`/schedule`: the entries, one entry with its fires, why one ran or not, steering it, and a year ahead."""
 
+import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -10,16 +12,20 @@ from starlette.routing import BaseRoute, Route
 
 from console.operations import schedule as operations
 from console.operations.operator import Operator
+from console.operations.why import explain, moment
 from console.web.actions import SOURCE, action, done
 from console.web.queries import entries
 from console.web.queries.entries import EntryState
 from console.web.rendering import render
 from console.web.resources import resources_of
 from pocketwatch.clock import parse_duration
-from pocketwatch.storage import processes
+from pocketwatch.errors import PocketwatchError
+from pocketwatch.storage import job_summaries, processes
 from pocketwatch.storage.database import clock_time
+from publishers.simulation import simulate
 
 EMPTY = {"reason": "", "for": ""}
+YEAR = 365  # days
 
 
 async def schedule(request: Request) -> Response:
@@ -57,6 +63,36 @@ async def _show(
         form=values,
         errors={**EMPTY, **errors},
     )
+
+
+async def why(request: Request) -> Response:
+    state, resources, text = await _state(request), resources_of(request), request.query_params.get("at", "").strip()
+    steps, error = [], ""
+    async with resources.read() as connection:
+        now = await clock_time(connection)
+        try:
+            at = moment(text, state.entry, now) if text else None
+            steps = await explain(connection, state.entry, at=at, now=now)
+        except PocketwatchError as problem:
+            error = str(problem)
+    status_code = 422 if error else 200
+    return render(
+        request, "web/schedule/why.html", status_code=status_code, state=state, steps=steps, at=text, error=error
+    )
+
+
+async def simulation(request: Request) -> Response:
+    given = request.query_params.get("days", "")
+    days = min(max(int(given), 1), YEAR) if given.isdecimal() else YEAR
+    resources = resources_of(request)
+    async with resources.read() as connection:
+        now = await clock_time(connection)
+        found = await entries.read(connection, file=resources.settings.running.schedule, now=now)
+        planned = [each.entry for each in found.entries]
+        summaries = await job_summaries.of_jobs(connection, sorted({each.job for each in planned}))
+    simulated = await asyncio.to_thread(simulate, planned, after=now, until=now + timedelta(days=days))
+    dense = simulated.denser_than({job: summary.p95_duration for job, summary in summaries.items()})
+    return render(request, "web/schedule/simulate.html", simulated=simulated, dense=dense, days=days)
 
 
 async def _state(request: Request) -> EntryState:
@@ -112,7 +148,9 @@ async def run_now(request: Request, _: FormData, actor: str) -> Response:
 
 ROUTES: list[BaseRoute] = [
     Route("/schedule", schedule),
+    Route("/schedule/simulate", simulation),
     Route("/schedule/{entry}", entry),
+    Route("/schedule/{entry}/why", why),
     Route("/schedule/{entry}/pause", pause, methods=["POST"]),
     Route("/schedule/{entry}/resume", resume, methods=["POST"]),
     Route("/schedule/{entry}/run", run_now, methods=["POST"]),
