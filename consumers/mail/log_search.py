@@ -58,7 +58,8 @@ class LogFilter:
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         found: list[sa.ColumnElement[bool]] = [shown_state.in_(self.states)] if self.states else []
         if self.states and "sent" not in self.states:
-            statuses = {STATUS_OF_STATE.get(state, "pending") for state in self.states}
+            # Rows that others have written have the state as their status.
+            statuses = {*self.states, *(STATUS_OF_STATE.get(state, "pending") for state in self.states)}
             found += [IS_UNSENT, LOG.status.in_(statuses)]  # the index
         if self.kind is not None:
             found.append(LOG.letter == self.kind)

@@ -95,9 +95,7 @@ async def _first(urls: Sequence[str], role: str) -> str:
     untrusted = True
     for url in (with_connection_name(url, role) for url in urls):
         try:
-            with as_connection_lost():
-                connection = await aio_pika.connect(url, timeout=CONNECT_TIMEOUT)
-            await close(connection.close)
+            await _try_connection(url)
         except REFUSALS as error:
             raise ServerUnreachable(_refusal(url, error)) from error
         except UNREACHABLE as error:
@@ -108,6 +106,16 @@ async def _first(urls: Sequence[str], role: str) -> str:
     if untrusted:
         raise ServerUnreachable(f"{server_name(urls)} is not trusted: {reasons[0]}; name its authorities with cafile")
     raise NotReady("; ".join(dict.fromkeys(reasons)))
+
+
+async def _try_connection(url: str) -> None:
+    # One that was not opened is closed too: else it closes itself when it is deleted, perhaps without an event loop.
+    connection = aio_pika.Connection(URL(url))
+    try:
+        with as_connection_lost():
+            await connection.connect(timeout=CONNECT_TIMEOUT)
+    finally:
+        await close(connection.close)
 
 
 def _refusal(url: str, error: Exception) -> str:

@@ -22,7 +22,7 @@ from publishers import schedule
 from schemas.envelope import Envelope
 from tests.fixtures.banks import StoredRates
 from tests.fixtures.servers import Servers
-from tests.fixtures.suite import Process, Program
+from tests.fixtures.suite import Process, Program, reason_of
 from tests.fixtures.tokens import Tokens
 
 COMMANDS = [
@@ -324,8 +324,8 @@ def test_wrong_schedule_stops_the_start(pocketwatch: Program):
     for arguments in (["publish"], ["run"], ["schedule", "list"]):
         done = pocketwatch(*arguments, POCKETWATCH_SCHEDULE=str(wrong))
         assert done.returncode == 1
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith("pocketwatch: schedule")
+        last = reason_of(done)
+        assert last.startswith("schedule")
         assert 'entry "nightly"' in last
         assert 'did you mean "cleanup.tokens"?' in last
 
@@ -442,9 +442,7 @@ def test_failed_start_is_explained_in_one_line(pocketwatch: Program, command: st
     done = pocketwatch(command, **{"POCKETWATCH_PATIENCE": "1s", **changes})
 
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("pocketwatch: ")
-    assert words in last
+    assert words in reason_of(done)
     assert "Traceback" not in done.stderr
 
 
@@ -452,7 +450,7 @@ def test_unknown_group_is_refused(pocketwatch: Program):
     done = pocketwatch("consume", "cleanups")
 
     assert done.returncode == 1
-    assert done.stderr == f'pocketwatch: group "cleanups" does not exist; use one of {", ".join(GROUPS)}\n'
+    assert reason_of(done) == f'group "cleanups" does not exist; use one of {", ".join(GROUPS)}'
 
 
 def test_missing_tables_are_reported(pocketwatch: Program, servers: Servers):
@@ -486,8 +484,8 @@ def test_unwritable_heartbeat_ends_the_process(pocketwatch: Program):
     done = pocketwatch("publish", POCKETWATCH_HEARTBEAT_FILE="/proc/no/heartbeat")
 
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith('pocketwatch: POCKETWATCH_HEARTBEAT_FILE is "/proc/no/heartbeat", which cannot be written')
+    refused = 'POCKETWATCH_HEARTBEAT_FILE is "/proc/no/heartbeat", which cannot be written'
+    assert reason_of(done).startswith(refused)
 
 
 def test_log_file_is_written(pocketwatch: Program):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.moderation import CLEAN, PHONE, Review, Submitted, rule_file
-from tests.fixtures.suite import Program
+from tests.fixtures.suite import Program, reason_of
 
 
 @pytest.fixture
@@ -46,4 +46,4 @@ def test_consumers_do_not_start_with_invalid_rules(file: Path, pocketwatch: Prog
         done = pocketwatch(*command)
 
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f'pocketwatch: rule file "{file}": version is 1')
+        assert reason_of(done).startswith(f'rule file "{file}": version is 1')
