@@ -11,6 +11,10 @@ KEEP_FOR_DEDUPLICATION = timedelta(days=30)
 KEEP_FOR_FOLLOWING = timedelta(days=1)
 # The daily roll-up recounts a day's runs until the fourth day after it.
 KEEP_FOR_ROLL_UP = timedelta(days=7)
+# Someone who looks once a month sees what happened since. The accounting and the watchdog look back a week at most.
+KEEP_FOR_REVIEW = timedelta(days=30)
+# Who did what is asked later than how a run went: in an audit of the year, or when a dispute comes up.
+KEEP_FOR_AUDIT = timedelta(days=365)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,5 +102,26 @@ RULES = (
         minimum=KEEP_FOR_DEDUPLICATION,
         why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry "
         "that is not in the future",
+    ),
+    RetentionRule(
+        table="fire_accounts",
+        since="hour",
+        minimum=KEEP_FOR_REVIEW,
+        why="shows that no planned fire is missing; it grows by a row with every hour",
+    ),
+    RetentionRule(
+        table="incidents",
+        since="recovered_at",
+        condition="recovered_at IS NOT NULL",
+        minimum=KEEP_FOR_REVIEW,
+        ordered_by="opened_at",
+        why="operators compare a problem with earlier ones; an open one is kept, however old",
+    ),
+    RetentionRule(
+        table="operator_actions",
+        since="done_at",
+        minimum=KEEP_FOR_AUDIT,
+        ordered_by="done_at",
+        why="the audit trail: who has changed what, and why",
     ),
 )
