@@ -55,7 +55,7 @@ RULES = (
         condition="status <> 'running'",
         minimum=KEEP_FOR_ROLL_UP,
         ordered_by="started_at",
-        why="operators read the history of runs, and the roll-up counts it by day; a running job has no end yet",
+        why="operators read the history of runs, and the roll-up counts it by day; active ones are kept",
     ),
     RetentionRule(
         table="currency_update_logs",
@@ -66,7 +66,7 @@ RULES = (
         ),
         minimum=KEEP_FOR_FOLLOWING,
         ordered_by="created_at",
-        why="operators read it; the newest row of each source and status shows since when it has been so",
+        why="operators read it; the newest row of each source and status is kept, however old",
     ),
     RetentionRule(
         table="moderation_notification_logs",
@@ -74,7 +74,7 @@ RULES = (
         condition="key IS NOT NULL AND status NOT IN ('pending', 'sending')",
         minimum=KEEP_FOR_DEDUPLICATION,
         ordered_by="sent_at",
-        why="records which email was sent to whom, so that none is sent twice; unsent ones and the platform's are kept",
+        why="keeps an email from being sent twice; unsent ones are kept",
     ),
     RetentionRule(
         table="inbox",
@@ -100,8 +100,7 @@ RULES = (
             "AND newer.due_at <= now())"
         ),
         minimum=KEEP_FOR_DEDUPLICATION,
-        why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry "
-        "that is not in the future",
+        why="keeps an entry from firing twice; tickers start from the newest past one of each, which is kept",
     ),
     RetentionRule(
         table="fire_accounts",

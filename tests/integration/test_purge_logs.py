@@ -82,7 +82,7 @@ USUAL = {
     "incidents": "recovered",
     "operator_actions": "schedule.pause",
 }
-# Of rows that a test adds, in tables to which a process that consumes adds its own: runs, claims, facts of the watchdog.
+# Of rows that a test adds, where a process that consumes adds its own: runs, claims, the watchdog's facts.
 PLANTED = {
     "update_logs": "job = 'cleanup.media'",
     "inbox": "consumer = 'cleanup.media'",
