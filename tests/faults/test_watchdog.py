@@ -123,7 +123,7 @@ async def test_process_that_finishes_its_run_while_it_stops_is_no_zombie(
             await watchdog.look()
         (shown,) = pocketwatch.json("processes")
         answer.set()
-        code = await asyncio.to_thread(consumer.stop)
+        code = await asyncio.to_thread(consumer.popen.wait, 30)
 
     assert code == 0
     assert watched.incidents() == []
