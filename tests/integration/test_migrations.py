@@ -38,6 +38,7 @@ async def test_migrates_an_empty_database_once(empty: Database):
         "2026_11_28_platform_choices",
         "2026_11_29_celery_results",
         "2026_11_29_console",
+        "2026_11_29_console_indexes",
     ]
     assert await migrate.migrate(empty) == []
 

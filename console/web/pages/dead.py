@@ -69,7 +69,8 @@ REQUEUEINGS = Requeueings()
 async def dead(request: Request) -> Response:
     resources = resources_of(request)
     chosen = {name: parameters.text(request.query_params, name) for name in ("queue", "reason", "id")}
-    looks = await operations.look(resources.publisher, _selection(resources.settings, chosen), limit=SHOWN)
+    selection = _selection(resources.settings, chosen)
+    looks = await resources.dead_letters.look(resources.publisher, selection, limit=SHOWN)
     return render(
         request,
         "web/dead/list.html",
@@ -195,6 +196,7 @@ async def edit(request: Request, form: FormData, actor: str) -> Response:
         )
     except InvalidBody as error:
         return await _page(request, found, values=values, headers=headers, error=error)
+    resources.dead_letters.forget()
     return done(request, f"requeued {found.message_id} to {found.queue}", to="/dead")
 
 
@@ -231,6 +233,7 @@ async def _requeue(
         progress.error = type(error).__name__
         logger.exception(FAILED)
     finally:
+        resources.dead_letters.forget()
         progress.is_over = True
 
 
@@ -271,6 +274,7 @@ def _selected(settings: Settings, form: FormData) -> Selection:
 
 
 def _answer(request: Request, verb: str, changed: Changed) -> Response:
+    resources_of(request).dead_letters.forget()
     count = len(changed.dead_letters)
     text = f"{count} {verb}"
     if changed.missing:

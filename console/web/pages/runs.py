@@ -68,7 +68,7 @@ async def run(request: Request) -> Response:
     async with resources_of(request).read() as connection:
         found = await _found(connection, request)
         attempts = await run_history.attempts(connection, found["job"], found["message_id"])
-        chain = await run_history.chain(connection, _chain_of(found), limit=MAX_CHAIN)
+        chain = await run_search.chain(connection, _chain_of(found), limit=MAX_CHAIN)
         process = await run_history.process_of(connection, found["worker"], found["started_at"])
     schema = operations.schema_of(found["job"], resources_of(request).settings)
     return render(

@@ -22,14 +22,16 @@ IN_FORCE = sa.text(
     "SELECT entry, job, enabled, definition, schedule_hash, next_due_at, updated_at FROM schedule_entries "
     "ORDER BY entry"
 )
-# The last fires of each entry, and of each the attempt that decides how long it took.
+# The last fires of each entry, and of each the attempt that decides how long it took. The entry is a range and leads
+# the order, because with an equation the planner may read the fires of all entries backwards.
 LAST_FIRES = sa.text("""
 SELECT wanted.entry, fire.due_at, fire.state, fire.outcome, coalesce(fire.outcome_reason, fire.reason) AS reason,
     fire.message_id, run.id AS run_id, run.status, extract(epoch FROM run.finished_at - run.started_at) AS seconds
 FROM unnest(CAST(:entries AS text[])) AS wanted (entry)
 CROSS JOIN LATERAL (
-    SELECT * FROM fires WHERE fires.entry = wanted.entry AND fires.state <> 'introduced' AND fires.due_at <= now()
-    ORDER BY fires.due_at DESC LIMIT :size
+    SELECT * FROM fires
+    WHERE fires.entry BETWEEN wanted.entry AND wanted.entry AND fires.state <> 'introduced' AND fires.due_at <= now()
+    ORDER BY fires.entry DESC, fires.due_at DESC LIMIT :size
 ) AS fire
 LEFT JOIN LATERAL (
     SELECT id, status, started_at, finished_at FROM update_logs WHERE update_logs.message_id = fire.message_id
