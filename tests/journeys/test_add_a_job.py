@@ -23,9 +23,16 @@ PYTHON = f"""#!/bin/sh
 exec {sys.executable} "$@"
 """
 NEW_GROUP, IN_A_GROUP = "views.purge", "maintenance.count_rows"
-GUARDS = ("contract", "unit/test_docs.py", "unit/test_kubernetes.py", "unit/test_compose.py", "unit/test_contracts.py")
+CHECKS = ("ruff format --check .", "ruff check .", "mypy", "lint-imports")
+GUARDS = [
+    "tests/contract",
+    *(f"tests/unit/test_{name}.py" for name in ("compose", "contracts", "docs", "kubernetes", "schedule")),
+]
 # Those of the docs that depend on jobs and groups.
 OF_DOCS = "not test_docs or group or entry or queue or statistic or generated or broker"
+
+
+pytestmark = pytest.mark.timeout(400)  # copies, checks and servers of their own
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -41,7 +48,7 @@ def copy_of_the_project(folder: Path) -> Path:
 
 def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=400, check=False
+        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=350, check=False
     )
 
 
@@ -74,26 +81,25 @@ def extended(project: Path, environment: dict[str, str], tmp_path: Path) -> Iter
         process.wait(10)
 
 
-@pytest.mark.timeout(400)
-def test_new_jobs_pass_the_checks_of_the_project(project: Path):
-    checks = [
-        ["ruff", "format", "--check", "."],
-        ["ruff", "check", "."],
-        ["mypy"],
-        ["importlinter.cli", "lint"],
-        ["pytest", "-q", "-p", "no:cacheprovider", "-k", OF_DOCS, *(f"tests/{guard}" for guard in GUARDS)],
-    ]
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.split()[0])
+def test_new_jobs_pass_the_checks_of_the_project(project: Path, check: str):
+    program, *arguments = check.split()
 
-    failed = [done.stdout + done.stderr for check in checks if (done := python(project, *check)).returncode != 0]
+    done = run(project, f"{Path(sys.executable).with_name(program)}", *arguments)
 
-    assert failed == []
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_new_jobs_pass_the_tests_of_jobs_and_groups(project: Path):
+    done = python(project, "pytest", "-q", "-p", "no:cacheprovider", "-k", OF_DOCS, *GUARDS)
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def python(folder: Path, module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return run(folder, sys.executable, "-m", module, *arguments)
 
 
-@pytest.mark.timeout(400)
 def test_tests_of_new_jobs_pass_on_servers_of_their_own(project: Path):
     tests = ("tests/integration/test_views_purge.py", "tests/integration/test_maintenance_count_rows.py")
 
@@ -103,7 +109,6 @@ def test_tests_of_new_jobs_pass_on_servers_of_their_own(project: Path):
     assert "4 passed" in done.stdout
 
 
-@pytest.mark.timeout(240)
 def test_new_jobs_run(extended: Program):
     migrated = extended("migrate")
     consumer = extended.start("consume", "views", "maintenance")
@@ -161,7 +166,6 @@ def replace(path: Path, pattern: str, text: str) -> None:
     path.write_text(replaced)
 
 
-@pytest.mark.timeout(240)
 def test_recipe_of_the_readme_makes_it_delete(finished: Program, activity: Activity):
     now = datetime.now(UTC)
     (ad,) = activity.ads(now - timedelta(days=800))
