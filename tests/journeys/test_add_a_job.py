@@ -15,7 +15,7 @@ from tests.fixtures.servers import ROOT, clean_environment
 from tests.fixtures.suite import Program
 
 # Without what is made; mypy's cache spares it to read everything again.
-IGNORED = shutil.ignore_patterns(".venv", ".git", ".pocketwatch", ".hypothesis", "__pycache__", "bench")
+IGNORED = shutil.ignore_patterns(".venv", ".git", ".pocketwatch", ".hypothesis", "__pycache__")
 BLOCK = re.compile(r"^ *```(?:python|toml)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # `make` finds everything installed; should it not, this Python refuses to install anything.
 PYTHON = f"""#!/bin/sh
