@@ -43,12 +43,13 @@ def payloads() -> Iterable[Sequence[str]]:
 
 
 def queues() -> Iterable[Sequence[str]]:
-    yield ("queue", "group", "single active consumer", "prefetch")
+    yield ("queue", "consumed by", "single active consumer", "prefetch")
     for queue in sorted(TOPOLOGY.queues, key=lambda queue: queue.name):
         group = queue.name.partition(".")[0]
-        yield (f"`{queue.name}`", f"`{group}`", "yes" if queue.single_active else "no", str(queue.prefetch))
+        process = f"`pocketwatch consume {group}`"
+        yield (f"`{queue.name}`", process, "yes" if queue.single_active else "no", str(queue.prefetch))
     name = f"`{CELERY.name}`, or the value of `POCKETWATCH_CELERY_QUEUE`; declared by Celery"
-    yield (name, "`bridge`", "no", str(CELERY.prefetch))
+    yield (name, "`pocketwatch consume bridge`", "no", str(CELERY.prefetch))
 
 
 def retention() -> Iterable[Sequence[str]]:
