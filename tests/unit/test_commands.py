@@ -1,6 +1,7 @@
 """The command line itself: version, help, suggestions, settings of a file, completion."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,14 +45,13 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return calling
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    for name in main.COMMANDS:
-        command = main.load(name)
-        yield name, command
-        yield from ((f"{name} {child}", each) for child, each in getattr(command, "commands", {}).items())
+def commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for child, each in getattr(command, "commands", {}).items():
+        yield from commands(f"{name} {child}", each)
 
 
-COMMANDS = dict(commands())
+COMMANDS = dict(pair for name in main.COMMANDS for pair in commands(name, main.load(name)))
 
 
 def test_version_is_shown(call: Call):
@@ -110,6 +110,14 @@ def test_settings_are_read_from_a_named_file(call: Call, tmp_path: Path):
     assert 'POCKETWATCH_GRACE is "of-the-secret"' in by_secret[2]
     assert missing[0] == 2
     assert "missing.env" in missing[2]
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not hasattr(command, "commands")])
+def test_every_command_has_help_with_an_example(call: Call, name: str):
+    code, printed, _ = call(*name.split(), "--help")
+
+    assert code == 0
+    assert re.search(rf"Example: .*pocketwatch {name}", " ".join(printed.split())), printed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
