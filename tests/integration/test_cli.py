@@ -322,9 +322,10 @@ def test_next_fire_of_a_paused_entry_is_the_first_after_its_pause(pocketwatch: P
 
 
 async def test_schedule_list_shows_what_became_of_the_last_fire(pocketwatch: Program, database: Database):
-    fire = {"entry": "vacuum-weekly", "due_at": utc_now() - timedelta(hours=1), "recorded_at": utc_now()}
+    fire = {"entry": "vacuum-weekly", "due_at": utc_now() - timedelta(hours=1), "timetable": "0 5 * * SUN UTC"}
+    missed = {"state": "missed", "reason": "paused", "outcome": "missed", "settled_at": utc_now()}
     async with database.begin() as connection:
-        await connection.execute(sa.insert(fires).values(**fire, state="missed", outcome="missed", reason="paused"))
+        await connection.execute(sa.insert(fires).values(**fire, **missed))
 
     found = {entry["name"]: entry for entry in pocketwatch.json("schedule", "list")}
 
@@ -335,7 +336,7 @@ async def test_schedule_list_shows_what_became_of_the_last_fire(pocketwatch: Pro
     ]
     assert found["clean-sessions-daily"]["outcome"] is None
     lines = pocketwatch("schedule", "list", COLUMNS="80").stdout.splitlines()
-    assert lines[1].split("  ")[-2:] == ["outcome", "state"]
+    assert lines[1].split()[-2:] == ["outcome", "state"]
     assert [line.split()[-2:] for line in lines if line.startswith("vacuum-weekly")] == [["missed", "on"]]
 
 

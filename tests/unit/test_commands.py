@@ -4,10 +4,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -15,6 +14,7 @@ import typer
 from console.cli import main
 from consumers.app import GROUPS
 from tests.fixtures.servers import ROOT, clean_environment
+from tests.support.commands import commands, leaves
 
 SHELLS = {
     "bash": "COMP_WORDS",
@@ -45,13 +45,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return calling
 
 
-def commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    yield name, command
-    for child, each in getattr(command, "commands", {}).items():
-        yield from commands(f"{name} {child}", each)
-
-
-COMMANDS = dict(pair for name in main.COMMANDS for pair in commands(name, main.load(name)))
+COMMANDS = commands()
 
 
 def test_version_is_shown(call: Call):
@@ -112,7 +106,7 @@ def test_settings_are_read_from_a_named_file(call: Call, tmp_path: Path):
     assert "missing.env" in missing[2]
 
 
-@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not hasattr(command, "commands")])
+@pytest.mark.parametrize("name", leaves())
 def test_every_command_has_help_with_an_example(call: Call, name: str):
     code, printed, _ = call(*name.split(), "--help")
 
