@@ -108,7 +108,8 @@ def show(message_id: OneId, queue: FromQueue = None, as_json: AsJson = False) ->
     for each in found:
         fields = each.as_dict()
         headers = fields.pop("headers")
-        print_fields(f"dead letter {each.message_id}", [*fields.items(), *sorted(headers.items())])
+        shown = [(name, moment(str(value)) if name.endswith("_at") else value) for name, value in fields.items()]
+        print_fields(f"dead letter {each.message_id}", [*shown, *sorted(headers.items())])
         _warn_of_loops([each])
 
 

@@ -8,6 +8,8 @@ import typer
 
 from console.cli import completion
 from console.cli.default_command import DefaultCommand
+from console.operations import runs as operations
+from console.operations.operator import Operator
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, moment_option, one_of, read_settings, run, unknown
@@ -147,16 +149,18 @@ def stop(
     """
     if not reason.strip():
         raise PocketwatchError("--reason is empty; give a reason")
-    who = author or current_user(option="--author")
-    stopped = run(_stop(read_settings(), message_id, by=who, reason=reason))
+    operator = Operator(author or current_user(option="--author"), "cli", reason)
+    stopped = run(_stop(read_settings(), message_id, operator))
     say(f"{stopped} is asked to stop; see: pocketwatch runs show {stopped}")
 
 
-async def _stop(settings: Settings, beginning: str, *, by: str, reason: str) -> str:
-    async with database(settings, "runs") as opened, opened.begin() as connection:
-        message_id = await run_history.message_id_of(connection, beginning)
-        if not await run_log.request_stop(connection, message_id, by=by, reason=reason):
-            raise PocketwatchError(f"run of {message_id}: not running; see: pocketwatch runs show {message_id}")
+async def _stop(settings: Settings, beginning: str, operator: Operator) -> str:
+    async with database(settings, "runs") as opened:
+        async with opened.begin() as connection:
+            message_id = await run_history.message_id_of(connection, beginning)
+            attempts = await run_log.of_message(connection, message_id)
+        running = [row for row in attempts if row["status"] == "running"]
+        await operations.stop(opened, (running or attempts)[-1], operator=operator)
         return message_id
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from console.cli import trigger
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.storage import run_history, run_search
+from pocketwatch.storage import operator_actions, run_history, run_search
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_search import RunFilter
 from pocketwatch.storage.tables.suite import update_logs
@@ -155,6 +155,11 @@ async def test_running_job_is_asked_to_stop(database: Database, pocketwatch: Pro
     assert done.returncode == 0, done.stderr
     assert "requested by olena: the disk is busy" in shown
     assert (over.returncode, "run of done-1: not running" in over.stderr) == (1, True)
+    async with database.begin() as connection:
+        (action,) = await operator_actions.newest(connection, limit=5)
+    assert [action[name] for name in ("actor", "action", "target", "reason")] == [
+        *("olena", "runs.stop", "abc-1", "the disk is busy")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +207,19 @@ def test_trigger_without_a_consumer_says_so_at_once(pocketwatch: Program):
     )
     assert "no consumer has begun" in end
     assert done.returncode == 1
+
+
+async def test_who_triggered_a_job_is_recorded(database: Database, pocketwatch: Program):
+    pocketwatch("migrate")
+
+    done = pocketwatch("trigger", "cleanup.tokens", "--set", "retention_days=7", "--author", "olena")
+
+    async with database.begin() as connection:
+        action = (await operator_actions.newest(connection, limit=1))[0]
+    assert [action[name] for name in ("actor", "source", "action", "target")] == [
+        *("olena", "cli", "trigger.publish", "cleanup.tokens")
+    ]
+    assert action["after"]["message_id"] in done.stdout
 
 
 def test_trigger_lists_jobs_and_their_arguments(pocketwatch: Program):

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from console.web.queries import entries, situation, timeline
+from console.operations import entries
+from console.web.queries import situation, timeline
 from console.web.rendering import render
 from console.web.resources import Resources, resources_of
 from pocketwatch.errors import ServerUnreachable

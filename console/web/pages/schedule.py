@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from console.operations import entries
 from console.operations import schedule as operations
+from console.operations.entries import EntryState
 from console.operations.operator import Operator
 from console.operations.why import explain, moment
 from console.web.actions import SOURCE, action, done
-from console.web.queries import entries
-from console.web.queries.entries import EntryState
 from console.web.rendering import render
 from console.web.resources import resources_of
 from pocketwatch.clock import parse_duration
