@@ -70,7 +70,7 @@ async def test_operator_signs_in_where_they_wanted_to_go_and_out(browser_page: P
     await sign_in(browser_page, "olena", "a wrong password")
     assert await browser_page.get_by_role("alert").inner_text() == "Name or password is wrong."
     await sign_in(browser_page, "olena")
-    await browser_page.wait_for_url("**/runs?status=failed")
+    await browser_page.wait_for_url(lambda url: url.endswith("/runs?status=failed"))
     assert "olena operator" in await browser_page.inner_text("header")
 
     await browser_page.get_by_role("button", name="Sign out").click()
