@@ -23,7 +23,7 @@ RECOVERED = sa.text(
 )
 WAITING = sa.text(
     "SELECT job, count(*) AS count, min(next_attempt_at) AS next_at, max(next_attempt_at) AS last_at FROM update_logs "
-    "WHERE next_attempt_at IS NOT NULL GROUP BY job ORDER BY count(*) DESC, job"
+    "WHERE next_attempt_at > now() GROUP BY job ORDER BY count(*) DESC, job"
 )
 RUNNING = sa.text(
     "SELECT id, job, entry, message_id, started_at, progress, worker, stop_requested_at FROM update_logs "

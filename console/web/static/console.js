@@ -3,6 +3,11 @@
 
 document.documentElement.classList.add("scripted");
 
+// On a phone, the navigation scrolls.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelector("body > nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+});
+
 // One box that ticks all needs a script; without it, it stays hidden.
 const showBoxes = () => document.querySelectorAll("input[data-all]").forEach((each) => { each.hidden = false; });
 document.addEventListener("DOMContentLoaded", showBoxes);
