@@ -111,7 +111,7 @@ def named(name: str) -> NewJob:
 def _parts(name: str) -> tuple[str, str]:
     found = NAME.fullmatch(name)
     if found is None:
-        raise refused(name, "not a group and a verb in lower-case ASCII letters", "write it as in NAME=views.purge")
+        raise refused(name, "not a group and a verb", "write both in lower-case letters, as in NAME=views.purge")
     if len(name) > MAX_LENGTH:
         raise refused(name, f"longer than {MAX_LENGTH} characters", "shorten it")
     group, verb = found.groups()
@@ -167,7 +167,7 @@ def with_block(path: str, block: str, *, beside: Sequence[str], gap: int) -> str
         if found := [number for number, each in enumerate(blocks) if text in each]:
             blocks.insert(found[-1] + 1, block.rstrip("\n"))
             return ("\n" * gap).join(blocks) + "\n"
-    raise PocketwatchError(f"{path}: contains no {beside[-1]}, after which to add the new one; restore the file")
+    raise PocketwatchError(f'{path}: contains no "{beside[-1]}" after which to add the new one; restore the file')
 
 
 def with_line(path: str, line: str) -> str:
@@ -175,7 +175,7 @@ def with_line(path: str, line: str) -> str:
     lines, start = read(path).splitlines(), line[: line.index("consumer-")]
     found = [number for number, each in enumerate(lines) if each.startswith(f"{start}consumer-")]
     if not found:
-        raise PocketwatchError(f"{path}: contains no line like{line}; restore the file")
+        raise PocketwatchError(f'{path}: contains no line like "{line.strip()}"; restore the file')
     lines.insert(next((number for number in found if lines[number] > line), found[-1] + 1), line)
     return "\n".join(lines) + "\n"
 
