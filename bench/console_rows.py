@@ -32,8 +32,8 @@ EVENTS = """
         now() - ({events} - n) * interval '1 s' * {days} * 86400 / {events} AS at, n / 5 AS ad
     FROM generate_series(1, {events}) AS n, LATERAL (SELECT md5((n / 5)::text)::uuid::text AS id) AS ids
     UNION ALL
-    SELECT definition.job, fires.entry, message_id, message_id, 'schedule', due_at, extract(epoch FROM due_at)::int / 300,
-        recorded_at, 1
+    SELECT definition.job, fires.entry, message_id, message_id, 'schedule', due_at,
+        extract(epoch FROM due_at)::int / 300, recorded_at, 1
     FROM fires JOIN (VALUES {jobs}) AS definition (entry, job) ON definition.entry = fires.entry
     WHERE state = 'published'
 """
@@ -54,7 +54,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "error": "CASE WHEN n % 1000 < 8 THEN 'SmtpError: 451 4.3.0 try again later (' || n || ')' END",
             "worker": "'host-' || n % 4 || ':' || 1000 + n % 4",
             "payload": "jsonb_build_object('ad_id', ad, 'occurred_at', at, 'reason', 'number ' || n)",
-            "traceback": "CASE WHEN status = 'failed' THEN repeat('  File \"consumers/a.py\", line 7, in b' || chr(10), 20) END",
+            "traceback": "CASE WHEN status = 'failed' THEN repeat('  consumers.a:7 b: await c' || chr(10), 20) END",
             "next_attempt_at": "CASE WHEN status = 'failed' AND at > now() - interval '1 day' "
             "THEN now() + n % 90 * interval '1 min' + interval '1 h' END",
         },
@@ -124,8 +124,9 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "moderation_notification_logs": (
-        "generate_series(1, {runs} * 2 / 5) AS n, LATERAL (SELECT {at} AS at, CASE WHEN n % 500 = 0 THEN 'failed' "
-        "WHEN n % 500 = 1 THEN 'suppressed' WHEN n > {runs} * 2 / 5 - 10 THEN 'pending' ELSE 'sent' END AS state) AS it",
+        """generate_series(1, {runs} * 2 / 5) AS n, LATERAL (SELECT {at} AS at, CASE WHEN n % 500 = 0 THEN 'failed'
+            WHEN n % 500 = 1 THEN 'suppressed' WHEN n > {runs} * 2 / 5 - 10 THEN 'pending' ELSE 'sent' END AS state)
+            AS it""",
         {
             "method": "'email'",
             "recipient": "'user' || n % 50000 || '@example.com'",
@@ -199,8 +200,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "currency_rates": (
-        "generate_series(0, 90) AS n, unnest(ARRAY['USD', 'EUR', 'PLN', 'GBP']) WITH ORDINALITY AS one (currency, rate),"
-        " unnest(ARRAY['NBU', 'PRIVATBANK']) AS bank",
+        """generate_series(0, 90) AS n, unnest(ARRAY['USD', 'EUR', 'PLN', 'GBP']) WITH ORDINALITY
+            AS one (currency, rate), unnest(ARRAY['NBU', 'PRIVATBANK']) AS bank""",
         {
             "base_currency": "'UAH'",
             "target_currency": "currency",

@@ -27,21 +27,22 @@ class _Kept:
 
 class DeadLetterPages:
     def __init__(self) -> None:
-        self._kept: dict[tuple[Selection, int], _Kept] = {}
+        self._kept: dict[object, _Kept] = {}  # by selection and limit
 
     async def look(self, publisher: Publisher, selection: Selection, *, limit: int) -> list[Look]:
         """Return what `dead_letters.look` does, or has returned within the last minute for as many dead letters."""
         names = [queue.dead_letter_queue for queue in selection.queues]
         found = await queues_info(publisher.connection, names)
         waiting = [0 if (info := found[name]) is None else info[0] for name in names]
-        kept = self._kept.get((selection, limit))
+        key = (tuple(names), selection.ids, selection.reason, limit)
+        kept = self._kept.get(key)
         if kept is not None and kept.waiting == waiting and time.monotonic() - kept.read_at < LIFETIME:
             return kept.looks
         looks = await dead_letters.look(publisher, selection, limit=limit)
-        self._kept.pop((selection, limit), None)
+        self._kept.pop(key, None)
         while len(self._kept) >= MAX_KEPT:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[selection, limit] = _Kept(waiting, time.monotonic(), looks)
+        self._kept[key] = _Kept(waiting, time.monotonic(), looks)
         return looks
 
     def forget(self) -> None:

@@ -97,7 +97,8 @@ async def newest(connection: AsyncConnection, which: RunFilter) -> list[Row]:
     rows: list[Row] = []
     before_id = which.before_id
     while True:
-        page = await find(connection, replace(which, limit=which.limit - len(rows), before_id=before_id))
+        size = min(which.limit - len(rows), MAX_SCANNED - 1)
+        page = await find(connection, replace(which, limit=size, before_id=before_id))
         rows += page.rows
         before_id = page.next_before_id
         if before_id is None or len(rows) == which.limit:

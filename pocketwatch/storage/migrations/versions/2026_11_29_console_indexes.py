@@ -61,8 +61,8 @@ def upgrade() -> None:
         _create(f"{LOGS}_address_idx", LOGS, [address, "id"], postgresql_ops=by_beginning)
         for name, table, columns, where in INDEXES:
             _create(name, table, columns, postgresql_where=None if where is None else sa.text(where))
-    op.drop_constraint("update_logs_job_message_id_attempt_key", "update_logs")
     op.execute(SETTLE)
+    op.drop_constraint("update_logs_job_message_id_attempt_key", "update_logs")  # last, as it locks the table
 
 
 def _create(name: str, table: str, columns: Any, **options: Any) -> None:
