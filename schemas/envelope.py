@@ -218,4 +218,4 @@ def _attempt(name: str, value: Any) -> int:
 def _count(name: str, value: Any, *, least: int = 0) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and least <= value < MAX_COUNT:
         return value
-    raise ValueError(f"{name} is {value!r:.60}: must be a whole number from {least}")
+    raise ValueError(f"{name} is {value!r:.60}: must be a whole number, {least} or greater")

@@ -178,7 +178,7 @@ def drop(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete dead letters for good.
+    """Delete dead letters permanently.
 
     Looks at the first 10,000 of each queue; repeat it for more.
 
