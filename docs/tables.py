@@ -1,4 +1,4 @@
-"""The tables of docs/jobs.md that follow from the code: entries, payloads and queues.
+"""The tables of docs/jobs.md that follow from the code: entries, payloads, retention and queues.
 
 python docs/tables.py           write them
 python docs/tables.py --check   exit with 1 if they are not current
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from consumers.maintenance.retention import RULES
 from pocketwatch.broker.topology import CELERY, TOPOLOGY
 from publishers.schedule import DEFAULT, load
 from schemas.catalogue import TICK_TYPES
@@ -50,6 +51,12 @@ def queues() -> Iterable[Sequence[str]]:
     yield (name, "`bridge`", "no", str(CELERY.prefetch))
 
 
+def retention() -> Iterable[Sequence[str]]:
+    yield ("table", "days at least", "`retention_days`", "why")
+    for rule in RULES:
+        yield (f"`{rule.table}`", str(rule.minimum.days), "yes" if rule.adjustable else "no", rule.why)
+
+
 def _accepted(field: dict[str, Any]) -> str:
     kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
     return "; ".join(_kind(kind) for kind in kinds)
@@ -76,7 +83,7 @@ def markdown(rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *body))
 
 
-TABLES = {"entries": entries, "payloads": payloads, "queues": queues}
+TABLES = {"entries": entries, "payloads": payloads, "retention": retention, "queues": queues}
 
 
 def main() -> int:
