@@ -25,7 +25,7 @@ from pocketwatch.monitoring.health import beat
 from pocketwatch.presence import Presence
 from pocketwatch.settings import Address, Settings
 from pocketwatch.status import shown
-from pocketwatch.storage import migrate, privileges
+from pocketwatch.storage import migrate, privileges, processes
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.privileges import Privileges
 
@@ -222,8 +222,8 @@ def kind_of(services: Sequence[Service]) -> str:
 def _state(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> str | None:
     """Return why the process does not do its work now, also while it starts or stops; None while it does."""
     if stop.is_set():
-        return "is stopping"
-    return problem_of(services) if started.is_set() else "is starting"
+        return processes.STOPPING
+    return problem_of(services) if started.is_set() else processes.STARTING
 
 
 def _facts(services: Sequence[Service], state: Callable[[], str | None], address: Address | None) -> dict[str, Any]:

@@ -47,6 +47,8 @@ COLOURS = {
     "missed": "yellow",
     "running": "cyan",
     "sending": "cyan",
+    "starting": "cyan",
+    "stopping": "cyan",
     "failed": "red",
     "rejected": "red",
     "abandoned": "red",

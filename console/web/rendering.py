@@ -32,7 +32,7 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(("succeeded", "sent", "delivered", "ok", "on", "approved", "healthy", "published"), "good"),
     **dict.fromkeys(("partial", "warning", "skipped", "unknown", "suppressed", "expired", "paused", "held"), "warn"),
     **dict.fromkeys(("failed", "rejected", "dead", "problem", "missed", "gone", "late", "bounced", "unhealthy"), "bad"),
-    **dict.fromkeys(("running", "sending", "waiting", "open"), "live"),
+    **dict.fromkeys(("running", "sending", "waiting", "open", "starting", "stopping"), "live"),
     # Decisions about ads.
     "approve": "good",
     "needs_edit": "warn",

@@ -510,11 +510,12 @@ async def test_consumers_that_the_broker_does_not_have_are_found(
     for pid in (4, 5):
         watched.process("consume", pid=pid, queues=["rates.update", "rates.cleanup"])
     watched.process("consume", pid=6, seen=60, queues=["cleanup.media"])
+    watched.process("consume", pid=7, problem="is stopping", queues=["rates.update", "rates.cleanup"])
     watchdog = make_watchdog("zombie_consumer")
     for _ in range(3):
         await watchdog.look()
 
-    counts = [f"{queue} has 0 for the broker, 2 by the processes" for queue in ("rates.update", "rates.cleanup")]
+    counts = [f"{queue} has 0 for the broker, 2 to 3 by the processes" for queue in ("rates.update", "rates.cleanup")]
     ((key, detail),) = watched.open().items()
     assert key == ("zombie_consumer", "rates")
     assert all(count in detail for count in counts)

@@ -34,7 +34,7 @@ async def schedule(request: Request) -> Response:
         now = await clock_time(connection)
         found = await entries.read(connection, file=resources.settings.running.schedule, now=now)
         known = await processes.known(connection)
-    publishers = [each for each in known if each["schedule_hash"] and each["state"] in {"healthy", "unhealthy"}]
+    publishers = [each for each in known if each["schedule_hash"] and each["state"] not in processes.ENDED]
     return render(request, "web/schedule/list.html", schedule=found, publishers=publishers, now=now)
 
 
