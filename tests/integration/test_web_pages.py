@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from console import contracts
 from console.web.server import WebApp
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
@@ -139,6 +140,13 @@ async def test_a_year_of_the_schedule_is_simulated(web: httpx.AsyncClient):
     assert page.status_code == 200, page.text
     assert f'<a href="/schedule/{ENTRY}">' in page.text
     assert "<h2>Clock changes</h2>" in page.text
+
+
+async def test_contract_of_the_messages_is_served(web: httpx.AsyncClient):
+    described = await web.get("/asyncapi.json")
+
+    assert described.headers["content-type"] == "application/json"
+    assert described.json() == contracts.asyncapi_document()
 
 
 @pytest.mark.parametrize("path", ["/", "/schedule", f"/schedule/{ENTRY}", "/runs", "/retries", "/actions"])
