@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 
+from pocketwatch import logs
 from pocketwatch.broker.connection import UNREACHABLE
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
@@ -254,6 +255,7 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
     if stop.is_set():
         os._exit(128 + number)
     logger.bind(signal=signal.Signals(number).name).info(STOPPING)
+    logs.expect_closed_channels()
     stop.set()
 
 
