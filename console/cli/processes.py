@@ -44,10 +44,10 @@ def run_all() -> None:
 
 
 @cache
-def asyncapi() -> Any:
+def _asyncapi() -> Any:
     """Return the AsyncAPI document; made by another process, so that this one need not import every group."""
     command = [sys.executable, "-m", "pocketwatch", "docs", "asyncapi"]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)  # noqa: S603  our own command
 
 
-DOCUMENTS = {"/asyncapi.json": asyncapi}
+DOCUMENTS = {"/asyncapi.json": _asyncapi}
