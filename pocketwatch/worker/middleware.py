@@ -70,7 +70,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         self._scope = ExitStack()  # of the log lines
 
     async def __aenter__(self) -> Self:
-        """Put the message's ids into every line that is logged until its end, whoever logs it."""
+        """Put the message's ids into every line that is logged until its end, also by libraries."""
         self._scope.enter_context(logger.contextualize(job=self._job, **self._envelope.ids))
         return await super().__aenter__()
 
