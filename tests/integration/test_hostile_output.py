@@ -3,6 +3,7 @@
 import asyncio
 import json
 import mailbox
+import re
 import subprocess
 import sys
 from email.message import EmailMessage
@@ -24,6 +25,7 @@ from tests.fixtures.servers import ROOT
 from tests.support.commands import leaves
 
 HOSTILE = "[/b]\x1b[2J\x07\u202e\x9b31m[link=x]\nforged"
+CONTROLS = {"\x1b", "\x07", "\u202e", "\x9b"}
 COMMANDS = (
     "runs",
     "runs --status running",
@@ -233,9 +235,8 @@ async def test_no_command_prints_controls_or_takes_data_for_markup(environment: 
     )
 
     results = json.loads(done.stdout)
-    for command, (code, text) in results.items():
-        assert "CRASH" not in str(code), command
-        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(f"{code}{text}"), command
-        assert [line for line in f"{code}\n{text}".splitlines() if line.startswith("forged")] == [], command
-    for command in SHOW_IT:
-        assert r"[/b]\x1b[2J\x07\u202e" in results[command][1], command
+    printed = {command: f"{code}\n{text}" for command, (code, text) in results.items()}
+    assert {command: text for command, text in printed.items() if "CRASH" in text} == {}
+    assert {command: text for command, text in printed.items() if CONTROLS & set(text)} == {}
+    assert {command: text for command, text in printed.items() if re.search("^forged", text, re.MULTILINE)} == {}
+    assert [command for command in SHOW_IT if r"[/b]\x1b[2J\x07\u202e" not in printed[command]] == []
