@@ -95,6 +95,11 @@ def say(text: str, *, style: str = "") -> None:
     console.print(_text(text, style), soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Say on standard error what is wrong, where the command goes on."""
+    typer.echo(f"pocketwatch: {_text(text).plain}", err=True)
+
+
 def print_text(text: str) -> None:
     """Print a text of several lines, in which nothing is markup."""
     for line in text.split("\n"):

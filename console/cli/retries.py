@@ -14,8 +14,7 @@ from pocketwatch.command import current_user, database, one_of, read_settings, r
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_history
-from pocketwatch.terminal import AsJson, print_json, print_table, say
-from pocketwatch.text import printable
+from pocketwatch.terminal import AsJson, print_json, print_table, say, warn
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List messages that wait for another attempt; retry them now."
@@ -84,7 +83,7 @@ def now(
         for each in moved:
             say(f"  {each.queue}  {each.message_id}")
     for name in missing:
-        typer.echo(f'pocketwatch: message "{printable(name)}" does not wait; see: pocketwatch retries list', err=True)
+        warn(f'message "{name}" does not wait; see: pocketwatch retries list')
     if not moved or missing:
         raise typer.Exit(1)
 

@@ -21,8 +21,7 @@ from pocketwatch.errors import PocketwatchError, ServerUnreachable
 from pocketwatch.settings import Settings
 from pocketwatch.storage import job_summaries, pauses
 from pocketwatch.storage.pauses import Pause
-from pocketwatch.terminal import AsJson, print_json, print_table, say
-from pocketwatch.text import printable
+from pocketwatch.terminal import AsJson, print_json, print_table, say, warn
 from publishers import route_check
 from publishers.schedule import DEFAULT, Entry, Schedule, load
 from publishers.simulation import simulate
@@ -68,7 +67,7 @@ def list_entries(file: File = None, as_json: AsJson = False) -> None:
         print_table("schedule", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
         _say_disabled(schedule, file)
     if problem is not None:
-        typer.echo(f"pocketwatch: pauses and last fires are not known: {printable(problem)}", err=True)
+        warn(f"pauses and last fires are not known: {problem}")
 
 
 def _row(entry: Entry, known: Known, *, state: str) -> dict[str, Any]:

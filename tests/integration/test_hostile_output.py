@@ -3,6 +3,7 @@
 import asyncio
 import json
 import mailbox
+import re
 import subprocess
 import sys
 from email.message import EmailMessage
@@ -24,6 +25,8 @@ from tests.fixtures.servers import ROOT
 from tests.support.commands import leaves
 
 HOSTILE = "[/b]\x1b[2J\x07\u202e\x9b31m[link=x]\nforged"
+FORGED = re.compile("^forged", re.MULTILINE)
+CONTROLS = {"\x1b", "\x07", "\u202e", "\x9b"}
 COMMANDS = (
     "runs",
     "runs --status running",
@@ -164,7 +167,9 @@ async def hostile(database: Database, publisher: Publisher, ads: Ads) -> None:
             row = {"message_id": HOSTILE, "status": status, "attempt": attempt, "finished_at": finished}
             await connection.execute(sa.insert(suite.update_logs).values(**run, **more, **row))
         await connection.execute(
-            sa.insert(suite.update_logs).values(**run, **more, **retry, next_attempt_at=sa.func.now())
+            sa.insert(suite.update_logs).values(
+                **run, **more, **retry, next_attempt_at=sa.text("now() + interval '1 hour'")
+            )
         )
         await connection.execute(
             sa.insert(suite.fires).values(entry="vacuum-weekly", due_at=planned, timetable=HOSTILE, **missed)
@@ -225,7 +230,8 @@ async def test_no_command_prints_controls_or_takes_data_for_markup(environment: 
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", CALL_ALL, json.dumps(COMMANDS), HOSTILE],
-        env=environment | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+        env={name: value for name, value in environment.items() if name != "SMTP_URL"}
+        | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -233,9 +239,8 @@ async def test_no_command_prints_controls_or_takes_data_for_markup(environment: 
     )
 
     results = json.loads(done.stdout)
-    for command, (code, text) in results.items():
-        assert "CRASH" not in str(code), command
-        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(f"{code}{text}"), command
-        assert [line for line in f"{code}\n{text}".splitlines() if line.startswith("forged")] == [], command
-    for command in SHOW_IT:
-        assert r"[/b]\x1b[2J\x07\u202e" in results[command][1], command
+    printed = {command: f"{code}\n{text}" for command, (code, text) in results.items()}
+    assert {command: text for command, text in printed.items() if "CRASH" in text} == {}
+    assert {command: text for command, text in printed.items() if CONTROLS & set(text)} == {}
+    assert [command for command, text in printed.items() if FORGED.search(text)] == ["mail caught --show 1"]  # its text
+    assert [command for command in SHOW_IT if r"[/b]\x1b[2J\x07\u202e" not in printed[command]] == []
