@@ -257,7 +257,7 @@ async def test_viewer_sees_and_changes_nothing(console: Console, viktor: str, da
         )
 
         assert refused.status_code == 403
-        assert "only operators" in refused.text
+        assert "Only operators" in refused.text
     assert rows(database_url, "SELECT 1 FROM schedule_pauses") == []
 
 

@@ -108,7 +108,7 @@ async def test_overview_shows_what_is_wrong_and_what_happened(web: httpx.AsyncCl
     assert "run: pocketwatch" in incidents
     assert 'aria-label="the last 4: 1 failed, 1 missed, 1 partial, 1 succeeded"' in page.text
     assert "4.00 s" in page.text
-    row = page.text.partition(f'<th scope="row">{ENTRY}</th>')[2].partition("</tr>")[0]
+    row = page.text.partition(f'scope="row">{ENTRY}</th>')[2].partition("</tr>")[0]
     assert re.findall(r'class="number">(\d+)', row)[:5] == ["1", "1", "1", "1", "0"]  # done, partly, failed, missed
     assert re.search(r'href="/retries">Waiting for a retry</a><div class="figure">1<', page.text)
     assert "RabbitMQ" in page.text  # is away
@@ -129,7 +129,7 @@ async def test_why_explains_a_fire_and_refuses_what_is_no_time(web: httpx.AsyncC
     last, wrong = [await web.get(f"/schedule/{ENTRY}/why", params=query) for query in ({}, {"at": "noon"})]
 
     assert last.status_code == 200, last.text
-    assert "<td>planned</td>" in last.text
+    assert ">planned</td>" in last.text
     assert wrong.status_code == 422
     assert "time &#34;noon&#34;: not a time" in wrong.text
 
