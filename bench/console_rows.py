@@ -18,7 +18,7 @@ from publishers.schedule import DEFAULT, load
 RUNS_A_DAY = 11_000
 SCHEDULED_AT_MOST = 0.5  # of the runs
 EMAIL = next(each for each in SAMPLES if each.name == "ad_approved")
-LETTER = {"name": EMAIL.name, **json.loads(EMAIL.model_dump_json())}
+CONTENT = {"name": EMAIL.name, **json.loads(EMAIL.model_dump_json())}
 
 FIRES = (
     "COPY fires (entry, due_at, state, message_id, reason, timetable, recorded_at{more}) FROM STDIN",
@@ -143,7 +143,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "state": "state",
             "requested_at": "at",
             "request": "jsonb_build_object('to', 'user' || n % 50000 || '@example.com', 'letter', "
-            "'{letter}'::jsonb || jsonb_build_object('ad_id', n / 2))",
+            "'{content}'::jsonb || jsonb_build_object('ad_id', n / 2))",
         },
     ),
     "mail_suppressions": (
@@ -271,7 +271,7 @@ def fill(url: str, size: Size) -> None:
             "events": str(size.runs - sum(row[2] == "published" for row in scheduled)),
             "days": str(size.days),
             "jobs": ", ".join(f"('{each.name}', '{each.job}')" for each in schedule.entries),
-            "letter": json.dumps(LETTER, ensure_ascii=False).replace("'", "''"),
+            "content": json.dumps(CONTENT, ensure_ascii=False).replace("'", "''"),
         }
         names["at"] = AT.format(**names)
         for table, (source, expressions) in TABLES.items():

@@ -27,7 +27,7 @@ class _Kept:
     looks: list[Look]
 
 
-class DeadLetterPages:
+class LookCache:
     def __init__(self) -> None:
         self._kept: dict[object, _Kept] = {}  # by selection and limit
 
