@@ -80,7 +80,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {"hour": "hour", "planned": "number", "accounted": "number"},
     ),
     "moderation_decisions": (
-        "generate_series(1, {runs} / 5) AS n, LATERAL (SELECT n % 7 = 0 AS bad, {at} AS at) AS it",
+        "generate_series(1, {count}) AS n, LATERAL (SELECT n % 7 = 0 AS bad, {at} AS at) AS it",
         {
             "ad_id": "n / 2",
             "action": "CASE WHEN bad THEN 'needs_edit' ELSE 'approve' END",
@@ -97,7 +97,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "moderation_notifications": (
-        "generate_series(1, {runs} / 10) AS n",
+        "generate_series(1, {count}) AS n",
         {
             "action": "'ad_flagged'",
             "title": "'Ad ' || n / 2",
@@ -111,7 +111,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "owner_notifications": (
-        "generate_series(1, {runs} / 5) AS n",
+        "generate_series(1, {count}) AS n",
         {
             "user_id": "n % 50000",
             "action": "'approve'",
@@ -124,8 +124,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "moderation_notification_logs": (
-        """generate_series(1, {runs} * 2 / 5) AS n, LATERAL (SELECT {at} AS at, CASE WHEN n % 500 = 0 THEN 'failed'
-            WHEN n % 500 = 1 THEN 'suppressed' WHEN n > {runs} * 2 / 5 - 10 THEN 'pending' ELSE 'sent' END AS state)
+        """generate_series(1, {count}) AS n, LATERAL (SELECT {at} AS at, CASE WHEN n % 500 = 0 THEN 'failed'
+            WHEN n % 500 = 1 THEN 'suppressed' WHEN n > {count} - 10 THEN 'pending' ELSE 'sent' END AS state)
             AS it""",
         {
             "method": "'email'",
@@ -151,7 +151,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {"address": "'gone' || n || '@example.com'", "scope": "'all'", "reason": "'550 no such user'"},
     ),
     "operator_actions": (
-        "generate_series(1, 1 + {runs} / 500) AS n",
+        "generate_series(1, {count}) AS n",
         {
             "done_at": "{at}",
             "actor": "(ARRAY['olena', 'taras', 'ivan'])[1 + n % 3]",
@@ -225,7 +225,15 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
 }
-AT = "now() - ({runs} - n) * interval '1 s' * {days} * 86400 / {runs}"
+# Rows for each run, where it is not those of a source.
+SHARES = {
+    "moderation_decisions": 0.2,
+    "moderation_notifications": 0.1,
+    "owner_notifications": 0.2,
+    "moderation_notification_logs": 0.4,
+    "operator_actions": 0.002,
+}
+AT = "now() - ({count} - n) * interval '1 s' * {days} * 86400 / {count}"
 COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = current_schema()"
 UNCHECKED = "SET session_replication_role = replica; SET synchronous_commit = off; SET work_mem = '256MB'"
 IN_FORCE = (
@@ -273,8 +281,9 @@ def fill(url: str, size: Size) -> None:
             "jobs": ", ".join(f"('{each.name}', '{each.job}')" for each in schedule.entries),
             "content": json.dumps(CONTENT, ensure_ascii=False).replace("'", "''"),
         }
-        names["at"] = AT.format(**names)
         for table, (source, expressions) in TABLES.items():
+            names["count"] = str(max(int(size.runs * SHARES.get(table, 1)), 1))
+            names["at"] = AT.format(**names)
             known = {row[0] for row in connection.execute(COLUMNS, [table])}
             chosen = {name: value.format(**names) for name, value in expressions.items() if name in known}
             if chosen:
