@@ -96,7 +96,7 @@ COMMANDS = (
     "runs show {message_id}",
     "why purge-logs-daily",
     "schedule list",
-    "retries",
+    "retries list",
     "dead list",
     "doctor",
 )
