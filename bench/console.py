@@ -96,7 +96,7 @@ COMMANDS = (
     "runs show {message_id}",
     "why purge-logs-daily",
     "schedule list",
-    "retries",
+    "retries list",
     "dead list",
     "doctor",
 )
@@ -330,11 +330,12 @@ def _table(
             cells = [_shown(value) for each in times for value in (each.median, each.p95, max(each.wall), each.cpu)]
             made.add_row(name, *cells, style="bold" if slow else None)
     late = sum(not times.is_on_target for each in found.values() for times in each[0].values())
+    verdict = f"MISSED {late} times" if late else "met"
     made.caption = "\n".join(
         [
-            f"target: median and p95 of each page at most {TARGET} ms: {'MISSED' if late else 'met'} ({late} missed it)",
-            f"pocketwatch migrate from {PREVIOUS} with {runs:,} runs: {migrated:.1f} s, "
-            f"in which an insert into the run log waited for {blocked * 1000:.0f} ms at most",
+            f"target: median and p95 of each page at most {TARGET} ms: {verdict}",
+            f"pocketwatch migrate from {PREVIOUS} with {runs:,} runs: {migrated:.1f} s",
+            f"an insert into the run log waited meanwhile for {blocked * 1000:.0f} ms at most",
             versions,
             table.machine(),
         ]

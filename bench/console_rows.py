@@ -18,7 +18,7 @@ from publishers.schedule import DEFAULT, load
 RUNS_A_DAY = 11_000
 SCHEDULED_AT_MOST = 0.5  # of the runs
 EMAIL = next(each for each in SAMPLES if each.name == "ad_approved")
-LETTER = {"name": EMAIL.name, **json.loads(EMAIL.model_dump_json())}
+CONTENT = {"name": EMAIL.name, **json.loads(EMAIL.model_dump_json())}
 
 FIRES = (
     "COPY fires (entry, due_at, state, message_id, reason, timetable, recorded_at{more}) FROM STDIN",
@@ -80,7 +80,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {"hour": "hour", "planned": "number", "accounted": "number"},
     ),
     "moderation_decisions": (
-        "generate_series(1, {runs} / 5) AS n, LATERAL (SELECT n % 7 = 0 AS bad, {at} AS at) AS it",
+        "generate_series(1, {count}) AS n, LATERAL (SELECT n % 7 = 0 AS bad, {at} AS at) AS it",
         {
             "ad_id": "n / 2",
             "action": "CASE WHEN bad THEN 'needs_edit' ELSE 'approve' END",
@@ -97,7 +97,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "moderation_notifications": (
-        "generate_series(1, {runs} / 10) AS n",
+        "generate_series(1, {count}) AS n",
         {
             "action": "'ad_flagged'",
             "title": "'Ad ' || n / 2",
@@ -111,7 +111,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "owner_notifications": (
-        "generate_series(1, {runs} / 5) AS n",
+        "generate_series(1, {count}) AS n",
         {
             "user_id": "n % 50000",
             "action": "'approve'",
@@ -124,8 +124,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "moderation_notification_logs": (
-        """generate_series(1, {runs} * 2 / 5) AS n, LATERAL (SELECT {at} AS at, CASE WHEN n % 500 = 0 THEN 'failed'
-            WHEN n % 500 = 1 THEN 'suppressed' WHEN n > {runs} * 2 / 5 - 10 THEN 'pending' ELSE 'sent' END AS state)
+        """generate_series(1, {count}) AS n, LATERAL (SELECT {at} AS at, CASE WHEN n % 500 = 0 THEN 'failed'
+            WHEN n % 500 = 1 THEN 'suppressed' WHEN n > {count} - 10 THEN 'pending' ELSE 'sent' END AS state)
             AS it""",
         {
             "method": "'email'",
@@ -143,7 +143,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "state": "state",
             "requested_at": "at",
             "request": "jsonb_build_object('to', 'user' || n % 50000 || '@example.com', 'letter', "
-            "'{letter}'::jsonb || jsonb_build_object('ad_id', n / 2))",
+            "'{content}'::jsonb || jsonb_build_object('ad_id', n / 2))",
         },
     ),
     "mail_suppressions": (
@@ -151,7 +151,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {"address": "'gone' || n || '@example.com'", "scope": "'all'", "reason": "'550 no such user'"},
     ),
     "operator_actions": (
-        "generate_series(1, 1 + {runs} / 500) AS n",
+        "generate_series(1, {count}) AS n",
         {
             "done_at": "{at}",
             "actor": "(ARRAY['olena', 'taras', 'ivan'])[1 + n % 3]",
@@ -225,7 +225,15 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
 }
-AT = "now() - ({runs} - n) * interval '1 s' * {days} * 86400 / {runs}"
+# Rows for each run, where it is not those of a source.
+SHARES = {
+    "moderation_decisions": 0.2,
+    "moderation_notifications": 0.1,
+    "owner_notifications": 0.2,
+    "moderation_notification_logs": 0.4,
+    "operator_actions": 0.002,
+}
+AT = "now() - ({count} - n) * interval '1 s' * {days} * 86400 / {count}"
 COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = current_schema()"
 UNCHECKED = "SET session_replication_role = replica; SET synchronous_commit = off; SET work_mem = '256MB'"
 IN_FORCE = (
@@ -271,10 +279,11 @@ def fill(url: str, size: Size) -> None:
             "events": str(size.runs - sum(row[2] == "published" for row in scheduled)),
             "days": str(size.days),
             "jobs": ", ".join(f"('{each.name}', '{each.job}')" for each in schedule.entries),
-            "letter": json.dumps(LETTER, ensure_ascii=False).replace("'", "''"),
+            "content": json.dumps(CONTENT, ensure_ascii=False).replace("'", "''"),
         }
-        names["at"] = AT.format(**names)
         for table, (source, expressions) in TABLES.items():
+            names["count"] = str(max(int(size.runs * SHARES.get(table, 1)), 1))
+            names["at"] = AT.format(**names)
             known = {row[0] for row in connection.execute(COLUMNS, [table])}
             chosen = {name: value.format(**names) for name, value in expressions.items() if name in known}
             if chosen:

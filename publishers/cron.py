@@ -101,7 +101,7 @@ def seconds_between(entry: Entry, after: datetime, until: datetime) -> list[int]
 
 @lru_cache(maxsize=512)
 def _parse(expression: str) -> tuple[CronSim, list[int]]:
-    """Return a cron expression, which tells the days, and the seconds of a day on which it fires, ascending."""
+    """Return what says on which days an expression fires, and the seconds of such a day on which it does, ascending."""
     cron = CronSim(expression, datetime(1970, 1, 1))  # noqa: DTZ001  it is only asked for its fields
     hours, minutes, seconds = (sorted(field) for field in (cron.hours, cron.minutes, cron.seconds))
     return cron, [hour * 3600 + minute * 60 + second for hour in hours for minute in minutes for second in seconds]

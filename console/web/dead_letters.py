@@ -12,10 +12,12 @@ from console.operations import dead_letters
 from console.operations.dead_letters import Selection
 from pocketwatch.broker.dead_letters import Look
 from pocketwatch.broker.declare import queues_info
+from pocketwatch.broker.held import MAX_HELD
 from pocketwatch.broker.publisher import Publisher
 
 LIFETIME = 60.0  # seconds
 MAX_KEPT = 20  # selections
+LONGEST_KEPT = 5_000_000  # characters of the bodies of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,11 @@ class _Kept:
     looks: list[Look]
 
 
-class DeadLetterPages:
+class LookCache:
     def __init__(self) -> None:
         self._kept: dict[object, _Kept] = {}  # by selection and limit
 
-    async def look(self, publisher: Publisher, selection: Selection, *, limit: int) -> list[Look]:
+    async def look(self, publisher: Publisher, selection: Selection, *, limit: int = MAX_HELD) -> list[Look]:
         """Return what `dead_letters.look` does, or has returned within the last minute for as many dead letters."""
         names = [queue.dead_letter_queue for queue in selection.queues]
         found = await queues_info(publisher.connection, names)
@@ -42,7 +44,8 @@ class DeadLetterPages:
         self._kept.pop(key, None)
         while len(self._kept) >= MAX_KEPT:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[key] = _Kept(waiting, time.monotonic(), looks)
+        if sum(len(found.body) for each in looks for found in each.oldest) <= LONGEST_KEPT:
+            self._kept[key] = _Kept(waiting, time.monotonic(), looks)
         return looks
 
     def forget(self) -> None:

@@ -12,7 +12,7 @@ from console.operations import dead_letters as operations
 from console.operations.bodies import InvalidBody
 from console.operations.dead_letters import Selection
 from console.operations.operator import Operator
-from console.web.dead_letters import DeadLetterPages
+from console.web.dead_letters import LookCache
 from pocketwatch.broker import dead_letters, held
 from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.pace import Pace
@@ -56,7 +56,7 @@ async def test_looks_at_some_show_the_oldest_and_keep_the_order(publisher: Publi
 
 
 async def test_page_is_read_again_when_the_number_changes_or_an_operator_has_acted(publisher: Publisher, die: Die):
-    pages, seen = DeadLetterPages(), []
+    pages, seen = LookCache(), []
 
     async def look() -> list[str]:
         looks = await pages.look(publisher, selected(), limit=5)

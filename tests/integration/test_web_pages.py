@@ -13,6 +13,8 @@ import pytest
 
 from console import contracts
 from console.web.server import WebApp
+from consumers.mail import log_search
+from consumers.moderation.review import decision_search
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PocketwatchError
@@ -279,3 +281,29 @@ async def test_taken_port_is_named_with_the_remedy(settings: Settings):
 
         with pytest.raises(PocketwatchError, match=rf"port {port} of 127.0.0.1 is taken.*--port {port + 1}"):
             await WebApp(settings, port=port).__aenter__()
+
+
+async def test_cards_count_among_the_newest_and_what_is_not_sent_in_full(
+    web: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log_search, "MAX_COUNTED", 3)
+    monkeypatch.setattr(decision_search, "MAX_COUNTED", 3)
+    run(
+        database_url,
+        "INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id) "
+        "SELECT 'email', 'a@example.com', CASE WHEN n IN (1, 7) THEN 'failed' ELSE 'sent' END, '', now(), '' "
+        "FROM generate_series(1, 7) AS n",
+    )
+    run(
+        database_url,
+        "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor) "
+        "SELECT n, 'approve', 'pending', 'active', '', 'rules' FROM generate_series(1, 5) AS n",
+    )
+
+    emails, decisions = await web.get("/emails"), await web.get("/moderation?action=approve&since=all")
+
+    figures = [re.findall('class="figure">([0-9]+)<', page.text) for page in (emails, decisions)]
+    assert figures == [["2", "2", "2"], ["3"]]  # sent, failed, not delivered
+    assert "Sent ones are counted among the newest 3 emails." in emails.text
+    assert "Counted among the newest 3 decisions." in decisions.text
+    assert decisions.text.count("/moderation/ads/") == 5

@@ -89,14 +89,14 @@ def _selection(settings: Settings, chosen: Mapping[str, str]) -> Selection:
 
 
 async def one(request: Request) -> Response:
-    return await _page(request, await _found(request))
+    return await _page(request, await _found(request, read=resources_of(request).dead_letters.look))
 
 
-async def _found(request: Request) -> DeadLetter:
+async def _found(request: Request, *, read: operations.Read = operations.look) -> DeadLetter:
     resources = resources_of(request)
     try:
         queues = operations.queues_named(resources.settings, request.path_params["queue"])
-        found = await operations.find(resources.publisher, request.path_params["id"], queues)
+        found = await operations.find(resources.publisher, request.path_params["id"], queues, read=read)
     except PocketwatchError as error:
         if "does not exist" not in str(error):
             raise
