@@ -58,12 +58,6 @@ def retention() -> Iterable[Sequence[str]]:
         yield (f"`{rule.table}`", str(rule.minimum.days), "yes" if rule.adjustable else "no", rule.why)
 
 
-def retention() -> Iterable[Sequence[str]]:
-    yield ("table", "days at least", "`retention_days`", "why")
-    for rule in RULES:
-        yield (f"`{rule.table}`", str(rule.minimum.days), "yes" if rule.adjustable else "no", rule.why)
-
-
 def _accepted(field: dict[str, Any]) -> str:
     kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
     return "; ".join(_kind(kind) for kind in kinds)
