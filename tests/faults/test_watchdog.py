@@ -166,4 +166,4 @@ async def test_job_that_fails_again_and_again_is_found(
 
     detail = watched.open()["failing", "rates.update"]
     assert re.match(r"failed \d times in a row, last: NBU: ", detail)
-    assert " wait for another attempt, the next at " in detail
+    assert " to be tried again, the next at " in detail

@@ -372,7 +372,7 @@ def refused_email(watched: Watched) -> None:
         (abandoned_run, ("unfinished", "cleanup.media", "its worker here:7 has died, and no other has taken it over")),
         (endless_run, ("unfinished", "cleanup.media", "UTC, for 22 minutes, on here:7")),
         (endless_fire, ("unfinished", "nightly", "UTC was published, and has not ended")),
-        (failing_job, ("failing", "rates.update", "failed 3 times in a row, last: NBU: away; 1 wait for another")),
+        (failing_job, ("failing", "rates.update", "failed 3 times in a row, last: NBU: away; 1 message to be ")),
         (dead_job, ("failing", "rates.update", "last: refused; given up, its message is a dead letter")),
         (slow_run, ("slow", "cleanup.media", "a run takes 4")),
         (refused_email, ("mail_refused", "mail server", "1 emails wait because the server refused them, such as: 535")),
