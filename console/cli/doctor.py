@@ -14,8 +14,8 @@ from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings, too.")]
-OnlyProblems = Annotated[bool, typer.Option("--problems", help="Hide what is ok.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings as well.")]
+OnlyProblems = Annotated[bool, typer.Option("--problems", help="Hide the checks that are ok.")]
 
 
 def doctor(strict: Strict = False, problems: OnlyProblems = False, as_json: AsJson = False) -> None:
