@@ -54,6 +54,8 @@ async def _check(settings: Settings) -> list[Finding]:
         except Exception as error:
             if (message := user_message(error)) is None:
                 raise
-            if message not in {finding.detail for finding in found}:  # a server that is away fails several checks
+            if message not in {
+                finding.detail for finding in found
+            }:  # a server that is unavailable fails several checks
                 found.append(Finding(subject, "problem", message))
     return found
