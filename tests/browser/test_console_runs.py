@@ -245,7 +245,7 @@ async def test_waiting_message_is_retried_now(browser_page: Page, wait: Wait, pu
     assert [each.message_id for each in await in_queue(publisher, "rates.update")] == ["b"]
 
     await browser_page.get_by_role("button", name="Retry all of rates.update now").click()
-    await browser_page.get_by_text("Nothing waits for another attempt.").wait_for()
+    await browser_page.get_by_text("No message waits for another attempt.").wait_for()
     assert len(await in_queue(publisher, "rates.update")) == 3
 
 

@@ -300,7 +300,7 @@ def test_entry_is_paused_and_resumed(pocketwatch: Program):
     states = {entry["name"]: entry["state"] for entry in pocketwatch.json("schedule", "list")}
     assert states[name].startswith("paused by olena until ")
     assert states[name].endswith(": disk is moved")
-    assert "was paused already" in pocketwatch("schedule", "pause", name, "--reason", "again").stdout
+    assert "was already paused" in pocketwatch("schedule", "pause", name, "--reason", "again").stdout
     (again,) = [entry["state"] for entry in pocketwatch.json("schedule", "list") if entry["name"] == name]
     assert again.endswith(": again")
     assert pocketwatch("schedule", "resume", name).returncode == 0
