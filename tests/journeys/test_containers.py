@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from consumers.app import GROUPS
 from tests.fixtures.servers import ROOT, clean_environment
 from tests.support.waiting import eventually
 
@@ -29,9 +32,9 @@ SERVICES: dict[str, dict[str, Any]] = {
 }
 LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
 REPLICAS = {name: SERVICES[name].get("deploy", {"replicas": 1})["replicas"] for name in LONG_RUNNING}
-PORTS = [f"{name}_PORT" for name in ("RABBITMQ", "RABBITMQ_MANAGEMENT", "POSTGRES", "REDIS", "MAILPIT", "MAILPIT_SMTP", "WEB")]
-SECRETS = ("RABBITMQ_PASSWORD", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "POCKETWATCH_WEB_SECRET_KEY")
-ENVIRONMENT = dict.fromkeys(PORTS, "0") | dict.fromkeys(SECRETS, "0123456789abcdef0123456789abcdef")
+# Free ports, and something for all that must be set.
+ENVIRONMENT = dict.fromkeys(re.findall(r"\$\{(\w+_PORT):-", FILE), "0")
+ENVIRONMENT |= dict.fromkeys(re.findall(r"\$\{(\w+):\?", FILE), "0123456789abcdef0123456789abcdef")
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ def test_every_service_is_up(project: Project) -> None:
 
 def test_every_process_says_that_it_is_healthy(project: Project) -> None:
     processes = json.loads(project.pocketwatch("processes", "--json"))
+    found = [(one["kind"], *one["groups"]) for one in processes if one["state"] == "healthy"]
 
-    print(processes)
+    assert sorted(found) == sorted([*(("consume", group) for group in GROUPS), *[("publish",)] * 2, ("web",)])
 
 
 @pytest.mark.parametrize("service", LONG_RUNNING)
@@ -124,12 +128,16 @@ def test_main_process_has_the_rights_of_the_file(project: Project, service: str)
 
 
 def test_people_can_sign_in_at_the_console(project: Project) -> None:
-    project.compose("run", "--rm", "-T", "web", "pocketwatch", "web", "user", "add", "olena", stdin="a long password\n")
+    name, password = "olena", "correct horse battery staple"
+    project.compose("run", "--rm", "-T", "web", "pocketwatch", "web", "user", "add", name, stdin=f"{password}\n")
 
-    page = httpx.get(f"http://{project.compose('port', 'web', '8080').strip()}", follow_redirects=True, trust_env=False)
+    address = project.compose("port", "web", "8080").strip()
+    with httpx.Client(base_url=f"http://{address}", follow_redirects=True, trust_env=False, timeout=60) as browser:
+        form = browser.get("/runs")
+        token = form.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+        page = browser.post("/sign-in", data={"csrf_token": token, "name": name, "password": password, "next": "/runs"})
 
-    print(page.url, page.text[:300])
-    assert page.status_code == 200
+    assert (form.url.path, page.url.path, page.status_code) == ("/sign-in", "/runs", 200)
 
 
 def test_clean_up_deletes_in_its_volumes(project: Project) -> None:
@@ -141,10 +149,27 @@ def test_clean_up_deletes_in_its_volumes(project: Project) -> None:
     assert project.compose("exec", "-T", "consumer-cleanup", "ls", "/srv/logs").split() == ["app.log.1"]
 
 
+def test_dev_stack_uses_docker(project: Project, tmp_path: Path) -> None:
+    def stack(*words: str) -> str:
+        command = [sys.executable, "-m", "pocketwatch", "stack", *words, f"--folder={tmp_path}"]
+        environment = clean_environment()
+        return subprocess.run(
+            command, cwd=project.folder, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    stack("up")
+    try:
+        print(stack("status", "--json"))
+    finally:
+        stack("down", "--wipe")
+
+
 @pytest.mark.parametrize("service", ["consumer-maintenance", "rabbitmq", "postgres", "redis", "publishers"])
 async def test_killed_service_starts_again(project: Project, service: str) -> None:
     before, *_ = project.containers(service)
-    others = {name: [one["RestartCount"] for one in project.containers(name)] for name in LONG_RUNNING if name != service}
+    others = {
+        name: [one["RestartCount"] for one in project.containers(name)] for name in LONG_RUNNING if name != service
+    }
     begun = time.monotonic()
 
     # Not by `docker kill`, which counts as stopped on purpose.

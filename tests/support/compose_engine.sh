@@ -16,6 +16,7 @@ VERSION=$(cat "$0" $SUPPORT/compose_images.Dockerfile compose.yaml Dockerfile re
 
 fetch() { # all that needs the network
     [ "$(id -u)" = 0 ] || fail "not root"
+    mkdir -p "$ENGINE" && exec 9<"$ENGINE" && flock 9 # one engine at a time, until its last process has ended
     [ -d "$LATEST_SERVERS/usr" ] || $SUPPORT/latest_servers.sh build || fail "no packages of Debian 13"
     [ -d "$ENGINE/programs" ] || LATEST_SERVERS=$ENGINE/programs $SUPPORT/latest_servers.sh build "$PACKAGES" ||
         fail "no packages of Debian 13"
@@ -32,21 +33,17 @@ wheels() { # for the Python that is in the images
 }
 
 inside() { # the first process of the namespaces
-    local engine code=0
     ip link set lo up && mount -t tmpfs tmpfs /run && mkdir -p "$ENGINE/usr"
     mount -t overlay overlay -o "lowerdir=$ENGINE/programs/usr:$LATEST_SERVERS/usr" "$ENGINE/usr"
     mount --bind /usr/local "$ENGINE/usr/local" && mount --rbind "$ENGINE/usr" /usr
     ln -s /usr/sbin/xtables-nft-multi /run/iptables
-    PATH=/run:/usr/sbin:/usr/bin:$PATH
+    export PATH=/run:/usr/sbin:/usr/bin:$PATH
     dockerd --data-root "$ENGINE/data" --ip6tables=false --dns=127.0.0.1 --log-level=warn >"$ENGINE/log" 2>&1 </dev/null &
-    engine=$!
     for _ in {1..150}; do docker info >/dev/null 2>&1 && break || sleep 0.2; done
     docker info >/dev/null || fail "dockerd ended, see $ENGINE/log"
     docker ps -aq | xargs -r docker rm -fv >/dev/null # of a run that was killed
     docker image inspect "debian:$VERSION" >/dev/null 2>&1 || images
-    "$@" || code=$?
-    kill "$engine" && wait "$engine" || true
-    return $code
+    "$@"
 }
 
 images() {
