@@ -159,9 +159,10 @@ def test_dev_stack_uses_docker(project: Project, tmp_path: Path) -> None:
 
     stack("up")
     try:
-        print(stack("status", "--json"))
+        servers = {one["name"]: (one["source"], one["ready"]) for one in json.loads(stack("status", "--json"))}
     finally:
         stack("down", "--wipe")
+    assert servers == dict.fromkeys(["rabbitmq", "postgres", "redis", "mail"], ("docker", True))
 
 
 @pytest.mark.parametrize("service", ["consumer-maintenance", "rabbitmq", "postgres", "redis", "publishers"])
@@ -182,6 +183,8 @@ async def test_killed_service_starts_again(project: Project, service: str) -> No
     await eventually(healthy_again, within=120)
     back = time.monotonic()
     run = project.pocketwatch("trigger", "maintenance.purge_logs", "--wait", "--timeout", "120s")
-    print(f"\n{service}: killed, healthy again after {back - begun:.0f} s, a run {time.monotonic() - back:.0f} s later")
+    print(  # noqa: T201
+        f"\n{service}: killed, healthy again after {back - begun:.0f} s, a run {time.monotonic() - back:.0f} s later"
+    )
     assert "succeeded" in run
     assert others == {name: [one["RestartCount"] for one in project.containers(name)] for name in others}
