@@ -12,10 +12,12 @@ export ENGINE=${ENGINE:-/var/tmp/pocketwatch-engine}
 export LATEST_SERVERS=${LATEST_SERVERS:-/var/tmp/pocketwatch-latest-servers}
 SUPPORT=tests/support NAMES='rabbitmq postgres redis axllent/mailpit python'
 PACKAGES='docker.io docker-cli docker-compose docker-buildx containerd runc tini iptables python3-pip'
-VERSION=$(cat "$0" $SUPPORT/compose_images.Dockerfile compose.yaml Dockerfile requirements{,-build}.lock | sha256sum | head -c 12)
+TAGS=$(grep -hoE '(image: |PYTHON_IMAGE=)\S+$' compose.yaml Dockerfile | sed 's/.*[ =]//')
+VERSION=$(cat $SUPPORT/compose_* requirements{,-build}.lock - <<<"$TAGS" | sha256sum | head -c 12)
 
 fetch() { # all that needs the network
     [ "$(id -u)" = 0 ] || fail "not root"
+    unshare --net --mount true || fail "no namespaces"
     mkdir -p "$ENGINE" && exec 9<"$ENGINE" && flock 9 # one engine at a time, until its last process has ended
     [ -d "$LATEST_SERVERS/usr" ] || $SUPPORT/latest_servers.sh build || fail "no packages of Debian 13"
     [ -d "$ENGINE/programs" ] || LATEST_SERVERS=$ENGINE/programs $SUPPORT/latest_servers.sh build "$PACKAGES" ||
@@ -33,9 +35,10 @@ wheels() { # for the Python that is in the images
 }
 
 inside() { # the first process of the namespaces
-    ip link set lo up && mount -t tmpfs tmpfs /run && mkdir -p "$ENGINE/usr"
+    mount -t tmpfs tmpfs /run && mkdir -p "$ENGINE/usr"
     mount -t overlay overlay -o "lowerdir=$ENGINE/programs/usr:$LATEST_SERVERS/usr" "$ENGINE/usr"
     mount --bind /usr/local "$ENGINE/usr/local" && mount --rbind "$ENGINE/usr" /usr
+    ip link set lo up
     ln -s /usr/sbin/xtables-nft-multi /run/iptables
     export PATH=/run:/usr/sbin:/usr/bin:$PATH
     dockerd --data-root "$ENGINE/data" --ip6tables=false --dns=127.0.0.1 --log-level=warn >"$ENGINE/log" 2>&1 </dev/null &
@@ -52,11 +55,11 @@ images() {
     root=$(mktemp -d) && chmod 755 "$root"
     mkdir "$root"/{etc,opt,proc,root,run,srv,sys,tmp,var}
     for folder in bin lib lib64 sbin; do ln -s usr/$folder "$root/$folder"; done
-    tar -c --exclude=usr/local --exclude=usr/lib/chromium --exclude=usr/share/doc -C / usr -C "$ENGINE" wheels -C "$root" . |
-        docker import - debian >/dev/null
+    tar -c --exclude=usr/{local,share/doc,share/locale,lib/chromium,bin/containerd\*,bin/docker\*,sbin/docker\*,libexec/docker} \
+        -C / usr -C "$ENGINE" wheels -C "$root" . | docker import - debian >/dev/null
     rm -r "$root"
     for name in $NAMES; do
-        tag=$(grep -hoE "(image: |PYTHON_IMAGE=)$name:\S+" compose.yaml Dockerfile | sed 's/.*[ =]//' | tail -n 1)
+        tag=$(grep "^$name:" <<<"$TAGS")
         docker build --progress=plain --target "${name##*/}" -t "$tag" - <$SUPPORT/compose_images.Dockerfile >>"$ENGINE/log" 2>&1 ||
             fail "no image $tag, see $ENGINE/log"
     done
@@ -69,7 +72,7 @@ fail() {
 }
 
 case ${1-} in
-in) shift && fetch && exec unshare --net --pid --fork --kill-child --mount-proc --propagation private "$0" inside "$@" ;;
+in) shift && fetch && exec unshare --net --pid --fork --kill-child --mount-proc --propagation private $SUPPORT/compose_engine.sh inside "$@" ;;
 inside) shift && inside "$@" ;;
 *) sed -n '2,7s/^# \?//p' "$0" >&2 && exit 2 ;;
 esac
