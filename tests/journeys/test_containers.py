@@ -82,6 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("containers") / "checkout"
     shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
     project = Project(folder)
+    project.compose("down", "--volumes")  # of a run that was killed
     begun = time.monotonic()
     try:
         project.compose("build")
