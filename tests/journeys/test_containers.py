@@ -88,7 +88,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         project.compose("build")
         built = time.monotonic()
         project.compose("up", "--wait", "--wait-timeout", "300")
-        print(f"\nbuilt in {built - begun:.0f} s, all services healthy {time.monotonic() - built:.0f} s later")  # noqa: T201
+        healthy = time.monotonic()
+        print(f"\nbuilt in {built - begun:.0f} s, all services healthy {healthy - built:.0f} s later")  # noqa: T201
         yield project
     except AssertionError:
         print(project.compose("ps", "--all"), project.compose("logs", "--tail=20", "--no-color"))  # noqa: T201

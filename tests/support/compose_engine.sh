@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A Docker engine where there is none: that of Debian 13, in namespaces of its own; as root.
-# It pulls no images: those that compose.yaml and Dockerfile name are made of Debian 13's programs, by compose_images.Dockerfile.
+# It pulls no images: compose_images.Dockerfile makes those that compose.yaml and Dockerfile name of Debian 13's programs.
 #
 #   compose_engine.sh in COMMAND...   run a command with it; engine and containers end with the command
 #
@@ -41,7 +41,8 @@ inside() { # the first process of the namespaces
     ip link set lo up
     ln -s /usr/sbin/xtables-nft-multi /run/iptables
     export PATH=/run:/usr/sbin:/usr/bin:$PATH
-    dockerd --data-root "$ENGINE/data" --ip6tables=false --dns=127.0.0.1 --log-level=warn >"$ENGINE/log" 2>&1 </dev/null &
+    dockerd --data-root "$ENGINE/data" --ip6tables=false --dns=127.0.0.1 --log-level=warn \
+        >"$ENGINE/log" 2>&1 </dev/null &
     for _ in {1..150}; do docker info >/dev/null 2>&1 && break || sleep 0.2; done
     docker info >/dev/null || fail "dockerd ended, see $ENGINE/log"
     docker ps -aq | xargs -r docker rm -fv >/dev/null # of a run that was killed
@@ -55,13 +56,13 @@ images() {
     root=$(mktemp -d) && chmod 755 "$root"
     mkdir "$root"/{etc,opt,proc,root,run,srv,sys,tmp,var}
     for folder in bin lib lib64 sbin; do ln -s usr/$folder "$root/$folder"; done
-    tar -c --exclude=usr/{local,share/doc,share/locale,lib/chromium,bin/containerd\*,bin/docker\*,sbin/docker\*,libexec/docker} \
+    tar -c --exclude=usr/{local,share/{doc,locale},lib/chromium,bin/{docker,containerd}\*,{sbin,libexec}/docker\*} \
         -C / usr -C "$ENGINE" wheels -C "$root" . | docker import - debian >/dev/null
     rm -r "$root"
     for name in $NAMES; do
         tag=$(grep "^$name:" <<<"$TAGS")
-        docker build --progress=plain --target "${name##*/}" -t "$tag" - <$SUPPORT/compose_images.Dockerfile >>"$ENGINE/log" 2>&1 ||
-            fail "no image $tag, see $ENGINE/log"
+        docker build --progress=plain --target "${name##*/}" -t "$tag" - \
+            <$SUPPORT/compose_images.Dockerfile >>"$ENGINE/log" 2>&1 || fail "no image $tag, see $ENGINE/log"
     done
     docker tag debian "debian:$VERSION"
 }
@@ -72,7 +73,8 @@ fail() {
 }
 
 case ${1-} in
-in) shift && fetch && exec unshare --net --pid --fork --kill-child --mount-proc --propagation private $SUPPORT/compose_engine.sh inside "$@" ;;
+in) shift && fetch && exec unshare --net --pid --fork --kill-child --mount-proc --propagation private \
+    $SUPPORT/compose_engine.sh inside "$@" ;;
 inside) shift && inside "$@" ;;
 *) sed -n '2,7s/^# \?//p' "$0" >&2 && exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # RabbitMQ 4, PostgreSQL 17 and Redis 8: the programs of Debian 13, on a machine of Debian 12; as root.
 #
-#   latest_servers.sh build [NAME...] fetch the packages, or those named, and unpack them into a folder; nothing is installed
+#   latest_servers.sh build [NAME...] unpack the packages, or those named, into a folder; nothing is installed
 #   latest_servers.sh in COMMAND...   run a command that finds these programs in place of the machine's own
 #
 # LATEST_SERVERS is the folder.
