@@ -87,7 +87,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     try:
         project.compose("build")
         built = time.monotonic()
-        project.compose("up", "--wait", "--wait-timeout", "300")
+        project.compose("up", "--wait", "--wait-timeout", "600")
         healthy = time.monotonic()
         print(f"\nbuilt in {built - begun:.0f} s, all services healthy {healthy - built:.0f} s later")  # noqa: T201
         yield project
