@@ -1,8 +1,8 @@
 # One image for all processes of the suite: docker run IMAGE pocketwatch publish
 #
 # A tag can be moved to other content. To pin it, name the digest that you have checked:
-# docker build --build-arg PYTHON_IMAGE=python:3.13.18-slim-trixie@sha256:… .
-ARG PYTHON_IMAGE=python:3.13.18-slim-trixie
+# docker build --build-arg PYTHON_IMAGE=python:3.13.15-slim-trixie@sha256:… .
+ARG PYTHON_IMAGE=python:3.13.15-slim-trixie
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src

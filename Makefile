@@ -41,10 +41,10 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test up check bench new-job messages docs lock clean
+.PHONY: help install demo test test-compose up check bench new-job messages docs lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(INSTALLED) ## make .venv with everything pinned
 
@@ -70,6 +70,11 @@ test: $(INSTALLED) ## the whole test suite, on real servers that it starts itsel
 	@$(CHROMIUM)
 	@$(PROMTOOL)
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+
+# A Docker engine that runs is used, or else one that ends with the tests
+test-compose: $(INSTALLED) ## compose.yaml in containers: all services, a job, kills; as root, in minutes
+	@docker info >/dev/null 2>&1 || engine='tests/support/compose_engine.sh in'; \
+		$$engine $(BIN)/python -m pytest -v -s -m compose tests/journeys/test_containers.py
 
 up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C
 	@$(BIN)/python -m demo --stay

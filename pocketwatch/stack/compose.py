@@ -33,6 +33,8 @@ PORT_VARIABLES = {
     "mailpit": "MAILPIT_PORT",
 }
 PASSWORD_VARIABLES = {"rabbitmq": "RABBITMQ_PASSWORD", "postgres": "POSTGRES_PASSWORD", "redis": "REDIS_PASSWORD"}
+# Required by a service that is not started; Docker reads the whole file.
+UNUSED = "POCKETWATCH_WEB_SECRET_KEY=unused"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class ComposeBackend:
 
     def _write_variables(self) -> None:
         lines = [f"{variable}={self._passwords[server]}" for server, variable in PASSWORD_VARIABLES.items()]
+        lines += [UNUSED]
         lines += [
             f"{variable}={self._state.ports[port]}"
             for port, variable in PORT_VARIABLES.items()

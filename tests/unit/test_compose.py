@@ -27,7 +27,7 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 LONG_RUNNING = {name: service for name, service in SERVICES.items() if service["restart"] != "no"}
 VARIABLES = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))
 EXACT = re.compile(r"[\w./-]+:v?\d+\.\d+(\.\d+)?(-[\w.]+)?")
-PASSWORDS = {"RABBITMQ_PASSWORD", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+SECRETS = {"RABBITMQ_PASSWORD", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "POCKETWATCH_WEB_SECRET_KEY"}
 
 
 def seconds(text: str) -> int:
@@ -156,9 +156,9 @@ def test_every_variable_is_documented(variable: str) -> None:
     assert re.search(rf"^#? ?{variable}=", (PROJECT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_no_password_has_a_default() -> None:
-    assert set(re.findall(r"\$\{(\w+PASSWORD):\?[^}]+\}", TEXT)) == PASSWORDS
-    assert not re.findall(r"\$\{\w+PASSWORD:?-", TEXT)
+def test_no_secret_has_a_default() -> None:
+    assert set(re.findall(r"\$\{(\w+):\?[^}]+\}", TEXT)) == SECRETS
+    assert not re.findall(r"\$\{\w+(?:PASSWORD|KEY):?-", TEXT)
 
 
 def test_the_heartbeat_is_healthy_for_one_minute(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_env_file_is_private_and_sets_the_variables_of_the_compose_file(
     file = tmp_path / "compose.env"
     names = {line.partition("=")[0] for line in file.read_text().splitlines()}
     assert file.stat().st_mode & 0o777 == 0o600
-    assert PASSWORDS <= names <= VARIABLES
+    assert SECRETS <= names <= VARIABLES
     published = str([SERVICES[service].get("ports") for service in ("rabbitmq", "postgres", "redis", "mailpit")])
     assert set(re.findall(r"\w+_PORT", published)) <= names
 
