@@ -41,7 +41,7 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test up check bench new-job messages docs lock clean
+.PHONY: help install demo test up check clocks bench new-job messages docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+clocks: $(INSTALLED) ## fires at every change of the clocks from 2000 to 2037, in every time zone
+	@$(BIN)/python -m tests.support.clock_changes
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock
