@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
 import psycopg
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.errors import Reject, RetryLater
 from pocketwatch.settings import Settings
@@ -38,6 +40,7 @@ EXECUTORS = ("job", "batch", "side_effect")
 TRIGGERS: tuple[Trigger, ...] = ("manual", "schedule", "celery")
 NOTHING_TO_DO = "there is nothing to do"
 # The others end as dead letters.
+EXPECTED = (RuntimeError, Reject, RetryLater, DBAPIError)
 ENDS = {"write": "succeeded", "later": "succeeded", "skip": "skipped", "partial": "partial"}
 
 Fault = Literal["none", "connection lost", "crash"]
@@ -126,7 +129,7 @@ class Worker:
         if event.do == "reject":
             raise Reject("this cannot help")
         if event.do == "later":
-            raise RetryLater("another session is busy")
+            raise RetryLater("another session is busy", after=timedelta(seconds=1))
         if event.do == "skip":
             return context.mark_skipped(NOTHING_TO_DO)
         word = "x" * 21 if event.do == "too_long" else "word"
@@ -287,6 +290,7 @@ class Model(RuleBasedStateMachine):
                 assert crashed, (sent, outcomes)
             elif isinstance(end, BaseException):
                 assert each.fails, (sent, outcomes)
+                assert isinstance(end, EXPECTED), (sent, end)
         if sent.was_handled and sent.executor != "side_effect":
             assert sent.calls == sent.calls_before, sent
         assert sent.calls or not sent.handled, sent
