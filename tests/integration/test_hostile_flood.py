@@ -120,9 +120,41 @@ async def test_each_hostile_message_ends_and_no_queue_waits_for_another(
 
     async def all_over() -> dict[int, str] | None:
         found = await ends(database, messages)
-        return found if all(each.expires or each.number in found for each in messages) else None
+        missing[:] = [each for each in messages if not each.expires and each.number not in found]
+        return None if missing else found
 
-    ended = await eventually(all_over, within=DEADLINE)
+    missing = list[Hostile]()
+    try:
+        ended = await eventually(all_over, within=25)
+    except AssertionError:
+        for each in missing:
+            print(
+                "MISSING",
+                each.queue,
+                each.exchange,
+                each.routing_key,
+                each.body[:80],
+                len(each.body),
+                str(vars(each.properties))[:600],
+            )
+            for d in await dead_letters.fetch(
+                publisher, next(c.queue for c in consumers if c.queue.name == each.queue)
+            ):
+                if each.name in str(d) or each.name in str(d.headers):
+                    print("    DEAD", str(d)[:500])
+        for q in [c.queue.name for c in consumers]:
+            n = await queue_info(publisher.connection, q)
+            if n != (0, 1):
+                print(q, n)
+        async with database.begin() as connection:
+            for r in (
+                await connection.execute(
+                    sa.text("select job, status, count(*) from update_logs group by 1,2 order by 1")
+                )
+            ).all():
+                print(r)
+        print(Counter((line["event"], str(line.get("reason", ""))[:100]) for line in process.lines()))
+        raise
     took = time.monotonic() - started
     expired = Counter(each.queue for each in messages if each.number not in ended)
     dead = Counter(each.queue for each in messages if ended.get(each.number) in {"rejected", "dead"})

@@ -70,7 +70,8 @@ def hostile(number: int, consumer: Consumer, random: Random) -> Hostile:
             random.choice(("x", "É", "w" * 50, "0")) if word in {"*", "#"} else word for word in pattern.split(".")
         ]
         exchange, routing_key = source.name, ".".join(words)
-    return Hostile(number, queue.name, exchange, routing_key, _properties(number, random), _body(consumer, random))
+    properties = _properties(number, random, has_correlation_id=consumer.message_type is not CeleryTask)
+    return Hostile(number, queue.name, exchange, routing_key, properties, _body(consumer, random))
 
 
 def _body(consumer: Consumer, random: Random) -> bytes:
@@ -83,7 +84,7 @@ def _body(consumer: Consumer, random: Random) -> bytes:
     return b"\xff" + body if consumer.queue.name == "rates.update" else body
 
 
-def _spoiled(sound: bytes, consumer: Consumer, random: Random) -> bytes:
+def _spoiled(sound: bytes, consumer: Consumer, random: Random) -> bytes:  # noqa: C901, PLR0911, PLR0912  one case each
     value = random.choice(("NaN", "Infinity", "-1e999", "1" * 5000, '"\\ud800"', '"\\u0000"', "[]", "nul", "0x1"))
     match random.randrange(14):
         case 0:
@@ -119,15 +120,18 @@ def _spoiled(sound: bytes, consumer: Consumer, random: Random) -> bytes:
             return hostile_values.hostile_one(consumer.message_type, random)
 
 
-def _properties(number: int, random: Random) -> RawProperties:
+def _properties(number: int, random: Random, *, has_correlation_id: bool) -> RawProperties:
     """Return properties of which one, the message id or the correlation id, names the message."""
-    raw, sound = dict[str, bytes](), dict[str, Any]()
-    if random.random() < 0.5:
-        sound["message_id"] = random.choice((name_of(number), name_of(number).ljust(255, "x")))
-        raw |= random.choice(({}, {}, {"correlation_id": short(b"\xff" * 255)}, {"correlation_id": short(b"\x00")}))
-    else:
-        sound["correlation_id"] = name_of(number)
-        raw |= random.choice(({}, {"message_id": short(b"")}, {"message_id": short(b"\xff" * 255)}))
+    name, raw, sound = name_of(number), dict[str, bytes](), dict[str, Any]()
+    match random.randrange(2 if has_correlation_id else 1):
+        case 0:
+            encoded = name.encode()
+            ids = (encoded, encoded.ljust(255, b"x"), encoded.ljust(255, b"\xff"), encoded + b"\x00", encoded + b"\xff")
+            raw["message_id"] = short(random.choice(ids))
+            raw |= random.choice(({}, {}, {"correlation_id": short(b"\xff" * 255)}, {"correlation_id": short(b"\x00")}))
+        case _:
+            sound["correlation_id"] = name
+            raw |= random.choice(({}, {"message_id": short(b"")}))
     optional: dict[str, tuple[Any, ...]] = {
         "content_type": ("application/json", "text/plain", "application/x-python-serialize", "x" * 255, "\x00"),
         "content_encoding": ("utf-8", "utf-16", "gzip", "binary", "\x00"),
