@@ -3,6 +3,7 @@
 `make hostile` sends more: make hostile COUNT=10000 SEED=7
 """
 
+import asyncio
 import json
 import os
 import time
@@ -52,6 +53,11 @@ def sentinel_for(consumer: Consumer) -> tuple[dict[str, Any], bytes]:
     return {}, json.dumps(next(iter(hostile_values.sound(message_type)))).encode()
 
 
+def chosen(consumers: list[Consumer]) -> list[Hostile]:
+    random = Random(SEED)  # noqa: S311  the same each time
+    return [hostile(number, random.choice(consumers), random) for number in range(COUNT)]
+
+
 async def publish(publisher: Publisher, messages: Iterable[tuple[str, str, RawProperties, bytes]]) -> None:
     async with publisher.connection.channel() as channel:
         raw = await channel.get_underlay_channel()
@@ -98,11 +104,11 @@ def memory(process: Process, field: str) -> int:
 async def test_each_hostile_message_ends_and_no_queue_waits_for_another(
     publisher: Publisher, database: Database, pocketwatch: Program
 ):
-    random, consumers = Random(SEED), consumers_of()
+    consumers = consumers_of()
     await declare_missing(publisher.connection, CELERY)
-    messages = [hostile(number, random.choice(consumers), random) for number in range(COUNT)]
+    messages = await asyncio.to_thread(chosen, consumers)
     process = pocketwatch.start("consume")
-    process.until("consumers.started")
+    await asyncio.to_thread(process.until, "consumers.started")
     started, slowest = time.monotonic(), 0.0
     before = None
 

@@ -3,12 +3,14 @@
 import json
 import struct
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import Any
 
 from pocketwatch.worker.consumer import Consumer
 from schemas import envelope as metadata
 from schemas.celery import CeleryTask
+from schemas.message import Message
 from tests.support import hostile_values
 from tests.support.raw_properties import FAULTS, HARMLESS, RawProperties, nested, short, table
 
@@ -76,12 +78,15 @@ def hostile(number: int, consumer: Consumer, random: Random) -> Hostile:
 
 def _body(consumer: Consumer, random: Random) -> bytes:
     is_task = consumer.message_type is CeleryTask
-    sound = (
-        TASK_BODIES if is_task else [json.dumps(each).encode() for each in hostile_values.sound(consumer.message_type)]
-    )
+    sound = TASK_BODIES if is_task else _sound(consumer.message_type)
     body = _spoiled(random.choice(sound), consumer, random)
     # Never one that makes it ask the banks, which are not there.
     return b"\xff" + body if consumer.queue.name == "rates.update" else body
+
+
+@cache
+def _sound(message_type: type[Message]) -> tuple[bytes, ...]:
+    return tuple(json.dumps(each).encode() for each in hostile_values.sound(message_type))
 
 
 def _spoiled(sound: bytes, consumer: Consumer, random: Random) -> bytes:  # noqa: C901, PLR0911, PLR0912  one case each
