@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import psycopg
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase
+from hypothesis import HealthCheck
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -32,7 +32,7 @@ from pocketwatch.worker.retry_policy import DeadLetter, Retry, next_step
 from schemas.envelope import Envelope, Trigger, derive_id
 from tests.support.ledger import NO_SUCH_OWNER, Event, Noted, ledger, make_tables
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "20"))
 STEPS = 20
 DEADLINE = 20.0  # seconds for a step
 WORKER = "model-worker"  # the name of its connections
@@ -360,7 +360,6 @@ def test_executors_behave_as_their_model(settings: Settings, database_url: str):
             deadline=None,
             derandomize="EXAMPLES" not in os.environ,
             suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate,) if "NOSHRINK" in os.environ else tuple(Phase),
         )
         try:
             run_state_machine_as_test(model, settings=limits)
