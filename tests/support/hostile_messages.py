@@ -29,7 +29,6 @@ NAMES = (
         metadata.INVALID_PROPERTIES,
         metadata.DELIVERY_COUNT,
         "task",
-        "id",
         "lang",
         "eta",
         "expires",
