@@ -41,7 +41,7 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test test-compose up check bench new-job messages docs lock clean
+.PHONY: help install demo test test-latest test-compose up check faults mutants clocks hostile model soak bench new-job messages docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,15 @@ check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+clocks: $(INSTALLED) ## fires at every change of the clocks from 2000 to 2037, in every time zone
+	@$(BIN)/python -m tests.support.clock_changes
+
+hostile: $(INSTALLED) ## random hostile messages over every queue: make hostile COUNT=10000 SEED=7
+	@COUNT=$(or $(COUNT),10000) SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/integration/test_hostile_flood.py
+
+model: $(INSTALLED) ## the executors against a model, in random orders: make model EXAMPLES=500 SEED=7
+	@EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --hypothesis-seed=$(or $(SEED),1) tests/integration/test_worker_model.py
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.identity import WORKER
 from pocketwatch.storage.processes import IS_ALIVE, RETENTION
-from pocketwatch.storage.tables.suite import processes, update_logs
+from pocketwatch.storage.tables.suite import inbox, processes, update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
 
@@ -126,19 +126,20 @@ SAME_JOB = update_logs.c.job == sa.bindparam("run_job")
 SAME_ATTEMPT = sa.and_(
     update_logs.c.message_id == sa.bindparam("run_message"), update_logs.c.attempt == sa.bindparam("run_attempt")
 )
-# Of an id that was handled, the last of these rows says for which message: an attempt that is repeated later, or that
-# was superseded, is skipped, too.
+SUPERSEDED_BY = "superseded: another worker has handled this message"
+# Of an id that was handled, the last of these rows says for which message: an attempt that is repeated later is
+# skipped, too.
 HANDLED = (
     sa.select(update_logs.c.message_id, update_logs.c.trigger, update_logs.c.correlation_id)
     .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
     .where(update_logs.c.status.in_(["succeeded", "partial", "skipped"]))
-    .order_by(update_logs.c.status != "skipped", update_logs.c.id)
+    .where(update_logs.c.error.is_distinct_from(SUPERSEDED_BY))
+    .where(sa.exists().where(inbox.c.consumer == update_logs.c.job, inbox.c.message_id == update_logs.c.message_id))
+    .order_by(update_logs.c.status != "skipped", update_logs.c.finished_at)
 )
 STILL_RUNNING = sa.update(update_logs).where(update_logs.c.status == "running", SAME_JOB)
 PROGRESS = STILL_RUNNING.where(SAME_ATTEMPT)
-SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(
-    status="skipped", error="superseded: another worker has handled this message", finished_at=sa.func.now()
-)
+SUPERSEDED = STILL_RUNNING.where(SAME_ATTEMPT).values(status="skipped", error=SUPERSEDED_BY, finished_at=sa.func.now())
 ABANDONED = STILL_RUNNING.where(sa.not_(SAME_ATTEMPT)).values(
     status="failed", error="abandoned: the worker died or lost its connection", finished_at=sa.func.now()
 )
@@ -264,10 +265,12 @@ async def fail(
     """
     await returned(connection, run.job, [run.envelope])
     row = run.row(status, error=error) | {"traceback": traceback, "retried_after": retried_after}
-    written = await connection.execute(FAIL, row)
+    own_row = row | {"message_id": derive_id(run.envelope.message_id, run.envelope.trigger)}
+    handled = await handled_for(connection, run.job, [run.envelope.message_id])
+    is_of_another = any(first.trigger != run.envelope.trigger for first in handled.values())
+    written = await connection.execute(FAIL, own_row if is_of_another else row)
     if not written.rowcount:  # the row is that of a message of the same id, which has succeeded
-        own_id = derive_id(run.envelope.message_id, run.envelope.trigger)
-        await connection.execute(FAIL, row | {"message_id": own_id})
+        await connection.execute(FAIL, own_row)
 
 
 async def handled_for(connection: AsyncConnection, job: str, message_ids: Collection[str]) -> dict[str, Origin]:

@@ -1,6 +1,7 @@
 """Messages of different sources may have equal ids: each is handled, once."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from consumers.moderation.notices.managers import notify_managers
 from consumers.moderation.notices.owners import notify_owner
 from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher, message_of
-from pocketwatch.storage import outbox
+from pocketwatch.settings import Settings
+from pocketwatch.storage import outbox, run_log
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_log import Run
 from pocketwatch.storage.tables import suite
+from pocketwatch.worker.executors import BatchExecutor
 from schemas.envelope import Envelope, Trigger
 from schemas.ticks import CleanMedia
 from tests.fixtures.people import Market, People
@@ -157,3 +161,47 @@ async def test_outbox_holds_messages_of_equal_ids(database: Database):
             await connection.execute(sa.insert(table), values)
 
         assert len(await outbox.claim(connection, size=9)) == 2
+
+
+@pytest.fixture
+async def executor(database: Database, settings: Settings) -> BatchExecutor:
+    await ledger.make_tables(database)
+    return BatchExecutor("test.ledger", ledger.note.handler, database, settings)
+
+
+def attempt(number: int, *, trigger: Trigger = "manual") -> Envelope:
+    return replace(ledger.envelope(1), trigger=trigger, attempt=number)
+
+
+async def test_message_is_retried_where_one_of_the_same_id_was_skipped(executor: BatchExecutor, database: Database):
+    assert await executor.handle(attempt(1, trigger="schedule"), Event(do="skip")) == "skipped"
+    with pytest.raises(RuntimeError):
+        await executor.handle(attempt(1), Event(fails_until=1))
+    async with database.begin() as connection:
+        await run_log.fail(connection, Run("test.ledger", attempt(1)), "failed", "attempt 1 fails")
+
+    assert await executor.handle(attempt(2), Event(fails_until=1)) == "succeeded"
+
+
+async def test_message_that_waits_is_not_taken_for_one_of_the_same_id_that_was_skipped_since(
+    executor: BatchExecutor, database: Database
+):
+    async with database.begin() as connection:
+        await run_log.fail(connection, Run("test.ledger", attempt(1, trigger="schedule")), "failed", "attempt 1 fails")
+        await run_log.fail(connection, Run("test.ledger", attempt(3)), "skipped", "another session is busy")
+    assert await executor.handle(attempt(1, trigger="schedule"), Event(do="skip")) == "skipped"
+
+    assert await executor.handle(attempt(3), Event()) == "succeeded"
+
+
+async def test_superseded_run_is_not_taken_for_that_of_the_message_that_was_handled(
+    executor: BatchExecutor, database: Database
+):
+    slow = Run("test.ledger", attempt(2))
+    async with database.begin() as connection:
+        await run_log.start(connection, slow, single_active=False)
+    assert await executor.handle(attempt(1, trigger="schedule"), Event(do="skip")) == "skipped"
+    async with database.begin() as connection:
+        await run_log.superseded(connection, slow)
+
+    assert await executor.handle(slow.envelope, Event()) == "succeeded"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
+from random import Random
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -116,6 +117,13 @@ def hostile(message_type: type[Message]) -> Iterator[bytes]:
         for path in _paths(body):
             for value in VALUES:
                 yield encoded(_with(body, path, value))
+
+
+def hostile_one(message_type: type[Message], random: Random) -> bytes:
+    """Return one of those."""
+    body = random.choice(list(sound(message_type)))
+    paths = list(_paths(body))
+    return encoded(_with(body, random.choice(paths), random.choice(VALUES)) if paths else random.choice(VALUES))
 
 
 def encoded(value: Any) -> bytes:
