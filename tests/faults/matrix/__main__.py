@@ -43,7 +43,7 @@ def say(text: str) -> None:
 def cells(pattern: str) -> list[Cell]:
     """Return the cells whose name matches."""
     found = [
-        Cell(boundary, target, fault)
+        Cell(part, (boundary,), target, fault)
         for part in STEPS
         for target in (OWN, *SERVERS_OF[part])
         for boundary, fault in product(boundaries(part), SIGNALS)

@@ -1,8 +1,10 @@
-"""Run a process of the suite that strikes at a step boundary: python -m tests.faults.matrix.armed FOLDER MODULE ARGUMENT…
+"""Run a process of the suite that strikes at a step boundary.
 
-FOLDER/boundary says which. A file FOLDER/armed-N arms one fault: how often the boundary is passed before, the signal
-and the process that gets it; 0 is this one. The first process that sees the file takes it. FOLDER/struck-N says that
-the fault has happened, and in which process.
+    python -m tests.faults.matrix.armed FOLDER PART MODULE ARGUMENT…
+
+A file FOLDER/armed-N arms one fault: its boundary, how often that is passed before, the signal, and the process that
+gets it; 0 is this one. The first process that sees the file takes it. FOLDER/struck-N says that the fault has
+happened, and in which process.
 """
 
 import json
@@ -14,22 +16,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.faults.matrix.boundaries import STEPS
+from tests.faults.matrix.boundaries import Boundary, watch
 
 
-class Fault:
-    """The fault that this process is armed with, if any."""
+class Striker:
+    """Strikes with the faults that this process takes, one after the other."""
 
-    def __init__(self, folder: Path, side: str) -> None:
-        self._folder, self._side = folder, side
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._armed: dict[str, Any] | None = None
 
-    def reach(self, side: str) -> None:
+    def reach(self, boundary: Boundary) -> None:
         """Strike, when it is time."""
-        if side != self._side:
-            return
         self._armed = self._armed or self._take()
-        if self._armed is None:
+        if self._armed is None or self._armed["boundary"] != str(boundary):
             return
         if self._armed["passes"]:
             self._armed["passes"] -= 1
@@ -66,9 +66,8 @@ def _runs(pid: int) -> bool:
 
 
 def main() -> None:
-    folder, module, *arguments = sys.argv[1:]
-    part, side, step = json.loads((Path(folder) / "boundary").read_text())
-    STEPS[part][step](Fault(Path(folder), side).reach)
+    folder, part, module, *arguments = sys.argv[1:]
+    watch(part, Striker(Path(folder)).reach)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -23,7 +23,7 @@ from publishers.relay import Relay
 from publishers.ticker import Ticker
 
 Reach = Callable[[str], None]  # takes the side: before, during, after
-Step = Callable[[Reach], None]  # has this called at the sides of the step
+Step = Callable[[Reach], None]  # has this called at each side of the step
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,13 @@ class Boundary:
         return f"{self.part}: {self.side} {self.step}"
 
 
-def calls_of(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -> Step:
-    """The step is an asynchronous function; `when` says which of its calls, by their arguments."""
+def calls_of(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True, *, answered: bool = False) -> Step:
+    """The step is an asynchronous function.
+
+    Args:
+        when: which of its calls, by their arguments.
+        answered: it waits for a server, which may have done what was asked when it or we die: it has a middle.
+    """
 
     def wrap(reach: Reach) -> None:
         original = getattr(owner, name)
@@ -48,7 +53,8 @@ def calls_of(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True)
             if not when(*arguments):
                 return await original(*arguments, **named)
             reach("before")
-            result = await _in_the_middle(original(*arguments, **named), reach)
+            work = original(*arguments, **named)
+            result = await (_in_the_middle(work, reach) if answered else work)
             reach("after")
             return result
 
@@ -117,7 +123,7 @@ STEPS: dict[str, dict[str, Step]] = {
     "ticker": {"record": calls_of(fires, "record"), "commit": commits_of(Ticker, "tick")},
     "relay": {
         "claim": calls_of(outbox, "claim"),
-        "publish": calls_of(Publisher, "publish"),
+        "publish": calls_of(Publisher, "publish", answered=True),
         "mark": calls_of(outbox, "mark_sent"),
         "commit": commits_of(Relay, "send_batch"),
     },
@@ -125,7 +131,7 @@ STEPS: dict[str, dict[str, Step]] = {
         "start": calls_of(JobExecutor, "_start"),
         "effect": calls_of(JobExecutor, "_handle_until_stopped"),
         "claim": calls_of(inbox, "claim"),
-        "commit": calls_of(AsyncSession, "commit"),
+        "commit": calls_of(AsyncSession, "commit", answered=True),
         "acknowledge": ACKNOWLEDGE,
     },
     "batch": {
@@ -136,21 +142,29 @@ STEPS: dict[str, dict[str, Step]] = {
     },
     "side effect": {
         "claim": calls_of(SideEffectExecutor, "_transact", _is("claim")),
-        "effect": calls_of(SmtpPool, "send"),
+        "effect": calls_of(SmtpPool, "send", answered=True),
         "log": calls_of(SideEffectExecutor, "_transact", _is("record_result")),
         "commit": commits_of(BatchExecutor, "_commit"),
         "acknowledge": ACKNOWLEDGE,
     },
 }
-# Steps that wait for the answer of a server, which may have done what was asked when it or we die.
-ANSWERED = {"publish", "commit"}
+WITH_MIDDLE = {("relay", "publish"), ("side effect", "effect"), *((part, "commit") for part in STEPS)}
 
 
 def boundaries(part: str) -> list[Boundary]:
     """Return the boundaries of a part, in the order in which a message passes them."""
     found = []
     for step in STEPS[part]:
-        is_answered = step in ANSWERED or (part, step) == ("side effect", "effect")
-        sides = ("before", "during", "after") if is_answered else ("before", "after")
+        sides = ("before", "during", "after") if (part, step) in WITH_MIDDLE else ("before", "after")
         found += [Boundary(part, side, step) for side in sides]
     return found
+
+
+def watch(part: str, reach: Callable[[Boundary], None]) -> None:
+    """Have this called at every boundary of a part, in this process."""
+
+    def at(step: str) -> Reach:
+        return lambda side: reach(Boundary(part, side, step))
+
+    for step, wrap in STEPS[part].items():
+        wrap(at(step))

@@ -33,16 +33,19 @@ class Cell:
     """What happens to whom, and when.
 
     Args:
-        target: whom the fault hits: the process that reaches the boundary, or a server.
+        boundaries: of one part; at each of them, faults strike.
+        target: whom they hit: the process that reaches the boundary, or a server.
         fault: `kill` (SIGKILL), `freeze` (SIGSTOP, and SIGCONT later), `stop` (SIGTERM).
     """
 
-    boundary: Boundary
+    part: str
+    boundaries: tuple[Boundary, ...]
     target: str
     fault: str
 
     def __str__(self) -> str:
-        return f"{self.boundary}, {self.target} {self.fault}"
+        where = str(self.boundaries[0]) if len(self.boundaries) == 1 else f"{self.part}: every boundary"
+        return f"{where}, {self.target} {self.fault}"
 
 
 @dataclass
@@ -74,8 +77,9 @@ class Result:
         return ", ".join(filter(None, parts))
 
     def row(self) -> dict[str, Any]:
-        boundary = asdict(self.cell.boundary)
-        return boundary | {
+        return {
+            "part": self.cell.part,
+            "boundaries": [f"{each.side} {each.step}" for each in self.cell.boundaries],
             "target": self.cell.target,
             "fault": self.cell.fault,
             "seed": self.seed,
@@ -91,9 +95,10 @@ class Running:
     """A cell at work."""
 
     def __init__(self, cell: Cell, site: Site, *, repetitions: int, seed: int, freeze: float) -> None:
-        self._cell, self._site, self._repetitions, self._freeze = cell, site, repetitions, freeze
+        self._cell, self._site, self._freeze = cell, site, freeze
+        self._boundaries = list(cell.boundaries) * repetitions  # of each fault
         self._seed, self._random = seed, random.Random(f"{seed} {cell}")  # noqa: S311
-        self._part: Part = PARTS[cell.boundary.part](site)
+        self._part: Part = PARTS[cell.part](site)
         self._folder = site.program.folder
         self._processes: list[Process] = []
         self._armed: dict[int, Process] = {}
@@ -103,8 +108,6 @@ class Running:
 
     async def run(self) -> Result:
         began = time.monotonic()
-        boundary = self._cell.boundary
-        (self._folder / "boundary").write_text(json.dumps([boundary.part, boundary.side, boundary.step]))
         await self._part.prepare()
         url = self._site.program.environment["RABBITMQ_URL"]
         async with Publisher([url], role="faults") as publisher:
@@ -134,8 +137,8 @@ class Running:
 
     async def _start(self) -> None:
         """Start the processes that strike, one that does not, and what else must run."""
-        count = self._repetitions if self._cell.target == OWN else 1
-        armed = [self._launch((ARMED, str(self._folder), *self._part.armed)) for _ in range(count)]
+        count = len(self._boundaries) if self._cell.target == OWN else 1
+        armed = [self._launch((ARMED, str(self._folder), self._cell.part, *self._part.armed)) for _ in range(count)]
         self._armed = {process.popen.pid: process for process in armed}
         self._processes = [self._launch(each) for each in (self._part.armed, *self._part.beside)]
         for process in (*armed, *self._processes):
@@ -153,6 +156,7 @@ class Running:
     def _arm(self, number: int, pid: int = 0) -> None:
         fault = {
             "number": number,
+            "boundary": str(self._boundaries[number]),
             "pid": pid,
             "signal": SIGNALS[self._cell.fault],
             "passes": self._random.randrange(MAX_PASSES),
@@ -174,9 +178,9 @@ class Running:
         return int(file.read_text())
 
     async def _strike_processes(self) -> None:
-        for number in range(self._repetitions):
+        for number in range(len(self._boundaries)):
             self._arm(number)
-        await asyncio.gather(*(self._strike_process(number) for number in range(self._repetitions)))
+        await asyncio.gather(*(self._strike_process(number) for number in range(len(self._boundaries))))
 
     async def _strike_process(self, number: int) -> None:
         pid = await self._strikes(number)
@@ -195,7 +199,7 @@ class Running:
     async def _strike_server(self) -> None:
         stack, name = self._site.servers.stack, self._cell.target
         self._processes += self._armed.values()
-        for number in range(self._repetitions):
+        for number in range(len(self._boundaries)):
             pid = stack.pid(name)
             assert pid is not None, f"{name} does not run"
             self._arm(number, pid)

@@ -193,8 +193,9 @@ class Relay(LedgerPart):
     async def ask(self, publisher: Publisher, count: int) -> None:  # noqa: ARG002
         ids = self._new_ids(count)
         await self.site.sql(
-            "INSERT INTO outbox (message_id, exchange, routing_key, payload) SELECT new.id, 'moderation', 'test.event', "
-            "'{\"n\": 1}' FROM unnest(%s::text[]) AS new (id) WHERE NOT EXISTS (SELECT FROM outbox WHERE message_id = new.id)",
+            "INSERT INTO outbox (message_id, exchange, routing_key, payload) "
+            "SELECT new.id, 'moderation', 'test.event', '{\"n\": 1}' FROM unnest(%s::text[]) AS new (id) "
+            "WHERE NOT EXISTS (SELECT FROM outbox WHERE message_id = new.id)",
             ids,
         )
         self.asked.update(ids)

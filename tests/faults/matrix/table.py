@@ -20,7 +20,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for (part, fault), cells in groups.items():
         totals = {name: sum(cell[name] for cell in cells) for name in COLUMNS}
         totals["unexpected"] += sum(len(cell["problems"]) for cell in cells)
-        lines.append((part, fault, str(len(cells)), *(f"{totals[name]:,}" for name in COLUMNS)))
+        lines.append(
+            (
+                part,
+                fault,
+                str(sum(len(cell["boundaries"]) for cell in cells)),
+                *(f"{totals[name]:,}" for name in COLUMNS),
+            )
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -28,5 +35,5 @@ if __name__ == "__main__":
     latest = {}  # of each cell
     for line in Path(sys.argv[1]).read_text().splitlines():
         row = json.loads(line)
-        latest[tuple(row[name] for name in ("part", "side", "step", "target", "fault"))] = row
+        latest[row["part"], str(row["boundaries"]), row["target"], row["fault"]] = row
     sys.stdout.write(table(list(latest.values())) + "\n")
