@@ -37,7 +37,7 @@ BABEL := mkdir -p .pocketwatch && $(BIN)/python -m babel.messages.frontend -q
 EXTRACT := --mapping-file=templates/babel.cfg --keywords=gettext_noop --ignore-dirs='.*' --add-location=file --sort-by-file --no-wrap
 UPDATE := --output-dir=templates/locale --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 
-.PHONY: help install demo test up check bench messages docs lock clean
+.PHONY: help install demo test up check faults mutants bench messages docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +75,12 @@ check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+faults: $(INSTALLED) ## the fault matrix: every fault at every step boundary; make faults CELLS='relay.*kill'
+	@$(BIN)/python -m tests.faults.matrix '$(CELLS)'
+
+mutants: $(INSTALLED) ## weaken each guarantee, and see that a test fails
+	@$(BIN)/python -m tests.mutants
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock
