@@ -37,10 +37,14 @@ BABEL := mkdir -p .pocketwatch && $(BIN)/python -m babel.messages.frontend -q
 EXTRACT := --mapping-file=templates/babel.cfg --keywords=gettext_noop --ignore-dirs='.*' --add-location=file --sort-by-file --no-wrap
 UPDATE := --output-dir=templates/locale --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 
-.PHONY: help install demo test up check faults mutants bench messages docs lock clean
+RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
+	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
+	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
+
+.PHONY: help install demo test up check faults mutants bench new-job messages docs lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(INSTALLED) ## make .venv with everything pinned
 
@@ -86,6 +90,10 @@ bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock
 	@$(BIN)/python -m bench
 
+new-job: $(INSTALLED) ## the files of a new job: make new-job NAME=views.purge
+	@$(BIN)/python -m scaffold.new_job "$$NAME"
+	@$(RENEW_DOCS)
+
 messages: $(INSTALLED) ## collect the texts of templates and code into the catalogues of templates/locale
 	@for catalogue in $(CATALOGUES); do \
 		folder=consumers/$$catalogue; [ $$catalogue != emails ] || folder=templates; \
@@ -96,9 +104,7 @@ messages: $(INSTALLED) ## collect the texts of templates and code into the catal
 	done
 
 docs: $(INSTALLED) ## renew what follows from the code: the tables of docs/jobs.md, the contracts of the messages
-	@$(BIN)/python docs/tables.py
-	@$(BIN)/pocketwatch docs asyncapi --output docs/asyncapi.json
-	@$(BIN)/pocketwatch docs schemas --output docs/schemas
+	@$(RENEW_DOCS)
 
 lock: ## renew the lock files from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check uv

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import analytics, events, mail, media, overview, publish, tokens
+from bench import analytics, console, events, mail, media, overview, publish, tokens
 from bench.servers import WorkNotDone, started
 from pocketwatch.errors import PocketwatchError
 
@@ -31,6 +31,7 @@ BENCHES = {
     "mail-memory": mail.run_memory,
     "analytics": analytics.run,
     "platform": overview.run,
+    "console": console.run,
 }
 # On servers of their own, or none: how jobs scale, SMTP alone, the quality of the moderation rules. Also as
 # `python -m bench.sessions 200000 1000000`.
@@ -55,7 +56,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run the benches; return 0 when every contender did its work."""
     chosen = arguments()
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    output = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     progress = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers are stopped
     try:
@@ -63,7 +64,7 @@ def main() -> int:
         with started(progress.print) if compared else nullcontext() as servers:
             for name in compared:
                 progress.print(f"[bold]{name}[/]")
-                console.print(BENCHES[name](servers, progress.print, quick=chosen.quick), "")
+                output.print(BENCHES[name](servers, progress.print, quick=chosen.quick), "")
         for name in chosen.benches:
             if name in STANDALONE:
                 progress.print(f"[bold]{name}[/]")

@@ -77,6 +77,7 @@ def stay(console: Console) -> None:
             f"  schedule: {environment['POCKETWATCH_SCHEDULE']}, with every entry enabled\n"
             f"  RabbitMQ management: {environment['RABBITMQ_MANAGEMENT_URL']}\n"
             "  in another terminal: .venv/bin/pocketwatch trigger cleanup.tokens --wait\n"
+            "  and to look: .venv/bin/pocketwatch runs, schedule list, notices, mail caught, doctor\n"
             "  Ctrl-C stops everything",
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""The tables of docs/jobs.md that follow from the code: entries, payloads and queues.
+"""The tables of docs/jobs.md that follow from the code: entries, payloads, retention and queues.
 
 python docs/tables.py           write them
 python docs/tables.py --check   exit with 1 if they are not current
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from consumers.maintenance.retention import RULES
 from pocketwatch.broker.topology import CELERY, TOPOLOGY
 from publishers.schedule import DEFAULT, load
 from schemas.catalogue import TICK_TYPES
@@ -42,12 +43,19 @@ def payloads() -> Iterable[Sequence[str]]:
 
 
 def queues() -> Iterable[Sequence[str]]:
-    yield ("queue", "group", "single active consumer", "prefetch")
+    yield ("queue", "consumed by", "single active consumer", "prefetch")
     for queue in sorted(TOPOLOGY.queues, key=lambda queue: queue.name):
         group = queue.name.partition(".")[0]
-        yield (f"`{queue.name}`", f"`{group}`", "yes" if queue.single_active else "no", str(queue.prefetch))
+        process = f"`pocketwatch consume {group}`"
+        yield (f"`{queue.name}`", process, "yes" if queue.single_active else "no", str(queue.prefetch))
     name = f"`{CELERY.name}`, or the value of `POCKETWATCH_CELERY_QUEUE`; declared by Celery"
-    yield (name, "`bridge`", "no", str(CELERY.prefetch))
+    yield (name, "`pocketwatch consume bridge`", "no", str(CELERY.prefetch))
+
+
+def retention() -> Iterable[Sequence[str]]:
+    yield ("table", "days at least", "`retention_days`", "why")
+    for rule in RULES:
+        yield (f"`{rule.table}`", str(rule.minimum.days), "yes" if rule.adjustable else "no", rule.why)
 
 
 def _accepted(field: dict[str, Any]) -> str:
@@ -76,7 +84,7 @@ def markdown(rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *body))
 
 
-TABLES = {"entries": entries, "payloads": payloads, "queues": queues}
+TABLES = {"entries": entries, "payloads": payloads, "retention": retention, "queues": queues}
 
 
 def main() -> int:

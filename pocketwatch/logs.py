@@ -29,11 +29,18 @@ WARNINGS_ONLY = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore"
 CRITICAL_ONLY = ("aio_pika.tools", "aio_pika.robust_connection", "aiormq.connection")
 
 
+AMQP = ("aio_pika", "aiormq")
+
+
 class Intercept(logging.Handler):
     """Passes records of the standard library's logging on to loguru."""
 
+    is_stopping = False  # whether the process closes its connections to the broker
+
     def emit(self, record: logging.LogRecord) -> None:
         level: str | int = record.levelname if record.levelname in logging.getLevelNamesMapping() else record.levelno
+        if self.is_stopping and record.levelno < logging.ERROR and record.name.startswith(AMQP):
+            level = "DEBUG"
         fields = {key: getattr(record, key) for key in ("queue", "exchange", "message_id") if getattr(record, key, "")}
         patched = logger.patch(lambda entry: entry.update({"name": record.name}))
         patched.bind(**fields).opt(exception=record.exc_info).log(level, record.getMessage())
@@ -52,8 +59,14 @@ def configure(settings: Logging) -> None:
     if settings.file is not None:
         _write_file(settings.file, settings.level)
     logging.basicConfig(handlers=[Intercept()], level=logging.INFO, force=True)
+    intercept_libraries()
+    logging.captureWarnings(capture=True)
+
+
+def intercept_libraries() -> None:
+    """Log what libraries log; to be called again after the import of one that gives its logger a handler of its own."""
     for library in logging.root.manager.loggerDict.values():
-        if isinstance(library, logging.Logger):  # FastStream's has a handler of its own, past the root's
+        if isinstance(library, logging.Logger):
             library.handlers.clear()
             library.propagate = True
     for name in WARNINGS_ONLY:
@@ -61,7 +74,13 @@ def configure(settings: Logging) -> None:
     for name in CRITICAL_ONLY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("faststream").addFilter(_is_no_lost_connection)
-    logging.captureWarnings(capture=True)
+
+
+def expect_closed_channels() -> None:
+    """Log warnings of the AMQP libraries at DEBUG from now on: a process that stops closes what still waits."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, Intercept):
+            handler.is_stopping = True
 
 
 _formats: list[bool] = []  # whether the log is JSON; empty before it is configured

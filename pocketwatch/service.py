@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from aio_pika.abc import AbstractRobustConnection
 from loguru import logger
 
+from pocketwatch import logs
 from pocketwatch.broker.connection import UNREACHABLE
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import Topology
@@ -25,7 +26,7 @@ from pocketwatch.monitoring.health import beat
 from pocketwatch.presence import Presence
 from pocketwatch.settings import Address, Settings
 from pocketwatch.status import shown
-from pocketwatch.storage import migrate, privileges
+from pocketwatch.storage import migrate, privileges, processes
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.privileges import Privileges
 
@@ -222,8 +223,8 @@ def kind_of(services: Sequence[Service]) -> str:
 def _state(services: Sequence[Service], started: asyncio.Event, stop: asyncio.Event) -> str | None:
     """Return why the process does not do its work now, also while it starts or stops; None while it does."""
     if stop.is_set():
-        return "is stopping"
-    return problem_of(services) if started.is_set() else "is starting"
+        return processes.STOPPING
+    return problem_of(services) if started.is_set() else processes.STARTING
 
 
 def _facts(services: Sequence[Service], state: Callable[[], str | None], address: Address | None) -> dict[str, Any]:
@@ -254,6 +255,7 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
     if stop.is_set():
         os._exit(128 + number)
     logger.bind(signal=signal.Signals(number).name).info(STOPPING)
+    logs.expect_closed_channels()
     stop.set()
 
 

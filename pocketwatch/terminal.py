@@ -47,6 +47,8 @@ COLOURS = {
     "missed": "yellow",
     "running": "cyan",
     "sending": "cyan",
+    "starting": "cyan",
+    "stopping": "cyan",
     "failed": "red",
     "rejected": "red",
     "abandoned": "red",
@@ -91,6 +93,11 @@ def print_fields(title: str, fields: Iterable[tuple[str, object]]) -> None:
 def say(text: str, *, style: str = "") -> None:
     """Print a line, in which nothing is markup, and nothing begins another line."""
     console.print(_text(text, style), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Say on standard error what is wrong, where the command goes on."""
+    typer.echo(f"pocketwatch: {_text(text).plain}", err=True)
 
 
 def print_text(text: str) -> None:

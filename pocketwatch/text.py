@@ -10,6 +10,11 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 message` or `2 messages`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def printable(text: str, *, keep: str = LAYOUT) -> str:
     r"""Escape what could control a terminal, forge a line or not be stored, such as control characters.
 

@@ -4,10 +4,11 @@ On days when the clocks change, a local time may not exist (`gap`) or come twice
 happens then; the defaults are those of Debian's cron.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -16,8 +17,9 @@ from publishers.schedule import HORIZON, Entry
 
 PUNCTUAL = timedelta(minutes=1)  # a fire that is later counts as missed, and `catch_up` decides
 MAX_MISSED = 11_000  # missed fires of an entry recorded at once: a week of one each minute; older ones are dropped
-SECOND = timedelta(seconds=1)
-MAX_SHIFT = timedelta(hours=26)  # more than any clock change
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+DAY_SECONDS = 86_400
+EPOCH = date(1970, 1, 1).toordinal()
 LOOKAHEAD = [timedelta(minutes=2), timedelta(hours=2), timedelta(days=2), timedelta(days=70), timedelta(days=9 * 366)]
 
 
@@ -69,28 +71,60 @@ def next_fire(entry: Entry, after: datetime) -> datetime | None:
 
 def fires_between(entry: Entry, after: datetime, until: datetime) -> list[datetime]:
     """Return the fires later than `after` and not later than `until`, in UTC, ascending."""
-    shift = _shift(entry.timezone, after, until)
-    first, last = (end.astimezone(entry.timezone).replace(tzinfo=None) for end in (after, until))
-    local_times = takewhile(lambda local: local <= last + shift, CronSim(entry.cron, first - shift - SECOND))
-    return sorted({at for local in local_times for at in _to_utc(entry, local) if after < at <= until})
+    return [datetime.fromtimestamp(at, UTC) for at in seconds_between(entry, after, until)]
 
 
-def _shift(zone: ZoneInfo, after: datetime, until: datetime) -> timedelta:
-    """Return how far the clocks move near either end: local times that far outside may map to a time inside."""
-    near = [end + side for end in (after, until) for side in (-MAX_SHIFT, timedelta(0), MAX_SHIFT)]
-    offsets = [offset for at in near if (offset := at.astimezone(zone).utcoffset()) is not None]
-    return max(offsets) - min(offsets)
+def seconds_between(entry: Entry, after: datetime, until: datetime) -> list[int]:
+    """Return the same as seconds since 1970, which is faster where there are many."""
+    cron, times = _parse(entry.cron)
+    begin, end = after.timestamp(), until.timestamp()
+    day, last = (at.astimezone(entry.timezone).date() + side for at, side in ((after, -DAY), (until, DAY)))
+    found: list[int] = []
+    has_clock_change = False
+    while day <= last:
+        if day.month in cron.months and cron.match_day(day):
+            low, high = _offsets(entry.timezone, day)
+            midnight = (day.toordinal() - EPOCH) * DAY_SECONDS
+            moved = high - low  # a time in a gap fires that much later at most
+            first = bisect_right(times, begin + low - moved - midnight)
+            local = times[first : bisect_right(times, end + high + moved - midnight)]
+            if moved:
+                has_clock_change = True
+                found += (at for each in local for at in _to_utc(entry, datetime.combine(day, time()) + each * SECOND))
+            else:
+                start = midnight - low
+                found += [start + each for each in local]
+        day += DAY
+    ascending = sorted(set(found)) if has_clock_change else found
+    return ascending[bisect_right(ascending, begin) : bisect_right(ascending, end)]
 
 
-def _to_utc(entry: Entry, local: datetime) -> list[datetime]:
+@lru_cache(maxsize=512)
+def _parse(expression: str) -> tuple[CronSim, list[int]]:
+    """Return what says on which days an expression fires, and the seconds of such a day on which it does, ascending."""
+    cron = CronSim(expression, datetime(1970, 1, 1))  # noqa: DTZ001  it is only asked for its fields
+    hours, minutes, seconds = (sorted(field) for field in (cron.hours, cron.minutes, cron.seconds))
+    return cron, [hour * 3600 + minute * 60 + second for hour in hours for minute in minutes for second in seconds]
+
+
+@lru_cache(maxsize=8192)
+def _offsets(zone: ZoneInfo, day: date) -> tuple[int, int]:
+    """Return the least and the greatest offset from UTC that a day has, in seconds: one, unless the clocks change."""
+    ends = [datetime.combine(each, time(), tzinfo=zone) for each in (day, day + DAY)]
+    offsets = [end.replace(fold=fold).utcoffset() or timedelta(0) for end in ends for fold in (0, 1)]
+    return round(min(offsets).total_seconds()), round(max(offsets).total_seconds())
+
+
+def _to_utc(entry: Entry, local: datetime) -> list[int]:
     """Return when a local time fires: once, or as the entry decides for a gap and a fold."""
     first, second = (local.replace(tzinfo=entry.timezone, fold=fold) for fold in (0, 1))
     if first.utcoffset() == second.utcoffset():
-        return [first.astimezone(UTC)]
+        return [round(first.timestamp())]
     early, late = sorted((first.astimezone(UTC), second.astimezone(UTC)))
     if early.astimezone(entry.timezone).replace(tzinfo=None) != local:
-        return [] if entry.in_gap == "skip" else [_end_of_gap(entry.timezone, early, late)]
-    return {"first": [early], "second": [late], "both": [early, late]}[entry.in_fold]
+        return [] if entry.in_gap == "skip" else [round(_end_of_gap(entry.timezone, early, late).timestamp())]
+    fires = {"first": [early], "second": [late], "both": [early, late]}[entry.in_fold]
+    return [round(at.timestamp()) for at in fires]
 
 
 def _end_of_gap(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:

@@ -93,12 +93,13 @@ class Relay:
             correlation_id=row.correlation_id or row.message_id,
             exchange=row.exchange,
             routing_key=row.routing_key,
+            traceparent=place_in_trace(row.headers.get(TRACEPARENT)),
         )
         try:
             with tracing.within(
                 f"publish {row.routing_key}",
                 kind="producer",
-                parent=place_in_trace(row.headers.get(TRACEPARENT)),
+                parent=envelope.traceparent,
                 messaging_system="rabbitmq",
                 messaging_destination_name=row.exchange,
                 messaging_message_id=row.message_id,
@@ -111,7 +112,7 @@ class Relay:
                     mandatory=_exchange(row).mandatory,
                 )
         except PublishFailed as error:
-            bound = logger.bind(message_id=row.message_id, exchange=row.exchange, routing_key=row.routing_key)
+            bound = logger.bind(**envelope.ids, exchange=row.exchange, routing_key=row.routing_key)
             bound.bind(attempts=row.attempts + 1, error=str(error)).error(PUBLISH_FAILED)
             return str(error)
         return None

@@ -3,17 +3,18 @@
 On a day when the clocks change, a local time may be missing or come twice: `ClockChange` says what an entry does then.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from operator import sub
 from zoneinfo import ZoneInfo
 
-from publishers.cron import fires_between
+from publishers.cron import seconds_between
 from publishers.schedule import Entry
 
-HOUR = timedelta(hours=1)
+HOUR = 3600  # seconds
 NEAR = timedelta(hours=3)  # a clock change moves local times by less
 
 
@@ -81,28 +82,36 @@ class Simulation:
 def simulate(entries: Sequence[Entry], *, after: datetime, until: datetime) -> Simulation:
     """Simulate these entries, of which the disabled are left out."""
     enabled = [entry for entry in entries if entry.enabled]
-    fires = {entry.name: fires_between(entry, after, until) for entry in enabled}
+    fires = {entry.name: seconds_between(entry, after, until) for entry in enabled}
+    changes = {zone: list(changes_of(zone, after, until)) for zone in {entry.timezone for entry in enabled}}
     return Simulation(
         entries=tuple(_fires_of(entry, fires[entry.name]) for entry in enabled),
         clock_changes=tuple(
-            change for entry in enabled for change in _clock_changes(entry, fires[entry.name], after, until)
+            _clock_change(entry, fires[entry.name], at, moved)
+            for entry in enabled
+            for at, moved in changes[entry.timezone]
         ),
         collisions=tuple(_collisions(enabled, fires)),
         busiest=_busiest(enabled, fires),
     )
 
 
-def _fires_of(entry: Entry, fires: Sequence[datetime]) -> EntryFires:
-    shortest = min((later - earlier for earlier, later in pairwise(fires)), default=None)
-    first, last = (fires[0], fires[-1]) if fires else (None, None)
-    return EntryFires(entry.name, entry.job, len(fires), first, last, shortest)
+def _at(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
-def _clock_changes(entry: Entry, fires: Sequence[datetime], after: datetime, until: datetime) -> Iterator[ClockChange]:
-    for at, moved in changes_of(entry.timezone, after, until):
-        policy = f"gap = {entry.in_gap}" if moved > timedelta(0) else f"fold = {entry.in_fold}"
-        near = tuple(fire.astimezone(entry.timezone) for fire in fires if abs(fire - at) <= NEAR)
-        yield ClockChange(entry.name, at, moved, policy, near)
+def _fires_of(entry: Entry, fires: Sequence[int]) -> EntryFires:
+    shortest = min(map(sub, fires[1:], fires), default=None)
+    first, last = (_at(fires[0]), _at(fires[-1])) if fires else (None, None)
+    interval = None if shortest is None else timedelta(seconds=shortest)
+    return EntryFires(entry.name, entry.job, len(fires), first, last, interval)
+
+
+def _clock_change(entry: Entry, fires: Sequence[int], at: datetime, moved: timedelta) -> ClockChange:
+    policy = f"gap = {entry.in_gap}" if moved > timedelta(0) else f"fold = {entry.in_fold}"
+    first, end = bisect_left(fires, (at - NEAR).timestamp()), bisect_right(fires, (at + NEAR).timestamp())
+    near = tuple(_at(fire).astimezone(entry.timezone) for fire in fires[first:end])
+    return ClockChange(entry.name, at, moved, policy, near)
 
 
 def changes_of(zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[tuple[datetime, timedelta]]:
@@ -121,25 +130,33 @@ def changes_of(zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[tup
         moment = following
 
 
-def _collisions(entries: Sequence[Entry], fires: Mapping[str, Sequence[datetime]]) -> Iterator[Collision]:
-    due: dict[tuple[str, datetime], list[str]] = defaultdict(list)
+def _collisions(entries: Sequence[Entry], fires: Mapping[str, Sequence[int]]) -> Iterator[Collision]:
+    by_job: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        for at in fires[entry.name]:
-            due[entry.job, at].append(entry.name)
-    together: dict[tuple[str, tuple[str, ...]], list[datetime]] = defaultdict(list)
-    for (job, at), names in due.items():
+        by_job[entry.job].append(entry.name)
+    for job, names in sorted(by_job.items()):
         if len(names) > 1:
-            together[job, tuple(names)].append(at)
-    for (job, found), moments in sorted(together.items()):
-        yield Collision(job, found, len(moments), min(moments))
+            yield from _together(job, {name: fires[name] for name in names})
 
 
-def _busiest(entries: Sequence[Entry], fires: Mapping[str, Sequence[datetime]]) -> dict[str, tuple[datetime, int]]:
-    hours: dict[str, Counter[datetime]] = defaultdict(Counter)
+def _together(job: str, fires: Mapping[str, Sequence[int]]) -> Iterator[Collision]:
+    due: dict[int, list[str]] = defaultdict(list)
+    for name, moments in fires.items():
+        for at in moments:
+            due[at].append(name)
+    together: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for at, names in due.items():
+        if len(names) > 1:
+            together[tuple(names)].append(at)
+    for found, moments in sorted(together.items()):
+        yield Collision(job, found, len(moments), _at(min(moments)))
+
+
+def _busiest(entries: Sequence[Entry], fires: Mapping[str, Sequence[int]]) -> dict[str, tuple[datetime, int]]:
+    hours: dict[str, Counter[int]] = defaultdict(Counter)
     for entry in entries:
-        hours[entry.job].update(at.replace(minute=0, second=0, microsecond=0) for at in fires[entry.name])
-    return {
-        job: max(counts.items(), key=lambda each: (each[1], -each[0].timestamp()))
-        for job, counts in hours.items()
-        if counts
+        hours[entry.job].update([at // HOUR for at in fires[entry.name]])
+    busiest = {
+        job: max(counts.items(), key=lambda each: (each[1], -each[0])) for job, counts in hours.items() if counts
     }
+    return {job: (_at(hour * HOUR), count) for job, (hour, count) in busiest.items()}

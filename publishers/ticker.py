@@ -221,7 +221,7 @@ def _log(recorded: Sequence[Fire], now: datetime) -> None:
             unpublished.setdefault((fire.entry, fire.held), []).append(fire)
             continue
         bound = logger.bind(entry=fire.entry, due_at=fire.due_at.isoformat(), job=fire.envelope.routing_key)
-        bound.bind(message_id=fire.envelope.message_id, late_ms=round(late * 1000)).info(FIRED)
+        bound.bind(**fire.envelope.ids, late_ms=round(late * 1000)).info(FIRED)
     for (entry, is_held), alike in unpublished.items():
         since, last = alike[0].due_at.isoformat(), alike[-1]
         bound = logger.bind(entry=entry, due_at=last.due_at.isoformat(), reason=last.reason)

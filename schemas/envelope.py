@@ -83,6 +83,15 @@ class Envelope:
     has_message_id: bool = True  # without an id, a duplicate cannot be recognised
     problem: str | None = None  # why the message must be refused
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """What lines of the log carry: the message's ids, and those of its place in a trace."""
+        ids = {"message_id": self.message_id, "correlation_id": self.correlation_id}
+        if self.traceparent is None:
+            return ids
+        _, trace_id, span_id, *_ = self.traceparent.split("-")
+        return {**ids, "trace_id": trace_id, "span_id": span_id}
+
     def headers(self) -> dict[str, Any]:
         entry = {} if self.entry is None else {ENTRY: self.entry}
         due_at = {} if self.due_at is None else {DUE_AT: self.due_at.isoformat()}
@@ -209,4 +218,4 @@ def _attempt(name: str, value: Any) -> int:
 def _count(name: str, value: Any, *, least: int = 0) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and least <= value < MAX_COUNT:
         return value
-    raise ValueError(f"{name} is {value!r:.60}: must be a whole number from {least}")
+    raise ValueError(f"{name} is {value!r:.60}: must be a whole number, {least} or greater")

@@ -10,6 +10,7 @@ from pocketwatch.broker.topology import TOPOLOGY, Queue
 from pocketwatch.errors import NotPermitted
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
+from pocketwatch.text import counted
 from pocketwatch.watchdog.queue_checks import group_of
 
 MISSING = "run: pocketwatch migrate"
@@ -37,7 +38,7 @@ def _queue(name: str, state: tuple[int, int] | None, settings: Settings) -> Find
         return Finding(name, "problem", f"the queue does not exist; {MISSING}")
     waiting, consumers = state
     if consumers:
-        return Finding(name, "ok", f"{waiting} messages, {consumers} consumers")
+        return Finding(name, "ok", f"{counted(waiting, 'message')}, {counted(consumers, 'consumer')}")
     if waiting:
         return None
     return Finding(name, "warning", f"0 messages, no consumer; run: pocketwatch consume {group_of(name, settings)}")

@@ -21,7 +21,6 @@ from publishers import schedule
 
 LOOKED_AGO = timedelta(minutes=1)
 MOMENT = "%Y-%m-%d %H:%M:%S UTC"
-PASSING = {"is starting", "is stopping"}
 PUBLISHES, CONSUMES = {"publish", "run"}, {"consume", "run"}
 ACCOUNTED = sa.text("""
     SELECT sum(planned)::int AS planned, sum(accounted)::int AS accounted, max(hour) AS until FROM fire_accounts
@@ -46,15 +45,14 @@ async def check_suite(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _processes(known: list[dict[str, Any]]) -> Iterator[Finding]:
-    alive = [row for row in known if row["state"] in {"healthy", "unhealthy"}]
+    alive = [row for row in known if row["state"] not in processes.ENDED]
     if not alive:
         remedy = "start them: pocketwatch publish, pocketwatch consume; or both: pocketwatch run"
         yield Finding("processes", "warning", f"none is running; {remedy}")
     for row in alive:
-        state = f"{row['problem']}" if row["state"] == "unhealthy" else f"{len(row['queues'])} queues consumed"
+        state = row["problem"] or f"{len(row['queues'])} queues consumed"
         detail = f"version {row['version']}, since {row['started_at']:{MOMENT}}; {state}"
-        is_ok = row["state"] == "healthy" or row["problem"] in PASSING
-        yield Finding(_name(row), "ok" if is_ok else "warning", detail)
+        yield Finding(_name(row), "warning" if row["state"] == "unhealthy" else "ok", detail)
     for row in known:
         # One that was started again in its place is not missed.
         if row["state"] == "died" and not any(_does(row) == _does(each) for each in alive):
@@ -73,7 +71,7 @@ def _name(row: dict[str, Any]) -> str:
 
 async def _watchdog(connection: AsyncConnection, known: list[dict[str, Any]]) -> Finding:
     lease = await watchdog_lease.read(connection)
-    consumers = [row for row in known if row["kind"] in CONSUMES and row["state"] in {"healthy", "unhealthy"}]
+    consumers = [row for row in known if row["kind"] in CONSUMES and row["state"] not in processes.ENDED]
     if lease is not None and lease.looked_at is not None and lease.now - lease.looked_at < LOOKED_AGO:
         ago = duration((lease.now - lease.looked_at).total_seconds())
         return Finding("watchdog", "ok", f"active on {lease.process}; it has looked {ago} ago")
@@ -87,7 +85,7 @@ async def _schedule(
 ) -> AsyncIterator[Finding]:
     """Compare the schedule file of these settings with what publishers run."""
     in_force = {each.entry: each for each in await schedule_entries.all_of(connection)}
-    alive = [row for row in known if row["kind"] in PUBLISHES and row["state"] in {"healthy", "unhealthy"}]
+    alive = [row for row in known if row["kind"] in PUBLISHES and row["state"] not in processes.ENDED]
     own = schedule.load(path)
     if not in_force:
         yield Finding("schedule in force", "warning", "no publisher has loaded one yet; start one: pocketwatch publish")

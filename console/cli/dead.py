@@ -22,8 +22,8 @@ from pocketwatch.command import current_user, database, read_settings, run, shor
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
-from pocketwatch.terminal import AsJson, moment, print_fields, print_json, print_table, say
-from pocketwatch.text import printable, shorten
+from pocketwatch.terminal import AsJson, moment, print_fields, print_json, print_table, say, warn
+from pocketwatch.text import shorten
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, edit, requeue and drop dead letters.")
 
@@ -108,7 +108,8 @@ def show(message_id: OneId, queue: FromQueue = None, as_json: AsJson = False) ->
     for each in found:
         fields = each.as_dict()
         headers = fields.pop("headers")
-        print_fields(f"dead letter {each.message_id}", [*fields.items(), *sorted(headers.items())])
+        shown = [(name, moment(str(value)) if name.endswith("_at") else value) for name, value in fields.items()]
+        print_fields(f"dead letter {each.message_id}", [*shown, *sorted(headers.items())])
         _warn_of_loops([each])
 
 
@@ -177,7 +178,7 @@ def drop(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete dead letters for good.
+    """Delete dead letters permanently.
 
     Looks at the first 10,000 of each queue; repeat it for more.
 
@@ -297,7 +298,7 @@ def _report(done: Changed, verb: str, as_json: bool) -> None:  # noqa: FBT001
         if verb == "requeued":
             _warn_of_loops(done.dead_letters)
     for name in done.missing:
-        typer.echo(f'pocketwatch: dead letter "{printable(name)}" does not exist; see: pocketwatch dead list', err=True)
+        warn(f'dead letter "{name}" does not exist; see: pocketwatch dead list')
     if not done.dead_letters or done.missing:
         raise typer.Exit(1)
 

@@ -66,13 +66,14 @@ SUMMARIES: Mapping[str, str] = {
 }
 # Messages for errors of libraries, by SQLSTATE or by class name: importing the classes would slow every command down.
 MESSAGES = {
-    "42P01": "{reason}; to create the suite's tables, run: pocketwatch migrate",
+    "42P01": "{reason}; the suite's tables are created by: pocketwatch migrate; the platform's by its own migrations",
     "55P03": "another transaction has locked a table or row, and nothing was changed; try again ({reason})",
     "42501": "the database's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
     "ChannelAccessRefused": "the broker's user lacks a right: {reason}; for what it needs, see: pocketwatch grants",
     "25006": "the database is read-only; see: pocketwatch doctor ({reason})",
     "57014": "a statement took longer than its limit; try again ({reason})",
 }
+LINE_END, CONTINUATION = "\n", "\n  "  # what others wrote begins no line
 
 
 def load(name: str) -> Any:
@@ -146,7 +147,7 @@ def user_message(error: Exception) -> str | None:
 
 
 def main() -> None:
-    """Run a command; an error that the user can fix is one line on standard error and exit code 1."""
+    """Run a command; an error that the user can fix is a message on standard error and exit code 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may have any encoding
@@ -155,4 +156,4 @@ def main() -> None:
     except Exception as error:
         if (message := user_message(error)) is None:
             raise
-        sys.exit(f"pocketwatch: {printable(message)}")
+        sys.exit(f"pocketwatch: {printable(message).replace(LINE_END, CONTINUATION)}")

@@ -4,23 +4,27 @@ from typing import Annotated, Any
 
 import typer
 
+from console.cli import completion
 from console.operations.operator import Operator
 from console.operations.retries import retry_now
 from pocketwatch.broker.publisher import Publisher
+from pocketwatch.broker.topology import with_celery
 from pocketwatch.broker.waiting import WaitingMessage
-from pocketwatch.command import current_user, database, read_settings, run, short_timeout
+from pocketwatch.command import current_user, database, one_of, read_settings, run, short_timeout
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_history
-from pocketwatch.terminal import AsJson, print_json, print_table, say
-from pocketwatch.text import printable
+from pocketwatch.terminal import AsJson, print_json, print_table, say, warn
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List messages that wait for another attempt; retry them now."
 )
 
 COLUMNS = ("next_attempt_at", "job", "attempt", "error", "message_id")
-OfJob = Annotated[str | None, typer.Option("--job", help="Only those of this job, such as rates.update.")]
+OfJob = Annotated[
+    str | None,
+    typer.Option("--job", autocompletion=completion.queues, help="Only those of this job, such as rates.update."),
+]
 
 
 @app.command("list")
@@ -33,11 +37,18 @@ def list_waiting(
 
     Example: pocketwatch retries list --job rates.update
     """
-    found = run(_waiting(read_settings(), job, limit))
+    settings = read_settings()
+    _check_job(settings, job)
+    found = run(_waiting(settings, job, limit))
     if as_json:
         print_json(found)
     else:
-        print_table("waiting for another attempt", COLUMNS, [[row[column] for column in COLUMNS] for row in found])
+        rows = [[row[column] for column in COLUMNS] for row in found]
+        print_table("waiting for another attempt", COLUMNS, rows, empty="no message waits for another attempt")
+
+
+def _check_job(settings: Settings, job: str | None) -> None:
+    one_of(job, [queue.name for queue in with_celery(settings.bridge.celery_queue).queues], option="--job")
 
 
 async def _waiting(settings: Settings, job: str | None, limit: int) -> list[dict[str, Any]]:
@@ -61,8 +72,10 @@ def now(
     """
     if sum((bool(ids), job is not None, every)) != 1:
         raise PocketwatchError("give message ids, --job or --all: exactly one of them")
+    settings = read_settings()
+    _check_job(settings, job)
     operator = Operator(by or current_user(option="--author"), "cli")
-    moved, missing = run(_now(read_settings(), ids, job, operator))
+    moved, missing = run(_now(settings, ids, job, operator))
     if as_json:
         print_json([{"queue": each.queue, "message_id": each.message_id} for each in moved])
     else:
@@ -70,7 +83,7 @@ def now(
         for each in moved:
             say(f"  {each.queue}  {each.message_id}")
     for name in missing:
-        typer.echo(f'pocketwatch: message "{printable(name)}" does not wait; see: pocketwatch retries list', err=True)
+        warn(f'message "{name}" does not wait; see: pocketwatch retries list')
     if not moved or missing:
         raise typer.Exit(1)
 

@@ -8,13 +8,15 @@ import typer
 
 from console.cli import completion
 from console.cli.default_command import DefaultCommand
+from console.operations import runs as operations
+from console.operations.operator import Operator
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, moment_option, one_of, read_settings, run, unknown
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.storage import run_log
-from pocketwatch.storage import runs as stored
+from pocketwatch.storage import run_history, run_log, run_search
+from pocketwatch.storage.run_search import RunFilter
 from pocketwatch.storage.tables.suite import STATUSES, TRIGGERS
 from pocketwatch.terminal import AsJson, duration, print_fields, print_json, print_table, say
 from publishers import schedule
@@ -37,6 +39,7 @@ FIELDS = (
     *("took", "attempt", "next_attempt_at", "worker", "progress", "stop", "arguments", "statistics", "error"),
     "traceback",
 )
+MAX_RELATED = 200  # runs of one chain
 NO_RUNS = "no runs yet; start one: pocketwatch trigger --list"
 NOTHING_FOUND = "no run is like this; for all of them: pocketwatch runs"
 
@@ -67,7 +70,7 @@ def list_runs(  # noqa: PLR0913, PLR0917  the options of a command
     """
     one_of(status, STATUSES, option="--status")
     one_of(trigger, TRIGGERS, option="--trigger")
-    criteria = {
+    criteria: dict[str, Any] = {
         "job": job,
         "status": status,
         "entry": entry,
@@ -79,7 +82,7 @@ def list_runs(  # noqa: PLR0913, PLR0917  the options of a command
     }
     given = {name: value for name, value in criteria.items() if value is not None}
     settings = read_settings()
-    found = run(_newest(settings, limit=limit, **given))
+    found = run(_newest(settings, RunFilter(**given, limit=limit)))
     if not found:
         _check_names(settings, job=job, entry=entry)
     if as_json:
@@ -89,9 +92,9 @@ def list_runs(  # noqa: PLR0913, PLR0917  the options of a command
     print_table("runs", columns, [cells(row, columns) for row in found], empty=NOTHING_FOUND if given else NO_RUNS)
 
 
-async def _newest(settings: Settings, **criteria: Any) -> list[dict[str, Any]]:
+async def _newest(settings: Settings, which: RunFilter) -> list[dict[str, Any]]:
     async with database(settings, "runs") as opened, opened.begin() as connection:
-        return await stored.newest(connection, **criteria)
+        return await run_search.newest(connection, which)
 
 
 def _check_names(settings: Settings, *, job: str | None, entry: str | None) -> None:
@@ -127,9 +130,10 @@ def show(message_id: MessageId, as_json: AsJson = False) -> None:
 
 async def _of_message(settings: Settings, beginning: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     async with database(settings, "runs") as opened, opened.begin() as connection:
-        message_id = await stored.message_id_of(connection, beginning)
+        message_id = await run_history.message_id_of(connection, beginning)
         attempts = await run_log.of_message(connection, message_id)
-        related = await stored.related(connection, attempts[-1]["correlation_id"] or message_id)
+        first = attempts[-1]["correlation_id"] or message_id
+        related = await run_search.chain(connection, first, limit=MAX_RELATED)
         return attempts, [row for row in related if row["message_id"] != message_id]
 
 
@@ -145,16 +149,18 @@ def stop(
     """
     if not reason.strip():
         raise PocketwatchError("--reason is empty; give a reason")
-    who = author or current_user(option="--author")
-    stopped = run(_stop(read_settings(), message_id, by=who, reason=reason))
+    operator = Operator(author or current_user(option="--author"), "cli", reason)
+    stopped = run(_stop(read_settings(), message_id, operator))
     say(f"{stopped} is asked to stop; see: pocketwatch runs show {stopped}")
 
 
-async def _stop(settings: Settings, beginning: str, *, by: str, reason: str) -> str:
-    async with database(settings, "runs") as opened, opened.begin() as connection:
-        message_id = await stored.message_id_of(connection, beginning)
-        if not await run_log.request_stop(connection, message_id, by=by, reason=reason):
-            raise PocketwatchError(f"run of {message_id}: not running; see: pocketwatch runs show {message_id}")
+async def _stop(settings: Settings, beginning: str, operator: Operator) -> str:
+    async with database(settings, "runs") as opened:
+        async with opened.begin() as connection:
+            message_id = await run_history.message_id_of(connection, beginning)
+            attempts = await run_log.of_message(connection, message_id)
+        running = [row for row in attempts if row["status"] == "running"]
+        await operations.stop(opened, (running or attempts)[-1], operator=operator)
         return message_id
 
 

@@ -1,7 +1,7 @@
 """`schedule`: list, check and simulate the entries, pause, resume and run them."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,17 +10,19 @@ import typer
 
 from console.cli import completion
 from console.cli.trigger import follow
+from console.operations import entries
 from console.operations import schedule as operations
+from console.operations.entries import Outcome
 from console.operations.operator import Operator
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.clock import utc_now
 from pocketwatch.command import current_user, database, duration_option, read_settings, run, short_timeout
-from pocketwatch.errors import PocketwatchError
+from pocketwatch.errors import PocketwatchError, ServerUnreachable
 from pocketwatch.settings import Settings
 from pocketwatch.storage import job_summaries, pauses
-from pocketwatch.terminal import AsJson, print_json, print_table, say
+from pocketwatch.storage.pauses import Pause
+from pocketwatch.terminal import AsJson, print_json, print_table, say, warn
 from publishers import route_check
-from publishers.cron import next_fire
 from publishers.schedule import DEFAULT, Entry, Schedule, load
 from publishers.simulation import simulate
 
@@ -28,41 +30,61 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List, check, simulate, pause, resume and run schedule entries."
 )
 
+COLUMNS = ("name", "next", "outcome", "last", "state", "job", "cron", "timezone", "payload", "why")
 FOLLOWED = timedelta(hours=1)  # how long a run is followed
 File = Annotated[Path | None, typer.Option("--file", help="A schedule file other than that of the settings.")]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the database knows about the entries, by their names."""
+
+    paused: Mapping[str, Pause] = field(default_factory=dict)
+    last: Mapping[str, Sequence[Outcome]] = field(default_factory=dict)
+
+
 @app.command("list")
 def list_entries(file: File = None, as_json: AsJson = False) -> None:
-    """Show every entry and its next fire.
+    """Show every entry: its next fire, what became of the last one, and who has paused it.
+
+    Without a database, and while it does not answer, entries are shown as they are in the file.
 
     Example: pocketwatch schedule list
     """
     settings = read_settings()
     file = file or settings.running.schedule
     schedule = load(file)
-    paused = run(_paused(settings)) if settings.servers.database_url else {}
-    rows = [_row(entry, paused.get(entry.name)) for entry in schedule.entries]
+    problem, known = None, Known()
+    if settings.servers.database_url:
+        try:
+            known = run(_known(settings, schedule))
+        except ServerUnreachable as error:
+            problem = str(error)
+    rows = [_row(entry, known, state="on" if problem is None else "not known") for entry in schedule.entries]
     if as_json:
         print_json(rows)
     else:
-        columns = ("name", "job", "cron", "timezone", "next", "payload", "state", "why")
-        print_table("schedule", columns, [[row[column] for column in columns] for row in rows])
+        print_table("schedule", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
         _say_disabled(schedule, file)
+    if problem is not None:
+        warn(f"pauses and last fires are not known: {problem}")
 
 
-def _row(entry: Entry, pause: str | None) -> dict[str, Any]:
-    following = next_fire(entry, utc_now())
-    state = "disabled" if not entry.enabled else pause or "on"
+def _row(entry: Entry, known: Known, *, state: str) -> dict[str, Any]:
+    pause, last = known.paused.get(entry.name), next(iter(known.last.get(entry.name, ())), None)
+    following = entries.following(entry, pause, utc_now())
     return {
         "name": entry.name,
+        "next": following and following.astimezone(entry.timezone),
+        "last": last and last.due_at,
+        "outcome": last and last.status,
+        "reason": last and last.reason,
+        "state": "disabled" if not entry.enabled else _describe(pause) if pause else state,
         "job": entry.job,
         "cron": entry.cron,
         "timezone": entry.timezone.key,
-        "next": following.astimezone(entry.timezone) if following and entry.enabled else None,
         "payload": entry.payload,
         "catch_up": entry.catch_up,
-        "state": state,
         "why": entry.why,
     }
 
@@ -75,15 +97,15 @@ def _say_disabled(schedule: Schedule, file: Path | None) -> None:
     say(f"disabled, never fires: {names}; to enable it, write enabled = true in {where}")
 
 
-async def _paused(settings: Settings) -> dict[str, str]:
+async def _known(settings: Settings, schedule: Schedule) -> Known:
     async with database(settings, "schedule") as opened, opened.begin() as connection:
-        found = await pauses.in_force(connection)
-    return {name: _describe(row) for name, row in found.items()}
+        names = [entry.name for entry in schedule.entries]
+        return Known(await pauses.in_force(connection), await entries.last_outcomes(connection, names, size=1))
 
 
-def _describe(pause: Any) -> str:
-    until = f" until {pause.expires_at:%Y-%m-%d %H:%M} UTC" if pause.expires_at else ""
-    return f"paused by {pause.author}{until}: {pause.reason}"
+def _describe(pause: Pause) -> str:
+    until = f"{pause.expires_at:%Y-%m-%d %H:%M} UTC" if pause.expires_at else "it is resumed"
+    return f"paused by {pause.author} until {until}: {pause.reason}"
 
 
 @app.command("check")

@@ -16,11 +16,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from console.cli import completion
 from console.cli.arguments import ARGUMENTS, arguments, jobs, summary
 from console.cli.runs import cells, is_postponed
+from console.operations import trigger as operations
+from console.operations.operator import Operator
 from consumers.app import group_of
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY, Queue
-from pocketwatch.command import database, duration_option, read_settings, run, short_timeout
+from pocketwatch.command import database, duration_option, read_settings, run, short_timeout, user_or_id
 from pocketwatch.errors import InvalidMessage, PocketwatchError
 from pocketwatch.settings import Settings
 from pocketwatch.storage import run_log
@@ -39,7 +41,7 @@ SEVERITY = (0, 3, POSTPONED, 1)  # exit codes, the worst last
 COLUMNS = ("job", "status", "attempt", "took", "statistics")
 
 
-def trigger(
+def trigger(  # noqa: PLR0913, PLR0917  options
     key: Annotated[
         str | None,
         typer.Argument(
@@ -55,11 +57,14 @@ def trigger(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be done; change nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; its outcome is the exit code.")] = False,
     timeout: Annotated[str, typer.Option(help="How long to follow the run, such as 90s or 15m.")] = "1h",
+    author: Annotated[str | None, typer.Option(help="Who triggers it; your user name by default.")] = None,
     list_only: Annotated[
         bool, typer.Option("--list", help="List the jobs, or the arguments of this one; publish nothing.")
     ] = False,
 ) -> None:
     """Start a job now: publish its message. Without a job, list the jobs.
+
+    With a database, who triggered it is recorded there.
 
     With --wait the exit code is the outcome of the run: 0 succeeded, or there was nothing to do; 3 partial; 4 it was
     postponed, or has not ended in time; 1 anything else.
@@ -75,7 +80,8 @@ def trigger(
     settings = read_settings()
     if wait:
         settings.database_url  # noqa: B018  when it is missing, refuse before anything is published
-    raise typer.Exit(run(_trigger(settings, message, wait=wait, limit=limit)))
+    operator = Operator(author or user_or_id(), "cli")
+    raise typer.Exit(run(_trigger(settings, message, operator, wait=wait, limit=limit)))
 
 
 def _list(key: str | None) -> None:
@@ -121,14 +127,21 @@ def _text_of(body: str) -> str:
         raise InvalidMessage(f'--json is "{body}", which cannot be read: {error.strerror}') from error
 
 
-async def _trigger(settings: Settings, message: Message, *, wait: bool, limit: timedelta) -> int:
+async def _trigger(settings: Settings, message: Message, operator: Operator, *, wait: bool, limit: timedelta) -> int:
     async with Publisher(settings.rabbitmq_urls, role="trigger", startup_timeout=short_timeout(settings)) as publisher:
-        envelope = await publishing.publish(publisher, message)
-        say(f"published {message.routing_key} as {envelope.message_id}")
+        message_id = await _publish(settings, publisher, message, operator)
+        say(f"published {message.routing_key} as {message_id}")
         for queue in TOPOLOGY.route(message.exchange, message.routing_key):
             if (found := await queue_info(publisher.connection, queue.name)) is not None and not found[1]:
                 say(_without_consumer(queue), style="yellow")
-    return await follow(settings, envelope.message_id, limit) if wait else 0
+    return await follow(settings, message_id, limit) if wait else 0
+
+
+async def _publish(settings: Settings, publisher: Publisher, message: Message, operator: Operator) -> str:
+    if not settings.servers.database_url:
+        return (await publishing.publish(publisher, message)).message_id
+    async with database(settings, "trigger") as opened:
+        return await operations.publish(publisher, opened, message, operator=operator)
 
 
 def _without_consumer(queue: Queue) -> str:

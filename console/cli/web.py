@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from console.cli.processes import DOCUMENTS
 from pocketwatch.command import current_user, database, read_settings, run
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.service import run_process
@@ -39,7 +40,7 @@ def web(
         return
     from console.web.server import WebApp  # noqa: PLC0415  no other command needs the web server
 
-    run_process(lambda settings: [WebApp(settings, host=host, port=port)])
+    run_process(lambda settings: [WebApp(settings, host=host, port=port)], documents=DOCUMENTS)
 
 
 @users_app.command("add")

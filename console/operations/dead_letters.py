@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ MAX_RECORDED = 100  # ids in the record of an action
 LONGEST_RECORDED = 10_000  # characters of a body in the record of an action
 COMPRESSION = "compression"  # Celery's header: an edited body is not compressed
 
+Read = Callable[[Publisher, "Selection"], Awaitable[list[Look]]]
 Headers = Mapping[str, Any]  # to set; None removes one
 
 
@@ -99,17 +100,20 @@ async def _with_messages(publisher: Publisher, queues: Sequence[Queue]) -> list[
     return [queue for queue in queues if queue in found]
 
 
-async def find(publisher: Publisher, message_id: str, queues: Sequence[Queue]) -> list[DeadLetter]:
+async def find(
+    publisher: Publisher, message_id: str, queues: Sequence[Queue], *, read: Read = look
+) -> list[DeadLetter]:
     """Return the dead letters of a message: usually one, or one of each queue that it has reached.
 
     Args:
         message_id: its id, or a beginning of it.
+        read: how dead letters are looked at.
 
     Raises:
         PocketwatchError: when there is none, or the beginning is that of several.
     """
     selection = Selection(tuple(queues), (message_id,))
-    looks = await look(publisher, selection)
+    looks = await read(publisher, selection)
     found = [each for look_ in looks for each in look_.oldest]
     if not found:
         raise PocketwatchError(f'dead letter "{message_id}" does not exist; see: pocketwatch dead list')

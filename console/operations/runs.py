@@ -22,7 +22,8 @@ async def stop(database: Database, run: Mapping[str, Any], *, operator: Operator
     reason = operator.reason or "no reason given"
     async with database.begin() as connection:
         if not await run_log.request_stop(connection, str(run["id"]), by=operator.actor, reason=reason):
-            raise PocketwatchError(f'"{run["message_id"]}" does not run any more; nothing was stopped')
+            seen = f"see: pocketwatch runs show {run['message_id']}"
+            raise PocketwatchError(f"run of {run['message_id']}: not running, so nothing was stopped; {seen}")
         await operator.record(connection, "runs.stop", run["message_id"], after={"job": run["job"]})
 
 

@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from console.web import flash
+from console.operations.operator import Operator
+from console.web import flash, parameters
 from console.web.access import Identity
 from console.web.resources import resources_of
 from pocketwatch.errors import DatabaseUnreachable, PocketwatchError
@@ -70,6 +71,11 @@ async def checked_form(request: Request) -> FormData:
 async def read_form(request: Request) -> FormData:
     """Return the fields of a form, unchecked; it cannot have files."""
     return await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_SIZE)
+
+
+def operator_of(form: FormData, actor: str) -> Operator:
+    """Return who sends a form, and the reason that it gives in its field `why`."""
+    return Operator(actor, SOURCE, parameters.text(form, "why") or None)
 
 
 def _refused(request: Request, reason: str) -> HTTPException:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.cli.main import user_message
+from console.web.actions import back_to
 from console.web.rendering import render
 from pocketwatch.errors import DatabaseUnreachable, PocketwatchError, PublishFailed, ServerUnreachable
 from pocketwatch.storage.database import is_outage, reason_of
@@ -17,7 +18,6 @@ from pocketwatch.storage.database import is_outage, reason_of
 FAILED = "web.page_failed"
 REMEDIES = {
     404: "Check the address, or start from the overview.",
-    403: "Sign in as an operator, or load the page again before you repeat the action.",
     405: "This address is for forms; start from the overview.",
 }
 AWAY = "The page is shown again as soon as the server answers; pocketwatch doctor says what is wrong with it."
@@ -63,4 +63,12 @@ HANDLERS: dict[Any, Any] = {
 def _page(request: Request, status: int, title: str, detail: str, remedy: str) -> Response:
     if getattr(request.state, "identity", None) is None:
         request.state.identity = None
-    return render(request, "web/error.html", status_code=status, title=title, detail=detail, remedy=remedy)
+    shown = {"title": title, "detail": detail, "remedy": remedy, "back": _back(request, status)}
+    return render(request, "web/error.html", status_code=status, **shown)
+
+
+def _back(request: Request, status: int) -> str | None:
+    """Return the page that may work when it is loaded again: of a form, or of what is away."""
+    if request.method != "GET":
+        return back_to(request)
+    return request.url.path if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None

@@ -10,7 +10,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console.web import errors
+from console.web import errors, flash
+from console.web.actions import back_to
+from console.web.rendering import here
 from console.web.resources import Resources
 
 POLICY = (
@@ -30,6 +32,7 @@ NOT_CACHED = "no-store"
 STATIC_PREFIX = "/static/"
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = ("/sign-in",)
+ENDED = "Your session has ended, and nothing was changed; sign in and repeat it."
 
 
 class Guard:
@@ -64,9 +67,15 @@ class Guard:
             return await errors.on_http(request, refused)
         if request.state.identity is not None or path in OPEN_PATHS:
             return None
-        if request.method != "GET" or path == "/events" or "hx-request" in request.headers:
+        is_read = request.method == "GET"
+        is_page = "text/html" in request.headers.get("accept", "") or is_read
+        if not is_page or path == "/events" or "hx-request" in request.headers:
             return PlainTextResponse("Sign in first.\n", 401, headers={"HX-Redirect": "/sign-in"})
-        return RedirectResponse(f"/sign-in?next={quote(request.url.path, safe='/')}", 303)
+        wanted = here(request) if is_read else back_to(request)
+        response = RedirectResponse(f"/sign-in?next={quote(wanted, safe='/')}", 303)
+        if not is_read:
+            flash.add(response, "problem", ENDED)
+        return response
 
     def _is_known_host(self, request: HTTPConnection) -> bool:
         """Refuse names that an attacker's page has made resolve to this machine (DNS rebinding)."""

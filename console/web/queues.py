@@ -63,14 +63,7 @@ class QueueStates:
 
     async def _ask(self, publisher: Publisher) -> Sequence[QueueState]:
         names = [name for queue in self._queues for name in (queue.name, queue.dead_letter_queue)]
-        try:
-            with as_connection_lost():
-                async with asyncio.timeout(TIMEOUT):
-                    found = await queues_info(publisher.connection, names)
-        except LOST as error:
-            reason = str(error) or type(error).__name__
-            raise ServerUnreachable(f"RabbitMQ does not answer ({reason}); try again in a moment") from error
-        ages = await self._ages()
+        found, ages = await asyncio.gather(_info(publisher, names), self._ages())
         states = []
         for queue in self._queues:
             waiting, consumers = found[queue.name] or (None, 0)
@@ -86,6 +79,16 @@ class QueueStates:
             return {queue["name"]: age for queue in await self._management.queues() if (age := _age(queue)) is not None}
         except FAILED:
             return {}
+
+
+async def _info(publisher: Publisher, names: Sequence[str]) -> dict[str, tuple[int, int] | None]:
+    try:
+        with as_connection_lost():
+            async with asyncio.timeout(TIMEOUT):
+                return await queues_info(publisher.connection, names)
+    except LOST as error:
+        reason = str(error) or type(error).__name__
+        raise ServerUnreachable(f"RabbitMQ does not answer ({reason}); try again in a moment") from error
 
 
 def _age(queue: dict[str, Any]) -> timedelta | None:

@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -25,6 +26,7 @@ from pocketwatch.text import printable, shorten
 STATIC = Path(__file__).parent / "static"
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "pocketwatch_theme"
+CELL = re.compile(r'<(?P<name>tr|td|th)\b(?= colspan="(?P<span>\d+)")?')
 CONTENT = "content"  # the block of each page that is refreshed
 
 # Statuses of runs, states of fires, emails and queues: which colour their badge has.
@@ -32,7 +34,7 @@ TONES: Mapping[str, str] = {
     **dict.fromkeys(("succeeded", "sent", "delivered", "ok", "on", "approved", "healthy", "published"), "good"),
     **dict.fromkeys(("partial", "warning", "skipped", "unknown", "suppressed", "expired", "paused", "held"), "warn"),
     **dict.fromkeys(("failed", "rejected", "dead", "problem", "missed", "gone", "late", "bounced", "unhealthy"), "bad"),
-    **dict.fromkeys(("running", "sending", "waiting", "open"), "live"),
+    **dict.fromkeys(("running", "sending", "waiting", "open", "starting", "stopping"), "live"),
     # Decisions about ads.
     "approve": "good",
     "needs_edit": "warn",
@@ -74,8 +76,13 @@ def _values(request: Request) -> dict[str, Any]:
         "zone": ZoneInfo(resources.settings.site.timezone),
         "now": utc_now(),
         "path": request.url.path,
-        "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        "here": here(request),
     }
+
+
+def here(request: Request) -> str:
+    """Return the address of a page within the console."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 @functools.cache
@@ -98,7 +105,12 @@ def environment() -> Environment:
         "pairs": pairs,
         "flat": lambda value: {} if value is None else {name: as_text(each) for name, each in pairs(value)},
         "json": _as_json,
-        "count": lambda number: f"{number:,}".replace(",", "\u202f"),
+        "text": as_text,
+        "labelled": labelled,
+        "plural": lambda number, noun: f"{_grouped(number)} {noun}{'' if number == 1 else 's'}",
+        "parsed": _parsed,
+        "prose": prose,
+        "count": _grouped,
     }
     made.globals |= {"static": static_url, "query": _query}
     return made
@@ -133,6 +145,44 @@ def _query(context: Context, **changes: Any) -> str:
     kept = [(name, value) for name, value in context["request"].query_params.multi_items() if name not in changes]
     added = [(name, str(value)) for name, value in changes.items() if value is not None]
     return f"?{urlencode([*kept, *added])}"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def _parsed(value: object) -> datetime | None:
+    """Read a time that a header has brought; None where there is none."""
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def labelled(rows: Markup, columns: Sequence[str | Sequence[str]]) -> Markup:
+    """Give each cell of a table's rows the heading of its column, which is shown where a row is a card."""
+    headings = [escape(each if isinstance(each, str) else each[0]) for each in columns]
+    position = 0
+
+    def label(tag: re.Match[str]) -> str:
+        nonlocal position
+        if tag["name"] == "tr":
+            position = 0
+            return tag[0]
+        heading = headings[position] if position < len(headings) else ""
+        position += int(tag["span"] or 1)
+        return f'{tag[0]} data-label="{heading}"'
+
+    return Markup(CELL.sub(label, rows))  # noqa: S704  of escaped parts
+
+
+def prose(text: str) -> Markup:
+    """Return a docstring with its `names` as code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(printable(part))
+        for number, part in enumerate(text.split("`"))
+    )
 
 
 def _as_json(value: Any) -> str:
@@ -172,7 +222,9 @@ def age(context: Context, value: datetime | None) -> str:
 
 
 def as_text(value: Any) -> str:
-    """Return a value of JSON as people write it: a text without quotes."""
+    """Return a value of JSON as people write it: a text without quotes, a list of texts with commas."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value) and value:
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from console.web.access import Access
 from console.web.changes import Changes
+from console.web.dead_letters import LookCache
 from console.web.queues import QueueState, QueueStates
 from pocketwatch.broker.management import ManagementApi
 from pocketwatch.broker.publisher import Publisher
@@ -35,6 +36,7 @@ class Resources:
         self.settings, self.database, self.management = settings, database, management
         self.access = Access(settings.web, database)
         self.changes = Changes(database)
+        self.dead_letters = LookCache()
         self._queues = QueueStates(settings, management)
         self._publisher: Publisher | None = None
         self._problem = "the connection to RabbitMQ is being opened; try again in a moment"

@@ -1,7 +1,7 @@
 """Search the delivery log, for commands and pages."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from pocketwatch.storage.delivery_states import STATUS_OF_STATE
 from pocketwatch.storage.tables.suite import notification_logs, notifications
 
 IS_UNSENT = sa.literal_column(f"{notification_logs.name}.status <> 'sent'", sa.Boolean)  # as the index says it
+MAX_COUNTED = 10_000  # emails, of which the sent ones are counted
 HELD = "held"  # for a digest; the log's own state is `pending`
 SHOWN_STATES = (*STATUS_OF_STATE, HELD)
 UNDELIVERED = tuple(state for state in SHOWN_STATES if state != "sent")
@@ -117,9 +118,18 @@ async def ids_of_keys(connection: AsyncConnection, keys: Collection[str]) -> dic
 
 
 async def counts(connection: AsyncConnection, wanted: LogFilter) -> dict[str, int]:
-    """Return the number of emails in each state, of those that have any."""
-    query = sa.select(shown_state, sa.func.count()).where(*wanted.conditions()).group_by(sa.literal_column("1"))
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    """Return the number of emails in each state, of those that have any; sent ones of the newest `MAX_COUNTED` only."""
+    newest_ones = sa.select(shown_state.label("state"), LOG.letter).where(*replace(wanted, kind=None).conditions())
+    newest_ones = newest_ones.order_by(LOG.id.desc()).limit(MAX_COUNTED)
+    scanned = newest_ones.subquery()
+    sent = sa.select(sa.func.count()).where(scanned.c.state == "sent")
+    if wanted.kind is not None:
+        sent = sent.where(scanned.c.letter == wanted.kind)
+    unsent = sa.select(shown_state, sa.func.count()).where(*wanted.conditions(), IS_UNSENT)
+    found = {row[0]: row[1] for row in await connection.execute(unsent.group_by(sa.literal_column("1")))}
+    if count := (await connection.execute(sent)).scalar_one():
+        found["sent"] = count
+    return found
 
 
 def _select(*more: sa.Column[JSONB]) -> sa.Select[Any]:

@@ -11,6 +11,10 @@ KEEP_FOR_DEDUPLICATION = timedelta(days=30)
 KEEP_FOR_FOLLOWING = timedelta(days=1)
 # The daily roll-up recounts a day's runs until the fourth day after it.
 KEEP_FOR_ROLL_UP = timedelta(days=7)
+# Someone who looks once a month sees what happened since. The accounting and the watchdog look back a week at most.
+KEEP_FOR_REVIEW = timedelta(days=30)
+# Who did what is asked later than how a run went: in an audit of the year, or when a dispute comes up.
+KEEP_FOR_AUDIT = timedelta(days=365)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ RULES = (
         condition="status <> 'running'",
         minimum=KEEP_FOR_ROLL_UP,
         ordered_by="started_at",
-        why="operators read the history of runs, and the roll-up counts it by day; a running job has no end yet",
+        why="operators read the history of runs, and the roll-up counts it by day; active ones are kept",
     ),
     RetentionRule(
         table="currency_update_logs",
@@ -62,7 +66,7 @@ RULES = (
         ),
         minimum=KEEP_FOR_FOLLOWING,
         ordered_by="created_at",
-        why="operators read it; the newest row of each source and status shows since when it has been so",
+        why="operators read it; the newest row of each source and status is kept, however old",
     ),
     RetentionRule(
         table="moderation_notification_logs",
@@ -70,7 +74,7 @@ RULES = (
         condition="key IS NOT NULL AND status NOT IN ('pending', 'sending')",
         minimum=KEEP_FOR_DEDUPLICATION,
         ordered_by="sent_at",
-        why="records which email was sent to whom, so that none is sent twice; unsent ones and the platform's are kept",
+        why="keeps an email from being sent twice; unsent ones are kept",
     ),
     RetentionRule(
         table="inbox",
@@ -96,7 +100,27 @@ RULES = (
             "AND newer.due_at <= now())"
         ),
         minimum=KEEP_FOR_DEDUPLICATION,
-        why="keeps an entry from firing twice for one moment; tickers start from the newest row of each entry "
-        "that is not in the future",
+        why="keeps an entry from firing twice; tickers start from the newest past one of each, which is kept",
+    ),
+    RetentionRule(
+        table="fire_accounts",
+        since="hour",
+        minimum=KEEP_FOR_REVIEW,
+        why="shows that no planned fire is missing; it grows by a row with every hour",
+    ),
+    RetentionRule(
+        table="incidents",
+        since="recovered_at",
+        condition="recovered_at IS NOT NULL",
+        minimum=KEEP_FOR_REVIEW,
+        ordered_by="opened_at",
+        why="operators compare a problem with earlier ones; an open one is kept, however old",
+    ),
+    RetentionRule(
+        table="operator_actions",
+        since="done_at",
+        minimum=KEEP_FOR_AUDIT,
+        ordered_by="done_at",
+        why="the audit trail: who has changed what, and why",
     ),
 )

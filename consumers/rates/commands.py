@@ -15,6 +15,8 @@ from pocketwatch.terminal import AsJson, print_json, print_table
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show currency rates and the log of their updates.")
 
 LOG_COLUMNS = ("started_at", "source", "status", "currencies_updated", "currencies_failed", "triggered_by", "reason")
+NO_RATES = "no rates yet; get them: pocketwatch trigger rates.update --wait"
+NO_FAILURES = "no update has failed; for all of them: pocketwatch rates log"
 
 
 @app.command("list")
@@ -39,7 +41,9 @@ def list_rates(as_json: AsJson = False) -> None:
         )
         for rate in found
     ]
-    print_table("rates", ("currency", f"{BASE} for one", "source", "day", "fetched_at", "age", "state"), rows)
+    print_table(
+        "rates", ("currency", f"{BASE} for one", "source", "day", "fetched_at", "age", "state"), rows, empty=NO_RATES
+    )
 
 
 async def _current(settings: Settings) -> list[history.CurrentRate]:
@@ -61,7 +65,8 @@ def log(
     if as_json:
         print_json(found)
     else:
-        print_table("updates of rates", LOG_COLUMNS, [[row[column] for column in LOG_COLUMNS] for row in found])
+        rows = [[row[column] for column in LOG_COLUMNS] for row in found]
+        print_table("updates of rates", LOG_COLUMNS, rows, empty=NO_FAILURES if failed else NO_RATES)
 
 
 async def _log(settings: Settings, *, failed: bool, limit: int) -> list[dict[str, object]]:

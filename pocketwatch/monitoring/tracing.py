@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
+from loguru import logger
+
 from pocketwatch.errors import SettingsError
 from pocketwatch.settings import Monitoring
 
@@ -40,6 +42,12 @@ class Span:
         """What names this span as the parent of others."""
         place = self._span.get_span_context()
         return f"00-{place.trace_id:032x}-{place.span_id:016x}-{place.trace_flags:02x}"
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What finds this span in a store of traces, for lines of the log."""
+        place = self._span.get_span_context()
+        return {"trace_id": f"{place.trace_id:032x}", "span_id": f"{place.span_id:016x}"}
 
     def set(self, **attributes: Attribute | None) -> None:
         """Add attributes; `_` in a name becomes `.`, and None is left out."""
@@ -138,7 +146,10 @@ def begin(
 def within(
     name: str, *, kind: Kind = "internal", parent: str | None = None, **attributes: Attribute | None
 ) -> Iterator[Span | None]:
-    """Begin a span that is current until the end of the block, and end it then; None where no spans are made."""
+    """Begin a span that is current until the end of the block, and end it then; None where no spans are made.
+
+    Lines that are logged in the block carry its ids.
+    """
     span = begin(name, kind=kind, parent=parent, **attributes)
     if span is None:
         yield None
@@ -146,7 +157,8 @@ def within(
     from opentelemetry.trace import use_span  # noqa: PLC0415
 
     try:
-        with use_span(span._span, record_exception=False, set_status_on_exception=False):  # noqa: SLF001
+        current = use_span(span._span, record_exception=False, set_status_on_exception=False)  # noqa: SLF001
+        with current, logger.contextualize(**span.ids):
             yield span
     except BaseException as error:
         span.end(error=error)

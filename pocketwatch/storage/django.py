@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage.database import Database, sqlstate
 from pocketwatch.storage.locks import INSUFFICIENT_PRIVILEGE
-from pocketwatch.storage.migrate import SERIALIZE
+from pocketwatch.storage.migrate import serialized
 
 # Each app, and the app on which its first migration depends: for notices that of the users, to whom they refer. Were it
 # recorded before that one, every `manage.py migrate` would fail.
@@ -47,8 +47,7 @@ async def record_first_migrations(database: Database) -> Recorded:
     The tables exist, so that Django would fail to create them. Nothing is recorded where Django has never migrated.
     """
     try:
-        async with database.begin() as connection:
-            await connection.execute(SERIALIZE)
+        async with serialized(database) as connection:
             return await _record(connection)
     except DBAPIError as error:
         if sqlstate(error) != INSUFFICIENT_PRIVILEGE:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 LOCK_TIMEOUT = timedelta(seconds=5)
@@ -17,6 +18,11 @@ INSUFFICIENT_PRIVILEGE, UNDEFINED_COLUMN = "42501", "42703"
 async def set_lock_timeout(connection: AsyncConnection) -> None:
     """Let the rest of this transaction fail when it waits long for a lock: the platform would queue up behind it."""
     await connection.execute(SET_LOCK_TIMEOUT, {"lock": milliseconds(LOCK_TIMEOUT)})
+
+
+def limit_lock_waits(connection: Connection) -> None:
+    """Do the same at the beginning of a transaction; without effect on statements outside one."""
+    connection.execute(SET_LOCK_TIMEOUT, {"lock": milliseconds(LOCK_TIMEOUT)})
 
 
 async def set_timeouts(connection: AsyncConnection, *, statement: timedelta) -> None:

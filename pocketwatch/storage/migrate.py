@@ -1,5 +1,8 @@
 """Create and upgrade the suite's tables with Alembic, and compare them with the code."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,16 +14,22 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.locks import set_lock_timeout
+from pocketwatch.storage.locks import limit_lock_waits
 from pocketwatch.storage.tables import platform, suite
 
 VERSION_TABLE = "pocketwatch_version"  # the platform may use Alembic too
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Several processes may migrate at once: the others wait for the first and find nothing to do.
-SERIALIZE = sa.text("SELECT pg_advisory_xact_lock(hashtext('pocketwatch migrations'))")
+# Several processes may migrate at once: the others wait for the first and find nothing to do. They ask again and again,
+# because an index that is made concurrently waits for every statement that runs, such as one that waits for this lock.
+TRY_LOCK = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('pocketwatch migrations'))")
+POLL_INTERVAL = 0.1  # seconds
+# While others work, this transaction does nothing. A statement that is not a query ends the snapshot of the one before,
+# for which the making of an index would wait.
+STAY_IDLE = sa.text("SET LOCAL idle_in_transaction_session_timeout = 0")
 OWN_TABLES = suite.metadata.tables
 
 
@@ -34,17 +43,28 @@ def skip_django_foreign_keys(item: Any, _name: str | None, kind: str, reflected:
     return not (reflected and kind == "foreign_key_constraint" and item.referred_table.name not in OWN_TABLES)
 
 
-async def migrate(database: Database) -> list[str]:
+async def migrate(database: Database, *, to: str = "head") -> list[str]:
     """Apply the missing migrations and return their revisions, oldest first. Safe to repeat and to run concurrently.
 
+    Each is a transaction; indexes of tables that may be large are made outside, while others write.
+
     Raises:
-        DBAPIError: when a table that has to be altered stays locked; nothing was changed then.
+        DBAPIError: when a table that has to be altered stays locked; the next call goes on from there.
     """
-    async with database.begin() as connection:
-        await connection.execute(SERIALIZE)
-        # Queries of the platform queue up behind a migration that waits for a lock.
-        await set_lock_timeout(connection)
-        return await connection.run_sync(_upgrade)
+    async with serialized(database), database.engine.connect() as connection:
+        return await connection.run_sync(_upgrade, to)
+
+
+@asynccontextmanager
+async def serialized(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction when no other process migrates; until its end, none does."""
+    while True:
+        async with database.begin() as connection:
+            if (await connection.execute(TRY_LOCK)).scalar_one():
+                await connection.execute(STAY_IDLE)
+                yield connection
+                return
+        await asyncio.sleep(POLL_INTERVAL)
 
 
 async def drift(database: Database) -> list[str]:
@@ -100,12 +120,15 @@ def _is_newer(revision: str | None) -> bool:
     return revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}
 
 
-def _upgrade(connection: Connection) -> list[str]:
+def _upgrade(connection: Connection, to: str) -> list[str]:
     before = _revision(connection)
+    connection.rollback()
     if _is_newer(before):
         return []
-    command.upgrade(_config(connection), "head")
-    steps = _scripts().iterate_revisions("head", before) if before != _revision(connection) else ()
+    # Queries of the platform queue up behind a migration that waits for a lock.
+    sa.event.listen(connection, "begin", limit_lock_waits)
+    command.upgrade(_config(connection), to)
+    steps = _scripts().iterate_revisions(to, before) if before != _revision(connection) else ()
     return [script.revision for script in steps][::-1]
 
 

@@ -14,6 +14,10 @@ HEARTBEAT_INTERVAL = timedelta(seconds=5)
 SILENT_AFTER = timedelta(seconds=30)  # without a heartbeat: it has died, or cannot reach the database
 RETENTION = timedelta(days=1)  # of the rows of processes that have ended or died
 
+# Why a process that starts or stops in an orderly way does not do its work: it does not consume yet, or no more.
+STARTING, STOPPING = "is starting", "is stopping"
+ENDED = frozenset({"stopped", "died"})  # states; in all others, it is alive
+
 Row = dict[str, Any]
 
 # Of a row of `processes`; the other half says whether it ended in an orderly way.
@@ -22,6 +26,8 @@ STATE = sa.case(
     (processes.c.stopped_at.is_not(None), "stopped"),
     (sa.not_(IS_ALIVE), "died"),
     (processes.c.healthy, "healthy"),
+    (processes.c.problem == STARTING, "starting"),
+    (processes.c.problem == STOPPING, "stopping"),
     else_="unhealthy",
 )
 LAST_SEEN = sa.func.coalesce(processes.c.stopped_at, processes.c.heartbeat_at)
@@ -59,7 +65,7 @@ async def stop(connection: AsyncConnection, process_id: int) -> None:
 async def known(connection: AsyncConnection, *, limit: int = 100) -> list[Row]:
     """Return the processes with their `state`, those that run first, then the others by when they were last seen.
 
-    The state is `healthy`, `unhealthy` (`problem` says why), `died` or `stopped`.
+    The state is `starting`, `healthy`, `unhealthy` (`problem` says why), `stopping`, `stopped` or `died`.
     """
     query = sa.select(processes, STATE.label("state")).order_by(IS_ALIVE.desc(), LAST_SEEN.desc(), processes.c.id)
     return [dict(row) for row in (await connection.execute(query.limit(limit))).mappings()]

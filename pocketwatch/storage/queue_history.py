@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.storage.processes import IS_ALIVE
 from pocketwatch.storage.tables.suite import outbox, processes, update_logs
 
-MAX_LOOKED_AT = 10_000  # of the outbox, the newest; older ones that wait are not found
+MAX_LOOKED_AT = 2_000  # of the outbox, the newest; older ones that wait are not found
 
 LATEST = (
     sa.select(outbox.c.id, outbox.c.message_id, outbox.c.exchange, outbox.c.routing_key, outbox.c.sent_at)

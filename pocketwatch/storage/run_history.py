@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pocketwatch.errors import PocketwatchError
 from pocketwatch.storage.run_log import RUNS
 from pocketwatch.storage.tables.suite import processes, schedule_entries, update_logs
 
@@ -15,6 +16,7 @@ columns = update_logs.c
 LISTED = [each for each in columns if each.name not in {"payload", "traceback"}]  # may be large
 LARGEST_ID = 2**63 - 1
 MAX_MATCHES = 6  # of a beginning of an id
+MAX_CANDIDATES = 5  # that are named for the beginning of an id
 
 
 async def find(connection: AsyncConnection, name: str) -> Row | None:
@@ -27,23 +29,35 @@ async def find(connection: AsyncConnection, name: str) -> Row | None:
     return next(iter(await _rows(connection, query)), None)
 
 
+async def message_id_of(connection: AsyncConnection, beginning: str) -> str:
+    """Return the message id that begins like this.
+
+    Raises:
+        PocketwatchError: when there is none, or several, which it names.
+    """
+    begins = columns.message_id.startswith(beginning, autoescape=True)
+    query = sa.select(columns.message_id).where(begins).distinct().order_by(columns.message_id)
+    exact = sa.select(columns.message_id).where(columns.message_id == beginning).limit(1)
+    if (found := await connection.scalar(exact)) is not None:
+        return str(found)
+    candidates = list(await connection.scalars(query.limit(MAX_CANDIDATES + 1)))
+    if not candidates:
+        raise PocketwatchError(f'run of "{beginning}": not found; see: pocketwatch runs')
+    if len(candidates) > 1:
+        raise PocketwatchError(f'run of "{beginning}": ambiguous; write more of the id: {named(candidates)}')
+    return str(candidates[0])
+
+
+def named(candidates: list[str]) -> str:
+    """Return the first candidates for the beginning of an id, as an error names them."""
+    more = ["…"] if len(candidates) > MAX_CANDIDATES else []
+    return ", ".join([*candidates[:MAX_CANDIDATES], *more])
+
+
 async def attempts(connection: AsyncConnection, job: str, message_id: str) -> Sequence[Row]:
     """Return all attempts of a job at a message, the first one first."""
     query = sa.select(update_logs).where(columns.message_id == message_id, columns.job == job)
     return await _rows(connection, query.order_by(columns.attempt))
-
-
-async def chain(connection: AsyncConnection, correlation_id: str, *, limit: int) -> Sequence[Row]:
-    """Return the runs of the message that began a chain, and of those that it has caused, oldest first."""
-    first = sa.select(*LISTED).where(columns.message_id == correlation_id)
-    caused = sa.select(*LISTED).where(
-        columns.correlation_id == correlation_id, columns.correlation_id != columns.message_id
-    )
-    both = sa.union_all(
-        first.order_by(columns.id).limit(limit).subquery().select(),
-        caused.order_by(columns.id).limit(limit).subquery().select(),
-    ).subquery()
-    return await _rows(connection, sa.select(both).order_by(both.c.id).limit(limit))
 
 
 async def process_of(connection: AsyncConnection, worker: str, at: datetime) -> Row | None:

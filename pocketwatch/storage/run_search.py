@@ -1,7 +1,7 @@
 """Search the run log: filtered and page by page, at a cost that does not grow with it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ class RunFilter:
     Args:
         since, until: of `started_at`; the second is excluded.
         message_id: the beginning of the message's id.
+        error: a part of the error, in any case.
         text: a part of the error, the message's id or its arguments, in any case.
         correlation_id: runs of the chain that this message began.
         before_id: the `next_before_id` of the page before.
@@ -46,6 +47,7 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
     message_id: str | None = None
+    error: str | None = None
     text: str | None = None
     correlation_id: str | None = None
     before_id: int | None = None
@@ -88,6 +90,25 @@ async def find(connection: AsyncConnection, which: RunFilter) -> RunPage:
     query = sa.select(scanned.c.id).where(*(each(scanned.c) for each in filters))
     query = query.order_by(*(scanned.c[name].desc() for name in (leading, "id") if name is not None))
     return await _page(connection, query, which, bound=newest if filters else None)
+
+
+async def newest(connection: AsyncConnection, which: RunFilter) -> list[Row]:
+    """Return as many of the runs that match as its limit says, newest first, however many are looked at for them."""
+    rows: list[Row] = []
+    before_id = which.before_id
+    while True:
+        size = min(which.limit - len(rows), MAX_SCANNED - 1)
+        page = await find(connection, replace(which, limit=size, before_id=before_id))
+        rows += page.rows
+        before_id = page.next_before_id
+        if before_id is None or len(rows) == which.limit:
+            return rows
+
+
+async def chain(connection: AsyncConnection, correlation_id: str, *, limit: int) -> list[Row]:
+    """Return the runs of the message that began a chain, and of those that it has caused, oldest first."""
+    page = await find(connection, RunFilter(correlation_id=correlation_id, limit=limit))
+    return page.rows[::-1]
 
 
 def newest_of(which: RunFilter, leading: str | None, window: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
@@ -148,6 +169,8 @@ def _others(which: RunFilter) -> list[Condition]:
         found.append(lambda columns: columns.started_at >= which.since)
     if which.until is not None:
         found.append(lambda columns: columns.started_at < which.until)
+    if (error := which.error) is not None:
+        found.append(lambda columns: columns.error.icontains(error, autoescape=True))
     if (text := which.text) is not None:
         found.append(
             lambda columns: sa.or_(

@@ -6,23 +6,26 @@ import sqlalchemy as sa
 
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
+from pocketwatch.storage.processes import STARTING, STOPPING
 from pocketwatch.watchdog.check import Look, Problem
 from pocketwatch.watchdog.schedule_checks import PUBLISHER_LIVES
 
-# A process that starts or stops does not consume yet, or any more.
-ALIVE = """stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval)
-    AND coalesce(problem, '') NOT IN ('is starting', 'is stopping')"""
-REPORTED = sa.text(f"""
-    SELECT queue, count(*) FROM processes, jsonb_array_elements_text(queues) AS queue WHERE {ALIVE} GROUP BY queue
-""")
-GROUPS = sa.text(f"""
-    SELECT name, count(*) FROM processes, jsonb_array_elements_text(groups) AS name WHERE {ALIVE} GROUP BY name
-""")
+ALIVE = "stopped_at IS NULL AND heartbeat_at > now() - CAST(:dead_after AS interval)"
+SETTLED = f"coalesce(problem, '') NOT IN ('{STARTING}', '{STOPPING}')"
+# How many processes should consume, and how many may: by queue, and by group.
+REPORTED, GROUPS = (
+    sa.text(f"""
+        SELECT name, count(*) FILTER (WHERE {SETTLED}), count(*)
+        FROM processes, jsonb_array_elements_text({names}) AS name WHERE {ALIVE} GROUP BY name
+    """)
+    for names in ("queues", "groups")
+)
 # A queue that is not consumed is what `zombie_consumer` finds.
 UNHEALTHY = sa.text(f"""
     SELECT problem, count(*) AS processes, min(host || ':' || pid) AS such FROM processes
-    WHERE NOT healthy AND {ALIVE} AND problem NOT LIKE 'queue %' GROUP BY problem ORDER BY problem
+    WHERE NOT healthy AND {ALIVE} AND {SETTLED} AND problem NOT LIKE 'queue %' GROUP BY problem ORDER BY problem
 """)
+Bounds = Mapping[str, tuple[int, int]]
 LIVES = sa.text(f"SELECT {PUBLISHER_LIVES}")
 
 
@@ -50,18 +53,21 @@ async def zombie_consumer(look: Look) -> AsyncIterator[Problem]:
     """Find queues whose consumers, by the broker's count, are not those that living processes should be, by group.
 
     A process may believe that it consumes, know that it no longer does, or hang and be unknown to all but the broker.
+    One that starts may not consume yet; one that stops may consume until its runs have ended.
     """
     alive = {"dead_after": look.limits.dead_after}
-    reported: Mapping[str, int] = {row[0]: row[1] for row in await look.connection.execute(REPORTED, alive)}
-    members: Mapping[str, int] = {row[0]: row[1] for row in await look.connection.execute(GROUPS, alive)}
+    reported: Bounds = {row[0]: (row[1], row[2]) for row in await look.connection.execute(REPORTED, alive)}
+    members: Bounds = {row[0]: (row[1], row[2]) for row in await look.connection.execute(GROUPS, alive)}
     wrong: dict[str, list[str]] = {}
     for name, state in look.queues.items():
         if is_dead_letter_queue(name):
             continue
         group = group_of(name, look.settings)
-        expected, known = max(reported.get(name, 0), members.get(group, 0)), state.consumers if state else 0
+        least, most = map(max, reported.get(name, (0, 0)), members.get(group, (0, 0)))
+        known = state.consumers if state else 0
         # Of a queue of others, others may consume, too.
-        if known < expected or (known > expected and name != look.settings.bridge.celery_queue):
+        if known < least or (known > most and name != look.settings.bridge.celery_queue):
+            expected = f"{least}" if least == most else f"{least} to {most}"
             wrong.setdefault(group, []).append(f"{name} has {known} for the broker, {expected} by the processes")
     for group, queues in wrong.items():
         yield Problem(group, f"consumers: {'; '.join(queues)}", f"restart the processes that consume {group}")

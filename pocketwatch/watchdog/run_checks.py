@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pocketwatch.broker.topology import with_celery
 from pocketwatch.storage import job_summaries
 from pocketwatch.storage.job_summaries import JobSummary
-from pocketwatch.text import shorten
+from pocketwatch.text import counted, shorten
 from pocketwatch.watchdog.check import Look, Problem
 
 LONGEST_ERROR = 300  # characters
@@ -56,12 +56,14 @@ async def failing(look: Look) -> AsyncIterator[Problem]:
 def describe_failures(summary: JobSummary) -> str:
     """Say how often a job has failed in a row, with what error, and when it is tried again."""
     error = shorten(summary.last_error or "no reason is recorded", LONGEST_ERROR)
-    text = f"failed {summary.failures_in_row} times in a row, last: {error}"
+    failures = summary.failures_in_row
+    how_often = {0: "was postponed", 1: "failed once"}.get(failures, f"failed {failures} times in a row")
+    text = f"{how_often}, last: {error}"
     if summary.last_status == "dead":
         return f"{text}; given up, its message is a dead letter"
     if summary.waiting and summary.next_attempt_at is not None:
         again = f"{summary.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC"
-        return f"{text}; {summary.waiting} wait for another attempt, the next at {again}"
+        return f"{text}; {counted(summary.waiting, 'message')} to be tried again, the next at {again}"
     return text
 
 

@@ -45,10 +45,6 @@ class ConsumerApp(Service):
         self._connections: list[ConsumingConnection] = []
         self._external: list[ExternalConnection] = []
 
-    async def __aexit__(self, *error: object) -> None:
-        self._stopping.set()
-        await super().__aexit__(*error)
-
     @property
     def problem(self) -> str | None:
         """See `Service.problem`; a queue of others is not our health."""
@@ -104,6 +100,7 @@ class ConsumerApp(Service):
         ]
 
     async def _stop_consuming(self) -> None:
+        self._stopping.set()  # also in the middle of the start, when some queues are consumed already
         await asyncio.gather(*(connection.stop() for connection in (*self._connections, *self._external)))
 
     async def _open(self, lifespans: Collection[Lifespan], database: Database) -> Mapping[Lifespan, Any]:

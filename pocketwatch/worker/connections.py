@@ -14,6 +14,7 @@ from faststream import AckPolicy, ContextRepo
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from loguru import logger
 
+from pocketwatch import logs
 from pocketwatch.broker.connection import (
     CLOSE_TIMEOUT,
     CONNECT_TIMEOUT,
@@ -35,6 +36,8 @@ from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.executors import Executor, Outcome
 from pocketwatch.worker.forwarding import Forwarder
 from pocketwatch.worker.middleware import Delivery, DeliveryMiddleware
+
+logs.intercept_libraries()  # FastStream, which was imported just now, would write coloured text past ours
 
 CONSUMED, UNREACHABLE = "queue.consumed", "queue.unreachable"
 NOT_CONSUMED = "not consumed any more: deleted, or its node is down; if it is missing, run: pocketwatch migrate"

@@ -109,7 +109,7 @@ class JobExecutor:
             await asyncio.gather(polling, return_exceptions=True)
         if job.is_stopped_early and job.stop_request is not None:
             job.mark_partial("; ".join(filter(None, (str(job.stop_request), job.reason))))
-            logger.bind(job=run.job, message_id=job.message_id, reason=job.reason).warning(RUN_STOPPED)
+            logger.bind(job=run.job, **job.envelope.ids, reason=job.reason).warning(RUN_STOPPED)
 
     async def _poll_stop_request(self, job: JobContext, run: run_log.Run) -> None:
         while job.stop_request is None:
@@ -253,8 +253,7 @@ class BatchExecutor:
         return [replace(each, envelope=own_by_id.get(each.id, each.envelope)) for each in batch], claimed
 
     async def _run(self, message: Any, context: EventContext) -> None:
-        ids = {"message_id": context.message_id, "correlation_id": context.envelope.correlation_id}
-        with logger.contextualize(job=self._consumer, **ids):
+        with logger.contextualize(job=self._consumer, **context.envelope.ids):
             await self._handler(message, context)
 
     def _context(self, pending: PendingMessage, now: datetime, loader: DataLoader) -> EventContext:
@@ -329,14 +328,14 @@ async def _with_own_ids(connection: AsyncConnection, consumer: str, taken: Seque
     own, differing = list[Envelope](), list[run_log.Row]()
     for envelope in taken:
         first = handled.get(envelope.message_id, run_log.Origin.of(envelope))
-        log = logger.bind(job=consumer, message_id=envelope.message_id, trigger=envelope.trigger)
+        log = logger.bind(job=consumer, **envelope.ids, trigger=envelope.trigger)
         if first.trigger != envelope.trigger:
             own.append(replace(envelope, message_id=derive_id(envelope.message_id, envelope.trigger)))
             log.bind(handled_trigger=first.trigger, own_id=own[-1].message_id).warning(ID_REUSED)
             continue
         own.append(envelope)
         if first.correlation_id != envelope.correlation_id:
-            log.bind(correlation_id=envelope.correlation_id).warning(DUPLICATE_DIFFERS)
+            log.warning(DUPLICATE_DIFFERS)
             differing.append(_differing_row(consumer, envelope, first))
     await run_log.finish(connection, differing)
     return own

@@ -11,9 +11,10 @@ even that is impossible, the queue's own dead-letter exchange takes it (`REJECT_
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aio_pika import IncomingMessage
 from faststream import BaseMiddleware, ContextRepo
@@ -66,9 +67,24 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         self._envelope = consumer.decoder.envelope(msg)
         self._span = self._begin_span()
         self._message: Message | None = None  # once it is decoded
+        self._scope = ExitStack()  # of the log lines
+
+    async def __aenter__(self) -> Self:
+        """Put the message's ids into every line that is logged until its end, also by libraries."""
+        self._scope.enter_context(logger.contextualize(job=self._job, **self._envelope.ids))
+        return await super().__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        with self._scope:
+            return await super().__aexit__(exc_type, exc_val, exc_tb)
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
-        """Decode the message and run its handler, with the message's ids in every log line; forward those of others."""
+        """Decode the message and run its handler; forward those of others."""
         if self.msg.redelivered:
             check_redelivery(self.msg, self._envelope, counted=not self._consumer.queue.external)
         if (queue := self._consumer.forward_queue) is not None and INVALID_PROPERTIES not in self.msg.headers:
@@ -80,11 +96,9 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
                 return self._outcome
         self._check()
         msg.set_decoder(self._decode)
-        ids = {"message_id": self._envelope.message_id, "correlation_id": self._envelope.correlation_id}
-        with logger.contextualize(job=self._job, **ids):
-            if not self._envelope.has_message_id:
-                logger.warning("message.no_id")  # a redelivery of it cannot be recognised
-            self._outcome = await call_next(msg)
+        if not self._envelope.has_message_id:
+            logger.warning("message.no_id")  # a redelivery of it cannot be recognised
+        self._outcome = await call_next(msg)
         return self._outcome
 
     def _check(self) -> None:
@@ -152,9 +166,6 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
     def _log(self) -> Any:
         """One line per message and outcome, always with the same keys."""
         return logger.bind(
-            job=self._job,
-            message_id=self._envelope.message_id,
-            correlation_id=self._envelope.correlation_id,
             routing_key=self._envelope.routing_key,
             attempt=self._envelope.attempt,
             took_ms=round((time.perf_counter() - self._started) * 1000, 1),

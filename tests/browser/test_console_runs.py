@@ -77,7 +77,7 @@ async def test_runs_are_filtered_and_one_is_read(browser_page: Page, logged: Non
     assert await browser_page.locator(".attempts li").count() == 2
     assert '"retention_days": 9' in await browser_page.inner_text("pre")
     chain = [await each.inner_text() for each in await browser_page.locator("tbody tr").all()]
-    assert [line.split("\t")[0] for line in chain] == ["nightly this run", "nightly", "└ nightly.next"]
+    assert [line.split("\t")[0] for line in chain] == ["nightly this one", "└ nightly.next"]
     await check_page(browser_page, "run")
 
 
@@ -211,9 +211,9 @@ async def test_dead_letters_are_requeued_with_a_rate_and_dropped(
     await browser_page.goto("/dead?reason=owner")
     await browser_page.get_by_label("Select m4").check()
     await browser_page.get_by_role("button", name="Drop…").click()
-    await browser_page.get_by_role("heading", name="Drop 1 dead letters?").wait_for()
+    await browser_page.get_by_role("heading", name="Drop 1 dead letter?").wait_for()
     await check_page(browser_page, "dead-drop")
-    await browser_page.get_by_role("button", name="Drop them").click()
+    await browser_page.get_by_role("button", name="Drop it").click()
     await browser_page.get_by_role("status").wait_for()
     assert (await last_action(database))["action"] == "dead.drop"
 

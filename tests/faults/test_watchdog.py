@@ -1,9 +1,11 @@
 """Something dies or fails, and the watchdog says so: one incident, one email, and an end when it works again."""
 
+import asyncio
 import re
 from urllib.parse import quote
 
 from pocketwatch.broker.publisher import Publisher
+from publishers import trigger
 from schemas.ticks import UpdateRates
 from tests.fixtures.banks import Banks
 from tests.fixtures.people import People
@@ -13,6 +15,7 @@ from tests.fixtures.watched import MakeWatchdog, Watched
 from tests.support.waiting import eventually
 
 LOST = ("zombie_consumer", "unhealthy")
+NOT_CONSUMING = (*LOST, "no_consumer")
 
 
 async def test_killed_publisher_is_one_incident_and_one_email_until_another_runs(
@@ -95,6 +98,59 @@ async def test_cancelled_consumer_is_found(
     assert detail == "consumers: rates.update has 0 for the broker, 1 by the processes"
 
 
+async def test_process_that_finishes_its_run_while_it_stops_is_no_zombie(
+    pocketwatch: Program, publisher: Publisher, make_watchdog: MakeWatchdog, watched: Watched
+):
+    """The broker has its consumer until the run has ended: a single active consumer keeps others from the job."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await answer.wait()
+        writer.close()
+
+    async with await asyncio.start_server(answer_late, "127.0.0.1", 0) as bank:
+        url = f"http://127.0.0.1:{bank.sockets[0].getsockname()[1]}/"
+        consumer = pocketwatch.start(
+            "consume", "rates", POCKETWATCH_NBU_URL=url, POCKETWATCH_PRIVATBANK_URL=url, POCKETWATCH_GRACE="2m"
+        )
+        await _recorded(watched, consumer.popen.pid)
+        await trigger.publish(publisher, UpdateRates())
+        await asyncio.wait_for(asked.wait(), 40)
+        consumer.popen.terminate()
+        await eventually(lambda: _has_problem(watched, "is stopping"))
+        watchdog = make_watchdog(*NOT_CONSUMING)
+        for _ in range(4):
+            await watchdog.look()
+        (shown,) = pocketwatch.json("processes")
+        answer.set()
+        code = await asyncio.to_thread(consumer.popen.wait, 30)
+
+    assert code == 0
+    assert [row for row in watched.incidents() if row["kind"] in NOT_CONSUMING] == []
+    assert (shown["state"], shown["problem"]) == ("stopping", "is stopping")
+    assert [row["state"] for row in pocketwatch.json("processes")] == ["stopped"]
+
+
+async def test_process_that_does_not_consume_yet_is_no_zombie(
+    pocketwatch: Program, publisher: Publisher, make_watchdog: MakeWatchdog, watched: Watched
+):
+    waiting = pocketwatch.start("consume", "rates", RABBITMQ_URL="amqp://guest:guest@127.0.0.1:9/")
+    await eventually(lambda: _has_problem(watched, "is starting"))
+    watchdog = make_watchdog(*NOT_CONSUMING)
+    for _ in range(4):
+        await watchdog.look()
+    (shown,) = pocketwatch.json("processes")
+    waiting.kill()
+
+    assert [row for row in watched.incidents() if row["kind"] in NOT_CONSUMING] == []
+    assert (shown["state"], shown["groups"], shown["queues"]) == ("starting", ["rates"], [])
+
+
+async def _has_problem(watched: Watched, problem: str) -> bool:
+    return bool(watched.rows("SELECT 1 FROM processes WHERE problem = %(problem)s", problem=problem))
+
+
 async def test_job_that_fails_again_and_again_is_found(
     banks: Banks, deliver: Deliver, make_watchdog: MakeWatchdog, watched: Watched
 ):
@@ -110,4 +166,4 @@ async def test_job_that_fails_again_and_again_is_found(
 
     detail = watched.open()["failing", "rates.update"]
     assert re.match(r"failed \d times in a row, last: NBU: ", detail)
-    assert " wait for another attempt, the next at " in detail
+    assert " to be tried again, the next at " in detail

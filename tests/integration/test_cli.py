@@ -1,67 +1,32 @@
 """The command line: each command runs as a process, on real servers."""
 
 import json
-import re
 import shutil
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from console.cli import trigger
 from consumers.app import GROUPS
 from pocketwatch.broker.topology import TOPOLOGY
+from pocketwatch.clock import utc_now
 from pocketwatch.settings import Rates, Settings
 from pocketwatch.storage import run_log
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables.suite import fires
 from publishers import schedule
+from publishers.cron import next_fire
 from schemas.envelope import Envelope
 from tests.fixtures.banks import StoredRates
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program, reason_of
 from tests.fixtures.tokens import Tokens
-
-COMMANDS = [
-    "stack up",
-    "stack down",
-    "stack status",
-    "stack env",
-    "migrate",
-    "publish",
-    "consume",
-    "run",
-    "trigger",
-    "schedule list",
-    "schedule check",
-    "schedule pause",
-    "schedule resume",
-    "runs",
-    "retries list",
-    "retries now",
-    "dead list",
-    "dead show",
-    "dead edit",
-    "dead requeue",
-    "dead drop",
-    "notices",
-    "archive list",
-    "archive restore",
-    "mail preview",
-    "mail suppressed",
-    "mail forget",
-    "mail caught",
-    "moderation replay",
-    "moderation check",
-    "moderation decisions",
-    "analytics show",
-    "analytics verify",
-    "analytics rebuild",
-    "doctor",
-]
 
 
 @pytest.fixture
@@ -79,14 +44,6 @@ def publish_in_management_ui(servers: Servers, vhost: str, key: str, payload: st
     with servers.management as api:
         answer: httpx.Response = api.post(f"/exchanges/{vhost}/ticks/publish", json=form)
     return bool(answer.json()["routed"])
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(pocketwatch: Program, command: str):
-    done = pocketwatch(*command.split(), "--help")
-
-    assert done.returncode == 0
-    assert re.search(rf"Example: .*pocketwatch {command}", " ".join(done.stdout.split())), done.stdout
 
 
 def test_trigger_follows_the_run(pocketwatch: Program, running: Process, media: Path):
@@ -349,6 +306,46 @@ def test_entry_is_paused_and_resumed(pocketwatch: Program):
     assert pocketwatch("schedule", "resume", name).returncode == 0
     assert "is not paused" in pocketwatch("schedule", "resume", name).stderr
     assert 'entry "nothing": unknown; use one of' in pocketwatch("schedule", "pause", "nothing", "--reason", "x").stderr
+
+
+def test_next_fire_of_a_paused_entry_is_the_first_after_its_pause(pocketwatch: Program):
+    pocketwatch("migrate")
+    pocketwatch("schedule", "pause", "vacuum-weekly", "--reason", "x", "--for", "30d", "--author", "olena")
+    pocketwatch("schedule", "pause", "clean-sessions-daily", "--reason", "x", "--author", "olena")
+
+    found = {entry["name"]: entry for entry in pocketwatch.json("schedule", "list")}
+
+    paused = schedule.load().entry("vacuum-weekly")
+    assert datetime.fromisoformat(found["vacuum-weekly"]["next"]) == next_fire(paused, utc_now() + timedelta(days=30))
+    assert found["clean-sessions-daily"]["next"] is None
+    assert found["clean-sessions-daily"]["state"] == "paused by olena until it is resumed: x"
+
+
+async def test_schedule_list_shows_what_became_of_the_last_fire(pocketwatch: Program, database: Database):
+    fire = {"entry": "vacuum-weekly", "due_at": utc_now() - timedelta(hours=1), "timetable": "0 5 * * SUN UTC"}
+    missed = {"state": "missed", "reason": "paused", "outcome": "missed", "settled_at": utc_now()}
+    async with database.begin() as connection:
+        await connection.execute(sa.insert(fires).values(**fire, **missed))
+
+    found = {entry["name"]: entry for entry in pocketwatch.json("schedule", "list")}
+
+    assert [found["vacuum-weekly"][name] for name in ("last", "outcome", "reason")] == [
+        fire["due_at"].isoformat(),
+        "missed",
+        "paused",
+    ]
+    assert found["clean-sessions-daily"]["outcome"] is None
+    lines = pocketwatch("schedule", "list", COLUMNS="80").stdout.splitlines()
+    assert lines[1].split()[-2:] == ["outcome", "state"]
+    assert [line.split()[-2:] for line in lines if line.startswith("vacuum-weekly")] == [["missed", "on"]]
+
+
+def test_schedule_is_listed_while_the_database_does_not_answer(pocketwatch: Program):
+    done = pocketwatch("schedule", "list", "--json", DATABASE_URL="postgresql://x:y@127.0.0.1:9/x")
+
+    assert done.returncode == 0
+    assert {entry["state"] for entry in json.loads(done.stdout)} == {"not known", "disabled"}
+    assert done.stderr.startswith("pocketwatch: pauses and last fires are not known: PostgreSQL at ")
 
 
 def test_doctor_reports_missing_queues_and_then_none(pocketwatch: Program, rates: StoredRates):

@@ -22,3 +22,10 @@ def test_current_rates_and_failed_updates_are_listed(pocketwatch: Program, rates
     assert "stale" in table
     assert "40.1" not in table
     assert len(log) == 1
+
+
+def test_empty_lists_say_what_to_do(pocketwatch: Program):
+    pocketwatch("migrate")
+
+    assert pocketwatch("rates", "list").stdout == "no rates yet; get them: pocketwatch trigger rates.update --wait\n"
+    assert pocketwatch("rates", "log", "--failed").stdout.startswith("no update has failed; ")

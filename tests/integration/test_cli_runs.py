@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from console.cli import trigger
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.settings import Settings
-from pocketwatch.storage import runs as stored
+from pocketwatch.storage import operator_actions, run_history, run_search
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.run_search import RunFilter
 from pocketwatch.storage.tables.suite import update_logs
 from tests.fixtures.suite import Program
 
@@ -35,7 +36,7 @@ async def add(database: Database, *rows: dict[str, Any]) -> None:
 
 async def ids(database: Database, **criteria: Any) -> list[str]:
     async with database.begin() as connection:
-        return [row["message_id"] for row in await stored.newest(connection, **criteria)]
+        return [row["message_id"] for row in await run_search.newest(connection, RunFilter(**criteria))]
 
 
 async def test_runs_are_narrowed_down(database: Database):
@@ -61,24 +62,26 @@ async def test_runs_are_narrowed_down(database: Database):
     assert await ids(database, status="failed", job="rates.update") == ["m-4"]
 
 
-async def test_next_page_begins_after_the_last_run(database: Database):
-    await add(database, *({"message_id": f"m-{number}"} for number in range(5)))
-    async with database.begin() as connection:
-        first = await stored.newest(connection, limit=2)
+async def test_runs_are_found_however_many_are_looked_at(database: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run_search, "MAX_SCANNED", 2)
+    await add(database, *({"message_id": f"m-{number}", "error": f"no {number % 4}"} for number in range(9)))
 
-    assert await ids(database, before_id=first[-1]["id"], limit=2) == ["m-2", "m-1"]
+    assert await ids(database, error="NO 3") == ["m-7", "m-3"]
+    assert await ids(database, error="no 3", limit=1) == ["m-7"]
+    assert await ids(database, error="no 0", before_id=9) == ["m-4", "m-0"]
+    assert await ids(database, limit=7) == [f"m-{number}" for number in range(8, 1, -1)]
 
 
 async def test_beginning_of_an_id_is_enough_when_it_is_unique(database: Database):
     await add(database, *({"message_id": each} for each in ("abc", "abcd-1", "abcd-2", "a%d")))
 
     async with database.begin() as connection:
-        assert await stored.message_id_of(connection, "abc") == "abc"
-        assert await stored.message_id_of(connection, "a%") == "a%d"
+        assert await run_history.message_id_of(connection, "abc") == "abc"
+        assert await run_history.message_id_of(connection, "a%") == "a%d"
         with pytest.raises(PocketwatchError, match=r'"abcd": ambiguous; write more of the id: abcd-1, abcd-2$'):
-            await stored.message_id_of(connection, "abcd")
+            await run_history.message_id_of(connection, "abcd")
         with pytest.raises(PocketwatchError, match=r'"x": not found; see: pocketwatch runs$'):
-            await stored.message_id_of(connection, "x")
+            await run_history.message_id_of(connection, "x")
 
 
 async def test_postponed_and_nothing_to_do_are_distinguished(database: Database, pocketwatch: Program):
@@ -152,6 +155,11 @@ async def test_running_job_is_asked_to_stop(database: Database, pocketwatch: Pro
     assert done.returncode == 0, done.stderr
     assert "requested by olena: the disk is busy" in shown
     assert (over.returncode, "run of done-1: not running" in over.stderr) == (1, True)
+    async with database.begin() as connection:
+        (action,) = await operator_actions.newest(connection, limit=5)
+    assert [action[name] for name in ("actor", "action", "target", "reason")] == [
+        *("olena", "runs.stop", "abc-1", "the disk is busy")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +207,19 @@ def test_trigger_without_a_consumer_says_so_at_once(pocketwatch: Program):
     )
     assert "no consumer has begun" in end
     assert done.returncode == 1
+
+
+async def test_who_triggered_a_job_is_recorded(database: Database, pocketwatch: Program):
+    pocketwatch("migrate")
+
+    done = pocketwatch("trigger", "cleanup.tokens", "--set", "retention_days=7", "--author", "olena")
+
+    async with database.begin() as connection:
+        action = (await operator_actions.newest(connection, limit=1))[0]
+    assert [action[name] for name in ("actor", "source", "action", "target")] == [
+        *("olena", "cli", "trigger.publish", "cleanup.tokens")
+    ]
+    assert action["after"]["message_id"] in done.stdout
 
 
 def test_trigger_lists_jobs_and_their_arguments(pocketwatch: Program):

@@ -12,6 +12,7 @@ from console.operations import dead_letters as operations
 from console.operations.bodies import InvalidBody
 from console.operations.dead_letters import Selection
 from console.operations.operator import Operator
+from console.web.dead_letters import LookCache
 from pocketwatch.broker import dead_letters, held
 from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.pace import Pace
@@ -52,6 +53,25 @@ async def test_looks_at_some_show_the_oldest_and_keep_the_order(publisher: Publi
     assert await ids(publisher) == ["m3", "m1", "m0", "m2"]
     after = [each.message_id for each in await in_queue(publisher, QUEUE.dead_letter_queue)]
     assert after == before == ["m0", "m1", "m2", "m3"]
+
+
+async def test_page_is_read_again_when_the_number_changes_or_an_operator_has_acted(publisher: Publisher, die: Die):
+    pages, seen = LookCache(), []
+
+    async def look() -> list[str]:
+        looks = await pages.look(publisher, selected(), limit=5)
+        seen.append(looks)
+        return [each.message_id for look in looks for each in look.oldest]
+
+    assert await look() == []
+    await die("m0")
+    assert [await look(), await look()] == [["m0"], ["m0"]]
+    assert seen[-1] is seen[-2]
+    pages.forget()
+    assert await look() == ["m0"]
+    assert seen[-1] is not seen[-2]
+    await die("m1")
+    assert await look() == ["m0", "m1"]
 
 
 async def test_two_who_look_at_once_both_see_all(publisher: Publisher, die: Die):

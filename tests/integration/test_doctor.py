@@ -78,7 +78,7 @@ async def test_job_that_fails_again_and_again_is_a_problem(pocketwatch: Program,
     result, detail = found["failing: rates.update"]
     assert result == "problem"
     assert re.match(r"failed \d times in a row, last: NBU: ", detail)
-    assert re.search(r"; \d wait for another attempt, the next at ", detail)
+    assert re.search(r"; \d messages? to be tried again, the next at ", detail)
     assert re.search(r"; rates.update failed \d times in a row, last: NBU: ", found["stale rates: rates"][1])
     assert found["runs of rates.update"][0] == "warning"
 

@@ -6,12 +6,14 @@ from datetime import timedelta
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage import migrate
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
 from tests.fixtures.servers import Servers
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ async def test_migrates_an_empty_database_once(empty: Database):
         "2026_11_28_platform_choices",
         "2026_11_29_celery_results",
         "2026_11_29_console",
+        "2026_11_29_console_indexes",
     ]
     assert await migrate.migrate(empty) == []
 
@@ -49,6 +52,51 @@ async def test_concurrent_migrations_apply_once(empty: Database):
     applied = await asyncio.gather(*(migrate.migrate(empty) for _ in range(4)))
 
     assert sorted(map(bool, applied)) == [False, False, False, True]
+
+
+async def test_migration_goes_on_after_it_was_interrupted(empty: Database):
+    """An index whose making was interrupted exists, but is not valid, and a later revision is not applied."""
+    await migrate.migrate(empty, to="2026_11_29_console")
+    row = "INSERT INTO update_logs (job, message_id, trigger, status, finished_at, worker) VALUES "
+    async with empty.begin() as connection:
+        await connection.execute(sa.text(f"{row} ('a', 'm', 'manual', 'failed', now(), 'w')"))
+    async with empty.engine.connect() as connection:
+        outside = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        with pytest.raises(DBAPIError):  # division by zero
+            await outside.execute(
+                sa.text("CREATE INDEX CONCURRENTLY update_logs_status_idx ON update_logs ((1 / (id - id)))")
+            )
+
+    assert await migrate.migrate(empty) == ["2026_11_29_console_indexes"]
+    assert await migrate.drift(empty) == []
+
+
+async def test_run_log_is_written_while_its_indexes_are_made(empty: Database):
+    """A transaction of the platform keeps the making of an index waiting; consumers go on meanwhile."""
+    await migrate.migrate(empty, to="2026_11_29_console")
+    async with empty.begin() as reader:
+        await reader.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        await reader.execute(sa.text("SELECT count(*) FROM update_logs"))
+        migrating = asyncio.create_task(migrate.migrate(empty))
+        waiting = asyncio.create_task(migrate.migrate(empty))
+        await eventually(lambda: _waits_for_a_transaction(empty))
+        async with empty.begin() as connection:
+            await connection.execute(
+                sa.text(
+                    "INSERT INTO update_logs (job, message_id, trigger, status, finished_at, worker) "
+                    "VALUES ('a', 'm', 'manual', 'failed', now(), 'w')"
+                )
+            )
+
+    assert sorted([await migrating, await waiting], key=len) == [[], ["2026_11_29_console_indexes"]]
+
+
+async def _waits_for_a_transaction(database: Database) -> bool:
+    query = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'virtualxid'"
+    )
+    async with database.begin() as connection:
+        return bool((await connection.execute(query)).scalar_one())
 
 
 async def test_tables_match_their_metadata(database: Database):

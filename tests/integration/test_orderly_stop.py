@@ -4,9 +4,15 @@ import asyncio
 import json
 
 from pocketwatch.broker.publisher import Publisher
+from pocketwatch.settings import Settings
 from publishers import trigger
 from schemas.ticks import CleanTokens, UpdateRates
 from tests.fixtures.suite import Program, Runs
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
+
+# The frame `Basic.Consume` of a queue, without the rest of its arguments.
+CONSUME = b"\x00\x3c\x00\x14\x00\x00\x0crates.update"
 
 
 async def test_stop_in_the_middle_of_a_long_run_logs_json_and_no_error(
@@ -30,6 +36,7 @@ async def test_stop_in_the_middle_of_a_long_run_logs_json_and_no_error(
             POCKETWATCH_GRACE="1s",
             POCKETWATCH_LOG_LEVEL="DEBUG",
         )
+        await asyncio.to_thread(process.until, "consumers.started")
         envelope = await trigger.publish(publisher, UpdateRates())
         await asyncio.wait_for(asked.wait(), 40)
 
@@ -43,6 +50,32 @@ async def test_stop_in_the_middle_of_a_long_run_logs_json_and_no_error(
     assert {line["version"] for line in lines} == {lines[0]["version"]}
     (row,) = await runs.of(envelope.message_id)
     assert row["status"] == "running"  # until it is delivered again
+
+
+async def test_stop_in_the_middle_of_the_start_logs_no_error(pocketwatch: Program, settings: Settings, proxy: Proxy):
+    proxy.freeze_at(CONSUME)
+    process = pocketwatch.start(
+        "consume",
+        "rates",
+        RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]),
+        POCKETWATCH_LOG_LEVEL="DEBUG",
+    )
+    await eventually(lambda: is_frozen(proxy), within=40)
+
+    process.popen.terminate()
+    await asyncio.to_thread(process.until, "service.stopping")
+    proxy.thaw()
+    code = await asyncio.to_thread(process.popen.wait, 30)
+
+    lines = [json.loads(line) for line in process.output()]
+    assert code == 0
+    assert process.lines("consumers.started") == []
+    assert [line for line in lines if line["level"] not in {"DEBUG", "INFO"}] == []
+    assert lines[-1]["event"] == "service.stopped"
+
+
+async def is_frozen(proxy: Proxy) -> bool:
+    return proxy.is_frozen
 
 
 def test_error_at_the_start_is_a_line_of_the_log(pocketwatch: Program):

@@ -58,6 +58,19 @@ ADD = {
         f"notification_id, key) SELECT 'email', 'a@example.com', %(state)s, '', {AGO}, '', 1, gen_random_uuid() "
         "FROM generate_series(1, %(count)s)"
     ),
+    "fire_accounts": (
+        "INSERT INTO fire_accounts (hour, planned, accounted) "
+        f"SELECT {AGO} - make_interval(secs => n), 1, 1 FROM generate_series(1, %(count)s) AS n"
+    ),
+    "incidents": (
+        "INSERT INTO incidents (kind, subject, detail, remedy, opened_at, recovered_at) "
+        f"SELECT 'late', n, '', '', {AGO}, CASE %(state)s WHEN 'recovered' THEN {AGO} WHEN 'recovered now' THEN now() "
+        "END FROM generate_series(1, %(count)s) AS n"
+    ),
+    "operator_actions": (
+        "INSERT INTO operator_actions (done_at, actor, source, action, target) "
+        f"SELECT {AGO}, 'anna', 'cli', %(state)s, 'an-entry' FROM generate_series(1, %(count)s)"
+    ),
 }
 USUAL = {
     "update_logs": "succeeded",
@@ -66,6 +79,14 @@ USUAL = {
     "fires": "an-entry",
     "currency_update_logs": "SUCCESS",
     "moderation_notification_logs": "sent",
+    "incidents": "recovered",
+    "operator_actions": "schedule.pause",
+}
+# Of rows that a test adds, where a process that consumes adds its own: runs, claims, the watchdog's facts.
+PLANTED = {
+    "update_logs": "job = 'cleanup.media'",
+    "inbox": "consumer = 'cleanup.media'",
+    "outbox": "routing_key = 'cleanup.media'",
 }
 NOTIFICATION = (
     "INSERT INTO auth_user (id, password, email, is_active, is_staff, is_superuser) "
@@ -83,7 +104,7 @@ class Tables:
 
     def add(self, table: str, state: str = "", *, days: int, count: int = 1) -> None:
         """Insert rows of some age and state (for the inbox and the fires: their consumer, and their entry)."""
-        values = {"days": days, "count": count, "state": state or USUAL[table]}
+        values = {"days": days, "count": count, "state": state or USUAL.get(table)}
         with psycopg.connect(self.database_url) as connection:
             connection.execute(ADD[table].encode(), values)
 
@@ -92,6 +113,10 @@ class Tables:
         with psycopg.connect(self.database_url) as connection:
             row = connection.execute(f"SELECT count(*) FROM {table} WHERE {condition}".encode()).fetchone()
         return int(row[0]) if row else 0
+
+    def planted(self, table: str) -> int:
+        """How many rows there are of those that were added."""
+        return self.count(table, PLANTED.get(table, "true"))
 
 
 @pytest.fixture
@@ -103,8 +128,9 @@ def tables(database_url: str) -> Tables:
 
 @pytest.mark.parametrize("table", list(ADD))
 async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, tables: Tables, table: str):
-    tables.add(table, days=100, count=3)
-    tables.add(table, days=91, count=2)
+    (kept,) = (rule.keep(90).days for rule in RULES if rule.table == table)
+    tables.add(table, days=kept + 10, count=3)
+    tables.add(table, days=kept + 1, count=2)
     tables.add(table, days=5, count=4)
 
     row = await deliver(PurgeLogs())
@@ -113,8 +139,7 @@ async def test_rows_older_than_their_retention_are_deleted(deliver: Deliver, tab
     kept_days = row["statistics"].pop("kept_days")
     assert kept_days == {rule.table: rule.keep(90).days for rule in RULES}
     assert row["statistics"] == NOTHING | {f"{table}_deleted": 5}
-    own = {"update_logs": "job = 'cleanup.media'", "inbox": "consumer = 'cleanup.media'"}
-    assert tables.count(table, own.get(table, "true")) == 4
+    assert tables.planted(table) == 4
 
 
 @pytest.mark.parametrize(("days", "deleted"), [(0, 4), (10, 3), (50, 2), (365, 1)])
@@ -137,11 +162,11 @@ async def test_no_retention_shortens_deduplication(deliver: Deliver, tables: Tab
 
     row = await deliver(PurgeLogs(retention_days=0))
 
-    assert row["statistics"]["kept_days"] == dict.fromkeys(kept, 30) | {"update_logs": 7, "currency_update_logs": 1}
+    kept_days = row["statistics"]["kept_days"]
+    assert {table: kept_days[table] for table in kept} == dict.fromkeys(kept, 30)
+    assert (kept_days["update_logs"], kept_days["currency_update_logs"]) == (7, 1)
     assert [row["statistics"][f"{table}_deleted"] for table in kept] == [1, 1, 1, 1]
-    assert [tables.count(table, "consumer = 'cleanup.media'" if table == "inbox" else "true") for table in kept] == [
-        3
-    ] * 4
+    assert [tables.planted(table) for table in kept] == [3] * 4
 
 
 async def test_own_run_is_in_the_log_and_the_inbox_afterwards(deliver: Deliver, tables: Tables):
@@ -169,6 +194,30 @@ async def test_unsent_message_is_kept_however_old(deliver: Deliver, tables: Tabl
     assert row["statistics"]["outbox_deleted"] == 1
     assert tables.count("outbox", "sent_at IS NULL") == 2
     assert tables.count("outbox", "sent_at IS NOT NULL") == 3
+
+
+async def test_open_incident_is_kept_however_old(deliver: Deliver, tables: Tables):
+    tables.add("incidents", "open", days=400, count=2)
+    tables.add("incidents", "recovered now", days=400, count=3)
+    tables.add("incidents", "recovered", days=400)
+
+    row = await deliver(PurgeLogs(retention_days=0))
+
+    assert row["statistics"]["incidents_deleted"] == 1
+    assert tables.count("incidents", "recovered_at IS NULL") == 2
+    assert tables.count("incidents", "recovered_at IS NOT NULL") == 3
+
+
+@pytest.mark.parametrize(("retention_days", "kept"), [(0, 365), (90, 365), (1000, 1000)])
+async def test_audit_trail_is_kept_for_a_year_at_least(
+    deliver: Deliver, tables: Tables, retention_days: int, kept: int
+):
+    tables.add("operator_actions", days=kept + 1)
+    tables.add("operator_actions", days=kept - 1)
+
+    row = await deliver(PurgeLogs(retention_days=retention_days))
+
+    assert row["statistics"]["operator_actions_deleted"] == tables.count("operator_actions") == 1
 
 
 async def test_newest_fire_of_each_entry_is_kept(deliver: Deliver, tables: Tables):
@@ -233,7 +282,7 @@ async def test_dry_run_counts_the_same_and_changes_nothing(
     monkeypatch.setattr(paged_job, "PAGE_ROWS", 7)
     monkeypatch.setattr(job, "PAGE_BLOCKS", 1)
     for table in ADD:
-        tables.add(table, days=100, count=300)
+        tables.add(table, days=400, count=300)
         tables.add(table, days=1, count=100)
     before = {table: tables.count(table) for table in ADD}
 
@@ -301,8 +350,8 @@ async def test_run_out_of_time_is_continued_from_its_position(
     assert [row["statistics"]["update_logs_deleted"] for row in rows] == [4, 4, 1, 0, 0, 0]
     assert [row["statistics"]["inbox_deleted"] > 0 for row in rows] == [False, False, False, True, True, True]
     assert sum(row["statistics"]["inbox_deleted"] for row in rows) == 200
-    assert tables.count("update_logs", "job = 'cleanup.media'") == 5
-    assert tables.count("inbox", "consumer = 'cleanup.media'") == 0
+    assert tables.planted("update_logs") == 5
+    assert tables.planted("inbox") == 0
 
 
 async def test_locked_table_is_named_and_the_others_are_purged(
@@ -338,7 +387,7 @@ async def test_table_without_permission_is_named_and_the_others_are_purged(
 ):
     tables.add("moderation_notification_logs", days=100)
     tables.add("inbox", days=100)
-    ours = "update_logs, currency_update_logs, inbox, outbox, fires"
+    ours = ", ".join(rule.table for rule in RULES if rule.table != "moderation_notification_logs")
     role = f"suite_{uuid4().hex[:8]}"
     with psycopg.connect(tables.database_url) as connection:
         connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'".encode())
@@ -391,7 +440,7 @@ async def test_killed_purge_is_taken_over_and_deletes_only_old_rows(
 
     sent = await trigger.publish(publisher, PurgeLogs())
     end = time.monotonic() + 20
-    while (left := tables.count("outbox")) == count + 10:
+    while (left := tables.planted("outbox")) == count + 10:
         assert time.monotonic() < end
     consumer.kill()
     pocketwatch.start("consume", "maintenance")
@@ -400,5 +449,5 @@ async def test_killed_purge_is_taken_over_and_deletes_only_old_rows(
     assert 10 < left < count + 10
     assert (row["status"], row["attempt"]) == ("succeeded", 1)
     assert 0 < row["statistics"]["outbox_deleted"] < count
-    assert tables.count("outbox") == 10
+    assert tables.planted("outbox") == 10
     assert len(await runs.newest()) == 1

@@ -100,10 +100,14 @@ async def test_commands_for_retries(command: Command, database: Database, wait: 
     listed = await command("retries", "list", "--job", JOB)
     moved = await command("retries", "now", "a")
     unknown = await command("retries", "now", "nope")
+    misspelt = await command("retries", "list", "--job", "rates.updat")
+    nothing = await command("retries", "list", "--job", "cleanup.tokens")
 
     assert "bank is away" in listed.output
     assert (moved.exit_code, moved.output) == (0, "1 retried now\n  rates.update  a\n")
     assert (unknown.exit_code, 'message "nope" does not wait' in unknown.output) == (1, True)
+    assert 'did you mean "rates.update"?' in str(misspelt.exception)
+    assert nothing.output == "no message waits for another attempt\n"
     assert await waiting_ids(database) == ["b"]
     assert isinstance((await command("retries", "now")).exception, PocketwatchError)
     assert await asyncio.wait_for(waiting_ids(database), 10) == ["b"]

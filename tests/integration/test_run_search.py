@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from console.web.queries import entries
 from pocketwatch.storage import job_summaries, run_log, run_search
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.job_summaries import JobSummary
@@ -245,6 +246,22 @@ async def test_summaries_read_the_last_runs_of_each_job_only(many: AsyncConnecti
     assert plan.count("update_logs_job_id_idx") == 3
     assert "update_logs_pkey" not in plan
     assert "Seq Scan on update_logs" not in plan
+
+
+async def test_outcomes_of_an_entry_read_its_own_fires_only(many: AsyncConnection):
+    await many.execute(
+        sa.text(
+            "INSERT INTO fires (entry, due_at, state, message_id, timetable) SELECT 'entry-' || n % 10, "
+            "now() - n * interval '1 min', 'published', 'm' || n, 't' FROM generate_series(1, 20000) AS n"
+        )
+    )
+    await many.execute(sa.text("ANALYZE fires"))
+    names = sa.bindparam("entries", ["entry-1", "entry-2"], type_=postgresql.ARRAY(sa.Text))
+
+    plan = await plan_of(many, entries.LAST_FIRES.bindparams(names, size=30))
+
+    assert "fires_pkey" in plan
+    assert "fires_due_at_idx" not in plan
 
 
 @pytest.mark.parametrize(("name", "value"), [("job", "old"), ("entry", "old"), ("status", "failed")])

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from consumers.mail.delivery import deliver_email
 from pocketwatch.broker import dead_letters
@@ -118,6 +119,60 @@ def _attempt(received: Receiver, number: int) -> ReceivedSpan:
 def _child(received: Receiver, name: str, parent: ReceivedSpan) -> ReceivedSpan:
     (found,) = (span for span in received.named(name) if span.parent == parent.span_id)
     return found
+
+
+@consumer
+async def log_and_fail_once(tick: CleanMedia, job: JobContext) -> None:
+    logger.info("test.handling")
+    if job.envelope.attempt == 1:
+        raise RuntimeError("the first attempt fails")
+
+
+async def test_lines_of_a_message_name_it_and_its_span(
+    received: Receiver,
+    settings: Settings,
+    publisher: Publisher,
+    quick_retries: None,
+    runs: Runs,
+    log_lines: list[dict[str, Any]],
+):
+    sent = Envelope(message_id="a-message", correlation_id="a-cause", exchange="ticks", routing_key=JOB)
+    async with tracing.exporting(to(received)), ConsumerApp(settings, [log_and_fail_once], role="test"):
+        await publisher.publish(message_of(sent, {}), exchange="ticks", routing_key=JOB)
+        await runs.until("a-message", lambda row: row["status"] == "succeeded")
+
+    first, second = _attempt(received, 1), _attempt(received, 2)
+    lines = [line for line in log_lines if line.get("job") == JOB]
+    assert {line["event"] for line in lines} == {"test.handling", "message.retried", "message.handled"}
+    assert {(line["message_id"], line["correlation_id"]) for line in lines} == {("a-message", "a-cause")}
+    assert {line["trace_id"] for line in lines} == {first.trace_id}
+    handled = [_child(received, f"handle {JOB}", each).span_id for each in (first, second)]
+    assert [line["span_id"] for line in lines] == [handled[0], first.span_id, handled[1], second.span_id]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+async def test_lines_of_publishers_name_the_message(
+    received: Receiver,
+    settings: Settings,
+    database: Database,
+    publisher: Publisher,
+    log_lines: list[dict[str, Any]],
+    *,
+    traced: bool,
+):
+    entry = Entry.model_validate({"name": "often", "cron": "* * * * * *", "job": JOB, "why": "x", "timezone": "UTC"})
+    async with tracing.exporting(to(received) if traced else Monitoring()):
+        ticker = Ticker(database, Schedule(entries=(entry,)))
+        await ticker.begin()
+
+        async def fired() -> dict[str, Any] | None:
+            await ticker.tick()
+            return next((line for line in log_lines if line["event"] == "schedule.fired"), None)
+
+        line = await eventually(fired)
+
+    assert line["correlation_id"] == line["message_id"]
+    assert line.get("span_id") == (received.one("fire often").span_id if traced else None)
 
 
 @consumer

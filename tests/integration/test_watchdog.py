@@ -372,7 +372,7 @@ def refused_email(watched: Watched) -> None:
         (abandoned_run, ("unfinished", "cleanup.media", "its worker here:7 has died, and no other has taken it over")),
         (endless_run, ("unfinished", "cleanup.media", "UTC, for 22 minutes, on here:7")),
         (endless_fire, ("unfinished", "nightly", "UTC was published, and has not ended")),
-        (failing_job, ("failing", "rates.update", "failed 3 times in a row, last: NBU: away; 1 wait for another")),
+        (failing_job, ("failing", "rates.update", "failed 3 times in a row, last: NBU: away; 1 message to be ")),
         (dead_job, ("failing", "rates.update", "last: refused; given up, its message is a dead letter")),
         (slow_run, ("slow", "cleanup.media", "a run takes 4")),
         (refused_email, ("mail_refused", "mail server", "1 emails wait because the server refused them, such as: 535")),
@@ -510,11 +510,12 @@ async def test_consumers_that_the_broker_does_not_have_are_found(
     for pid in (4, 5):
         watched.process("consume", pid=pid, queues=["rates.update", "rates.cleanup"])
     watched.process("consume", pid=6, seen=60, queues=["cleanup.media"])
+    watched.process("consume", pid=7, problem="is stopping", queues=["rates.update", "rates.cleanup"])
     watchdog = make_watchdog("zombie_consumer")
     for _ in range(3):
         await watchdog.look()
 
-    counts = [f"{queue} has 0 for the broker, 2 by the processes" for queue in ("rates.update", "rates.cleanup")]
+    counts = [f"{queue} has 0 for the broker, 2 to 3 by the processes" for queue in ("rates.update", "rates.cleanup")]
     ((key, detail),) = watched.open().items()
     assert key == ("zombie_consumer", "rates")
     assert all(count in detail for count in counts)

@@ -126,7 +126,9 @@ def rows(database_url: str, sql: str, *values: object) -> list[tuple[Any, ...]]:
 async def test_pages_need_a_sign_in(console: Console, olena: str, database_url: str):
     async with console(sign_in="users") as browser:
         away = await browser.get("/actions")
+        contract = await browser.get("/asyncapi.json")
         events, form = await browser.get("/events"), await browser.post("/theme", data={"theme": "dark"})
+        assert (contract.status_code, contract.headers["location"]) == (303, "/sign-in?next=/asyncapi.json")
         assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=/actions")
         assert (events.status_code, form.status_code) == (401, 401)
 
@@ -255,7 +257,7 @@ async def test_viewer_sees_and_changes_nothing(console: Console, viktor: str, da
         )
 
         assert refused.status_code == 403
-        assert "only operators" in refused.text
+        assert "Only operators" in refused.text
     assert rows(database_url, "SELECT 1 FROM schedule_pauses") == []
 
 

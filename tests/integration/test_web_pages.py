@@ -11,7 +11,10 @@ import httpx
 import psycopg
 import pytest
 
+from console import contracts
 from console.web.server import WebApp
+from consumers.mail import log_search
+from consumers.moderation.review import decision_search
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PocketwatchError
@@ -107,7 +110,7 @@ async def test_overview_shows_what_is_wrong_and_what_happened(web: httpx.AsyncCl
     assert "run: pocketwatch" in incidents
     assert 'aria-label="the last 4: 1 failed, 1 missed, 1 partial, 1 succeeded"' in page.text
     assert "4.00 s" in page.text
-    row = page.text.partition(f'<th scope="row">{ENTRY}</th>')[2].partition("</tr>")[0]
+    row = page.text.partition(f'scope="row">{ENTRY}</th>')[2].partition("</tr>")[0]
     assert re.findall(r'class="number">(\d+)', row)[:5] == ["1", "1", "1", "1", "0"]  # done, partly, failed, missed
     assert re.search(r'href="/retries">Waiting for a retry</a><div class="figure">1<', page.text)
     assert "RabbitMQ" in page.text  # is away
@@ -128,7 +131,7 @@ async def test_why_explains_a_fire_and_refuses_what_is_no_time(web: httpx.AsyncC
     last, wrong = [await web.get(f"/schedule/{ENTRY}/why", params=query) for query in ({}, {"at": "noon"})]
 
     assert last.status_code == 200, last.text
-    assert "<td>planned</td>" in last.text
+    assert ">planned</td>" in last.text
     assert wrong.status_code == 422
     assert "time &#34;noon&#34;: not a time" in wrong.text
 
@@ -139,6 +142,13 @@ async def test_a_year_of_the_schedule_is_simulated(web: httpx.AsyncClient):
     assert page.status_code == 200, page.text
     assert f'<a href="/schedule/{ENTRY}">' in page.text
     assert "<h2>Clock changes</h2>" in page.text
+
+
+async def test_contract_of_the_messages_is_served(web: httpx.AsyncClient):
+    described = await web.get("/asyncapi.json")
+
+    assert described.headers["content-type"] == "application/json"
+    assert described.json() == contracts.asyncapi_document()
 
 
 @pytest.mark.parametrize("path", ["/", "/schedule", f"/schedule/{ENTRY}", "/runs", "/retries", "/actions"])
@@ -271,3 +281,29 @@ async def test_taken_port_is_named_with_the_remedy(settings: Settings):
 
         with pytest.raises(PocketwatchError, match=rf"port {port} of 127.0.0.1 is taken.*--port {port + 1}"):
             await WebApp(settings, port=port).__aenter__()
+
+
+async def test_cards_count_among_the_newest_and_what_is_not_sent_in_full(
+    web: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log_search, "MAX_COUNTED", 3)
+    monkeypatch.setattr(decision_search, "MAX_COUNTED", 3)
+    run(
+        database_url,
+        "INSERT INTO moderation_notification_logs (method, recipient, status, error_message, sent_at, external_id) "
+        "SELECT 'email', 'a@example.com', CASE WHEN n IN (1, 7) THEN 'failed' ELSE 'sent' END, '', now(), '' "
+        "FROM generate_series(1, 7) AS n",
+    )
+    run(
+        database_url,
+        "INSERT INTO moderation_decisions (ad_id, action, from_status, to_status, reason, actor) "
+        "SELECT n, 'approve', 'pending', 'active', '', 'rules' FROM generate_series(1, 5) AS n",
+    )
+
+    emails, decisions = await web.get("/emails"), await web.get("/moderation?action=approve&since=all")
+
+    figures = [re.findall('class="figure">([0-9]+)<', page.text) for page in (emails, decisions)]
+    assert figures == [["2", "2", "2"], ["3"]]  # sent, failed, not delivered
+    assert "Sent ones are counted among the newest 3 emails." in emails.text
+    assert "Counted among the newest 3 decisions." in decisions.text
+    assert decisions.text.count("/moderation/ads/") == 5

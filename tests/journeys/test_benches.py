@@ -27,7 +27,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(300)
 def test_benches_check_the_work_of_every_contender(clone: Path):
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "media", "analytics", "platform", "--quick"],
+        [sys.executable, "-m", "bench", "media", "analytics", "platform", "console", "--quick"],
         cwd=clone,
         env=clean_environment(),
         capture_output=True,
@@ -39,3 +39,4 @@ def test_benches_check_the_work_of_every_contender(clone: Path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("x best peer") == 3
     assert done.stdout.count("figures equal in every run") == 2
+    assert "pocketwatch migrate from" in done.stdout

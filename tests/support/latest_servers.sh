@@ -39,6 +39,7 @@ mirror() { # where this machine's own apt fetches Debian from
 
 inside() { # in a mount namespace of its own, which ends with the command
     [ -d "$FOLDER/usr" ] || build
+    export SERVERS=latest
     exec unshare --mount --propagation private sh -c \
         'mount --bind /usr/local "$0/usr/local" && mount --rbind "$0/usr" /usr && cd . && exec "$@"' "$FOLDER" "$@"
 }

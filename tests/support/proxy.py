@@ -52,6 +52,10 @@ class Proxy:
         self.hold_upward()
         self.hold_downward()
 
+    @property
+    def is_frozen(self) -> bool:
+        return not self._upward.is_set() and not self._downward.is_set()
+
     def freeze_at(self, marker: bytes) -> None:
         """Freeze as soon as a client sends these bytes, such as the name of a queue."""
         self._marker = marker

@@ -2,11 +2,13 @@
 
 import jwt
 import pytest
+from starlette.routing import Route
 
-from bench import jwt_rows, table
+from bench import console, jwt_rows, table
 from bench.__main__ import NAMES, arguments
 from bench.jwt_rows import Lot
 from bench.rounds import Contender, Result, Sample, alternate, ratio
+from bench.servers import WorkNotDone
 
 MB = 1_000_000
 
@@ -27,6 +29,24 @@ def test_unknown_bench_is_refused(capsys: pytest.CaptureFixture[str]):
         arguments(["weather"])
 
     assert 'no bench "weather"; known: tokens' in capsys.readouterr().err
+
+
+def test_every_page_of_the_console_is_measured(monkeypatch: pytest.MonkeyPatch):
+    examples = dict.fromkeys(("run", "message_id", "middle", "email", "ad", "dead_id"), "7")
+
+    measured = {path.partition("?")[0] for path in console.paths(examples)}
+    monkeypatch.setattr(console.pages, "routes", lambda: [Route("/weather/{place}", lambda _: None)])
+
+    assert {"/", "/schedule/simulate", "/runs/7", "/queues", "/trigger/cleanup.tokens"} <= measured
+    with pytest.raises(WorkNotDone, match=r"page /weather/\{place\}: nothing says what its place is"):
+        console.paths(examples)
+
+
+def test_page_meets_the_target_by_its_median_and_its_95th_percentile():
+    fast, slow = [20.0] * 28, 300.0
+
+    assert console.Times([*fast, slow]).is_on_target
+    assert not console.Times([*fast, slow, slow]).is_on_target
 
 
 def test_ratio_compares_medians_with_the_best_peer():

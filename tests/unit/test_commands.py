@@ -1,12 +1,12 @@
 """The command line itself: version, help, suggestions, settings of a file, completion."""
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -14,6 +14,7 @@ import typer
 from console.cli import main
 from consumers.app import GROUPS
 from tests.fixtures.servers import ROOT, clean_environment
+from tests.support.commands import commands, leaves
 
 SHELLS = {
     "bash": "COMP_WORDS",
@@ -44,14 +45,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return calling
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    for name in main.COMMANDS:
-        command = main.load(name)
-        yield name, command
-        yield from ((f"{name} {child}", each) for child, each in getattr(command, "commands", {}).items())
-
-
-COMMANDS = dict(commands())
+COMMANDS = commands()
 
 
 def test_version_is_shown(call: Call):
@@ -110,6 +104,14 @@ def test_settings_are_read_from_a_named_file(call: Call, tmp_path: Path):
     assert 'POCKETWATCH_GRACE is "of-the-secret"' in by_secret[2]
     assert missing[0] == 2
     assert "missing.env" in missing[2]
+
+
+@pytest.mark.parametrize("name", leaves())
+def test_every_command_has_help_with_an_example(call: Call, name: str):
+    code, printed, _ = call(*name.split(), "--help")
+
+    assert code == 0
+    assert re.search(rf"Example: .*pocketwatch {name}", " ".join(printed.split())), printed
 
 
 @pytest.mark.parametrize("name", COMMANDS)

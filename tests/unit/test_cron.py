@@ -245,6 +245,27 @@ def test_defaults_agree_with_debian_cron(cron: str, zone: str, change: datetime,
     assert fires_between(entry(cron, zone), after, until) == sorted(at for at in expected if after < at <= until)
 
 
+fields = st.tuples(
+    st.sampled_from(["*/20", "0", "59"]),
+    st.sampled_from(["0", "5,35", "*/30"]),
+    st.sampled_from(["2", "*/5", "0-3"]),
+    st.sampled_from(["*", "31", "L", "LW", "*/2"]),
+    st.sampled_from(["*", "2", "1,12"]),
+    st.sampled_from(["*", "SUN", "5L", "MON#1"]),
+).map(" ".join)
+
+
+@given(fields, st.integers(0, 100 * 86400), st.sampled_from([1, 60, 90_000, 20 * 86400]), st.integers(0, 999_999))
+@settings(max_examples=100, deadline=None)
+def test_times_of_a_day_are_those_of_cronsim(cron: str, start: int, span: int, microsecond: int):
+    after = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=start, microseconds=microsecond)
+    until = after + timedelta(seconds=span)
+
+    stepped = takewhile(lambda at: at <= until, CronSim(cron, after))
+
+    assert fires_between(entry(cron), after, until) == [at for at in stepped if at > after]
+
+
 @given(
     st.sampled_from(["30 * * * *", "15 2 * * *", "*/10 1-3 * * *", "0 0 * * *", "45 1,2,3 * * *"]),
     st.sampled_from(ZONES),

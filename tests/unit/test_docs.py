@@ -34,9 +34,9 @@ OPERATIONS, CONFIGURATION, JOBS, GLOSSARY = (
     (PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
     for page in ("operations", "configuration", "jobs", "glossary")
 )
-SOURCES = ("console", "consumers", "publishers", "schemas", "templates", "pocketwatch", "demo", "tests")
+SOURCES = ("console", "consumers", "publishers", "schemas", "templates", "pocketwatch", "scaffold", "demo", "tests")
 # What a reader of the README creates.
-TO_BE_CREATED = {"consumers/views/purge.py", "consumers/views/queries.py", "compose.override.yaml"}
+TO_BE_CREATED = {"consumers/views/purge/purge.py", "consumers/views/purge/queries.py", "compose.override.yaml"}
 
 FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
@@ -210,7 +210,7 @@ def test_every_status_and_every_state_is_explained():
 def test_every_named_log_event_exists():
     table = OPERATIONS.partition("\n| event | level |")[2].partition("\n\n")[0]
     events = {event for line in table.splitlines() for event in SPAN.findall(line.split(" | ")[0])}
-    sources = [path for folder in SOURCES[:-2] for path in (PROJECT / folder).rglob("*.py")]
+    sources = [path for folder in SOURCES[:-3] for path in (PROJECT / folder).rglob("*.py")]
     literals = {literal for path in sources for literal in re.findall(r'"([^"\n]+)"', path.read_text("utf-8"))}
 
     assert events
@@ -272,10 +272,10 @@ def all_tests() -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_named_target_of_make_exists(name: str):
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
 
     assert [
-        word for line in code(read(name)) for word in re.findall(r"\bmake ([a-z]+)", line) if word not in targets
+        word for line in code(read(name)) for word in re.findall(r"\bmake ([a-z-]+)", line) if word not in targets
     ] == []
 
 

@@ -19,6 +19,7 @@ FOLDERS = (
     "docs",
     "pocketwatch",
     "publishers",
+    "scaffold",
     "schemas",
     "templates",
     "tests",

@@ -76,7 +76,7 @@ def test_format_is_json_without_a_terminal():
 
 def test_library_log_lines_keep_their_name_and_level():
     code = """
-for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
+for name in ("faststream", "aio_pika.connection", "aiormq.channel", "sqlalchemy.pool"):
     logging.getLogger(name).warning("lost %s", "it")
     logging.getLogger(name).info("chatter")
 """
@@ -85,6 +85,7 @@ for name in ("faststream", "aio_pika.connection", "sqlalchemy.pool"):
     assert [(line["logger"], line["level"], line["event"]) for line in lines] == [
         ("faststream", "WARNING", "lost it"),
         ("aio_pika.connection", "WARNING", "lost it"),
+        ("aiormq.channel", "WARNING", "lost it"),
         ("sqlalchemy.pool", "WARNING", "lost it"),
     ]
 
@@ -93,6 +94,18 @@ def test_library_with_a_handler_of_its_own_is_logged_once_as_json():
     code = """
 import faststream
 logs.configure(Logging(POCKETWATCH_LOG_FORMAT="json"))
+logging.getLogger("faststream").error("lost %s", "it")
+"""
+    (line,) = as_json(code)
+
+    assert (line["logger"], line["level"], line["event"]) == ("faststream", "ERROR", "lost it")
+
+
+def test_library_that_is_imported_later_is_logged_as_json():
+    code = """
+assert "faststream" not in sys.modules
+import pocketwatch.worker.connections
+logging.getLogger("faststream").info("chatter")
 logging.getLogger("faststream").error("lost %s", "it")
 """
     (line,) = as_json(code)

@@ -54,7 +54,8 @@ def test_each_table_has_one_rule_with_a_reason():
 def test_continuation_starts_where_the_run_before_stopped():
     left = [(rule.table, after) for rule, after in purge_logs.rules_from(PurgeLogs(from_table="inbox", after=128))]
 
-    assert left == [("inbox", 128), ("outbox", 0), ("fires", 0)]
+    assert left[:3] == [("inbox", 128), ("outbox", 0), ("fires", 0)]
+    assert [table for table, _ in left] == list(BY_TABLE)[list(BY_TABLE).index("inbox") :]
 
 
 @pytest.mark.parametrize("after", [2**32 - 1, 2**63 - 1])

@@ -85,7 +85,7 @@ def test_no_entry_that_the_former_schedule_lacked_changes_rows_of_the_platform()
 
     assert len(PLATFORM_TABLES) > 15
     assert changed <= ONLY_OWN_ROWS | NOT_THIS_JOB
-    assert {entry.name for entry in load().disabled} == {"archive-ads-daily"}
+    assert "archive-ads-daily" in {entry.name for entry in load().disabled}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from console.operations.bodies import InvalidBody
 from console.operations.dead_letters import Changed, Selection
 from console.operations.operator import Operator
 from console.web import parameters
-from console.web.actions import SOURCE, action, done, failed
+from console.web.actions import action, done, failed, operator_of
 from console.web.rendering import render
 from console.web.resources import Resources, resources_of
 from pocketwatch.broker.dead_letters import DeadLetter
@@ -69,7 +69,8 @@ REQUEUEINGS = Requeueings()
 async def dead(request: Request) -> Response:
     resources = resources_of(request)
     chosen = {name: parameters.text(request.query_params, name) for name in ("queue", "reason", "id")}
-    looks = await operations.look(resources.publisher, _selection(resources.settings, chosen), limit=SHOWN)
+    selection = _selection(resources.settings, chosen)
+    looks = await resources.dead_letters.look(resources.publisher, selection, limit=SHOWN)
     return render(
         request,
         "web/dead/list.html",
@@ -88,14 +89,14 @@ def _selection(settings: Settings, chosen: Mapping[str, str]) -> Selection:
 
 
 async def one(request: Request) -> Response:
-    return await _page(request, await _found(request))
+    return await _page(request, await _found(request, read=resources_of(request).dead_letters.look))
 
 
-async def _found(request: Request) -> DeadLetter:
+async def _found(request: Request, *, read: operations.Read = operations.look) -> DeadLetter:
     resources = resources_of(request)
     try:
         queues = operations.queues_named(resources.settings, request.path_params["queue"])
-        found = await operations.find(resources.publisher, request.path_params["id"], queues)
+        found = await operations.find(resources.publisher, request.path_params["id"], queues, read=read)
     except PocketwatchError as error:
         if "does not exist" not in str(error):
             raise
@@ -121,14 +122,15 @@ async def _page(
     values = body if values is None else values
     if error is None and isinstance(values, dict):
         error = _problem(found, settings)
-    form = None
+    form, is_refused = None, error is not None and headers is not None
     if schema is not None and isinstance(values, Mapping):
         form = forms.of_values(schema, values, error.fields if error else {})
     shown = headers or {name: str(found.headers[name]) for name in EDITABLE_HEADERS if name in found.headers}
     return render(
         request,
         "web/dead/one.html",
-        status_code=422 if error and headers is not None else 200,
+        status_code=422 if is_refused else 200,
+        is_refused=is_refused,
         found=found,
         form=form,
         raw=values if isinstance(values, str) else json.dumps(values, ensure_ascii=False, indent=2),
@@ -182,7 +184,7 @@ async def edit(request: Request, form: FormData, actor: str) -> Response:
         body = json.dumps(values, ensure_ascii=False).encode()
     headers = {name: sent.get(name, "").strip() for name in EDITABLE_HEADERS}
     changed = {name: value or None for name, value in headers.items() if value or name in found.headers}
-    operator = Operator(actor, SOURCE)
+    operator = operator_of(form, actor)
     try:
         await operations.edit(
             resources.publisher,
@@ -195,12 +197,13 @@ async def edit(request: Request, form: FormData, actor: str) -> Response:
         )
     except InvalidBody as error:
         return await _page(request, found, values=values, headers=headers, error=error)
-    return done(request, f"requeued {found.message_id} to {found.queue}", to="/dead")
+    resources.dead_letters.forget()
+    return done(request, f"Requeued {found.message_id} to {found.queue}.", to="/dead")
 
 
 async def requeue(request: Request, form: FormData, actor: str) -> Response:
     """Requeue the selected ones, or all that match the filter, as fast as the rate allows."""
-    resources, operator = resources_of(request), Operator(actor, SOURCE)
+    resources, operator = resources_of(request), operator_of(form, actor)
     selection = _selected(resources.settings, form)
     rate = parameters.text(form, "rate")
     pace = Pace.parse(f"{rate}/s" if rate else None)
@@ -231,6 +234,7 @@ async def _requeue(
         progress.error = type(error).__name__
         logger.exception(FAILED)
     finally:
+        resources.dead_letters.forget()
         progress.is_over = True
 
 
@@ -249,11 +253,12 @@ async def drop(request: Request, form: FormData, actor: str) -> Response:
         counts = {look.queue: sum(group.count for group in look.groups.values()) for look in looks}
         if not counts:
             return failed(request, "no dead letter matches any more", to="/dead")
-        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and name != "back"]
-        kept = [(name, value) for name, value in fields if name != "csrf_token"]
-        return render(request, "web/dead/drop.html", counts=counts, total=sum(counts.values()), fields=kept)
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        kept = [(name, value) for name, value in fields if name not in {"back", "csrf_token", "why"}]
+        why, total = parameters.text(form, "why"), sum(counts.values())
+        return render(request, "web/dead/drop.html", counts=counts, total=total, fields=kept, why=why)
     changed = await operations.drop(
-        resources.publisher, resources.database, selection, operator=Operator(actor, SOURCE)
+        resources.publisher, resources.database, selection, operator=operator_of(form, actor)
     )
     return _answer(request, "dropped", changed)
 
@@ -271,6 +276,7 @@ def _selected(settings: Settings, form: FormData) -> Selection:
 
 
 def _answer(request: Request, verb: str, changed: Changed) -> Response:
+    resources_of(request).dead_letters.forget()
     count = len(changed.dead_letters)
     text = f"{count} {verb}"
     if changed.missing:

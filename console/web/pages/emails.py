@@ -41,6 +41,7 @@ async def emails(request: Request) -> Response:
         rows=rows[:PAGE_SIZE],
         following=rows[PAGE_SIZE - 1]["id"] if len(rows) > PAGE_SIZE else None,
         counts=counts,
+        max_counted=log_search.MAX_COUNTED,
         undelivered=sum(counts.get(state, 0) for state in UNDELIVERED),
         chosen=chosen,
         states=SHOWN_STATES,
@@ -140,7 +141,7 @@ async def suppressed(request: Request) -> Response:
     return render(
         request,
         "web/emails/suppressed.html",
-        rows=found[: PAGE_SIZE * 10],
+        rows=found[: PAGE_SIZE * 2],
         total=len(found),
         wanted=wanted,
         scopes=SCOPES,

@@ -57,6 +57,7 @@ async def moderation(request: Request) -> Response:
         rows=rows[:PAGE_SIZE],
         following=rows[PAGE_SIZE - 1]["id"] if len(rows) > PAGE_SIZE else None,
         counts=counts,
+        max_counted=decision_search.MAX_COUNTED,
         chosen=chosen,
         actions=ACTIONS,
         actors=ACTORS,

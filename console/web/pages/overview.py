@@ -1,14 +1,16 @@
 """`/`: what is wrong, what happens, and what comes next."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from console.web.queries import entries, situation, timeline
+from console.operations import entries
+from console.web.queries import situation, timeline
 from console.web.rendering import render
-from console.web.resources import resources_of
+from console.web.resources import Resources, resources_of
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.storage import processes
 from pocketwatch.storage.database import clock_time
@@ -16,11 +18,24 @@ from pocketwatch.storage.database import clock_time
 
 async def overview(request: Request) -> Response:
     resources = resources_of(request)
+    recorded, queues = await asyncio.gather(_recorded(resources), _queues(resources))
+    return render(request, "web/overview.html", **recorded, **queues)
+
+
+async def _queues(resources: Resources) -> dict[str, Any]:
+    try:
+        return {"queues": await resources.queues(), "broker_problem": None}
+    except ServerUnreachable as error:
+        return {"queues": [], "broker_problem": str(error)}
+
+
+async def _recorded(resources: Resources) -> dict[str, Any]:
     settings = resources.settings
     async with resources.read() as connection:
         now = await clock_time(connection)
         schedule = await entries.read(connection, file=settings.running.schedule, now=now)
-        context: dict[str, Any] = {
+        return {
+            "now": now,
             "incidents": await situation.incidents(connection),
             "recovered": await situation.recovered(connection),
             "timeline": await timeline.read(connection, schedule.entries, now),
@@ -32,11 +47,6 @@ async def overview(request: Request) -> Response:
             "emails": await situation.emails(connection, now=now),
             "rates": await situation.rates(connection, settings.rates, now=now),
         }
-    try:
-        context |= {"queues": await resources.queues(), "broker_problem": None}
-    except ServerUnreachable as error:
-        context |= {"queues": [], "broker_problem": str(error)}
-    return render(request, "web/overview.html", now=now, **context)
 
 
 ROUTES: list[BaseRoute] = [Route("/", overview)]

@@ -5,10 +5,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from console.operations.operator import Operator
 from console.operations.retries import retry_now
 from console.web import parameters
-from console.web.actions import SOURCE, action, done, failed
+from console.web.actions import action, done, failed, operator_of
 from console.web.rendering import render
 from console.web.resources import resources_of
 from pocketwatch.errors import PocketwatchError
@@ -35,7 +34,7 @@ async def now(request: Request, form: FormData, actor: str) -> Response:
     if ids == []:
         raise PocketwatchError("no message is selected; tick some, or choose all of a job")
     moved, missing = await retry_now(
-        resources.publisher, resources.database, operator=Operator(actor, SOURCE), ids=ids, job=job
+        resources.publisher, resources.database, operator=operator_of(form, actor), ids=ids, job=job
     )
     text = f"{len(moved)} retried now"
     if missing:

@@ -68,7 +68,7 @@ async def run(request: Request) -> Response:
     async with resources_of(request).read() as connection:
         found = await _found(connection, request)
         attempts = await run_history.attempts(connection, found["job"], found["message_id"])
-        chain = await run_history.chain(connection, _chain_of(found), limit=MAX_CHAIN)
+        chain = await run_search.chain(connection, _chain_of(found), limit=MAX_CHAIN)
         process = await run_history.process_of(connection, found["worker"], found["started_at"])
     schema = operations.schema_of(found["job"], resources_of(request).settings)
     return render(
@@ -77,7 +77,7 @@ async def run(request: Request) -> Response:
         run=found,
         attempts=attempts,
         max_attempts=MAX_ATTEMPTS,
-        chain=[(each, _depth(each, chain)) for each in chain],
+        chain=[(each, _depth(each, chain)) for each in {row["message_id"]: row for row in chain}.values()],
         process=process,
         runs_again=None if schema is None else schema.routing_key,
     )
@@ -91,7 +91,7 @@ async def stop(request: Request, form: FormData, actor: str) -> Response:
     async with resources.read() as connection:
         found = await _found(connection, request)
     await operations.stop(resources.database, found, operator=Operator(actor, SOURCE, reason))
-    return done(request, "asked to stop; the run ends at its next page", to=f"/runs/{found['id']}")
+    return done(request, "Asked to stop; the run ends at its next page.", to=f"/runs/{found['id']}")
 
 
 async def _found(connection: Any, request: Request) -> run_history.Row:

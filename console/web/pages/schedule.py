@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from console.operations import entries
 from console.operations import schedule as operations
+from console.operations.entries import EntryState
 from console.operations.operator import Operator
 from console.operations.why import explain, moment
-from console.web.actions import SOURCE, action, done
-from console.web.queries import entries
-from console.web.queries.entries import EntryState
+from console.web.actions import SOURCE, action, done, operator_of
 from console.web.rendering import render
 from console.web.resources import resources_of
 from pocketwatch.clock import parse_duration
@@ -34,7 +34,7 @@ async def schedule(request: Request) -> Response:
         now = await clock_time(connection)
         found = await entries.read(connection, file=resources.settings.running.schedule, now=now)
         known = await processes.known(connection)
-    publishers = [each for each in known if each["schedule_hash"] and each["state"] in {"healthy", "unhealthy"}]
+    publishers = [each for each in known if each["schedule_hash"] and each["state"] not in processes.ENDED]
     return render(request, "web/schedule/list.html", schedule=found, publishers=publishers, now=now)
 
 
@@ -131,17 +131,17 @@ async def pause(request: Request, form: FormData, actor: str) -> Response:
 
 
 @action
-async def resume(request: Request, _: FormData, actor: str) -> Response:
+async def resume(request: Request, form: FormData, actor: str) -> Response:
     state = await _state(request)
-    await operations.resume(resources_of(request).database, state.name, operator=Operator(actor, SOURCE))
+    await operations.resume(resources_of(request).database, state.name, operator=operator_of(form, actor))
     return done(request, f"{state.name} fires again.", to=f"/schedule/{state.name}")
 
 
 @action
-async def run_now(request: Request, _: FormData, actor: str) -> Response:
+async def run_now(request: Request, form: FormData, actor: str) -> Response:
     state, resources = await _state(request), resources_of(request)
     message_id = await operations.run_entry(
-        resources.publisher, resources.database, state.entry, operator=Operator(actor, SOURCE)
+        resources.publisher, resources.database, state.entry, operator=operator_of(form, actor)
     )
     return done(request, f"{state.name} is published as {message_id}.", to=f"/schedule/{state.name}")
 

@@ -23,7 +23,7 @@ WRONG = "Name or password is wrong."
 async def show(request: Request) -> Response:
     if getattr(request.state, "identity", None) is not None:
         return RedirectResponse("/", 303)
-    return _form(request, "", None)
+    return _form(request, target=request.query_params.get("next", ""))
 
 
 async def sign_in(request: Request) -> Response:
@@ -33,13 +33,14 @@ async def sign_in(request: Request) -> Response:
     if not nonce or not access.is_own_form(request, nonce, token):
         raise HTTPException(403, STALE_FORM)
     name = str(form.get("name", "")).strip()
+    target = str(form.get("next", ""))
     result = await access.sign_in(name, str(form.get("password", "")), address=access.address_of(request))
     if isinstance(result, float):
-        return _form(request, name, f"Too many attempts; try again in {round(result) + 1} s.", status=429)
+        error = f"Too many attempts; try again in {round(result) + 1} s."
+        return _form(request, target=target, name=name, error=error, status=429)
     if result is None:
         await asyncio.sleep(began + FAILURE_TAKES - time.monotonic())
-        return _form(request, name, WRONG, status=401)
-    target = str(form.get("next", ""))
+        return _form(request, target=target, name=name, error=WRONG, status=401)
     response = RedirectResponse(target if is_own_path(target) else "/", 303)
     secure = access.is_secure(request)
     response.set_cookie(COOKIE, result.token, max_age=access.lifetime, httponly=True, samesite="strict", secure=secure)
@@ -47,9 +48,8 @@ async def sign_in(request: Request) -> Response:
     return response
 
 
-def _form(request: Request, name: str, error: str | None, *, status: int = 200) -> Response:
+def _form(request: Request, *, target: str, name: str = "", error: str | None = None, status: int = 200) -> Response:
     nonce, access = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(24), resources_of(request).access
-    target = request.query_params.get("next", "")
     response = render(
         request,
         "web/sign_in.html",

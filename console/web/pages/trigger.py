@@ -12,9 +12,8 @@ from starlette.routing import BaseRoute, Route
 
 from console.operations import forms, trigger
 from console.operations.bodies import InvalidBody
-from console.operations.operator import Operator
 from console.web import parameters
-from console.web.actions import SOURCE, action, done
+from console.web.actions import action, done, operator_of
 from console.web.rendering import render
 from console.web.resources import Resources, resources_of
 from pocketwatch.broker.declare import queue_info
@@ -77,10 +76,10 @@ async def check(request: Request, form: FormData, actor: str) -> Response:
         return render(request, "web/trigger/confirm.html", key=schema.routing_key, arguments=arguments, run=None)
     is_dry_run = bool(getattr(message, forms.DRY_RUN))
     counted = forms.validate(schema, arguments | {forms.DRY_RUN: True})
-    operator = Operator(actor, SOURCE)
+    operator = operator_of(form, actor)
     message_id = await trigger.publish(resources.publisher, resources.database, counted, operator=operator)
     if is_dry_run:
-        return done(request, f"published as a dry run: {message_id}", to=_run_of(message_id))
+        return done(request, f"Published as a dry run: {message_id}", to=_run_of(message_id))
     query = urlencode({"dry_run": message_id, "arguments": json.dumps(arguments, ensure_ascii=False)})
     return RedirectResponse(f"/trigger/{quote(schema.routing_key)}/confirm?{query}", status_code=303)
 
@@ -105,7 +104,7 @@ async def confirm(request: Request) -> Response:
 async def publish(request: Request, form: FormData, actor: str) -> Response:
     schema, resources = _schema(request), resources_of(request)
     arguments = _arguments(parameters.text(form, "arguments"))
-    operator = Operator(actor, SOURCE)
+    operator = operator_of(form, actor)
     if forms.has_dry_run(schema):
         message_id = await trigger.publish_after_dry_run(
             resources.publisher,
@@ -118,7 +117,7 @@ async def publish(request: Request, form: FormData, actor: str) -> Response:
     else:
         message = forms.validate(schema, arguments)
         message_id = await trigger.publish(resources.publisher, resources.database, message, operator=operator)
-    return done(request, f"published as {message_id}", to=_run_of(message_id))
+    return done(request, f"Published as {message_id}", to=_run_of(message_id))
 
 
 async def published(request: Request) -> Response:

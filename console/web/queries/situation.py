@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +23,7 @@ RECOVERED = sa.text(
 )
 WAITING = sa.text(
     "SELECT job, count(*) AS count, min(next_attempt_at) AS next_at, max(next_attempt_at) AS last_at FROM update_logs "
-    "WHERE next_attempt_at IS NOT NULL GROUP BY job ORDER BY count(*) DESC, job"
+    "WHERE next_attempt_at > now() GROUP BY job ORDER BY count(*) DESC, job"
 )
 RUNNING = sa.text(
     "SELECT id, job, entry, message_id, started_at, progress, worker, stop_requested_at FROM update_logs "
@@ -30,10 +31,30 @@ RUNNING = sa.text(
 )
 OUTBOX = sa.text("SELECT count(*) AS count, min(available_at) AS oldest FROM outbox WHERE sent_at IS NULL")
 DAY = timedelta(days=1)
+# Kinds of incidents: the page that shows more, where `{}` is the subject.
+PAGES = {
+    **dict.fromkeys(("late", "missed"), ("/schedule/{}", "The entry")),
+    **dict.fromkeys(
+        ("no_publisher", "schedule_refused", "schedules_differ", "unaccounted"), ("/schedule", "The schedule")
+    ),
+    **dict.fromkeys(("failing", "slow"), ("/runs?job={}", "Its runs")),
+    "unfinished": ("/runs?status=running", "What is running"),
+    **dict.fromkeys(("no_consumer", "zombie_consumer", "stale_outbox"), ("/queues", "The queues")),
+    "dead_letters": ("/dead?queue={}", "The dead letters"),
+    "stale_rates": ("/analytics/rates", "The rates"),
+    "mail_refused": ("/emails?state=undelivered", "What was not delivered"),
+}
 
 
 async def incidents(connection: AsyncConnection) -> list[dict[str, Any]]:
-    return await _rows(connection, OPEN_INCIDENTS, size=MAX_INCIDENTS)
+    """Return the open incidents, each with the address and the name of the page that shows its subject."""
+    rows = await _rows(connection, OPEN_INCIDENTS, size=MAX_INCIDENTS)
+    return [row | {"page": _page_of(row["kind"], row["subject"])} for row in rows]
+
+
+def _page_of(kind: str, subject: str) -> tuple[str, str] | None:
+    path, name = PAGES.get(kind, ("", ""))
+    return (path.format(quote(subject, safe="")), name) if path else None
 
 
 async def recovered(connection: AsyncConnection) -> list[dict[str, Any]]:

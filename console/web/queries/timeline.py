@@ -9,7 +9,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from console.web.queries.entries import EntryState
+from console.operations.entries import EntryState
 from publishers.cron import fires_between
 from publishers.schedule import Entry
 

@@ -3,6 +3,16 @@
 
 document.documentElement.classList.add("scripted");
 
+// On a phone, the navigation scrolls.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelector("body > nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+});
+
+// One box that ticks all needs a script; without it, it stays hidden.
+const showBoxes = () => document.querySelectorAll("input[data-all]").forEach((each) => { each.hidden = false; });
+document.addEventListener("DOMContentLoaded", showBoxes);
+document.addEventListener("htmx:afterSettle", showBoxes);
+
 // A select that takes effect at once has no need of its button.
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();

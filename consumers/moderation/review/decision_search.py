@@ -11,6 +11,7 @@ from pocketwatch.storage.tables.suite import moderation_decisions, notifications
 
 DECISION = moderation_decisions.c
 HITS = ("hits", "shadow")  # of `details`: rules that matched
+MAX_COUNTED = 10_000  # decisions
 MAX_NOTIFICATIONS = 50  # about one ad
 
 
@@ -55,9 +56,12 @@ async def newest(
 
 
 async def counts(connection: AsyncConnection, wanted: DecisionFilter) -> dict[str, int]:
-    """Return the number of decisions by action."""
-    query = sa.select(DECISION.action, sa.func.count()).where(*wanted.conditions()).group_by(DECISION.action)
-    return {row[0]: row[1] for row in await connection.execute(query)}
+    """Return the number of decisions by action, of the newest `MAX_COUNTED` of the time."""
+    time = DecisionFilter(ad_id=wanted.ad_id, since=wanted.since).conditions()
+    newest_ones = sa.select(DECISION.id).where(*time).order_by(DECISION.id.desc()).limit(MAX_COUNTED)
+    oldest = sa.select(sa.func.min(newest_ones.subquery().c.id)).scalar_subquery()
+    query = sa.select(DECISION.action, sa.func.count()).where(DECISION.id >= oldest, *wanted.conditions())
+    return {row[0]: row[1] for row in await connection.execute(query.group_by(DECISION.action))}
 
 
 async def notifications_of(connection: AsyncConnection, ad_id: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ context.configure(
     include_name=include_own_tables,
     compare_type=True,
     compare_server_default=True,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

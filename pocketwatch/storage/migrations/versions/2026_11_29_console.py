@@ -1,6 +1,6 @@
 """Record what operators look at: processes, the schedule in force, outcomes of fires, incidents, actions.
 
-Fires recorded before have no outcome, but those that were missed: their runs may be purged. They count as settled.
+Nothing of this reads or rewrites a large table; the next revision makes the indexes.
 """
 
 import sqlalchemy as sa
@@ -11,23 +11,6 @@ revision = "2026_11_29_console"
 down_revision = "2026_11_29_celery_results"
 branch_labels = None
 depends_on = None
-
-# The last attempt's status is the outcome of what was published; without one, nobody can tell any more.
-SETTLE = """
-    UPDATE fires SET settled_at = now(), outcome = CASE WHEN state = 'missed' THEN 'missed' ELSE last.outcome END,
-        outcome_reason = CASE WHEN state = 'missed' THEN reason ELSE last.error END
-    FROM (
-        SELECT entry, due_at, coalesce(run.status, 'failed') AS outcome,
-            CASE WHEN run.status IS NULL THEN 'no run is recorded' ELSE run.error END AS error
-        FROM fires LEFT JOIN LATERAL (
-            SELECT CASE status WHEN 'rejected' THEN 'dead' WHEN 'running' THEN 'failed' ELSE status END AS status, error
-            FROM update_logs WHERE message_id = fires.message_id ORDER BY attempt DESC, id DESC LIMIT 1
-        ) run ON true
-        WHERE state <> 'introduced'
-    ) last
-    WHERE (fires.entry, fires.due_at) = (last.entry, last.due_at)
-        AND (state = 'missed' OR fires.due_at < now() - interval '1 day')
-"""
 
 
 def upgrade() -> None:
@@ -61,50 +44,22 @@ def _extend_update_logs() -> None:
         _text("stop_reason", nullable=True),
     ):
         op.add_column("update_logs", column)
-    op.create_index(
-        "update_logs_message_key",
-        "update_logs",
-        ["message_id", "job", "attempt"],
-        unique=True,
-        postgresql_ops={"message_id": "text_pattern_ops"},
-    )
-    op.drop_constraint("update_logs_job_message_id_attempt_key", "update_logs")
-    for name, columns, where in (
-        ("entry", ["entry", "id"], "entry IS NOT NULL"),
-        ("status", ["status", "id"], "status <> 'succeeded'"),
-        ("correlation_id", ["correlation_id"], "correlation_id <> message_id"),
-        ("next_attempt_at", ["next_attempt_at"], "next_attempt_at IS NOT NULL"),
-    ):
-        op.create_index(f"update_logs_{name}_idx", "update_logs", columns, postgresql_where=sa.text(where))
 
 
 def _extend_fires() -> None:
     op.add_column("fires", _text("outcome", nullable=True))
     op.add_column("fires", _text("outcome_reason", nullable=True))
     op.add_column("fires", _moment("settled_at"))
-    op.execute(SETTLE)
     outcomes = "'succeeded', 'partial', 'failed', 'dead', 'skipped', 'missed'"
     op.create_check_constraint("fires_outcome_check", "fires", f"outcome IN ({outcomes})")
     op.create_check_constraint("fires_settled_check", "fires", "(outcome IS NULL) = (settled_at IS NULL)")
     op.create_check_constraint("fires_missed_check", "fires", "outcome <> 'missed' OR state = 'missed'")
-    is_open = sa.text("state <> 'introduced' AND outcome IS NULL")
-    op.create_index("fires_open_idx", "fires", ["due_at"], postgresql_where=is_open)
-    op.create_index("fires_due_at_idx", "fires", ["due_at"])
-    is_failed = sa.text("outcome IN ('failed', 'dead')")
-    op.create_index("fires_failed_idx", "fires", ["due_at"], postgresql_where=is_failed)
 
 
 def _extend_notification_logs() -> None:
     table = "moderation_notification_logs"
     op.add_column(table, _moment("requested_at"))
     op.add_column(table, _json("request"))
-    is_unsent = sa.text("status <> 'sent'")
-    op.create_index(f"{table}_status_idx", table, ["status", "id"], postgresql_where=is_unsent)
-    has_ad = sa.text("ad_id IS NOT NULL")
-    op.create_index("owner_notifications_ad_id_idx", "owner_notifications", ["ad_id"], postgresql_where=has_ad)
-    op.create_index(f"{table}_ad_idx", table, [sa.text("(request #>> '{letter,ad_id}')")])
-    address = sa.func.lower(sa.column("recipient")).label("address")
-    op.create_index(f"{table}_address_idx", table, [address, "id"], postgresql_ops={"address": "text_pattern_ops"})
 
 
 def _create_schedule() -> None:

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import pauses
+from pocketwatch.storage.pauses import Pause
 from publishers import schedule
 from publishers.cron import next_fire
 from publishers.schedule import Entry
@@ -22,14 +22,16 @@ IN_FORCE = sa.text(
     "SELECT entry, job, enabled, definition, schedule_hash, next_due_at, updated_at FROM schedule_entries "
     "ORDER BY entry"
 )
-# The last fires of each entry, and of each the attempt that decides how long it took.
+# The last fires of each entry, and of each the attempt that decides how long it took. The entry is a range and leads
+# the order, because with an equation the planner may read the fires of all entries backwards.
 LAST_FIRES = sa.text("""
 SELECT wanted.entry, fire.due_at, fire.state, fire.outcome, coalesce(fire.outcome_reason, fire.reason) AS reason,
     fire.message_id, run.id AS run_id, run.status, extract(epoch FROM run.finished_at - run.started_at) AS seconds
 FROM unnest(CAST(:entries AS text[])) AS wanted (entry)
 CROSS JOIN LATERAL (
-    SELECT * FROM fires WHERE fires.entry = wanted.entry AND fires.state <> 'introduced' AND fires.due_at <= now()
-    ORDER BY fires.due_at DESC LIMIT :size
+    SELECT * FROM fires
+    WHERE fires.entry BETWEEN wanted.entry AND wanted.entry AND fires.state <> 'introduced' AND fires.due_at <= now()
+    ORDER BY fires.entry DESC, fires.due_at DESC LIMIT :size
 ) AS fire
 LEFT JOIN LATERAL (
     SELECT id, status, started_at, finished_at FROM update_logs WHERE update_logs.message_id = fire.message_id
@@ -60,7 +62,7 @@ class EntryState:
     """An entry, as publishers run it."""
 
     entry: Entry
-    pause: Any | None
+    pause: Pause | None
     next_due_at: datetime | None
     outcomes: Sequence[Outcome]
 
@@ -123,7 +125,7 @@ async def read(
         EntryState(
             entry=entry,
             pause=paused.get(entry.name),
-            next_due_at=_following(entry, next_due.get(entry.name), now),
+            next_due_at=_following(entry, paused.get(entry.name), next_due.get(entry.name), now),
             outcomes=outcomes.get(entry.name, []),
         )
         for entry in wanted
@@ -131,11 +133,20 @@ async def read(
     return ScheduleState(states, rows[0].schedule_hash if rows else None, rows[0].updated_at if rows else None)
 
 
-def _following(entry: Entry, stored: datetime | None, now: datetime) -> datetime | None:
+def _following(entry: Entry, pause: Pause | None, stored: datetime | None, now: datetime) -> datetime | None:
     """Return when an entry fires next; one whose stored fire is past is late, which others say."""
+    if entry.enabled and pause is None and stored is not None and stored > now:
+        return stored
+    return following(entry, pause, now)
+
+
+def following(entry: Entry, pause: Pause | None, now: datetime) -> datetime | None:
+    """Return when an entry fires next: the first fire that is planned after its pause, if it has one."""
     if not entry.enabled:
         return None
-    return stored if stored is not None and stored > now else next_fire(entry, now)
+    if pause is None:
+        return next_fire(entry, now)
+    return None if pause.expires_at is None else next_fire(entry, pause.expires_at - timedelta.resolution)
 
 
 async def last_outcomes(
