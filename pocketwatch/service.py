@@ -125,7 +125,7 @@ class Service(ABC):
         Args:
             name: for the log.
             work: must not return before the service ends; `serve` stops the process when it does. It is started again
-                when it ends because a server is away.
+                when it ends because a server is unavailable.
             drain: asks it to finish what it has begun; without it, or after `DRAIN_TIMEOUT`, it is cancelled.
         """
         task = asyncio.create_task(_outlast_outages(name, work), name=name)
@@ -134,7 +134,7 @@ class Service(ABC):
 
 
 async def _outlast_outages(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run the work, and again when it ends because a server is away; only a bug ends it."""
+    """Run the work, and again when it ends because a server is unavailable; only a bug ends it."""
     while True:
         try:
             with as_connection_lost():

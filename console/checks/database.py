@@ -71,5 +71,5 @@ async def _fires_in_future(connection: AsyncConnection) -> Finding | None:
     count, newest = await fires.in_future(connection, now=await clock_time(connection))
     if newest is None:
         return None
-    detail = f"{count} are recorded in the future, up to {newest:%Y-%m-%d %H:%M} UTC: {fires.FUTURE_REMEDY}"
+    detail = f"{count} recorded in the future, up to {newest:%Y-%m-%d %H:%M} UTC: {fires.FUTURE_REMEDY}"
     return Finding("fires in the future", "warning", detail)

@@ -46,7 +46,11 @@ async def check_problems(settings: Settings) -> AsyncIterator[Finding]:
     for key, problem in found.items():
         yield _finding(key, problem, known.get(key), is_urgent=key[0] in urgent)
     for key in known.keys() - found.keys():
-        yield Finding(_subject(key), "warning", f"incident since {_since(known[key])}, not found now; it is soon over")
+        yield Finding(
+            _subject(key),
+            "warning",
+            f"incident since {_since(known[key])}, not found now; it closes after the next checks",
+        )
     for kind, reason in refused.items():
         yield Finding(kind.replace("_", " "), "problem", reason)
     clean = [

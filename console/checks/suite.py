@@ -56,7 +56,9 @@ def _processes(known: list[dict[str, Any]]) -> Iterator[Finding]:
     for row in known:
         # One that was started again in its place is not missed.
         if row["state"] == "died" and not any(_does(row) == _does(each) for each in alive):
-            yield Finding(_name(row), "warning", f"died at {row['heartbeat_at']:{MOMENT}}, and none has replaced it")
+            yield Finding(
+                _name(row), "warning", f"died at {row['heartbeat_at']:{MOMENT}}, and no process has replaced it"
+            )
     if len(versions := sorted({row["version"] for row in alive})) > 1:
         yield Finding("processes", "warning", f"run different versions, {', '.join(versions)}; restart the older ones")
 
@@ -74,9 +76,11 @@ async def _watchdog(connection: AsyncConnection, known: list[dict[str, Any]]) ->
     consumers = [row for row in known if row["kind"] in CONSUMES and row["state"] not in processes.ENDED]
     if lease is not None and lease.looked_at is not None and lease.now - lease.looked_at < LOOKED_AGO:
         ago = duration((lease.now - lease.looked_at).total_seconds())
-        return Finding("watchdog", "ok", f"active on {lease.process}; it has looked {ago} ago")
+        return Finding("watchdog", "ok", f"active on {lease.process}; its last checks were {ago} ago")
     if any(utc_now() - row["started_at"] > LOOKED_AGO for row in consumers):
-        return Finding("watchdog", "problem", "no process looks; read watchdog.* in the logs, and restart a consumer")
+        return Finding(
+            "watchdog", "problem", "no process runs the checks; search the logs for watchdog.*, and restart a consumer"
+        )
     return Finding("watchdog", "ok" if consumers else "warning", "not active yet; it is a part of: pocketwatch consume")
 
 
@@ -94,7 +98,7 @@ async def _schedule(
     gone = [name for name in in_force if name not in {entry.name for entry in own.entries}]
     if {row["schedule_hash"] for row in alive} - {None, own.hash} or unseen or gone:
         files = ", ".join(sorted({str(row["schedule_file"]) for row in alive})) or "none"
-        parts = [f"publishers run another one than {path or schedule.DEFAULT} (they have loaded: {files})"]
+        parts = [f"publishers run another schedule than {path or schedule.DEFAULT} (loaded: {files})"]
         parts += [f"{name} never fires" for name in unseen]
         parts += [f"{name} is not in the file" for name in gone]
         remedy = "give them this file in POCKETWATCH_SCHEDULE; a changed one is loaded within seconds"

@@ -41,12 +41,10 @@ FromQueue = Annotated[
 WithReason = Annotated[
     str | None, typer.Option("--reason", help="Only those whose error, or its type, contains this text.")
 ]
-Ids = Annotated[
-    list[str] | None, typer.Argument(help="Message ids; the beginning is enough where no other begins like it.")
-]
-OneId = Annotated[str, typer.Argument(help="The message id, or a beginning of it that no other has.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Message ids, or unique beginnings of them.")]
+OneId = Annotated[str, typer.Argument(help="The message id, or a unique beginning of it.")]
 All = Annotated[bool, typer.Option("--all", help="All of them, of the queue or of every queue.")]
-By = Annotated[str | None, typer.Option("--author", help="Who does it; default: your user name.")]
+By = Annotated[str | None, typer.Option("--author", help="Who does it; your user name by default.")]
 SetHeader = Annotated[
     list[str] | None,
     typer.Option("--header", help="Set a header, as name=value; name= removes it. May be repeated."),
@@ -59,12 +57,12 @@ def list_dead_letters(
     queue: FromQueue = None,
     reason: WithReason = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_HELD, help="How many per queue.")] = 50,
-    groups: Annotated[bool, typer.Option("--groups", help="Only how many have which reason.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="Only count them by reason.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show dead letters: how many have which reason, and the oldest of each queue. They stay where they are.
+    """Count dead letters by reason, and show the oldest of each queue. Changes nothing.
 
-    Looks at the first 10,000 of each queue.
+    Reads the first 10,000 of each queue.
 
     Example: pocketwatch dead list --queue cleanup.tokens --reason "unknown field"
     """
@@ -136,9 +134,10 @@ def requeue(  # noqa: PLR0913, PLR0917  options
     queue: FromQueue = None,
     every: All = False,
     reason: WithReason = None,
-    rate: Annotated[str | None, typer.Option(help="The most to requeue in a second, such as 10/s.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Rate limit, such as 10/s.")] = None,
     body: Annotated[
-        str | None, typer.Option("--body", help="Another body for one: JSON, @file, or - for standard input.")
+        str | None,
+        typer.Option("--body", help="Replace the body of one message: JSON, @file, or - for standard input."),
     ] = None,
     header: SetHeader = None,
     by: By = None,
@@ -146,7 +145,7 @@ def requeue(  # noqa: PLR0913, PLR0917  options
 ) -> None:
     """Return dead letters to their original queues, with the same ids and six new attempts.
 
-    Looks at the first 10,000 of each queue; repeat it for more.
+    Reads the first 10,000 of each queue; repeat the command for more.
 
     Example: pocketwatch dead requeue --queue cleanup.media --reason "disk full" --rate 10/s
     """
@@ -180,7 +179,7 @@ def drop(
 ) -> None:
     """Delete dead letters permanently.
 
-    Looks at the first 10,000 of each queue; repeat it for more.
+    Reads the first 10,000 of each queue; repeat the command for more.
 
     Example: pocketwatch dead drop 6f1c --yes
     """
@@ -255,7 +254,7 @@ def _body(text: str | None) -> bytes | None:
 
 
 def _headers(pairs: list[str] | None) -> dict[str, Any]:
-    """Read `name=value`; a value that is JSON is what it says, any other is text, none removes the header."""
+    """Read `name=value`; a JSON value is parsed, any other is text, and none removes the header."""
     headers: dict[str, Any] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
@@ -305,7 +304,7 @@ def _report(done: Changed, verb: str, as_json: bool) -> None:  # noqa: FBT001
 
 def _say_skipped(where: str, count: int) -> None:
     if count:
-        say(f"{count} more in {where}: the first {MAX_HELD} were looked at; requeue or drop some first", style="yellow")
+        say(f"{count} more in {where}: the first {MAX_HELD} were read; requeue or drop some first", style="yellow")
 
 
 def _warn_of_loops(found: list[DeadLetter]) -> None:

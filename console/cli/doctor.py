@@ -14,8 +14,8 @@ from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
 from pocketwatch.terminal import AsJson, print_json, print_table, say
 
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings, too.")]
-OnlyProblems = Annotated[bool, typer.Option("--problems", help="Hide what is ok.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings as well.")]
+OnlyProblems = Annotated[bool, typer.Option("--problems", help="Hide the checks that are ok.")]
 
 
 def doctor(strict: Strict = False, problems: OnlyProblems = False, as_json: AsJson = False) -> None:
@@ -54,6 +54,8 @@ async def _check(settings: Settings) -> list[Finding]:
         except Exception as error:
             if (message := user_message(error)) is None:
                 raise
-            if message not in {finding.detail for finding in found}:  # a server that is away fails several checks
+            if message not in {
+                finding.detail for finding in found
+            }:  # a server that is unavailable fails several checks
                 found.append(Finding(subject, "problem", message))
     return found

@@ -21,14 +21,14 @@ def grants(
         list[str] | None,
         typer.Option(
             autocompletion=completion.groups,
-            help=f"May be repeated: {', '.join(NAMES)}; publishers and all groups of consumers by default.",
+            help=f"One of: {', '.join(NAMES)}; may be repeated; by default publishers and all consumer groups.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The user and the role; pocketwatch_GROUP by default.")] = None,
     rabbitmq: Annotated[bool, typer.Option("--rabbitmq", help="Print only the commands for RabbitMQ.")] = False,
     postgresql: Annotated[bool, typer.Option("--postgresql", help="Print only the SQL for PostgreSQL.")] = False,
 ) -> None:
-    """Print what creates a RabbitMQ user and a PostgreSQL role with the least rights for a process. Changes nothing.
+    """Print the commands that create a RabbitMQ user and a PostgreSQL role with the least rights. Changes nothing.
 
     Example: pocketwatch grants --group rates --postgresql | psql "$DATABASE_URL"
     """

@@ -50,19 +50,19 @@ SUMMARIES: Mapping[str, str] = {
     "web": "Serve the console in the browser.",
     "trigger": "Start a job now, and follow its run.",
     "schedule": "The schedule: list, check, pause, resume and run entries.",
-    "why": "Explain what became of a fire.",
+    "why": "Explain what became of a planned fire of an entry.",
     "runs": "Runs: list, show and stop them.",
     "notices": "Show the latest notices and emails with their status.",
     "retries": "Retries: list messages that wait for another attempt, and retry them now.",
-    "dead": "Dead letters: list, show, edit, requeue and drop messages that are not retried any more.",
+    "dead": "Dead letters: list, show, edit, requeue and drop messages that are no longer retried.",
     "archive": "List archived ads, or restore one.",
     "mail": "Email: caught emails, previews, suppressed addresses.",
     "moderation": "Moderation: replay and check rules, show decisions about an ad.",
     "analytics": "Analytics: show snapshots; verify or rebuild the roll-ups.",
     "rates": "Show the currency rates, and the log of their updates.",
-    "docs": "Write the contracts of the messages: AsyncAPI and JSON schemas.",
-    "doctor": "Find what is wrong with this installation. Changes nothing.",
-    "grants": "Print a user and a role with the least rights for a process.",
+    "docs": "Write the message contracts: AsyncAPI and JSON schemas.",
+    "doctor": "Find problems of this installation. Changes nothing.",
+    "grants": "Print the commands that create a user and a role with the least rights for a process.",
 }
 # Messages for errors of libraries, by SQLSTATE or by class name: importing the classes would slow every command down.
 MESSAGES = {
@@ -123,7 +123,11 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer's signature
 def pocketwatch(
     env_file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Read settings from this file, before .env of this folder."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Read settings from this file; they override the file .env of this folder.",
+        ),
     ] = None,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")

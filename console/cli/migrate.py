@@ -25,13 +25,13 @@ def migrate() -> None:
 
 
 async def _declare_external(connection: AbstractConnection, queue: Queue) -> None:
-    """Declare a queue of others where it is missing; nothing else depends on it."""
+    """Declare an external queue where it is missing; nothing else depends on it."""
     try:
         with as_connection_lost():
             await declare_missing(connection, queue)
     except (AMQPError, OSError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
-        say(f'queue "{queue.name}" is not there or not reachable: {reason}; its consumer tries again', style="yellow")
+        say(f'queue "{queue.name}" does not exist or is unreachable: {reason}; its consumer retries', style="yellow")
 
 
 async def _migrate(settings: Settings) -> None:

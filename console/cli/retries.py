@@ -30,7 +30,7 @@ OfJob = Annotated[
 @app.command("list")
 def list_waiting(
     job: OfJob = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of messages.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show the messages that wait for another attempt, the next one first.
@@ -58,15 +58,13 @@ async def _waiting(settings: Settings, job: str | None, limit: int) -> list[dict
 
 @app.command("now")
 def now(
-    ids: Annotated[
-        list[str] | None, typer.Argument(help="Message ids; the beginning is enough where no other begins like it.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="Message ids, or unique beginnings of them.")] = None,
     job: OfJob = None,
-    every: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
-    by: Annotated[str | None, typer.Option("--author", help="Who does it; default: your user name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All waiting messages.")] = False,
+    by: Annotated[str | None, typer.Option("--author", help="Who does it; your user name by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let waiting messages have their next attempt now; the others go on waiting.
+    """Retry waiting messages now; the others keep waiting.
 
     Example: pocketwatch retries now --job rates.update
     """
@@ -83,7 +81,7 @@ def now(
         for each in moved:
             say(f"  {each.queue}  {each.message_id}")
     for name in missing:
-        warn(f'message "{name}" does not wait; see: pocketwatch retries list')
+        warn(f'message "{name}" does not wait for an attempt; see: pocketwatch retries list')
     if not moved or missing:
         raise typer.Exit(1)
 

@@ -41,7 +41,7 @@ FIELDS = (
 )
 MAX_RELATED = 200  # runs of one chain
 NO_RUNS = "no runs yet; start one: pocketwatch trigger --list"
-NOTHING_FOUND = "no run is like this; for all of them: pocketwatch runs"
+NOTHING_FOUND = "no run matches; to list all: pocketwatch runs"
 
 MessageId = Annotated[str, typer.Argument(help="The id of its message, or a unique beginning of it.")]
 Moment = "a time such as 2026-11-28T15:00 (UTC), or how long ago, such as 90m or 2d"
@@ -57,8 +57,10 @@ def list_runs(  # noqa: PLR0913, PLR0917  the options of a command
         str | None, typer.Option(autocompletion=completion.entries, help="Only of this schedule entry.")
     ] = None,
     trigger: Annotated[str | None, typer.Option(help=f"Only started by: {', '.join(TRIGGERS)}.")] = None,
-    message_id: Annotated[str | None, typer.Option("--id", help="Only of messages whose id begins like this.")] = None,
-    error: Annotated[str | None, typer.Option(help="Only with this text in the error, in any case.")] = None,
+    message_id: Annotated[
+        str | None, typer.Option("--id", help="Only of messages whose id begins with this text.")
+    ] = None,
+    error: Annotated[str | None, typer.Option(help="Only with this text in the error; case does not matter.")] = None,
     since: Annotated[str | None, typer.Option(help=f"Only started since {Moment}.")] = None,
     until: Annotated[str | None, typer.Option(help=f"Only started before {Moment}.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of runs.")] = 20,
@@ -110,7 +112,7 @@ def _check_names(settings: Settings, *, job: str | None, entry: str | None) -> N
 
 @app.command("show")
 def show(message_id: MessageId, as_json: AsJson = False) -> None:
-    """Show everything about the run of a message: arguments, attempts, error, and the runs that belong to it.
+    """Show the run of a message: its arguments, attempts, error, and related runs.
 
     Example: pocketwatch runs show cb6f4a0a
     """
@@ -141,9 +143,9 @@ async def _of_message(settings: Settings, beginning: str) -> tuple[list[dict[str
 def stop(
     message_id: MessageId,
     reason: Annotated[str, typer.Option(help="The reason; recorded with the run.")],
-    author: Annotated[str | None, typer.Option(help="Who stops it; default: your user name.")] = None,
+    author: Annotated[str | None, typer.Option(help="Who stops it; your user name by default.")] = None,
 ) -> None:
-    """Stop a run: its job ends at its next page, keeps what it has done, and hands nothing on.
+    """Stop a run: its job ends after its current page of rows, keeps its changes, and publishes no continuation.
 
     Example: pocketwatch runs stop cb6f4a0a --reason "the database is busy"
     """
@@ -151,7 +153,7 @@ def stop(
         raise PocketwatchError("--reason is empty; give a reason")
     operator = Operator(author or current_user(option="--author"), "cli", reason)
     stopped = run(_stop(read_settings(), message_id, operator))
-    say(f"{stopped} is asked to stop; see: pocketwatch runs show {stopped}")
+    say(f"{stopped} was asked to stop; see: pocketwatch runs show {stopped}")
 
 
 async def _stop(settings: Settings, beginning: str, operator: Operator) -> str:

@@ -32,7 +32,7 @@ app = typer.Typer(
 
 COLUMNS = ("name", "next", "outcome", "last", "state", "job", "cron", "timezone", "payload", "why")
 FOLLOWED = timedelta(hours=1)  # how long a run is followed
-File = Annotated[Path | None, typer.Option("--file", help="A schedule file other than that of the settings.")]
+File = Annotated[Path | None, typer.Option("--file", help="A schedule file, instead of the one in the settings.")]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Known:
 
 @app.command("list")
 def list_entries(file: File = None, as_json: AsJson = False) -> None:
-    """Show every entry: its next fire, what became of the last one, and who has paused it.
+    """Show every entry: its next fire, the outcome of the last one, and who paused it.
 
-    Without a database, and while it does not answer, entries are shown as they are in the file.
+    Without the database, only what the schedule file says is shown.
 
     Example: pocketwatch schedule list
     """
@@ -155,7 +155,7 @@ def simulate_entries(
 ) -> None:
     """Simulate the schedule: how often each entry fires, clock changes, collisions, and entries that never fire.
 
-    With a database, entries that fire again before their job is usually done are named, too.
+    With a database, also name entries that fire again before their previous run has usually ended.
 
     Example: pocketwatch schedule simulate --days 30
     """
@@ -183,7 +183,7 @@ def simulate_entries(
     for name in found.never:
         say(f"{name} never fires within {days} days", style="red")
     for name in dense:
-        say(f"{name} fires again before its job is usually done", style="yellow")
+        say(f"{name} fires again before its previous run has usually ended", style="yellow")
 
 
 def _times(fires: Iterable[datetime]) -> str:
@@ -200,9 +200,9 @@ async def _usual(settings: Settings, schedule: Schedule) -> dict[str, float | No
 @app.command("pause")
 def pause(
     entry: Annotated[str, typer.Argument(autocompletion=completion.entries, help="The entry's name.")],
-    reason: Annotated[str, typer.Option(help="Why; shown to everyone who lists the schedule.")],
+    reason: Annotated[str, typer.Option(help="The reason; shown in the schedule.")],
     expires: Annotated[
-        str | None, typer.Option("--for", help="How long, such as 6h or 2d; until it is resumed by default.")
+        str | None, typer.Option("--for", help="How long, such as 6h or 2d; by default until the entry is resumed.")
     ] = None,
     author: Annotated[str | None, typer.Option(help="Who pauses it; your user name by default.")] = None,
 ) -> None:
@@ -217,7 +217,7 @@ def pause(
     lasts = None if expires is None else duration_option(expires, option="--for")
     operator = Operator(author or current_user(option="--author"), "cli", reason)
     before = run(_change(settings, lambda db: operations.pause(db, entry, lasts=lasts, operator=operator)))
-    verb = "is paused" if before is None else "was paused already and stays so"
+    verb = "is paused" if before is None else "was already paused; it is now paused"
     until = "" if lasts is None else f" until {utc_now() + lasts:%Y-%m-%d %H:%M} UTC"
     say(f"{entry} {verb}{until}")
 
@@ -244,7 +244,7 @@ def run_now(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; its outcome is the exit code.")] = False,
     author: Annotated[str | None, typer.Option(help="Who runs it; your user name by default.")] = None,
 ) -> None:
-    """Publish the message of an entry now, with its payload. Its timetable goes on as before.
+    """Publish the message of an entry now, with its payload. Its schedule does not change.
 
     Example: pocketwatch schedule run clean-generated-media-weekly --wait
     """

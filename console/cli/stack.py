@@ -24,10 +24,10 @@ DEFAULT_FOLDER = settings.LOCAL_STACK.parent
 
 @app.command()
 def up(folder: Folder = DEFAULT_FOLDER) -> None:
-    """Start the servers that do not run.
+    """Start the servers that are not running.
 
-    Each server is the first of these that exists: the one that its URL in the environment or in .env names; a
-    container, if Docker runs; a program of this machine, which is installed if it is missing and permissions suffice.
+    Each server comes from the first available source: its URL in the environment or in .env; a container, if Docker
+    runs; a program of this machine, which is installed if it is missing and permissions suffice.
 
     Example: pocketwatch stack up
     """
@@ -46,7 +46,7 @@ def down(
     Example: pocketwatch stack down --wipe
     """
     open_stack(folder).down(wipe=wipe)
-    _echo("the servers are stopped" + (", their data are deleted" if wipe else ""))
+    _echo("the servers are stopped" + (", and their data is deleted" if wipe else ""))
 
 
 @app.command()

@@ -64,7 +64,7 @@ def trigger(  # noqa: PLR0913, PLR0917  options
 ) -> None:
     """Start a job now: publish its message. Without a job, list the jobs.
 
-    With a database, who triggered it is recorded there.
+    With a database, the author is recorded there.
 
     With --wait the exit code is the outcome of the run: 0 succeeded, or there was nothing to do; 3 partial; 4 it was
     postponed, or has not ended in time; 1 anything else.
@@ -162,7 +162,7 @@ async def follow(settings: Settings, message_id: str, limit: timedelta) -> int:
     within = duration(limit.total_seconds())
     if not parts:
         say(
-            f"no consumer has begun {message_id} within {within}; it waits in its queue; see: pocketwatch doctor",
+            f"no consumer has started {message_id} within {within}; it waits in its queue; see: pocketwatch doctor",
             style="red",
         )
         return 1
@@ -207,11 +207,11 @@ def _explain(row: dict[str, Any], within: str) -> None:
         say(row["error"], style="red")
     show = f"see: pocketwatch runs show {row['message_id']}"
     if is_postponed(row):
-        say(f"postponed until {row['next_attempt_at']:{MOMENT}} UTC, when it is tried again; {show}")
+        say(f"postponed until {row['next_attempt_at']:{MOMENT}} UTC, when it is retried; {show}")
     elif row["status"] == "failed" and row["attempt"] < MAX_ATTEMPTS:
         delay = DELAYS[row["attempt"] - 1].name.removeprefix("wait.")
         say(f"retried in {delay} (attempt {row['attempt'] + 1} of {MAX_ATTEMPTS}); {show}")
     elif row["status"] == "running":
-        say(f"it has not ended within {within} and goes on; {show}")
+        say(f"it has not ended within {within} and is still running; {show}")
     elif row["status"] in {"dead", "rejected"}:
         say(f"it is a dead letter; see: pocketwatch dead show {row['message_id']}")

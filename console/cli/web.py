@@ -21,14 +21,14 @@ app.add_typer(users_app, name="user", help="Add, list, change and remove users o
 
 COLUMNS = ("name", "role", "created_at", "changed_at")
 Name = Annotated[str, typer.Argument(help="The user's name.")]
-RoleOption = typer.Option(help=f"What the user may do: {' or '.join(ROLES)}; only an operator changes anything.")
+RoleOption = typer.Option(help=f"What the user may do: {' or '.join(ROLES)}; a viewer can change nothing.")
 
 
 @app.callback(invoke_without_command=True)
 def web(
     context: typer.Context,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; any but the loopback needs POCKETWATCH_WEB_SIGN_IN.")
+        str, typer.Option(help="The address to listen on; any other than the loopback needs POCKETWATCH_WEB_SIGN_IN.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any free one.")] = 8080,
 ) -> None:
@@ -54,7 +54,7 @@ def add(name: Name, role: Annotated[str, RoleOption] = ROLES[0]) -> None:
     settings, password = read_settings(), users.checked(_password())
     who = {"role": _known(role), "actor": _author(), "source": "cli"}
     _change(settings, lambda connection: users.add(connection, name, password, **who))
-    say(f"{name} may sign in as {role}, where POCKETWATCH_WEB_SIGN_IN names users")
+    say(f"{name} may sign in as {role}, if POCKETWATCH_WEB_SIGN_IN includes users")
 
 
 @users_app.command("list")

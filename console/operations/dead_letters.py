@@ -133,7 +133,7 @@ async def requeue(
     """Return dead letters to their queues, with their ids and new attempts.
 
     Raises:
-        PocketwatchError: when an id is the beginning of several; nothing is changed.
+        PocketwatchError: when the beginning of an id matches several; nothing is changed.
         PublishFailed: when the broker does not confirm one; it stays a dead letter.
     """
     chosen, missing, skipped = await _resolve(publisher, selection)
@@ -157,7 +157,7 @@ async def drop(publisher: Publisher, database: Database, selection: Selection, *
     """Delete dead letters permanently.
 
     Raises:
-        PocketwatchError: when an id is the beginning of several; nothing is changed.
+        PocketwatchError: when the beginning of an id matches several; nothing is changed.
     """
     chosen, missing, skipped = await _resolve(publisher, selection)
     done: list[DeadLetter] = []
@@ -296,7 +296,7 @@ def _complete(beginnings: Sequence[str], ids: Collection[str]) -> set[str]:
         if len(matching) > 1:
             named = ", ".join(sorted(matching)[:MAX_NAMED])
             more = f" and {len(matching) - MAX_NAMED} more" if len(matching) > MAX_NAMED else ""
-            raise PocketwatchError(f'id "{each}" is the beginning of several: {named}{more}; give more of it')
+            raise PocketwatchError(f'id "{each}" matches several messages: {named}{more}; give more characters')
         whole |= matching
     return whole
 

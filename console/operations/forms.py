@@ -102,7 +102,7 @@ def of_values(
         for name, each in properties.items()
     )
     unknown = tuple(
-        FormField(name, "json", _json(value), "not known to the schema; empty it to leave it out", errors.get(name))
+        FormField(name, "json", _json(value), "not in the schema; empty it to remove the field", errors.get(name))
         for name, value in values.items()
         if name not in properties
     )
@@ -208,13 +208,13 @@ def _hints(described: Mapping[str, Any], resolved: Mapping[str, Any], kind: Kind
         yield str(text)
     if kind == "list":
         options = resolved["items"].get("enum")
-        yield "one a line" + (f": {', '.join(options)}" if options else "")
+        yield "one per line" + (f": {', '.join(options)}" if options else "")
     if kind == "json":
         yield "JSON"
     yield from _bounds(resolved)
     if "default" in described and kind != "check":
         default = described["default"]
-        yield "may be empty" if default is None else f"default: {_shown(kind, default).strip().replace(chr(10), ', ')}"
+        yield "optional" if default is None else f"default: {_shown(kind, default).strip().replace(chr(10), ', ')}"
 
 
 def _bounds(resolved: Mapping[str, Any]) -> Iterator[str]:

@@ -32,7 +32,7 @@ async def retry_now(
         those that were moved, and the ids that wait nowhere.
 
     Raises:
-        PocketwatchError: when an id is the beginning of several; nothing is moved.
+        PocketwatchError: when the beginning of an id matches several; nothing is moved.
         PublishFailed: when the broker does not confirm one; it continues waiting.
     """
     if ids is not None:
@@ -57,7 +57,7 @@ async def _complete(connection: AsyncConnection, beginning: str) -> str:
     if beginning in found or not found:
         return beginning
     if len(found) > 1:
-        raise PocketwatchError(f'id "{beginning}" is the beginning of several: {", ".join(found)}; give more of it')
+        raise PocketwatchError(f'id "{beginning}" matches several messages: {", ".join(found)}; give more characters')
     return found[0]
 
 

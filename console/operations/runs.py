@@ -14,7 +14,7 @@ from schemas.message import Fact, Message
 
 
 async def stop(database: Database, run: Mapping[str, Any], *, operator: Operator) -> None:
-    """Ask a run to end at its next page; it hands nothing on, and ends `partial`.
+    """Ask a run to end after its current page; it publishes no continuation, and ends `partial`.
 
     Raises:
         PocketwatchError: when it does not run any more.

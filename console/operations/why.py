@@ -63,7 +63,7 @@ async def explain(connection: AsyncConnection, entry: Entry, *, at: datetime | N
     """Return what is recorded about the fire that was planned nearest to a moment; the last one without a moment."""
     due_at = planned_near(entry, at or now, only_before=at is None)
     if due_at is None:
-        return [Step(None, "not planned", f"{entry.timetable} has no such fire", "warning")]
+        return [Step(None, "not planned", f"{entry.timetable} has no fire near this time", "warning")]
     local = due_at.astimezone(entry.timezone)
     detail = f"{entry.timetable}: {local:{MOMENT}} {entry.timezone.key}, {due_at:{MOMENT}} UTC"
     steps = [Step(due_at, "planned", detail)]
@@ -125,12 +125,12 @@ async def _unrecorded(connection: AsyncConnection, entry: Entry, due_at: datetim
     first = (await connection.execute(FIRST_RECORD, {"name": entry.name})).scalar()
     if first is None or first > due_at:
         since = "yet" if first is None else f"before {first:{MOMENT}} UTC"
-        return Step(first, "not registered", f"no publisher knew the entry {since}", "problem")
+        return Step(first, "not registered", f"no publisher had loaded the entry {since}", "problem")
     if (process := (await connection.execute(RAN, {"at": due_at})).first()) is not None:
         where = f"{process.host}:{process.pid}"
         return Step(due_at, "nothing recorded", f"a publisher ran as {where}; see schedule.* in its log", "problem")
     seen = (await connection.execute(LAST_SEEN, {"at": due_at})).scalar()
-    last = "" if seen is None else f"; one was seen last at {seen:{MOMENT}} UTC"
+    last = "" if seen is None else f"; the last heartbeat of one was at {seen:{MOMENT}} UTC"
     return Step(due_at, "nothing recorded", f"no publisher was running{last}; run: pocketwatch publish", "problem")
 
 

@@ -23,7 +23,7 @@ REFUSED, DONE = "web.action_refused", "web.action_done"
 CSRF_FIELD = "csrf_token"
 MAX_FIELDS = 2000
 MAX_FIELD_SIZE = 2 * 2**20  # bytes
-STALE_FORM = "the form does not belong to this session; load the page again and repeat it"
+STALE_FORM = "the form does not belong to this session; reload the page and repeat the action"
 
 # Gets the request, the form's fields and who sends it.
 Handler = Callable[[Request, FormData, str], Awaitable[Response]]
@@ -41,7 +41,7 @@ def action(handler: Handler) -> Endpoint:
         identity: Identity = request.state.identity
         form = await checked_form(request)
         if not identity.is_operator:
-            raise _refused(request, "only operators may change something; ask for the role operator")
+            raise _refused(request, "only operators can change something; ask an administrator for the role operator")
         try:
             response = await handler(request, form, identity.name)
         except DatabaseUnreachable:

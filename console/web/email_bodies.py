@@ -29,7 +29,7 @@ def body_response(html: str | None) -> Response:
         HTTPException: when there is none (404).
     """
     if html is None:
-        raise HTTPException(404, "The content of this email is not known.")
+        raise HTTPException(404, "The content of this email is not stored.")
     return HTMLResponse(html, headers={"Content-Security-Policy": POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
 

@@ -1,4 +1,4 @@
-"""Pages for what does not exist, is not allowed, or cannot be shown while a server is away."""
+"""Pages for what does not exist, is not allowed, or cannot be shown while a server is unavailable."""
 
 from http import HTTPStatus
 from typing import Any
@@ -18,9 +18,9 @@ from pocketwatch.storage.database import is_outage, reason_of
 FAILED = "web.page_failed"
 REMEDIES = {
     404: "Check the address, or start from the overview.",
-    405: "This address is for forms; start from the overview.",
+    405: "This address only accepts forms; start from the overview.",
 }
-AWAY = "The page is shown again as soon as the server answers; pocketwatch doctor says what is wrong with it."
+AWAY = "The page works again as soon as the server answers; for the cause, run: pocketwatch doctor"
 
 
 async def on_http(request: Request, error: Any) -> Response:
@@ -34,15 +34,15 @@ async def on_http(request: Request, error: Any) -> Response:
 
 async def on_pocketwatch(request: Request, error: Any) -> Response:
     if isinstance(error, DatabaseUnreachable | ServerUnreachable | PublishFailed):
-        title = "The database is away" if isinstance(error, DatabaseUnreachable) else "The broker is away"
+        title = "The database is unavailable" if isinstance(error, DatabaseUnreachable) else "The broker is unavailable"
         return _page(request, 503, title, str(error), AWAY)
     assert isinstance(error, PocketwatchError)  # noqa: S101
-    return _page(request, 400, "This cannot be done", str(error), "")
+    return _page(request, 400, "The request was refused", str(error), "")
 
 
 async def on_database(request: Request, error: Any) -> Response:
     if is_outage(error):
-        return _page(request, 503, "The database is away", reason_of(error), AWAY)
+        return _page(request, 503, "The database is unavailable", reason_of(error), AWAY)
     if (known := user_message(error)) is not None:
         return _page(request, 503, "The database cannot be read", known, "")
     return await on_bug(request, error)
@@ -50,7 +50,7 @@ async def on_database(request: Request, error: Any) -> Response:
 
 async def on_bug(request: Request, error: Any) -> Response:
     logger.opt(exception=error).bind(path=request.url.path).error(FAILED)
-    return _page(request, 500, "This page has failed", type(error).__name__, "The log of this process has the details.")
+    return _page(request, 500, "Internal error", type(error).__name__, "The console's log has the details.")
 
 
 HANDLERS: dict[Any, Any] = {
@@ -68,7 +68,7 @@ def _page(request: Request, status: int, title: str, detail: str, remedy: str) -
 
 
 def _back(request: Request, status: int) -> str | None:
-    """Return the page that may work when it is loaded again: of a form, or of what is away."""
+    """Return the page that may work when it is loaded again: of a form, or after an outage."""
     if request.method != "GET":
         return back_to(request)
     return request.url.path if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None

@@ -32,7 +32,7 @@ NOT_CACHED = "no-store"
 STATIC_PREFIX = "/static/"
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = ("/sign-in",)
-ENDED = "Your session has ended, and nothing was changed; sign in and repeat it."
+ENDED = "Your session has ended, and nothing was changed; sign in and repeat the action."
 
 
 class Guard:

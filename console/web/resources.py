@@ -30,7 +30,7 @@ READ_ONLY = sa.text(
 
 
 class Resources:
-    """Opened with the process. The broker may be away, at the start too: pages show what they can without it."""
+    """Opened with the process. The broker may be unavailable, at the start too: pages show what they can without it."""
 
     def __init__(self, settings: Settings, database: Database, management: ManagementApi | None = None) -> None:
         self.settings, self.database, self.management = settings, database, management
@@ -51,7 +51,7 @@ class Resources:
         if self._publisher is None:
             raise ServerUnreachable(self._problem)
         if not self._publisher.is_connected:
-            raise ServerUnreachable("RabbitMQ is away; the console connects again when it answers")
+            raise ServerUnreachable("RabbitMQ is unavailable; the console reconnects when it answers")
         return self._publisher
 
     @property
@@ -71,7 +71,7 @@ class Resources:
         """Return the queues with their depth, consumers and dead letters.
 
         Raises:
-            ServerUnreachable: when the broker is away.
+            ServerUnreachable: when the broker is unavailable.
         """
         return await self._queues.read(self.publisher)
 

@@ -103,12 +103,12 @@ def _check_access(web: Web, host: str) -> None:
         )
     if web.sign_in and web.secret_key is None:
         raise SettingsError(
-            "POCKETWATCH_WEB_SECRET_KEY is not set, which signs the sessions of POCKETWATCH_WEB_SIGN_IN; set it to 32 "
-            "characters or more, for instance from: openssl rand -hex 32"
+            "POCKETWATCH_WEB_SECRET_KEY is not set, but POCKETWATCH_WEB_SIGN_IN needs it to sign sessions; set it to "
+            "32 characters or more, for instance from: openssl rand -hex 32"
         )
     if "proxy" in web.sign_in and not web.trusted_proxies:
         raise SettingsError(
-            "POCKETWATCH_WEB_TRUSTED_PROXIES is not set, so that POCKETWATCH_WEB_SIGN_IN=proxy believes no one; set it "
+            "POCKETWATCH_WEB_TRUSTED_PROXIES is not set, but POCKETWATCH_WEB_SIGN_IN=proxy needs it; set it "
             "to the proxy's address, such as 10.0.0.2"
         )
 

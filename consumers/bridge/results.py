@@ -37,7 +37,7 @@ KEY = "celery-task-meta-"  # of Celery's Redis backend, followed by the task's i
 LIFETIME = timedelta(days=1)  # Celery's default for `result_expires`
 BATCH_SIZE = 200
 INTERVAL = 1.0  # seconds between two queries
-FIRST_DELAY, MAX_DELAY = 1.0, 10.0  # seconds between two attempts while Redis or the database is away
+FIRST_DELAY, MAX_DELAY = 1.0, 10.0  # seconds between two attempts while Redis or the database is unavailable
 SETTING = "POCKETWATCH_CELERY_RESULTS"
 UNAVAILABLE = "celery_results.unavailable"
 CONTINUED_BY = "continued_by"  # in the statistics of a run: the id of the message that continues it
@@ -136,7 +136,7 @@ async def writing_results(settings: Settings, database: Database) -> AsyncIterat
 
 
 async def write_results(url: str, database: Database) -> None:
-    """Write results until cancelled; while Redis or the database is away, try again with growing delays."""
+    """Write results until cancelled; while Redis or the database is unavailable, try again with growing delays."""
     delay = FIRST_DELAY
     while True:
         try:

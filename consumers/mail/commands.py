@@ -42,28 +42,26 @@ States = Annotated[
     typer.Option("--status", help=f"Only with this status; may be repeated: {', '.join(SHOWN_STATES)}."),
 ]
 Kind = Annotated[str | None, typer.Option("--kind", help="Only emails of this kind, such as ad_rejected.")]
-Recipient = Annotated[
-    str | None, typer.Option("--recipient", help="Only to this address, or those that begin like this.")
-]
+Recipient = Annotated[str | None, typer.Option("--recipient", help="Only to addresses that begin with this text.")]
 AdId = Annotated[int | None, typer.Option("--ad", min=1, max=LARGEST_INT, help="Only about this ad.")]
 Since = Annotated[
     str | None, typer.Option("--since", help="Only those requested, or sent, within this time, such as 2h or 7d.")
 ]
 Author = Annotated[str | None, typer.Option("--author", help="Who does it; your user name by default.")]
-Why = Annotated[str | None, typer.Option("--reason", help="Why, for the record of operators' actions.")]
+Why = Annotated[str | None, typer.Option("--reason", help="The reason; recorded in the actions of operators.")]
 
 
 def notices(  # noqa: PLR0913  each is an option
     *,
     states: States = None,
     undelivered: Annotated[
-        bool, typer.Option("--undelivered", help="Only what was not delivered, or not yet.")
+        bool, typer.Option("--undelivered", help="Only undelivered emails, including pending ones.")
     ] = False,
     kind: Kind = None,
     recipient: Recipient = None,
     ad_id: AdId = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of rows.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show the latest notices and emails with their status, newest first.
@@ -117,7 +115,7 @@ def resend(  # noqa: PLR0913  each is an option
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send emails again: those named, or all with a status that match, up to a thousand.
+    """Send emails again: those named, or up to a thousand with a status that match.
 
     Each is a new email under a key of its own; preferences and suppressed addresses apply as to any other.
 
@@ -131,7 +129,7 @@ def resend(  # noqa: PLR0913  each is an option
     if as_json:
         print_json({"resent": emails, "skipped": skipped})
     else:
-        say(f"{len(emails)} sent again" + ("" if is_complete else "; more match: repeat it"))
+        say(f"{len(emails)} sent again" + ("" if is_complete else "; more match: repeat the command"))
         for id_, key in emails.items():
             say(f"  {id_}  {key}")
         for id_, why in skipped.items():
@@ -200,8 +198,8 @@ async def _suppressed(settings: Settings) -> list[dict[str, Any]]:
 
 @app.command("suppress")
 def suppress(
-    address: Annotated[str, typer.Argument(help="The address, in any case.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; shown in `mail suppressed`.")],
+    address: Annotated[str, typer.Argument(help="The address; case does not matter.")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason; shown in `mail suppressed`.")],
     scope: Annotated[Scope, typer.Option("--scope", help="All emails, or digests and reports only.")] = "all",
     author: Author = None,
 ) -> None:
@@ -216,7 +214,7 @@ def suppress(
 
 @app.command("forget")
 def forget(
-    address: Annotated[str, typer.Argument(help="The address, in any case.")],
+    address: Annotated[str, typer.Argument(help="The address; case does not matter.")],
     reason: Why = None,
     author: Author = None,
 ) -> None:
@@ -236,7 +234,7 @@ async def _change(action: Callable[..., Awaitable[T]]) -> T:
 
 @app.command("caught")
 def caught(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of rows.")] = 20,
     show: Annotated[int | None, typer.Option(help="Print the text of email number N.")] = None,
     folder: Annotated[Path, typer.Option("--folder", help="The stack's folder.")] = LOCAL_STACK.parent,
     as_json: AsJson = False,
@@ -247,7 +245,7 @@ def caught(
     """
     stack = Stack.from_settings(folder)
     if other := stack.other_mail_server():
-        raise PocketwatchError(f"emails do not go to the mail catcher of {folder} but to {other}; look there")
+        raise PocketwatchError(f"emails are sent to {other}, not to the mail catcher of {folder}; look for them there")
     if show is not None:
         _show(caught_email(stack.folder, show), show, as_json=as_json)
         return

@@ -1,4 +1,4 @@
-"""What the watchdog looks at: whether the mail server refuses our login or sender."""
+"""The watchdog's check of the mail server: does it refuse the suite's login, sender or relaying?"""
 
 from collections.abc import AsyncIterator
 
@@ -14,8 +14,9 @@ PRIVILEGES: Privileges = {
 async def mail_refused(look: Look) -> AsyncIterator[Problem]:
     if (found := await queries.refused(look.connection)) is not None:
         count, reason = found
-        detail = f"{count} emails wait because the server refused them, such as: {reason}"
-        yield Problem("mail server", detail, "correct SMTP_URL or POCKETWATCH_MAIL_FROM; to try: pocketwatch doctor")
+        number = "1 email waits" if count == 1 else f"{count} emails wait"
+        detail = f"{number} because the mail server refuses the suite; its last reply: {reason}"
+        yield Problem("mail server", detail, "correct SMTP_URL or POCKETWATCH_MAIL_FROM; to verify: pocketwatch doctor")
 
 
 CHECKS = (Check("mail_refused", mail_refused),)

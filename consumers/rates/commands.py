@@ -53,11 +53,11 @@ async def _current(settings: Settings) -> list[history.CurrentRate]:
 
 @app.command("log")
 def log(
-    failed: Annotated[bool, typer.Option("--failed", help="Only updates that failed, wholly or in part.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    failed: Annotated[bool, typer.Option("--failed", help="Only updates that failed or are partial.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of updates.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show the updates of each source, newest first, with the reason of what failed.
+    """Show the updates of each source, newest first, with the reasons of failures.
 
     Example: pocketwatch rates log --failed
     """

@@ -1,4 +1,4 @@
-"""What the watchdog looks at: whether the newest rate of a currency is old."""
+"""The watchdog's check of the currency rates: is the newest rate of each currency recent?"""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta

@@ -37,19 +37,19 @@ class Metric:
 
 # Of this process.
 PROCESS = (
-    Metric("pocketwatch_process_info", "gauge", "1: what the process is.", ("version", "kind")),
+    Metric("pocketwatch_process_info", "gauge", "Always 1; the labels describe the process.", ("version", "kind")),
     Metric("pocketwatch_ready", "gauge", "1 while `/health/ready` is 200."),
     Metric("pocketwatch_database_up", "gauge", "1 while the database answers this process."),
     Metric(
         "pocketwatch_runs_total",
         "counter",
-        "Attempts that ended here, as the run log says.",
+        "Attempts that ended in this process.",
         ("job", "status"),
     ),
     Metric(
         "pocketwatch_run_duration_seconds",
         "histogram",
-        "From a delivery to its end.",
+        "From the delivery to the end of the attempt.",
         ("job",),
         DURATIONS,
     ),
@@ -62,27 +62,27 @@ PROCESS = (
     Metric(
         "pocketwatch_fire_lateness_seconds",
         "histogram",
-        "From the due time to the record.",
+        "From the due time of a fire to its record.",
         ("entry",),
         LATENESS,
     ),
     Metric(
         "pocketwatch_outbox_relayed_total",
         "counter",
-        "Rows that this publisher `sent`, or that `failed`.",
+        "Outbox rows that this publisher `sent`, or that `failed`.",
         ("result",),
     ),
     Metric(
         "pocketwatch_figure_errors_total",
         "counter",
-        "Figures of the suite that could not be read.",
+        "Reads of a metric of the suite that failed.",
         ("metric",),
     ),
 )
 # Of the whole suite: each process that shows them shows the same.
 SUITE = (
     Metric("pocketwatch_outbox_unsent", "gauge", "Due rows of the outbox, up to 10000."),
-    Metric("pocketwatch_outbox_oldest_seconds", "gauge", "How long the oldest is due."),
+    Metric("pocketwatch_outbox_oldest_seconds", "gauge", "Age of the oldest due outbox row."),
     Metric("pocketwatch_runs_running", "gauge", "Runs in progress.", ("job",)),
     Metric("pocketwatch_retries_waiting", "gauge", "Messages that wait for another attempt.", ("job",)),
     Metric(
@@ -91,17 +91,19 @@ SUITE = (
         "Failures since the last success, up to 50.",
         ("job",),
     ),
-    Metric("pocketwatch_job_last_success_timestamp_seconds", "gauge", "When a run last succeeded.", ("job",)),
+    Metric(
+        "pocketwatch_job_last_success_timestamp_seconds", "gauge", "When a run of the job last succeeded.", ("job",)
+    ),
     Metric(
         "pocketwatch_entry_last_success_timestamp_seconds",
         "gauge",
-        "When its run last succeeded.",
+        "When a run of the entry last succeeded.",
         ("entry",),
     ),
     Metric(
         "pocketwatch_entry_overdue_seconds",
         "gauge",
-        "How long its next fire is due; 0 while paused.",
+        "How long the next fire has been due; 0 while paused.",
         ("entry",),
     ),
     Metric(
@@ -113,7 +115,7 @@ SUITE = (
     Metric("pocketwatch_queue_messages", "gauge", "Messages that are ready in a queue of the suite.", ("queue",)),
     Metric("pocketwatch_queue_consumers", "gauge", "Consumers of a queue of the suite.", ("queue",)),
     Metric("pocketwatch_dead_letters", "gauge", "Dead letters of a queue.", ("queue",)),
-    Metric("pocketwatch_rate_age_seconds", "gauge", "Since its newest rate was fetched.", ("source",)),
+    Metric("pocketwatch_rate_age_seconds", "gauge", "Age of the newest rate of a bank.", ("source",)),
     Metric(
         "pocketwatch_emails_last_day",
         "gauge",
@@ -123,13 +125,13 @@ SUITE = (
     Metric(
         "pocketwatch_watchdog_looked_timestamp_seconds",
         "gauge",
-        "When it last looked; 0 if never.",
+        "When the watchdog last ran its checks; 0 if never.",
     ),
     Metric("pocketwatch_incidents_open", "gauge", "Open incidents of the watchdog.", ("kind",)),
     Metric(
         "pocketwatch_processes",
         "gauge",
-        "With a heartbeat in the last 30 seconds.",
+        "Processes with a heartbeat in the last 30 seconds.",
         ("kind", "healthy"),
     ),
 )

@@ -113,7 +113,7 @@ async def read(database: Database, *, jobs: Collection[str]) -> tuple[dict[str, 
         jobs: names of consumers' queues.
 
     Raises:
-        DatabaseUnreachable, DBAPIError: when the database is away.
+        DatabaseUnreachable, DBAPIError: when the database is unavailable.
     """
     found: dict[str, Rows] = {}
     failed: list[str] = []
@@ -143,7 +143,7 @@ async def answers(database: Database) -> None:
     """Ask the database for nothing.
 
     Raises:
-        DatabaseUnreachable, DBAPIError: when it is away.
+        DatabaseUnreachable, DBAPIError: when it is unavailable.
     """
     async with database.begin() as connection:
         await connection.execute(sa.text("SELECT 1"))

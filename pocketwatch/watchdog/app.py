@@ -55,7 +55,7 @@ class WatchdogApp(Service):
 
     @property
     def problem(self) -> str | None:
-        """See `Service.problem`; it waits while a server is away."""
+        """See `Service.problem`; it waits while a server is unavailable."""
         return "the watchdog has ended" if any(task.done() for task in self.background) else None
 
     async def _start(self) -> None:

@@ -70,8 +70,8 @@ class Check:
     """Finds problems of one kind.
 
     Args:
-        is_urgent: whether it costs a night: the external monitor is notified, and doctor calls it a problem.
-        asks_broker: whether it looks at queues; it is left out while the broker does not answer.
+        is_urgent: whether it is notified to the external monitor, and a problem rather than a warning for doctor.
+        asks_broker: whether it needs the state of queues; it is left out while the broker does not answer.
         confirmations: looks in a row that must find a problem before it is an incident. More than one where two sources
             are compared, or what a restart takes a moment to restore.
     """

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.processes import STARTING, STOPPING
+from pocketwatch.text import counted
 from pocketwatch.watchdog.check import Look, Problem
 from pocketwatch.watchdog.schedule_checks import PUBLISHER_LIVES
 
@@ -46,14 +47,14 @@ async def no_consumer(look: Look) -> AsyncIterator[Problem]:
             waiting.setdefault(group_of(name, look.settings), []).append(f"{name} {state.messages}")
     for group, queues in waiting.items():
         detail = f"messages wait without a consumer: {', '.join(queues)}"
-        yield Problem(group, detail, f"pocketwatch consume {group}")
+        yield Problem(group, detail, f"start one: pocketwatch consume {group}")
 
 
 async def zombie_consumer(look: Look) -> AsyncIterator[Problem]:
-    """Find queues whose consumers, by the broker's count, are not those that living processes should be, by group.
+    """Find queues whose number of consumers on the broker differs from what running processes report, by group.
 
-    A process may believe that it consumes, know that it no longer does, or hang and be unknown to all but the broker.
-    One that starts may not consume yet; one that stops may consume until its runs have ended.
+    A subscription may be lost, or a process may hang without a heartbeat while the broker still counts its consumers.
+    A starting process may not consume yet; a stopping one may consume until its runs have ended.
     """
     alive = {"dead_after": look.limits.dead_after}
     reported: Bounds = {row[0]: (row[1], row[2]) for row in await look.connection.execute(REPORTED, alive)}
@@ -65,10 +66,10 @@ async def zombie_consumer(look: Look) -> AsyncIterator[Problem]:
         group = group_of(name, look.settings)
         least, most = map(max, reported.get(name, (0, 0)), members.get(group, (0, 0)))
         known = state.consumers if state else 0
-        # Of a queue of others, others may consume, too.
+        # Celery's queue may have consumers of other programs.
         if known < least or (known > most and name != look.settings.bridge.celery_queue):
             expected = f"{least}" if least == most else f"{least} to {most}"
-            wrong.setdefault(group, []).append(f"{name} has {known} for the broker, {expected} by the processes")
+            wrong.setdefault(group, []).append(f"{name} has {known} on the broker, but its processes report {expected}")
     for group, queues in wrong.items():
         yield Problem(group, f"consumers: {'; '.join(queues)}", f"restart the processes that consume {group}")
 
@@ -77,22 +78,22 @@ async def dead_letters(look: Look) -> AsyncIterator[Problem]:
     for name, state in look.queues.items():
         if state is not None and state.messages and is_dead_letter_queue(name):
             queue = name.removesuffix(".dead")
-            yield Problem(queue, f"{state.messages} dead letters", f"pocketwatch dead list --queue {queue}")
+            yield Problem(queue, counted(state.messages, "dead letter"), f"pocketwatch dead list --queue {queue}")
 
 
 async def unhealthy(look: Look) -> AsyncIterator[Problem]:
     for row in await look.connection.execute(UNHEALTHY, {"dead_after": look.limits.dead_after}):
-        detail = f"so say {row.processes} processes, such as {row.such}" if row.processes > 1 else f"so says {row.such}"
-        yield Problem(row.problem, detail, "read its log, and restart it if it lasts")
+        others = f"{row.processes} processes, such as " if row.processes > 1 else ""
+        yield Problem(row.problem, f"reported by {others}{row.such}", "read its log; restart it if the problem lasts")
 
 
 async def stale_outbox(look: Look) -> AsyncIterator[Problem]:
     count, error = await outbox.failing(look.connection)
     if count:
-        remedy = "pocketwatch migrate declares missing queues; each row is tried again until it is published"
-        yield Problem("outbox", f"{count} messages cannot be published, such as: {error}", remedy)
+        remedy = "to declare missing queues: pocketwatch migrate; each row is retried until it is published"
+        yield Problem("outbox", f"{counted(count, 'message')} cannot be published; one error is: {error}", remedy)
         return
     delay = -(await outbox.seconds_to_next(look.connection) or 0.0)
     is_late = delay >= look.limits.unpublished.total_seconds()
     if is_late and (await look.connection.execute(LIVES, {"dead_after": look.limits.dead_after})).scalar():
-        yield Problem("outbox", f"messages are unsent for {delay:.0f} s", "restart: pocketwatch publish")
+        yield Problem("outbox", f"the oldest message has been unsent for {delay:.0f} s", "restart the publishers")

@@ -54,16 +54,16 @@ async def failing(look: Look) -> AsyncIterator[Problem]:
 
 
 def describe_failures(summary: JobSummary) -> str:
-    """Say how often a job has failed in a row, with what error, and when it is tried again."""
-    error = shorten(summary.last_error or "no reason is recorded", LONGEST_ERROR)
+    """Say how often a job has failed in a row, with what error, and when it is retried."""
+    error = shorten(summary.last_error or "no error is recorded", LONGEST_ERROR)
     failures = summary.failures_in_row
     how_often = {0: "was postponed", 1: "failed once"}.get(failures, f"failed {failures} times in a row")
     text = f"{how_often}, last: {error}"
     if summary.last_status == "dead":
-        return f"{text}; given up, its message is a dead letter"
+        return f"{text}; its message is a dead letter"
     if summary.waiting and summary.next_attempt_at is not None:
         again = f"{summary.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC"
-        return f"{text}; {counted(summary.waiting, 'message')} to be tried again, the next at {again}"
+        return f"{text}; {counted(summary.waiting, 'message')} to be retried, the next at {again}"
     return text
 
 
@@ -97,8 +97,8 @@ async def unfinished(look: Look) -> AsyncIterator[Problem]:
     for row in await look.connection.execute(RUNNING, _running(look)):
         since = f"{row.started_at:%Y-%m-%d %H:%M:%S} UTC"
         if row.has_died:
-            detail = f"running since {since}, but its worker {row.worker} has died, and no other has taken it over"
-            yield Problem(row.job, detail, f"pocketwatch consume {row.job.partition('.')[0]}")
+            detail = f"running since {since}, but its worker {row.worker} has died, and no other worker has taken over"
+            yield Problem(row.job, detail, f"start a consumer: pocketwatch consume {row.job.partition('.')[0]}")
         elif row.seconds > longest(row.job):
             detail = f"running since {since}, for {row.seconds / 60:.0f} minutes, on {row.worker}"
             yield Problem(row.job, detail, f"pocketwatch runs --job {row.job}; if it hangs, restart its consumer")
@@ -106,7 +106,7 @@ async def unfinished(look: Look) -> AsyncIterator[Problem]:
     for row in await look.connection.execute(OPEN, after):
         state = look.queues.get(row.job)
         if row.seconds > longest(row.job) and not (state and state.messages and not state.consumers):
-            detail = f"its fire of {row.due_at:%Y-%m-%d %H:%M:%S} UTC was published, and has not ended"
+            detail = f"its fire of {row.due_at:%Y-%m-%d %H:%M:%S} UTC was published, but its run has not ended"
             yield Problem(row.entry, detail, f"pocketwatch why {row.entry}")
 
 

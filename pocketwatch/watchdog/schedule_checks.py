@@ -8,7 +8,7 @@ from pocketwatch.watchdog.check import Look, Problem
 
 PUBLISH = "start one: pocketwatch publish"
 MOMENT = "%Y-%m-%d %H:%M:%S UTC"
-# Why nothing is published while no publisher runs is said once.
+# Without a publisher, `no_publisher` is the only incident.
 PUBLISHER_LIVES = """EXISTS (
     SELECT FROM processes WHERE kind IN ('publish', 'run') AND stopped_at IS NULL
         AND heartbeat_at > now() - CAST(:dead_after AS interval)
@@ -70,7 +70,7 @@ async def no_publisher(look: Look) -> AsyncIterator[Problem]:
     last = (await look.connection.execute(LAST_PUBLISHER, limits)).first()
     if last is None:
         lives = (await look.connection.execute(LIVES_SINCE, limits | {"start": look.limits.start})).scalar()
-        detail = "none is known" if lives else None
+        detail = "none has ever run" if lives else None
     elif last.is_gone:
         ended = f"{'stopped' if last.stopped_at else 'died'} at {last.heartbeat_at:{MOMENT}}"
         detail = f"none is running; the last one, {last.host}:{last.pid}, {ended}"
@@ -78,17 +78,18 @@ async def no_publisher(look: Look) -> AsyncIterator[Problem]:
         detail = None
     if detail is not None:
         overdue = (await look.connection.execute(OVERDUE)).one()
-        rest = "no job starts, and no message leaves"
+        rest = "no job starts, and no message is published"
         if overdue.entries:
-            rest = f"{overdue.entries} entries are overdue, {overdue.such} since {overdue.since:{MOMENT}}"
+            number = "1 entry is" if overdue.entries == 1 else f"{overdue.entries} entries are"
+            rest = f"{number} overdue, {overdue.such} since {overdue.since:{MOMENT}}"
         yield Problem("publishers", f"{detail}; {rest}", PUBLISH)
 
 
 async def late(look: Look) -> AsyncIterator[Problem]:
     limits = {"late": look.limits.late, "dead_after": look.limits.dead_after}
     for row in await look.connection.execute(LATE, limits):
-        detail = f"due at {row.next_due_at:{MOMENT}}, and no publisher has decided it"
-        yield Problem(row.entry, detail, "look for schedule.* in the log of the publishers, and restart them")
+        detail = f"due at {row.next_due_at:{MOMENT}}, and no publisher has recorded the fire"
+        yield Problem(row.entry, detail, "search the log of the publishers for schedule.*, then restart them")
 
 
 async def missed(look: Look) -> AsyncIterator[Problem]:
@@ -101,18 +102,20 @@ async def unaccounted(look: Look) -> AsyncIterator[Problem]:
     row = (await look.connection.execute(UNACCOUNTED, {"recent": look.limits.recent})).one()
     if row.fires:
         entry, due_at = row.such[0] if row.such else ("unknown", row.since)
-        detail = f"{row.fires} planned fires have no record, such as {entry} at {due_at}"
+        number = "1 planned fire has" if row.fires == 1 else f"{row.fires} planned fires have"
+        detail = f"{number} no record, such as {entry} at {due_at}"
         yield Problem("fires", detail, f"pocketwatch why {entry}")
 
 
 async def schedule_refused(look: Look) -> AsyncIterator[Problem]:
     for row in await look.connection.execute(REFUSED, {"dead_after": look.limits.dead_after}):
-        detail = f"the changed file was refused, and the former one goes on: {row.schedule_error}"
-        yield Problem(row.schedule_file or "schedule", detail, "correct it; before: pocketwatch schedule check")
+        detail = f"the changed file was refused; the previous schedule stays in force: {row.schedule_error}"
+        remedy = "correct the file; to validate it: pocketwatch schedule check --file FILE"
+        yield Problem(row.schedule_file or "schedule", detail, remedy)
 
 
 async def schedules_differ(look: Look) -> AsyncIterator[Problem]:
     found = (await look.connection.execute(DIFFERING, {"dead_after": look.limits.dead_after})).scalar()
     if found is not None:
-        detail = f"publishers run different ones: {found}"
+        detail = f"publishers run different schedules: {found}"
         yield Problem("schedule", detail, "give each the same file in POCKETWATCH_SCHEDULE, and restart them")

@@ -52,7 +52,7 @@ class Watchdog:
         """Run every check, and bring the incidents up to date.
 
         Raises:
-            an error of the database, when it is away.
+            an error of the database, when it is unavailable.
         """
         found, clean = await self._find()
         async with self._database.begin() as connection:

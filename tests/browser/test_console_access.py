@@ -100,7 +100,7 @@ async def test_viewer_sees_no_button_and_a_forged_form_is_refused(
 
     await browser_page.evaluate(FORGED, [f"{ENTRY}/pause", {"csrf_token": token, "reason": "mine"}])
     await browser_page.get_by_role("heading", name="Forbidden").wait_for()
-    assert "Only operators may change something" in await browser_page.inner_text("main")
+    assert "Only operators can change something" in await browser_page.inner_text("main")
     await check_page(browser_page, "forbidden")
     await browser_page.goto("/actions")
     await browser_page.evaluate(FORGED, ["/dead/requeue", {"csrf_token": token, "dead": "cleanup.tokens/by-hand"}])

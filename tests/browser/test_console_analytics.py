@@ -76,7 +76,7 @@ async def test_activity_and_statistics_are_drawn(browser_page: Page, database_ur
     assert "12\u202f345" in text
     assert await browser_page.locator("figure .line").count() == 3
     assert await browser_page.locator(".spark").count() == 2
-    assert "No report was made yet" in text
+    assert "No report has been generated yet" in text
     await check_page(browser_page, "analytics")
 
 
@@ -91,4 +91,4 @@ async def test_report_of_another_version_is_not_shown(browser_page: Page, databa
 
     assert answer is not None
     assert answer.status == 200
-    assert "No report was made yet" in await browser_page.inner_text("main")
+    assert "No report has been generated yet" in await browser_page.inner_text("main")

@@ -79,7 +79,7 @@ async def test_all_failed_emails_are_sent_again(browser_page: Page, delivered: N
     await browser_page.goto("/emails?state=failed")
     await browser_page.get_by_role("button", name="Send all 1 again").click()
 
-    assert "1 emails are requested again." in await browser_page.get_by_role("status").inner_text()
+    assert "1 email was requested again." in await browser_page.get_by_role("status").inner_text()
     (row,) = mail.sql(
         "SELECT payload FROM outbox WHERE routing_key = 'mail.requested' AND payload ->> 'key' LIKE '%%#%%'"
     )

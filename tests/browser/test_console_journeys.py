@@ -62,10 +62,10 @@ async def test_entry_is_paused_extended_run_and_resumed(browser_page: Page, data
 
     await pause.get_by_label("For").fill("2d")
     await pause.get_by_role("button", name="Change the pause").click()
-    await browser_page.get_by_text("is changed for 2d").wait_for()
+    await browser_page.get_by_text("it is paused for 2d").wait_for()
     await browser_page.get_by_label("Reason").first.fill("to see whether it works")
     await browser_page.get_by_role("button", name="Run now").click()
-    await browser_page.get_by_text("is published as").wait_for()
+    await browser_page.get_by_text("was published as").wait_for()
     await browser_page.get_by_label("Reason").first.fill("there is space again")
     await browser_page.get_by_role("button", name="Resume").click()
     await browser_page.get_by_text("fires again").wait_for()

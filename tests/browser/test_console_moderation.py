@@ -52,7 +52,7 @@ async def test_history_of_an_ad_has_notifications_and_emails(browser_page: Page,
     text = await browser_page.inner_text("main")
     assert "Ad <i>approved</i>" in text
     assert "o@example.com" in text
-    assert "No decision was made about it." in text
+    assert "No decision about this ad is recorded." in text
 
 
 async def test_rules_are_replayed_on_past_ads(browser_page: Page, review: Review, submitted: Submitted, tmp_path: Path):

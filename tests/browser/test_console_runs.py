@@ -137,21 +137,21 @@ async def test_destroying_job_is_counted_before_it_is_done(
         await check_page(browser_page, "trigger")
         await browser_page.get_by_role("link", name="cleanup.media").click()
         await browser_page.get_by_label("Retention days").fill("soon")
-        await browser_page.get_by_role("button", name="Count by a dry run").click()
+        await browser_page.get_by_role("button", name="Start a dry run").click()
         await browser_page.get_by_role("alert").wait_for()
         note = await browser_page.inner_text("#field-argument\\.retention_days-note")
         assert note == 'retention_days is "soon": must be a valid integer'
         await check_page(browser_page, "trigger-errors")
 
         await browser_page.get_by_label("Retention days").fill("14")
-        await browser_page.get_by_role("button", name="Count by a dry run").click()
-        await browser_page.get_by_role("button", name="Do it for real").wait_for()
+        await browser_page.get_by_role("button", name="Start a dry run").click()
+        await browser_page.get_by_role("button", name="Run it").wait_for()
         assert old.exists()
         assert '"retention_days": 14' in await browser_page.inner_text("pre")
         figures = await browser_page.inner_text("dl")
         assert "files_deleted" in figures
         await check_page(browser_page, "trigger-confirm")
-        await browser_page.get_by_role("button", name="Do it for real").click()
+        await browser_page.get_by_role("button", name="Run it").click()
         await browser_page.get_by_text("succeeded", exact=True).first.wait_for()
     assert not old.exists()
     action = await last_action(database)
@@ -217,9 +217,9 @@ async def test_dead_letters_are_requeued_with_a_rate_and_dropped(
     await browser_page.get_by_role("status").wait_for()
     assert (await last_action(database))["action"] == "dead.drop"
 
-    await browser_page.get_by_label("those selected").wait_for()
+    await browser_page.get_by_label("the selected ones").wait_for()
     await browser_page.get_by_label("all 4 that match").check()
-    await browser_page.get_by_label("At most a second").fill("50")
+    await browser_page.get_by_label("Rate limit (per second)").fill("50")
     await browser_page.get_by_role("button", name="Requeue").click()
     await browser_page.get_by_role("heading", name="Requeueing").wait_for()
 
@@ -245,7 +245,7 @@ async def test_waiting_message_is_retried_now(browser_page: Page, wait: Wait, pu
     assert [each.message_id for each in await in_queue(publisher, "rates.update")] == ["b"]
 
     await browser_page.get_by_role("button", name="Retry all of rates.update now").click()
-    await browser_page.get_by_text("Nothing waits for another attempt.").wait_for()
+    await browser_page.get_by_text("No message waits for another attempt.").wait_for()
     assert len(await in_queue(publisher, "rates.update")) == 3
 
 

@@ -95,7 +95,7 @@ async def test_cancelled_consumer_is_found(
 
     ((key, detail),) = watched.open(*LOST).items()
     assert key == ("zombie_consumer", "rates")
-    assert detail == "consumers: rates.update has 0 for the broker, 1 by the processes"
+    assert detail == "consumers: rates.update has 0 on the broker, but its processes report 1"
 
 
 async def test_process_that_finishes_its_run_while_it_stops_is_no_zombie(
@@ -166,4 +166,4 @@ async def test_job_that_fails_again_and_again_is_found(
 
     detail = watched.open()["failing", "rates.update"]
     assert re.match(r"failed \d times in a row, last: NBU: ", detail)
-    assert " to be tried again, the next at " in detail
+    assert " to be retried, the next at " in detail

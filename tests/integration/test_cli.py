@@ -300,7 +300,7 @@ def test_entry_is_paused_and_resumed(pocketwatch: Program):
     states = {entry["name"]: entry["state"] for entry in pocketwatch.json("schedule", "list")}
     assert states[name].startswith("paused by olena until ")
     assert states[name].endswith(": disk is moved")
-    assert "was paused already" in pocketwatch("schedule", "pause", name, "--reason", "again").stdout
+    assert "was already paused" in pocketwatch("schedule", "pause", name, "--reason", "again").stdout
     (again,) = [entry["state"] for entry in pocketwatch.json("schedule", "list") if entry["name"] == name]
     assert again.endswith(": again")
     assert pocketwatch("schedule", "resume", name).returncode == 0
@@ -393,7 +393,7 @@ def test_doctor_reports_stuck_outbox_and_missing_rights(pocketwatch: Program, ra
 
     found = {finding["subject"]: finding for finding in json.loads(stuck.stdout)}
     assert found["stale outbox: outbox"]["result"] == "problem"
-    assert found["stale outbox: outbox"]["detail"].startswith("1 messages cannot be published, such as: no queue is ")
+    assert found["stale outbox: outbox"]["detail"].startswith("1 message cannot be published; one error is: no ")
     found = {finding["subject"]: finding for finding in json.loads(weak.stdout)}
     assert "lacks a right: permission denied" in found["database"]["detail"]
     assert "RabbitMQ" in found

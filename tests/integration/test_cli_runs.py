@@ -121,7 +121,7 @@ def test_name_that_does_not_exist_is_refused(pocketwatch: Program, option: str, 
 
 def test_empty_list_says_what_to_do(pocketwatch: Program):
     assert pocketwatch("runs").stdout == "no runs yet; start one: pocketwatch trigger --list\n"
-    assert pocketwatch("runs", "--job", "cleanup.tokens").stdout.startswith("no run is like this")
+    assert pocketwatch("runs", "--job", "cleanup.tokens").stdout.startswith("no run matches")
     assert pocketwatch.json("runs") == []
 
 
@@ -168,10 +168,10 @@ async def test_running_job_is_asked_to_stop(database: Database, pocketwatch: Pro
         (
             {"status": "skipped", "error": "mail server: refused", "next_attempt_at": NOW + timedelta(minutes=1)},
             4,
-            f"postponed until {NOW + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC, when it is tried again",
+            f"postponed until {NOW + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC, when it is retried",
         ),
         ({"status": "skipped", "error": "REDIS_URL: not set"}, 0, "nothing to do"),
-        ({"status": "running"}, 4, "it has not ended within 1 s and goes on; see: pocketwatch runs show m"),
+        ({"status": "running"}, 4, "it has not ended within 1 s and is still running; see: pocketwatch runs show m"),
         ({"status": "partial"}, 3, "partial"),
         ({"status": "dead", "error": "gone"}, 1, "it is a dead letter; see: pocketwatch dead show m"),
     ],
@@ -193,7 +193,7 @@ async def test_exit_code_of_a_followed_run_is_its_outcome(
 
 async def test_message_without_a_consumer_is_not_called_success(settings: Settings, capsys: pytest.CaptureFixture[str]):
     assert await trigger.follow(settings, "m", timedelta(seconds=0.3)) == 1
-    assert "no consumer has begun m within 0.30 s; it waits in its queue" in capsys.readouterr().out
+    assert "no consumer has started m within 0.30 s; it waits in its queue" in capsys.readouterr().out
 
 
 def test_trigger_without_a_consumer_says_so_at_once(pocketwatch: Program):
@@ -205,7 +205,7 @@ def test_trigger_without_a_consumer_says_so_at_once(pocketwatch: Program):
     assert warning == (
         "queue cleanup.tokens has no consumer, so the message waits in it; start one: pocketwatch consume cleanup"
     )
-    assert "no consumer has begun" in end
+    assert "no consumer has started" in end
     assert done.returncode == 1
 
 

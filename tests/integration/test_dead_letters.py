@@ -116,7 +116,7 @@ async def test_beginning_of_an_id_is_enough_unless_it_is_that_of_several(publish
 
     assert [each.message_id for each in await operations.find(publisher, "oth", [QUEUE])] == ["other"]
     assert [each.message_id for each in await operations.find(publisher, "nightly-1", [QUEUE])] == ["nightly-1"]
-    with pytest.raises(PocketwatchError, match='id "night" is the beginning of several: nightly-1, nightly-12'):
+    with pytest.raises(PocketwatchError, match='id "night" matches several messages: nightly-1, nightly-12'):
         await operations.find(publisher, "night", [QUEUE])
 
 

@@ -62,9 +62,7 @@ async def test_entry_that_publishers_do_not_have_is_a_warning(
     result, detail = findings(pocketwatch, POCKETWATCH_SCHEDULE=str(own))["schedule in force"]
 
     assert result == "warning"
-    assert detail.startswith(
-        f"publishers run another one than {own} (they have loaded: {schedule.DEFAULT}); new never "
-    )
+    assert detail.startswith(f"publishers run another schedule than {own} (loaded: {schedule.DEFAULT}); new never ")
 
 
 async def test_job_that_fails_again_and_again_is_a_problem(pocketwatch: Program, banks: Banks, deliver: Deliver):
@@ -78,7 +76,7 @@ async def test_job_that_fails_again_and_again_is_a_problem(pocketwatch: Program,
     result, detail = found["failing: rates.update"]
     assert result == "problem"
     assert re.match(r"failed \d times in a row, last: NBU: ", detail)
-    assert re.search(r"; \d messages? to be tried again, the next at ", detail)
+    assert re.search(r"; \d messages? to be retried, the next at ", detail)
     assert re.search(r"; rates.update failed \d times in a row, last: NBU: ", found["stale rates: rates"][1])
     assert found["runs of rates.update"][0] == "warning"
 
@@ -109,7 +107,7 @@ def test_processes_watchdog_and_pauses_are_shown(pocketwatch: Program, publisher
     assert result == "warning"
     assert detail.startswith("paused without an end by olena: disk is full; to resume it: pocketwatch schedule resume ")
     assert found["entry archive-ads-daily"][0] == "ok"
-    assert found["slow: cleanup.media"][1].endswith(", not found now; it is soon over")
+    assert found["slow: cleanup.media"][1].endswith(", not found now; it closes after the next checks")
 
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--strict"], 1)])

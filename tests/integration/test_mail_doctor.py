@@ -69,7 +69,7 @@ async def test_emails_that_wait_because_of_a_refusal_are_a_problem(
         await mail.deferred(requested, "wait.30m")
 
     (waiting,) = findings(pocketwatch, smtp, "mail refused: mail server")
-    words = "1 emails wait because the server refused them, such as: 550 relay not permitted; correct SMTP_URL or "
+    words = "1 email waits because the mail server refuses the suite; its last reply: 550 relay not permitted; "
     assert waiting[0] == "problem"
     assert waiting[1].startswith(words)
     assert findings(pocketwatch, smtp, "emails") == [

@@ -458,7 +458,7 @@ async def test_overview_is_shown_as_tables_and_as_json(market: Market, deliver: 
     read = pocketwatch("analytics", "show", "platform", "--locale", "en", "--json")
 
     assert missing.stderr == (
-        "pocketwatch: snapshot platform: not made yet; run: pocketwatch trigger analytics.platform --wait\n"
+        "pocketwatch: snapshot platform: not generated yet; run: pocketwatch trigger analytics.platform --wait\n"
     )
     assert shown.returncode == 0, shown.stderr
     assert "private seller" not in shown.stdout

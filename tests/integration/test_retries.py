@@ -67,7 +67,7 @@ async def test_beginning_of_several_waiting_ids_is_refused(publisher: Publisher,
     await wait("nightly-1")
     await wait("nightly-2")
 
-    with pytest.raises(PocketwatchError, match='id "night" is the beginning of several: nightly-1, nightly-2'):
+    with pytest.raises(PocketwatchError, match='id "night" matches several messages: nightly-1, nightly-2'):
         await retry_now(publisher, database, operator=OLENA, ids=["night"])
     assert len(await waiting_ids(database)) == 2
 

@@ -360,22 +360,22 @@ def refused_email(watched: Watched) -> None:
     ("prepare", "expected"),
     [
         (stopped_publisher, ("no_publisher", "publishers", "none is running; the last one, here:1, stopped at ")),
-        (never_a_publisher, ("no_publisher", "publishers", "none is known; no job starts, and no message leaves")),
-        (late_entry, ("late", "nightly", "UTC, and no publisher has decided it")),
+        (never_a_publisher, ("no_publisher", "publishers", "none has ever run; no job starts, and no message is pub")),
+        (late_entry, ("late", "nightly", "UTC, and no publisher has recorded the fire")),
         (missed_fire, ("missed", "nightly", " was missed: no publisher ran")),
-        (unaccounted_fire, ("unaccounted", "fires", "1 planned fires have no record, such as nightly at 2026-11-29")),
-        (refused_schedule, ("schedule_refused", "own.toml", 'goes on: entry "x": cron "y" is wrong')),
+        (unaccounted_fire, ("unaccounted", "fires", "1 planned fire has no record, such as nightly at 2026-11-29")),
+        (refused_schedule, ("schedule_refused", "own.toml", 'in force: entry "x": cron "y" is wrong')),
         (publishers_of_two_schedules, ("schedules_differ", "schedule", ": here:1 abcdefgh, here:2 bcdefghi")),
-        (stuck_message, ("stale_outbox", "outbox", "1 messages cannot be published, such as: no queue is bound")),
-        (unsent_message, ("stale_outbox", "outbox", "messages are unsent for 7")),
-        (unhealthy_processes, ("unhealthy", "the broker does not answer", "so say 2 processes, such as here:4")),
-        (abandoned_run, ("unfinished", "cleanup.media", "its worker here:7 has died, and no other has taken it over")),
+        (stuck_message, ("stale_outbox", "outbox", "1 message cannot be published; one error is: no queue is ")),
+        (unsent_message, ("stale_outbox", "outbox", "the oldest message has been unsent for 7")),
+        (unhealthy_processes, ("unhealthy", "the broker does not answer", "reported by 2 processes, such as here:4")),
+        (abandoned_run, ("unfinished", "cleanup.media", "its worker here:7 has died, and no other worker has taken")),
         (endless_run, ("unfinished", "cleanup.media", "UTC, for 22 minutes, on here:7")),
-        (endless_fire, ("unfinished", "nightly", "UTC was published, and has not ended")),
+        (endless_fire, ("unfinished", "nightly", "UTC was published, but its run has not ended")),
         (failing_job, ("failing", "rates.update", "failed 3 times in a row, last: NBU: away; 1 message to be ")),
-        (dead_job, ("failing", "rates.update", "last: refused; given up, its message is a dead letter")),
+        (dead_job, ("failing", "rates.update", "last: refused; its message is a dead letter")),
         (slow_run, ("slow", "cleanup.media", "a run takes 4")),
-        (refused_email, ("mail_refused", "mail server", "1 emails wait because the server refused them, such as: 535")),
+        (refused_email, ("mail_refused", "mail server", "1 email waits because the mail server refuses the suite; ")),
         (lambda _: None, ("stale_rates", "rates", "USD: no rate; EUR: no rate")),
     ],
 )
@@ -498,7 +498,7 @@ async def test_queues_without_consumers_and_dead_letters_are_found(
     await watchdog.look()
 
     assert watched.open() == {
-        ("dead_letters", "mail.digest"): "1 dead letters",
+        ("dead_letters", "mail.digest"): "1 dead letter",
         ("no_consumer", "cleanup"): "messages wait without a consumer: cleanup.media 1",
         ("no_consumer", "rates"): "messages wait without a consumer: rates.update 1",
     }
@@ -515,7 +515,9 @@ async def test_consumers_that_the_broker_does_not_have_are_found(
     for _ in range(3):
         await watchdog.look()
 
-    counts = [f"{queue} has 0 for the broker, 2 to 3 by the processes" for queue in ("rates.update", "rates.cleanup")]
+    counts = [
+        f"{queue} has 0 on the broker, but its processes report 2 to 3" for queue in ("rates.update", "rates.cleanup")
+    ]
     ((key, detail),) = watched.open().items()
     assert key == ("zombie_consumer", "rates")
     assert all(count in detail for count in counts)

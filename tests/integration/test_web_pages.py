@@ -1,4 +1,4 @@
-"""What the overview, the schedule and the list of actions show, and how an entry is steered."""
+"""What the overview, the schedule and the list of actions show, and how an entry is paused and run."""
 
 import asyncio
 import re
@@ -188,12 +188,12 @@ async def test_entry_is_paused_changed_and_resumed(web: httpx.AsyncClient, datab
     again = await web.post(f"{url}/resume", data=form)
 
     assert refused.status_code == 422
-    assert "say why it is paused" in refused.text
+    assert "a reason is required" in refused.text
     assert 'value="soon"' in refused.text
     assert "not a duration" in refused.text
     assert f"{ENTRY} is paused for 2d." in paused.text
     assert "the disk is full" in paused.text
-    assert "is changed, until it is resumed" in changed.text
+    assert "it is paused until it is resumed" in changed.text
     assert '<span class="badge warn">paused</span>' in overview.text
     assert f"{ENTRY} fires again." in resumed.text
     assert "is not paused" in again.text
@@ -219,7 +219,7 @@ async def test_entry_is_run_now(settings: Settings, servers: Servers, vhosts, da
 
         async def published() -> httpx.Response | None:
             page = await web.post(f"{url}/run", data={"csrf_token": token_of(await web.get(url))})
-            return page if "is published as" in page.text else None
+            return page if "was published as" in page.text else None
 
         await eventually(published)  # once the broker is connected
         overview = await web.get("/")
@@ -246,7 +246,7 @@ async def test_page_says_that_the_database_is_away_and_comes_back(
             await proxy.open()
 
             assert away.status_code == 503
-            assert "<h1>The database is away</h1>" in away.text
+            assert "<h1>The database is unavailable</h1>" in away.text
             assert "Load the page again" in away.text
 
             async def is_back() -> bool:
@@ -304,6 +304,6 @@ async def test_cards_count_among_the_newest_and_what_is_not_sent_in_full(
 
     figures = [re.findall('class="figure">([0-9]+)<', page.text) for page in (emails, decisions)]
     assert figures == [["2", "2", "2"], ["3"]]  # sent, failed, not delivered
-    assert "Sent ones are counted among the newest 3 emails." in emails.text
+    assert "Sent emails are counted among the newest 3 emails." in emails.text
     assert "Counted among the newest 3 decisions." in decisions.text
     assert decisions.text.count("/moderation/ads/") == 5

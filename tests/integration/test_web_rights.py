@@ -64,7 +64,7 @@ async def visit(settings: Settings) -> None:
 
         async def is_published() -> bool:
             entry = "/schedule/clean-sessions-daily"
-            return "is published as" in await post(f"{entry}/run", entry)
+            return "was published as" in await post(f"{entry}/run", entry)
 
         await eventually(is_published)
         assert [path for path in PAGES if (await browser.get(path)).status_code != 200] == []

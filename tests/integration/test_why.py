@@ -53,7 +53,7 @@ async def test_nothing_recorded_because_no_publisher_ran(database: Database):
     ((what, detail),) = await why(database)
 
     assert what == "nothing recorded"
-    assert detail.startswith("no publisher was running; one was seen last at ")
+    assert detail.startswith("no publisher was running; the last heartbeat of one was at ")
 
 
 async def test_nothing_recorded_although_a_publisher_ran(database: Database):
@@ -65,7 +65,7 @@ async def test_nothing_recorded_although_a_publisher_ran(database: Database):
 
 
 async def test_entry_that_no_publisher_knew(database: Database):
-    assert await why(database) == [("not registered", "no publisher knew the entry yet")]
+    assert await why(database) == [("not registered", "no publisher had loaded the entry yet")]
 
 
 async def test_paused_entry_names_who_and_why(database: Database):

@@ -353,4 +353,4 @@ def test_readme_names_the_versions_that_are_tested():
         for each in (versions.RABBITMQ, versions.POSTGRESQL, versions.REDIS)
     )
 
-    assert f"Its tests run on {first}, {second}, and {last}." in read("README.md")
+    assert f"The tests run on {first}, {second}, and {last}." in read("README.md")

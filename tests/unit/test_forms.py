@@ -27,7 +27,7 @@ def test_input_fits_the_type_of_each_argument():
     days = field(tokens, "retention_days")
     assert (days.kind, days.value, days.minimum, days.maximum) == ("number", "30", 0, 3650)
     assert days.hint == "days to keep expired data; 0 to 3650; default: 30"
-    assert field(tokens, "max_deleted").hint == "the most rows that one run may change; at least 1; may be empty"
+    assert field(tokens, "max_deleted").hint == "the most rows that one run may change; at least 1; optional"
     assert field(forms.of_values(CleanMedia), "max_share").kind == "decimal"
     assert field(forms.of_values(DailyReport), "day").kind == "date"
     assert field(forms.of_values(PlatformAnalytics), "locales").value == "uk\nen\nru"

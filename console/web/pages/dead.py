@@ -240,7 +240,7 @@ async def _requeue(
 
 async def requeueing(request: Request) -> Response:
     if (progress := REQUEUEINGS.by_id.get(request.path_params["id"])) is None:
-        raise HTTPException(404, "this requeueing is not known; the console may have been restarted")
+        raise HTTPException(404, "this requeueing is unknown; the console may have been restarted")
     return render(request, "web/dead/requeueing.html", progress=progress)
 
 
@@ -252,7 +252,7 @@ async def drop(request: Request, form: FormData, actor: str) -> Response:
         looks = await operations.look(resources.publisher, selection, limit=1)
         counts = {look.queue: sum(group.count for group in look.groups.values()) for look in looks}
         if not counts:
-            return failed(request, "no dead letter matches any more", to="/dead")
+            return failed(request, "no dead letter matches any longer", to="/dead")
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         kept = [(name, value) for name, value in fields if name not in {"back", "csrf_token", "why"}]
         why, total = parameters.text(form, "why"), sum(counts.values())
@@ -269,7 +269,7 @@ def _selected(settings: Settings, form: FormData) -> Selection:
         return _selection(settings, {name: parameters.text(form, name) for name in ("queue", "reason", "id")})
     ticked = [each.partition("/") for each in parameters.texts(form, "dead")]
     if not ticked:
-        raise PocketwatchError("no dead letter is selected; tick some, or choose all that match")
+        raise PocketwatchError("no dead letter is selected; select some, or choose all that match")
     names = {queue for queue, _, _ in ticked}
     queues = tuple(queue for queue in operations.queues_named(settings) if queue.name in names)
     return Selection(queues, tuple(dict.fromkeys(message_id for _, _, message_id in ticked)))
@@ -280,7 +280,7 @@ def _answer(request: Request, verb: str, changed: Changed) -> Response:
     count = len(changed.dead_letters)
     text = f"{count} {verb}"
     if changed.missing:
-        text += f"; not there any more: {', '.join(changed.missing[:5])}"
+        text += f"; no longer there: {', '.join(changed.missing[:5])}"
     if looping := [each for each in changed.dead_letters if each.is_looping and verb == "requeued"]:
         text += f"; {len(looping)} of them had been requeued several times before: find the cause first"
     return done(request, text, to="/dead") if count else failed(request, text, to="/dead")

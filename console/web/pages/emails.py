@@ -116,7 +116,7 @@ async def resend(request: Request, form: FormData, actor: str) -> Response:
     id_, reason = _path_id(request), str(form.get("reason", "")).strip() or None
     async with resources_of(request).database.begin() as connection:
         await operations.resend(connection, id_, actor=actor, source=SOURCE, reason=reason)
-    return done(request, f"Email {id_} is requested again; it is sent as another email.", to=f"/emails/{id_}")
+    return done(request, f"Email {id_} was requested again, as a new email.", to=f"/emails/{id_}")
 
 
 @action
@@ -125,8 +125,9 @@ async def resend_matching(request: Request, form: FormData, actor: str) -> Respo
     async with resources_of(request).database.begin() as connection:
         result = await operations.resend_matching(connection, wanted, actor=actor, source=SOURCE, reason=reason)
     skipped = "".join(f"; {len(result.skipped)} were not, because {why}" for why in list(result.skipped.values())[:1])
-    more = "" if result.is_complete else f"; more than {operations.MAX_RESENT} match, so repeat it"
-    return done(request, f"{len(result.emails)} emails are requested again{skipped}{more}.", to=_back(form))
+    count = "1 email was" if len(result.emails) == 1 else f"{len(result.emails)} emails were"
+    more = "" if result.is_complete else f"; more than {operations.MAX_RESENT} match: repeat the action for the rest"
+    return done(request, f"{count} requested again{skipped}{more}.", to=_back(form))
 
 
 def _back(form: FormData) -> str:
@@ -162,7 +163,7 @@ async def suppress(request: Request, form: FormData, actor: str) -> Response:
 async def unsuppress(request: Request, form: FormData, actor: str) -> Response:
     address, reason = str(form.get("address", "")), str(form.get("reason", "")).strip()
     if not reason:
-        raise PocketwatchError(f"{address}: a reason is missing; say why it gets emails again")
+        raise PocketwatchError(f"{address}: a reason is required; say why it gets emails again")
     async with resources_of(request).database.begin() as connection:
         await operations.unsuppress(connection, address, reason=reason, actor=actor, source=SOURCE)
     return done(request, f"{address} gets emails again.", to="/emails/suppressed")
@@ -177,7 +178,7 @@ async def preview(request: Request) -> Response:
     name, locale = request.path_params["name"], _locale(request)
     shown = await preview_of(name, locale, resources_of(request).settings)
     if shown is None:
-        raise HTTPException(404, "There is no email of this name.")
+        raise HTTPException(404, "No email template has this name.")
     return render(request, "web/emails/preview.html", name=name, locale=locale, locales=LOCALES, shown=shown)
 
 

@@ -47,7 +47,7 @@ def _problem(state: QueueState, claimed: int) -> str | None:
     if state.waiting is None:
         return "does not exist; run: pocketwatch migrate"
     if not state.consumers:
-        return "no consumer" + (f", although processes say that they consume it: {claimed}" if claimed else "")
+        return "no consumer" + (f"; processes that report to consume it: {claimed}" if claimed else "")
     return None
 
 

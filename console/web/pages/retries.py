@@ -32,13 +32,13 @@ async def now(request: Request, form: FormData, actor: str) -> Response:
     job = parameters.text(form, "all_of") or None
     ids = None if job else parameters.texts(form, "message")
     if ids == []:
-        raise PocketwatchError("no message is selected; tick some, or choose all of a job")
+        raise PocketwatchError("no message is selected; select some, or choose all of a job")
     moved, missing = await retry_now(
         resources.publisher, resources.database, operator=operator_of(form, actor), ids=ids, job=job
     )
     text = f"{len(moved)} retried now"
     if missing:
-        text += f"; not waiting any more: {', '.join(missing[:5])}"
+        text += f"; no longer waiting: {', '.join(missing[:5])}"
     return done(request, text, to="/retries") if moved else failed(request, text, to="/retries")
 
 

@@ -86,18 +86,18 @@ async def run(request: Request) -> Response:
 async def stop(request: Request, form: FormData, actor: str) -> Response:
     reason = parameters.text(form, "reason")
     if not reason:
-        raise PocketwatchError("a reason is needed; it is shown with the run")
+        raise PocketwatchError("a reason is required; it is shown with the run")
     resources = resources_of(request)
     async with resources.read() as connection:
         found = await _found(connection, request)
     await operations.stop(resources.database, found, operator=Operator(actor, SOURCE, reason))
-    return done(request, "Asked to stop; the run ends at its next page.", to=f"/runs/{found['id']}")
+    return done(request, "Asked to stop; the run ends after its current page of rows.", to=f"/runs/{found['id']}")
 
 
 async def _found(connection: Any, request: Request) -> run_history.Row:
     name = request.path_params["id"]
     if (found := await run_history.find(connection, name)) is None:
-        raise HTTPException(404, f'no run is known by the id "{name}"; it has not begun, or was purged')
+        raise HTTPException(404, f'no run has the id "{name}"; it has not started, or its row was purged')
     return found
 
 

@@ -1,4 +1,4 @@
-"""`/schedule`: the entries, one entry with its fires, why one ran or not, steering it, and a year ahead."""
+"""`/schedule`: the entries, one entry with its fires, why one ran or not, its actions, and a year ahead."""
 
 import asyncio
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ async def pause(request: Request, form: FormData, actor: str) -> Response:
     state = await _state(request)
     reason, lasts, errors = str(form.get("reason", "")).strip(), str(form.get("for", "")).strip(), {}
     if not reason:
-        errors["reason"] = "say why it is paused"
+        errors["reason"] = "a reason is required"
     try:
         span = parse_duration(lasts) if lasts else None
     except ValueError as error:
@@ -125,8 +125,12 @@ async def pause(request: Request, form: FormData, actor: str) -> Response:
         return await _show(request, form=form, errors=errors, status_code=422)
     database, operator = resources_of(request).database, Operator(actor, SOURCE, reason)
     before = await operations.pause(database, state.name, lasts=span, operator=operator)
-    until = f" for {lasts}" if lasts else ", until it is resumed"
-    text = f"{state.name} is paused{until}." if before is None else f"The pause of {state.name} is changed{until}."
+    until = f" for {lasts}" if lasts else " until it is resumed"
+    text = (
+        f"{state.name} is paused{until}."
+        if before is None
+        else f"The pause of {state.name} has been changed; it is paused{until}."
+    )
     return done(request, text, to=f"/schedule/{state.name}")
 
 
@@ -143,7 +147,7 @@ async def run_now(request: Request, form: FormData, actor: str) -> Response:
     message_id = await operations.run_entry(
         resources.publisher, resources.database, state.entry, operator=operator_of(form, actor)
     )
-    return done(request, f"{state.name} is published as {message_id}.", to=f"/schedule/{state.name}")
+    return done(request, f"{state.name} was published as {message_id}.", to=f"/schedule/{state.name}")
 
 
 ROUTES: list[BaseRoute] = [

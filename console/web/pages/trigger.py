@@ -1,4 +1,4 @@
-"""`/trigger`: jobs and events; `/trigger/<job>`: a form for one. What destroys is counted by a dry run first."""
+"""`/trigger`: jobs and events; `/trigger/<job>`: a form for one. Those that delete start with a dry run."""
 
 import json
 from typing import Any
@@ -147,7 +147,7 @@ def _arguments(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise PocketwatchError("the arguments are not those of the form; begin again")
+        raise PocketwatchError("the arguments differ from those of the form; start again")
     return found
 
 

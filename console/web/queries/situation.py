@@ -33,16 +33,14 @@ OUTBOX = sa.text("SELECT count(*) AS count, min(available_at) AS oldest FROM out
 DAY = timedelta(days=1)
 # Kinds of incidents: the page that shows more, where `{}` is the subject.
 PAGES = {
-    **dict.fromkeys(("late", "missed"), ("/schedule/{}", "The entry")),
-    **dict.fromkeys(
-        ("no_publisher", "schedule_refused", "schedules_differ", "unaccounted"), ("/schedule", "The schedule")
-    ),
-    **dict.fromkeys(("failing", "slow"), ("/runs?job={}", "Its runs")),
-    "unfinished": ("/runs?status=running", "What is running"),
-    **dict.fromkeys(("no_consumer", "zombie_consumer", "stale_outbox"), ("/queues", "The queues")),
-    "dead_letters": ("/dead?queue={}", "The dead letters"),
-    "stale_rates": ("/analytics/rates", "The rates"),
-    "mail_refused": ("/emails?state=undelivered", "What was not delivered"),
+    **dict.fromkeys(("late", "missed"), ("/schedule/{}", "Entry")),
+    **dict.fromkeys(("no_publisher", "schedule_refused", "schedules_differ", "unaccounted"), ("/schedule", "Schedule")),
+    **dict.fromkeys(("failing", "slow"), ("/runs?job={}", "Runs")),
+    "unfinished": ("/runs?status=running", "Runs in progress"),
+    **dict.fromkeys(("no_consumer", "zombie_consumer", "stale_outbox"), ("/queues", "Queues")),
+    "dead_letters": ("/dead?queue={}", "Dead letters"),
+    "stale_rates": ("/analytics/rates", "Currency rates"),
+    "mail_refused": ("/emails?state=undelivered", "Undelivered emails"),
 }
 
 

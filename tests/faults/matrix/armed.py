@@ -2,9 +2,8 @@
 
     python -m tests.faults.matrix.armed FOLDER PART MODULE ARGUMENT…
 
-A file FOLDER/armed-N arms one fault: its boundary, how often that is passed before, the signal, and the process that
-gets it; 0 is this one. The first process that sees the file takes it. FOLDER/struck-N says that the fault has
-happened, and in which process.
+A file FOLDER/armed/BOUNDARY/N arms one fault: the signal, and the process that gets it; 0 is this one. The first
+process that reaches the boundary takes it. FOLDER/struck-N says that the fault has happened, and in which process.
 """
 
 import json
@@ -14,42 +13,38 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.faults.matrix.boundaries import Boundary, watch
 
 
 class Striker:
-    """Strikes with the faults that this process takes, one after the other."""
+    """Strikes with the faults that this process takes: itself once, a server again and again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._armed: dict[str, Any] | None = None
+        self._is_struck = False
 
     def reach(self, boundary: Boundary) -> None:
-        """Strike, when it is time."""
-        self._armed = self._armed or self._take()
-        if self._armed is None or self._armed["boundary"] != str(boundary):
+        """Strike, if a fault is armed here."""
+        if self._is_struck:
             return
-        if self._armed["passes"]:
-            self._armed["passes"] -= 1
-            return
-        fault, self._armed = self._armed, None
-        written = self._folder / f"new-{fault['number']}"
-        written.write_text(str(os.getpid()))
-        written.rename(self._folder / f"struck-{fault['number']}")
-        _send(fault["signal"], fault["pid"])
-
-    def _take(self) -> dict[str, Any] | None:
-        for file in self._folder.glob("armed-*"):
+        for file in folder_of(self._folder, boundary).glob("*"):
             taken = self._folder / f"taken-{file.name}"
             try:
                 file.rename(taken)
             except FileNotFoundError:  # by another process
                 continue
-            fault: dict[str, Any] = json.loads(taken.read_text())
-            return fault
-        return None
+            fault: dict[str, int] = json.loads(taken.read_text())
+            taken.write_text(str(os.getpid()))
+            taken.rename(self._folder / f"struck-{file.name}")
+            self._is_struck = not fault["pid"]
+            _send(fault["signal"], fault["pid"])
+            return
+
+
+def folder_of(folder: Path, boundary: Boundary) -> Path:
+    """Return where the faults of a boundary are armed."""
+    return folder / "armed" / str(boundary)
 
 
 def _send(number: int, pid: int) -> None:

@@ -9,10 +9,12 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pocketwatch.broker.publisher import Publisher
+from tests.faults.matrix.armed import folder_of
 from tests.faults.matrix.boundaries import Boundary
 from tests.faults.matrix.parts import PARTS, Command, Part, Site, Tally
 from tests.fixtures.suite import Process
@@ -20,7 +22,7 @@ from tests.support.waiting import eventually
 
 ARMED = "tests.faults.matrix.armed"
 TRICKLE = 12  # messages, every fifth of a second, for as long as faults are to come
-MAX_PASSES = 4  # times that a process passes its boundary before it strikes
+MAX_DELAY = 1.0  # seconds until a fault is armed, so that it strikes at any moment of the work
 STRIKES_WITHIN = 90.0  # seconds
 DRAINS_WITHIN = 240.0  # seconds
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "freeze": signal.SIGSTOP}
@@ -104,6 +106,7 @@ class Running:
         self._armed: dict[int, Process] = {}
         self._unfinished: set[str] = set()
         self._problems: list[str] = []
+        self._has_struck = [asyncio.Event() for _ in self._boundaries]
         self.struck = 0
 
     async def run(self) -> Result:
@@ -136,12 +139,17 @@ class Running:
         )
 
     async def _start(self) -> None:
-        """Start the processes that strike, one that does not, and what else must run."""
+        """Start the processes that strike, and what else must run; a server needs one process that strikes it."""
         count = len(self._boundaries) if self._cell.target == OWN else 1
         armed = [self._launch((ARMED, str(self._folder), self._cell.part, *self._part.armed)) for _ in range(count)]
         self._armed = {process.popen.pid: process for process in armed}
-        self._processes = [self._launch(each) for each in (self._part.armed, *self._part.beside)]
-        for process in (*armed, *self._processes):
+        self._processes = [self._launch(each) for each in self._part.beside]
+        if self._cell.target != OWN:
+            self._processes.append(self._launch(self._part.armed))
+        await self._until_started(*armed, *self._processes)
+
+    async def _until_started(self, *processes: Process) -> None:
+        for process in processes:
             await asyncio.to_thread(_until_started, process)
 
     def _launch(self, command: Command) -> Process:
@@ -153,17 +161,13 @@ class Running:
             await self._part.ask(publisher, TRICKLE)
             await asyncio.sleep(0.2)
 
-    def _arm(self, number: int, pid: int = 0) -> None:
-        fault = {
-            "number": number,
-            "boundary": str(self._boundaries[number]),
-            "pid": pid,
-            "signal": SIGNALS[self._cell.fault],
-            "passes": self._random.randrange(MAX_PASSES),
-        }
+    async def _arm(self, number: int, pid: int = 0) -> None:
+        await asyncio.sleep(self._random.random() * MAX_DELAY)
         new = self._folder / f"arming-{number}"
-        new.write_text(json.dumps(fault))
-        new.rename(self._folder / f"armed-{number}")
+        new.write_text(json.dumps({"pid": pid, "signal": SIGNALS[self._cell.fault]}))
+        target = folder_of(self._folder, self._boundaries[number])
+        target.mkdir(parents=True, exist_ok=True)
+        new.rename(target / str(number))
 
     async def _strikes(self, number: int) -> int:
         """Wait until the fault has happened, and return the process in which it did."""
@@ -178,15 +182,25 @@ class Running:
         return int(file.read_text())
 
     async def _strike_processes(self) -> None:
-        for number in range(len(self._boundaries)):
-            self._arm(number)
-        await asyncio.gather(*(self._strike_process(number) for number in range(len(self._boundaries))))
+        numbers = range(len(self._boundaries))
+        await asyncio.gather(*map(self._strike_process, numbers), self._take_over())
+
+    async def _take_over(self) -> None:
+        """Start another process when all have struck, while those that are frozen still are."""
+        for event in self._has_struck:
+            await event.wait()
+        self._processes.append(self._launch(self._part.armed))
+        await self._until_started(self._processes[-1])
 
     async def _strike_process(self, number: int) -> None:
-        pid = await self._strikes(number)
+        await self._arm(number)
+        try:
+            pid = await self._strikes(number)
+        finally:
+            self._has_struck[number].set()
         process = self._armed[pid]
         if self._cell.fault == "freeze":
-            assert _state(pid) == "T", f"process {pid} is not frozen but {_state(pid)}"
+            await eventually(lambda: _is_in_state(pid, "T"))
             await asyncio.sleep(self._freeze)
             os.kill(pid, signal.SIGCONT)
             self._processes.append(process)
@@ -202,13 +216,13 @@ class Running:
         for number in range(len(self._boundaries)):
             pid = stack.pid(name)
             assert pid is not None, f"{name} does not run"
-            self._arm(number, pid)
+            await self._arm(number, pid)
             await self._strikes(number)
             if self._cell.fault == "freeze":
                 await asyncio.sleep(self._freeze)
                 os.kill(pid, signal.SIGCONT)
             else:
-                await eventually(lambda pid=pid: _is_gone(pid), within=60)  # type: ignore[misc]
+                await eventually(partial(_is_in_state, pid, "gone", "Z"), within=60)
                 await asyncio.to_thread(stack.up)
             await asyncio.sleep(1 + self._random.random())
 
@@ -257,5 +271,5 @@ def _state(pid: int) -> str:
         return "gone"
 
 
-async def _is_gone(pid: int) -> bool:
-    return _state(pid) in {"gone", "Z"}
+async def _is_in_state(pid: int, *states: str) -> bool:
+    return _state(pid) in states
