@@ -25,6 +25,13 @@ PROMTOOL = command -v promtool >/dev/null || [ -x $(BIN)/promtool ] \
 		&& chmod +x ../bin/promtool; } >/dev/null 2>&1 \
 	|| { rm -f $(BIN)/promtool; echo "the tests need promtool; install it: apt-get install prometheus" >&2; exit 1; }
 
+# `make test SERVERS=latest`: the tests find the servers of Debian 13 in place of this machine's
+ON_SERVERS = $(if $(SERVERS),$(if $(filter latest,$(SERVERS)),tests/support/latest_servers.sh in,$(error SERVERS is "$(SERVERS)"; the only other set is: SERVERS=latest)))
+# What depends on how servers behave, and so on their version
+SERVER_TESTS := tests/contract $(addprefix tests/integration/test_,$(addsuffix .py,broker_versions topology delivery inbox \
+	publishers publishing group_commit job_executor retries dead_letters external_queue migrations)) \
+	$(addprefix tests/faults/test_,$(addsuffix .py,crashes))
+
 # Universal: one file for every supported Python, with environment markers. Hashes pin the files; the machine's own pip
 # decides where they are downloaded from.
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version=3.11.0 --generate-hashes --no-annotate \
@@ -66,10 +73,13 @@ $(INSTALLED): $(RUNNABLE) requirements-dev.lock
 demo: $(RUNNABLE) ## servers, a small marketplace, every job once, and a table of what happened
 	@$(BIN)/python -m demo
 
-test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself
+test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself; SERVERS=latest: on RabbitMQ 4, PostgreSQL 17, Redis 8
 	@$(CHROMIUM)
 	@$(PROMTOOL)
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+	@$(ON_SERVERS) $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(TESTS)
+
+test-latest: ## what depends on the servers' versions, on the latest ones
+	@$(MAKE) --no-print-directory test SERVERS=latest TESTS="$(SERVER_TESTS)"
 
 # A Docker engine that runs is used, or else one that ends with the tests
 test-compose: $(INSTALLED) ## compose.yaml in containers: all services, a job, kills; as root, in minutes
@@ -93,6 +103,12 @@ hostile: $(INSTALLED) ## random hostile messages over every queue: make hostile 
 
 model: $(INSTALLED) ## the executors against a model, in random orders: make model EXAMPLES=500 SEED=7
 	@EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --hypothesis-seed=$(or $(SEED),1) tests/integration/test_worker_model.py
+
+faults: $(INSTALLED) ## the fault matrix: every fault at every step boundary; make faults CELLS='relay.*kill'
+	@$(BIN)/python -m tests.faults.matrix '$(CELLS)'
+
+mutants: $(INSTALLED) ## weaken each guarantee, and see that a test fails
+	@$(BIN)/python -m tests.mutants
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock

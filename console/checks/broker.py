@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from console.checks.versions import OLDEST_RABBITMQ, check_version
+from console.checks.versions import RABBITMQ
 from pocketwatch import command
 from pocketwatch.broker.declare import describe_mismatch, queues_info
 from pocketwatch.broker.publisher import Publisher
@@ -19,7 +19,7 @@ MISSING = "run: pocketwatch migrate"
 async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     timeout = command.short_timeout(settings)
     async with Publisher(settings.rabbitmq_urls, role="doctor", startup_timeout=timeout) as publisher:
-        yield check_version("RabbitMQ", publisher.server_version, OLDEST_RABBITMQ)
+        yield RABBITMQ.check(publisher.server_version)
         found = await queues_info(publisher.connection, [queue.name for queue in TOPOLOGY.queues])
         existing = [queue for queue in TOPOLOGY.queues if found[queue.name] is not None]
         if not existing:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from console.checks.versions import OLDEST_POSTGRESQL, check_version
+from console.checks.versions import POSTGRESQL
 from pocketwatch import command
 from pocketwatch.clock import utc_now
 from pocketwatch.monitoring.finding import Finding
@@ -21,7 +21,7 @@ MAX_CLOCK_SKEW = 60.0  # seconds
 async def check_database(settings: Settings) -> AsyncIterator[Finding]:
     async with command.database(settings, "doctor") as database, database.engine.connect() as connection:
         number = int((await connection.execute(sa.text("SHOW server_version_num"))).scalar_one())
-        yield check_version("PostgreSQL", (number // 10000, number % 10000), OLDEST_POSTGRESQL)
+        yield POSTGRESQL.check((number // 10000, number % 10000))
         yield await _writable(connection)
         if await database.is_pooled():
             yield Finding(

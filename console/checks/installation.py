@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from console.checks.versions import OLDEST_REDIS, check_version
+from console.checks.versions import REDIS
 from consumers.cleanup.files.folder import RootUnusable, open_root
 from pocketwatch.errors import Reject
 from pocketwatch.monitoring.finding import Finding
@@ -74,4 +74,4 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
         return
     async with connected(url) as client:
         version = str((await client.info("server"))["redis_version"]).split(".")
-    yield check_version("Redis", (int(version[0]), int(version[1])), OLDEST_REDIS)
+    yield REDIS.check((int(version[0]), int(version[1])))

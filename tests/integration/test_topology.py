@@ -17,6 +17,7 @@ from pocketwatch.errors import NotPermitted, TopologyMismatch
 from pocketwatch.settings import Settings
 from tests.fixtures.limited import run_rabbitmqctl
 from tests.fixtures.servers import Servers
+from tests.support.vhosts import arguments_of
 from tests.support.waiting import eventually
 
 
@@ -30,7 +31,7 @@ async def test_declaration_is_complete_and_idempotent(publisher: Publisher, serv
         exchanges = {exchange["name"]: exchange for exchange in api.get(f"/exchanges/{vhost}").json()}
     assert set(queues) == {queue.name for queue in topology.own_queues}
     for queue in topology.own_queues:
-        assert queues[queue.name]["arguments"] == dict(queue.arguments)
+        assert arguments_of(queues[queue.name]) == dict(queue.arguments)
         assert queues[queue.name]["durable"]
         assert queues[queue.name]["type"] == ("classic" if queue.external else "quorum")
     for exchange in TOPOLOGY.all_exchanges:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # RabbitMQ 4, PostgreSQL 17 and Redis 8: the programs of Debian 13, on a machine of Debian 12; as root.
 #
-#   latest_servers.sh build [NAME...] unpack the packages, or those named, into a folder; nothing is installed
+#   latest_servers.sh build [NAME...] unpack the packages, or those named, into a new folder; nothing is installed
 #   latest_servers.sh in COMMAND...   run a command that finds these programs in place of the machine's own
 #
 # LATEST_SERVERS is the folder.
@@ -14,6 +14,7 @@ PACKAGES='rabbitmq-server postgresql-17 redis-server pgbouncer libnsl2 make git 
 
 build() {
     local new=$FOLDER.new
+    if [ -d "$FOLDER/usr" ]; then return; fi
     local apt=(-qq -o Dir::State="$new/apt" -o Dir::State::status="$new/apt/status" -o Dir::Cache="$new/apt"
         -o Dir::Etc::sourcelist="$new/apt/sources" -o Dir::Etc::sourceparts=- -o APT::Install-Recommends=false)
     rm -rf "$new" && mkdir -p "$new/apt/lists/partial" "$new/apt/archives/partial" "$new/root"
@@ -26,9 +27,9 @@ build() {
     # What the packages' own scripts would have made.
     ln -sf mawk "$new/root/usr/bin/awk" && ln -sf which.debianutils "$new/root/usr/bin/which"
     mkdir -p "$new/root/usr/local"
-    rm -rf "$FOLDER" && mkdir -p "$FOLDER" && mv "$new/root/usr" "$FOLDER/usr"
+    chmod 755 "$new/root"
+    mv -T "$new/root" "$FOLDER"
     rm -rf "$new"
-    chmod 755 "$FOLDER"
 }
 
 mirror() { # where this machine's own apt fetches Debian from
@@ -38,7 +39,7 @@ mirror() { # where this machine's own apt fetches Debian from
 }
 
 inside() { # in a mount namespace of its own, which ends with the command
-    [ -d "$FOLDER/usr" ] || build
+    build
     export SERVERS=latest
     exec unshare --mount --propagation private sh -c \
         'mount --bind /usr/local "$0/usr/local" && mount --rbind "$0/usr" /usr && cd . && exec "$@"' "$FOLDER" "$@"

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,6 +16,11 @@ EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
 LOOKS = 20  # at what a test that is over has left behind; its connections end within moments
 PAUSE = 0.1  # seconds between two of them
 WITHIN = 10.0  # seconds
+
+
+def arguments_of(queue: dict[str, Any]) -> dict[str, Any]:
+    """Return what the queue was declared with; RabbitMQ 4 shows the type of one without arguments as an argument."""
+    return {name: value for name, value in queue["arguments"].items() if (name, value) != ("x-queue-type", "classic")}
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Vhosts:
             self.api.delete(f"/vhosts/{name}").raise_for_status()
 
     def _is_as_made(self, name: str, topology: Topology) -> bool:
-        queues = {queue["name"]: queue["arguments"] for queue in self._all(f"queues/{name}", "name,arguments")}
+        queues = {queue["name"]: arguments_of(queue) for queue in self._all(f"queues/{name}", "name,arguments")}
         wanted = {queue.name: dict(queue.arguments) for queue in topology.own_queues}
         bound = {(b["source"], b["destination"], b["routing_key"]) for b in self._all(f"bindings/{name}")}
         bindings = {(source.name, to.name, key) for source, to, key in topology.exchange_bindings} | {
@@ -61,8 +67,8 @@ class Vhosts:
             and {binding for binding in bound if binding[0]} == bindings
         )
 
-    def _all(self, path: str, columns: str = "source,destination,routing_key") -> list[dict[str, str]]:
-        found: list[dict[str, str]] = self.api.get(f"/{path}", params={"columns": columns}).raise_for_status().json()
+    def _all(self, path: str, columns: str = "source,destination,routing_key") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api.get(f"/{path}", params={"columns": columns}).raise_for_status().json()
         return found
 
     def _empty(self, name: str) -> bool:

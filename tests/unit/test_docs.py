@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
+from console.checks import versions
 from console.cli import main
 from console.cli.default_command import DEFAULT, DefaultCommand
 from consumers.app import GROUPS
@@ -344,3 +345,12 @@ def test_generated_tables_are_current():
     done = subprocess.run([sys.executable, "docs/tables.py", "--check"], cwd=PROJECT, env=environment, check=False)
 
     assert done.returncode == 0, "run: make docs"
+
+
+def test_readme_names_the_versions_that_are_tested():
+    first, second, last = (
+        f"{each.server} {' and '.join(each.tested)}"
+        for each in (versions.RABBITMQ, versions.POSTGRESQL, versions.REDIS)
+    )
+
+    assert f"The tests run on {first}, {second}, and {last}." in read("README.md")

@@ -1,0 +1,138 @@
+"""Run the fault matrix, and print what was counted: python -m tests.faults.matrix [OPTION]… (see --help)"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from uuid import uuid4
+
+from tests.faults.matrix.boundaries import STEPS, boundaries
+from tests.faults.matrix.cells import OWN, SIGNALS, Cell, Result, run_cell
+from tests.faults.matrix.parts import Site
+from tests.faults.matrix.table import table
+from tests.fixtures import servers as fixtures
+from tests.fixtures.servers import ROOT, Servers, clean_environment
+from tests.fixtures.suite import Program
+from tests.support.vhosts import EVERYTHING
+
+RESULTS = ROOT / ".pocketwatch" / "faults" / "results.jsonl"
+SERVERS_OF = {
+    "ticker": ("rabbitmq", "postgres"),
+    "relay": ("rabbitmq", "postgres"),
+    "job": ("rabbitmq", "postgres"),
+    "batch": ("rabbitmq", "postgres"),
+    "side effect": ("rabbitmq", "postgres", "mail"),
+}
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def cells(pattern: str) -> list[Cell]:
+    """Return the cells whose name matches."""
+    found = [
+        Cell(part, (boundary,), target, fault)
+        for part in STEPS
+        for target in (OWN, *SERVERS_OF[part])
+        for boundary, fault in product(boundaries(part), SIGNALS)
+    ]
+    return [cell for cell in found if re.search(pattern, str(cell))]
+
+
+@contextmanager
+def site(servers: Servers) -> Iterator[Site]:
+    """A vhost and a database of one's own, and processes that end with the block."""
+    name = f"faults_{uuid4().hex[:12]}"
+    with servers.management as api:
+        api.put(f"/vhosts/{name}").raise_for_status()
+        user = servers.urls["RABBITMQ_URL"].split("//")[1].split(":")[0]
+        api.put(f"/permissions/{name}/{user}", json=EVERYTHING).raise_for_status()
+    servers.sql(f"CREATE DATABASE {name} TEMPLATE {fixtures.TEMPLATE}")
+    with tempfile.TemporaryDirectory() as folder:
+        media = Path(folder, "media")
+        media.mkdir()
+        environment = clean_environment(
+            RABBITMQ_URL=f"{servers.amqp(name)}?heartbeat=10",  # a frozen process is noticed within its freeze
+            RABBITMQ_MANAGEMENT_URL=servers.urls["RABBITMQ_MANAGEMENT_URL"],
+            DATABASE_URL=servers.postgresql(name),
+            REDIS_URL=servers.urls["REDIS_URL"],
+            SMTP_URL=servers.urls["SMTP_URL"],
+            POCKETWATCH_MEDIA_ROOT=str(media),
+            POCKETWATCH_PATIENCE="120s",
+            POCKETWATCH_LOG_FORMAT="json",
+            PYTHONPATH=str(ROOT),
+        )
+        program = Program(environment, Path(folder))
+        try:
+            yield Site(servers, name, servers.postgresql(name), program)
+        finally:
+            for process in program.started:
+                process.kill()
+                process.wait(10)
+    servers.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with servers.management as api:
+        api.delete(f"/vhosts/{name}").raise_for_status()
+
+
+async def run(chosen: Sequence[Cell], servers: Servers, options: argparse.Namespace) -> list[Result]:
+    """Run the cells, those whose faults hit processes several at a time."""
+    slots = asyncio.Semaphore(options.jobs)
+    results: list[Result] = []
+
+    async def one(cell: Cell) -> None:
+        async with slots:
+            with site(servers) as place:
+                result = await run_cell(
+                    cell, place, repetitions=options.repetitions, seed=options.seed, freeze=options.freeze
+                )
+        results.append(result)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(result.row()) + "\n")
+        mark = "ok " if result.is_good else "BAD"
+        say(f"{mark} {cell}: {result.summary}")
+
+    own = [cell for cell in chosen if cell.target == OWN]
+    await asyncio.gather(*(one(cell) for cell in own))
+    for cell in chosen:
+        if cell.target != OWN:
+            await one(cell)
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("cells", nargs="?", default="", help="a regular expression, such as 'relay.*process kill'")
+    parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--freeze", type=lambda text: timedelta(seconds=float(text)), default=timedelta(minutes=1))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cells of process faults at a time")
+    parser.add_argument("--list", action="store_true", help="print the cells")
+    options = parser.parse_args()
+    chosen = cells(options.cells)
+    if options.list:
+        say("\n".join(map(str, chosen)))
+        return 0
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with fixtures.running(RESULTS.parent / "servers") as servers:
+        fixtures.make_template(servers)
+        results = asyncio.run(run(chosen, servers, options))
+    say(table([result.row() for result in results]))
+    say(f"{len(results)} cells, seed {options.seed}, {time.monotonic() - began:.0f} s")
+    return 0 if len(results) == len(chosen) and all(result.is_good for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
