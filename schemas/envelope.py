@@ -127,7 +127,9 @@ def read(
     """
     problems: list[str] = []
     if INVALID_PROPERTIES in headers:
-        problems.append(str(headers[INVALID_PROPERTIES])[:LONGEST_TEXT])
+        found = headers[INVALID_PROPERTIES]
+        is_ours = isinstance(found, str) and found.strip()
+        problems.append(found[:LONGEST_TEXT] if is_ours else f"{INVALID_PROPERTIES} is {found!r:.60}: must be absent")
 
     def usable_id(name: str, value: Any) -> str | None:
         try:

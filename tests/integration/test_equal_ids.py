@@ -199,6 +199,7 @@ async def test_superseded_run_is_not_taken_for_that_of_the_message_that_was_hand
 ):
     slow = Run("test.ledger", attempt(2))
     async with database.begin() as connection:
+        await run_log.start(connection, Run("test.ledger", attempt(1, trigger="schedule")), single_active=False)
         await run_log.start(connection, slow, single_active=False)
     assert await executor.handle(attempt(1, trigger="schedule"), Event(do="skip")) == "skipped"
     async with database.begin() as connection:

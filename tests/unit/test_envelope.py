@@ -110,3 +110,8 @@ def test_id_derived_from_a_long_one_fits_the_limit(long: str):
     assert len(first.encode()) <= 255
     assert first == envelope.derive_id(long, "1") != second
     assert first != envelope.derive_id(f"y{long[1:]}", "1")
+
+
+@pytest.mark.parametrize("forged", ["", " ", None, 5, []])
+def test_forged_note_about_invalid_properties_is_a_reason(forged: Any):
+    assert read({"x-invalid-properties": forged}).problem == f"x-invalid-properties is {forged!r}: must be absent"
