@@ -174,7 +174,7 @@ async def test_leaders_node_frozen_under_load(cluster: Cluster, suite: Suite, lo
         again = await load.goes_on()
         assert await suite.has_moved()
         await suite.start("publish", first=1, until="publishers.started")
-        async with Publisher([cluster.amqp(vhost, first=2)], role="test") as fresh:
+        async with Publisher(cluster.amqp(vhost, first=2).split(","), role="test") as fresh:
             sent = await trigger.publish(fresh, CleanMedia())
         row = await runs.over(sent.message_id, within=90)
         job = time.monotonic() - began

@@ -29,7 +29,7 @@ log.file = false
 """
 # As docs/scaling.md recommends.
 CLUSTER = """\
-cluster_partition_handling = pause_minority
+cluster_partition_handling = autoheal
 net_ticktime = 15
 """
 # RabbitMQ's working directory. Quorum queues store the path of their data, which must be right after the folder has
