@@ -41,10 +41,10 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test up check bench new-job messages docs lock clean
+.PHONY: help install demo test up check faults-cluster bench new-job messages docs lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(INSTALLED) ## make .venv with everything pinned
 
@@ -79,6 +79,9 @@ check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+faults-cluster: $(INSTALLED) ## faults of a RabbitMQ cluster under load, and their figures: make faults-cluster EVENTS=20000
+	@$(BIN)/python -m pytest --quiet --capture=no tests/faults/test_cluster.py --events=$(or $(EVENTS),20000)
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock

@@ -1,8 +1,8 @@
-"""Checks of a cluster: whether the loss of a node leaves each quorum queue a majority of its members."""
+"""Checks of a cluster: whether its nodes run, and the loss of one leaves each quorum queue most of its members."""
 
 import re
 import shlex
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 
 import httpx
 
@@ -19,7 +19,7 @@ FORBIDDEN = "not checked; the user of RABBITMQ_MANAGEMENT_URL needs the tag moni
 
 
 async def check_cluster(settings: Settings) -> AsyncIterator[Finding]:
-    """Compare the members of our queues with the nodes; one node is no cluster."""
+    """Look at the nodes and at the members of our queues on them; one node is no cluster."""
     url = settings.servers.rabbitmq_management_url
     if url is None or settings.servers.rabbitmq_url is None:
         return
@@ -32,8 +32,11 @@ async def check_cluster(settings: Settings) -> AsyncIterator[Finding]:
         is_forbidden = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in {401, 403}
         yield Finding(SUBJECT, "ok", FORBIDDEN) if is_forbidden else Finding(SUBJECT, "warning", reason_of(error))
         return
-    if not queues:
+    if len(nodes) == 1:
         return
+    for node in (name for name, is_running in nodes.items() if not is_running):
+        detail = "down, or separated from the others by a partition; start it, or restart it if it runs"
+        yield Finding(f"node {node}", "warning", detail)
     ours = {queue.name for queue in with_celery(settings.bridge.celery_queue).all_queues}
     members = [queue["members"] for queue in queues if queue["name"] in ours and "members" in queue]
     wanted = min(MEMBERS, len(nodes))
@@ -45,7 +48,7 @@ async def check_cluster(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding(SUBJECT, "warning", f"{detail}, so that the loss of a node may stop them; run on a node: {remedy}")
 
 
-def _missing(members: Sequence[str], nodes: Sequence[str], wanted: int) -> list[str]:
+def _missing(members: Collection[str], nodes: Collection[str], wanted: int) -> list[str]:
     """Return the nodes on which a queue should have members too."""
     return [node for node in nodes if node not in members][: wanted - len(members)]
 
