@@ -48,10 +48,10 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test test-latest test-compose up check faults mutants clocks hostile model soak bench new-job messages docs lock clean
+.PHONY: help install demo test test-latest test-compose up check faults faults-cluster mutants clocks hostile model soak bench new-job messages docs lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(INSTALLED) ## make .venv with everything pinned
 
@@ -109,6 +109,9 @@ faults: $(INSTALLED) ## the fault matrix: every fault at every step boundary; ma
 
 mutants: $(INSTALLED) ## weaken each guarantee, and see that a test fails
 	@$(BIN)/python -m tests.mutants
+
+faults-cluster: $(INSTALLED) ## faults of a RabbitMQ cluster under load, and their figures: make faults-cluster EVENTS=20000
+	@$(BIN)/python -m pytest --quiet --capture=no tests/faults/test_cluster.py --events=$(or $(EVENTS),20000)
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock

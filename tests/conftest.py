@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.servers",
+    "tests.fixtures.cluster",
     "tests.fixtures.suite",
     "tests.fixtures.tokens",
     "tests.fixtures.sessions",

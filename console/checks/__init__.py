@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from console.checks.broker import check_broker
+from console.checks.cluster import check_cluster
 from console.checks.database import check_database
 from console.checks.installation import check_folders, check_redis, check_schedule, check_settings
 from console.checks.problems import check_problems
@@ -22,6 +23,7 @@ CHECKS: dict[str, Check] = {
     "database": check_database,
     "redis": check_redis,
     "broker": check_broker,
+    "cluster": check_cluster,
     "suite": check_suite,
     "problems": check_problems,
 }

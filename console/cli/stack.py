@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pocketwatch import settings
-from pocketwatch.stack.servers import LABELS
+from pocketwatch.stack.servers import LABELS, NODES
 from pocketwatch.stack.snapshot import ServerStatus
 from pocketwatch.stack.stack import Stack
 from pocketwatch.terminal import AsJson, print_json, print_table
@@ -23,7 +23,15 @@ DEFAULT_FOLDER = settings.LOCAL_STACK.parent
 
 
 @app.command()
-def up(folder: Folder = DEFAULT_FOLDER) -> None:
+def up(
+    folder: Folder = DEFAULT_FOLDER,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes", min=1, max=len(NODES), help="RabbitMQ nodes, which make up a cluster. Default: as before, or 1."
+        ),
+    ] = None,
+) -> None:
     """Start the servers that are not running.
 
     Each server comes from the first available source: its URL in the environment or in .env; a container, if Docker
@@ -31,7 +39,7 @@ def up(folder: Folder = DEFAULT_FOLDER) -> None:
 
     Example: pocketwatch stack up
     """
-    stack = open_stack(folder)
+    stack = open_stack(folder, nodes=nodes)
     stack.up()
     _show(stack.status())
 
@@ -77,8 +85,8 @@ def env(folder: Folder = DEFAULT_FOLDER) -> None:
         typer.echo(f"{name}={printable(value)}")
 
 
-def open_stack(folder: Path) -> Stack:
-    return Stack.from_settings(folder, echo=_echo)
+def open_stack(folder: Path, *, nodes: int | None = None) -> Stack:
+    return Stack.from_settings(folder, nodes=nodes, echo=_echo)
 
 
 def _echo(line: str) -> None:

@@ -57,6 +57,11 @@ class ManagementApi:
         found: list[dict[str, Any]] = await self._get("queues", self._vhost) or []
         return found
 
+    async def nodes(self) -> dict[str, bool]:
+        """Return the cluster's nodes in order, and whether the one that answers sees each at work."""
+        found = await self._get("nodes")
+        return {each["name"]: bool(each["running"]) for each in sorted(found, key=lambda each: str(each["name"]))}
+
     async def policy(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = await self._get("policies", self._vhost, name)
         return found

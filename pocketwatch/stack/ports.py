@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from pocketwatch.stack.servers import LOOPBACK
+from pocketwatch.stack.servers import LOOPBACK, NODES
 
 LOWEST, HIGHEST = 12_000, 32_768
 KERNEL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # Offsets in a folder's block of ports. The last eight are for the RabbitMQ command line tools, which take a free one.
+# The second and the third node of a cluster have blocks of their own, for the first three: `amqp2`, `amqp3`, …
 OFFSETS = {
     "amqp": 0,
     "management": 1,
@@ -76,8 +77,10 @@ def _becomes_free(port: int) -> bool:
 
 def _first_free(name: str, *, folder: Path) -> int:
     count = (_end() - LOWEST) // BLOCK
-    first = int(digest(folder), 16) % count
-    candidates = (LOWEST + (first + step) % count * BLOCK + OFFSETS[name] for step in range(count))
+    kind = name.rstrip("23")
+    number = int(name.removeprefix(kind) or 1)
+    first = int(digest(folder), 16) + (number - 1) * (count // len(NODES))
+    candidates = (LOWEST + (first + step) % count * BLOCK + OFFSETS[kind] for step in range(count))
     return next(filter(is_free, candidates))
 
 

@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pocketwatch.stack.servers import DATABASE, LOOPBACK, USER, nodes
+from pocketwatch.stack.servers import DATABASE, LOOPBACK, NODES, PORT_MAPPER, USER, nodes, number_of
 from pocketwatch.urls import Url
 
 TIMEOUT = 2.0  # seconds
@@ -47,8 +47,11 @@ def is_open(port: int) -> bool:
 
 def is_ready(server: str, ports: Mapping[str, int], password: str) -> bool:
     """Return whether a server of the stack lets its user in and works."""
-    if server == "rabbitmq":  # it opens all its listeners last, within a moment
-        return is_open(ports["amqp"]) and _management_is_ready(ports["management"], password)
+    if server in NODES:  # it opens all its listeners last, within a moment
+        number = number_of(server)
+        return is_open(ports[f"amqp{number}"]) and _management_is_ready(ports[f"management{number}"], password)
+    if server == PORT_MAPPER:
+        return is_open(ports[server])
     if server == "postgres":
         with ThreadPoolExecutor(1) as thread:  # as this thread may run an event loop
             return thread.submit(asyncio.run, _postgres_is_ready(ports["postgres"], password)).result()

@@ -7,28 +7,44 @@ from pocketwatch.urls import Url, parse, split
 
 LOOPBACK = "127.0.0.1"
 USER = DATABASE = VHOST = "pocketwatch"
-LABELS = {"rabbitmq": "RabbitMQ", "postgres": "PostgreSQL", "redis": "Redis", "mail": "Mail"}
-SERVERS = tuple(LABELS)
+SERVERS = ("rabbitmq", "postgres", "redis", "mail")
+NODES = ("rabbitmq", "rabbitmq2", "rabbitmq3")  # of a cluster; one of them is the server, if there is no cluster
+PORT_MAPPER = "epmd"  # of all nodes
+LABELS = {
+    "rabbitmq": "RabbitMQ",
+    "rabbitmq2": "RabbitMQ 2",
+    "rabbitmq3": "RabbitMQ 3",
+    "postgres": "PostgreSQL",
+    "redis": "Redis",
+    "mail": "Mail",
+    PORT_MAPPER: "RabbitMQ's port mapper",
+}
 PROTECTED = SERVERS[:3]  # by a password each
 VARIABLES = {"rabbitmq": "RABBITMQ_URL", "postgres": "DATABASE_URL", "redis": "REDIS_URL", "mail": "SMTP_URL"}
 MANAGEMENT = "RABBITMQ_MANAGEMENT_URL"
-MAIN_PORTS = {"rabbitmq": "amqp", "postgres": "postgres", "redis": "redis", "mail": "mail"}
+
+
+def number_of(name: str) -> str:
+    """Return what the names of a node's ports end with: nothing for the first node."""
+    return name.removeprefix(NODES[0]) if name in NODES else ""
 
 
 def own_address(server: str, ports: Mapping[str, int]) -> str:
     """Return where clients connect to a server of the stack; empty before its first start."""
-    port = ports.get(MAIN_PORTS[server])
+    port = ports.get(f"amqp{number_of(server)}" if server in NODES else server)
     return f"{LOOPBACK}:{port}" if port else ""
 
 
 def environment(servers: Iterable[str], *, ports: Mapping[str, int], passwords: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that lead to these servers of the stack."""
-    values = {}
+    values: dict[str, str] = {}
     for server in servers:
         address, password = own_address(server, ports), passwords.get(server)
-        if server == "rabbitmq":
-            values["RABBITMQ_URL"] = f"amqp://{USER}:{password}@{address}/{VHOST}"
-            values[MANAGEMENT] = f"http://{USER}:{password}@{LOOPBACK}:{ports['management']}"
+        if server in NODES:
+            urls = [values["RABBITMQ_URL"]] if "RABBITMQ_URL" in values else []
+            login = f"{USER}:{passwords.get(NODES[0])}"
+            values["RABBITMQ_URL"] = ",".join([*urls, f"amqp://{login}@{address}/{VHOST}"])
+            values.setdefault(MANAGEMENT, f"http://{login}@{LOOPBACK}:{ports['management']}")
         elif server == "postgres":
             values["DATABASE_URL"] = f"postgresql://{USER}:{password}@{address}/{DATABASE}"
         elif server == "redis":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pocketwatch.stack import probes
 from pocketwatch.stack.compose import ComposeBackend
 from pocketwatch.stack.native.backend import NativeBackend
-from pocketwatch.stack.servers import SERVERS, VARIABLES, address, environment, own_address
+from pocketwatch.stack.servers import NODES, SERVERS, VARIABLES, address, environment, own_address
 from pocketwatch.stack.state import Identity, State
 
 Backend = ComposeBackend | NativeBackend
@@ -14,7 +14,7 @@ Backend = ComposeBackend | NativeBackend
 
 @dataclass(frozen=True)
 class ServerStatus:
-    name: str  # rabbitmq, postgres, redis or mail
+    name: str  # rabbitmq, postgres, redis or mail; of a cluster also rabbitmq2 and rabbitmq3
     source: str  # external, docker or native
     ready: bool
     pid: int | None  # of a private instance
@@ -33,7 +33,13 @@ class Snapshot:
 
     @property
     def own(self) -> list[str]:
-        return [server for server in SERVERS if server not in self.external]
+        return [name for name in self.names if name not in self.external]
+
+    @property
+    def names(self) -> list[str]:
+        """All servers; of a cluster that the stack runs, each node."""
+        nodes = NODES[:1] if NODES[0] in self.external else NODES[: self.identity.nodes]
+        return [*nodes, *SERVERS[1:]]
 
     def environment(self) -> dict[str, str]:
         return environment(self.own, ports=self.state.ports, passwords=self.identity.passwords)

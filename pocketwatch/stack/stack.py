@@ -8,6 +8,7 @@ backend.
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pocketwatch import settings
@@ -19,7 +20,7 @@ from pocketwatch.stack.lease import hold, is_held
 from pocketwatch.stack.native.backend import NativeBackend
 from pocketwatch.stack.native.programs import Programs
 from pocketwatch.stack.native.server import StackContext
-from pocketwatch.stack.servers import LABELS, LOOPBACK, MANAGEMENT, SERVERS, VARIABLES, address, own_address
+from pocketwatch.stack.servers import LABELS, LOOPBACK, MANAGEMENT, NODES, SERVERS, VARIABLES, address, own_address
 from pocketwatch.stack.snapshot import Backend, ServerStatus, Snapshot
 from pocketwatch.stack.state import Identity, IdentityLostError, State, contents, delete_state, is_stack, locked
 
@@ -38,6 +39,7 @@ class Stack:
         durable: whether data survive a crash of the whole machine; if not, PostgreSQL writes faster. It applies to
             servers that are started, not to those that run already.
         echo: called with each line of progress.
+        nodes: of RabbitMQ; None: as many as its data have, or one. A cluster never shrinks.
         programs: where the programs of private instances are searched for.
         docker: the program `docker`.
     """
@@ -49,6 +51,7 @@ class Stack:
         external: Mapping[str, str] | None = None,
         durable: bool = True,
         echo: Callable[[str], None] = _echo_to_stderr,
+        nodes: int | None = None,
         programs: Programs | None = None,
         docker: Docker | None = None,
     ) -> None:
@@ -56,17 +59,20 @@ class Stack:
         self._external = external or {}
         self._durable = durable
         self._echo = echo
+        self._nodes = nodes
         self._programs = programs or Programs()
         self._docker = docker or Docker()
         self._is_leased = False
 
     @classmethod
-    def from_settings(cls, folder: Path, *, echo: Callable[[str], None] = _echo_to_stderr) -> "Stack":
+    def from_settings(
+        cls, folder: Path, *, nodes: int | None = None, echo: Callable[[str], None] = _echo_to_stderr
+    ) -> "Stack":
         """Return the stack of a folder, with the external servers of the environment and `.env`."""
         own = read_dotenv(settings.LOCAL_STACK, settings.names())
         values = settings.load().servers.model_dump(by_alias=True)
         external = {name: value for name, value in values.items() if isinstance(value, str) and value != own.get(name)}
-        return cls(folder, external=external, echo=echo)
+        return cls(folder, external=external, echo=echo, nodes=nodes)
 
     def up(self) -> dict[str, str]:
         """Start the servers that do not run.
@@ -82,7 +88,9 @@ class Stack:
             external = self._external_servers(Identity.read(self.folder), State.read(self.folder).ports)
             for server, url in external.items():
                 self._echo(f"{LABELS[server]} at {address(url)}: set by {VARIABLES[server]}, left alone")
-            urls = self._start([server for server in SERVERS if server not in external])
+            if self._nodes is not None and NODES[0] in external:
+                raise StackError("--nodes is for own nodes, but RABBITMQ_URL names others; unset one of the two")
+            urls = self._start() if len(external) < len(SERVERS) else {}
         return urls | self._external_environment(external)
 
     def down(self, *, wipe: bool = False) -> None:
@@ -113,7 +121,7 @@ class Stack:
 
     def status(self) -> list[ServerStatus]:
         now = self._snapshot()
-        return [now.status(server) for server in SERVERS]
+        return [now.status(name) for name in now.names]
 
     def env(self) -> dict[str, str]:
         """Return the environment of the running stack, like `up`.
@@ -122,12 +130,12 @@ class Stack:
             StackError: when a server does not run.
         """
         now = self._snapshot()
-        if down := [LABELS[server] for server in now.own if not now.backend.is_running(server)]:
+        if down := [LABELS[name] for name in now.own if not now.backend.is_running(name)]:
             raise StackError(f"not running: {', '.join(down)}; start the servers: pocketwatch stack up")
         return now.environment() | self._external_environment(now.external)
 
     def pid(self, name: str) -> int | None:
-        """Return the process of a private instance: rabbitmq, postgres, redis or mail."""
+        """Return the process of a private instance: rabbitmq, postgres, redis or mail; rabbitmq2 or rabbitmq3."""
         return self._snapshot().backend.pid(name)
 
     def other_mail_server(self) -> str | None:
@@ -164,41 +172,56 @@ class Stack:
                 now.backend.stop(SERVERS)
                 remove(self.folder / "env")
 
-    def _start(self, servers: list[str]) -> dict[str, str]:
-        if not servers:
-            return {}
+    def _start(self) -> dict[str, str]:
         if identity := Identity.read(self.folder):
             if identity.backend == "docker" and not self._docker.is_running():
                 raise StackError(
                     f"the data of {self.folder} are in Docker, which does not run; start it, or use another --folder"
                 )
-            return self._bring_up(servers, identity)
-        if compose := self._compose_file():
+            return self._bring_up(self._grown(identity))
+        if self._nodes in {None, 1} and (compose := self._compose_file()):
             in_docker = self._new_identity(compose)
             try:
-                return self._bring_up(servers, in_docker)
+                return self._bring_up(in_docker)
             except StackError as error:
                 self._echo(f"{error}\nso private instances are used instead")
             with suppress(StackError):
                 self._snapshot_of(in_docker).backend.destroy()
-        return self._bring_up(servers, self._new_identity(None))
+        return self._bring_up(self._new_identity(None))
 
     def _new_identity(self, compose: Path | None) -> Identity:
         """Write an identity for new data; servers and data of a deleted folder may still exist and are destroyed."""
-        identity = Identity.new(self.folder, compose=compose)
+        identity = Identity.new(self.folder, compose=compose, nodes=self._nodes or 1)
         self._snapshot_of(identity).backend.destroy()
         identity.write(self.folder)
         return identity
 
-    def _bring_up(self, servers: list[str], identity: Identity) -> dict[str, str]:
+    def _grown(self, identity: Identity) -> Identity:
+        """Return the identity of data with as many nodes as are asked for; those that are missing will join."""
+        wanted = self._nodes or identity.nodes
+        if wanted == identity.nodes:
+            return identity
+        if identity.backend == "docker" or wanted < identity.nodes:
+            what = "in Docker, which runs one node" if identity.backend == "docker" else f"of {identity.nodes} nodes"
+            raise StackError(
+                f"the data of {self.folder} are {what}, not {wanted}; omit --nodes, use another --folder, "
+                f"or delete the data: pocketwatch stack down --wipe"
+            )
+        self._snapshot_of(identity).backend.stop(NODES[:1])  # the first node starts again with a cluster's settings
+        grown = replace(identity, nodes=wanted)
+        grown.write(self.folder)
+        return grown
+
+    def _bring_up(self, identity: Identity) -> dict[str, str]:
         now = self._snapshot_of(identity)
-        running = {server for server in servers if now.backend.is_running(server)}
-        now.backend.up(servers)
+        names = now.own
+        running = {name for name in names if now.backend.is_running(name)}
+        now.backend.up(names)
         if not self._is_leased:
             now.state.keep(kept=True)
-        for server in servers:
-            what = "runs already" if server in running else "started"
-            self._echo(f"{LABELS[server]} at {own_address(server, now.state.ports)}: {what}, {identity.backend}")
+        for name in names:
+            what = "runs already" if name in running else "started"
+            self._echo(f"{LABELS[name]} at {own_address(name, now.state.ports)}: {what}, {identity.backend}")
         urls = now.environment()
         write_private(self.folder / "env", "".join(f"{name}={value}\n" for name, value in urls.items()))
         return urls
@@ -221,7 +244,13 @@ class Stack:
             )
         else:
             context = StackContext(
-                self.folder, identity.node, identity.passwords, state.ports, self._programs, self._durable
+                self.folder,
+                identity.node,
+                identity.nodes,
+                identity.passwords,
+                state.ports,
+                self._programs,
+                self._durable,
             )
             backend = NativeBackend(context, state, echo=self._echo)
         return Snapshot(identity, state, backend, self._external_servers(identity, state.ports))

@@ -15,12 +15,12 @@ from pocketwatch.errors import StackError
 from pocketwatch.stack.files import make_folder, open_private, remove, write_private
 from pocketwatch.stack.ports import digest
 from pocketwatch.stack.processes import Process
-from pocketwatch.stack.servers import PROTECTED, SERVERS, VARIABLES, environment
+from pocketwatch.stack.servers import LABELS, PROTECTED, VARIABLES, environment
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-LOGS = {*SERVERS, "install", "watchdog", "epmd", "guard"}  # the last two are of earlier versions
+LOGS = {*LABELS, "install", "watchdog", "guard"}  # the last one is of earlier versions
 RECORDS = ("compose.env", "state.json", "identity.json", "lock", "users")
-FILES = (*SERVERS, "postgres.new", "env", *RECORDS)
+FILES = (*LABELS, "postgres.new", "env", *RECORDS)
 
 
 class IdentityLostError(StackError):
@@ -34,17 +34,19 @@ class Identity:
     node: str  # RabbitMQ's node name; its data folder has this name
     passwords: dict[str, str] = field(repr=False)
     compose: str | None = None  # the path of the compose file, if the servers are in Docker
+    nodes: int = 1  # of RabbitMQ
 
     @property
     def backend(self) -> Literal["docker", "native"]:
         return "docker" if self.compose else "native"
 
     @classmethod
-    def new(cls, folder: Path, *, compose: Path | None) -> "Identity":
+    def new(cls, folder: Path, *, compose: Path | None, nodes: int = 1) -> "Identity":
         return cls(
             node=f"pocketwatch_{digest(folder)}@localhost",
             passwords={server: secrets.token_hex(16) for server in PROTECTED},
             compose=str(compose) if compose else None,
+            nodes=nodes,
         )
 
     @classmethod
@@ -60,7 +62,7 @@ class Identity:
             return None
         try:
             values = _load(path)
-            return cls(values["node"], dict(values["passwords"]), values["compose"])
+            return cls(values["node"], dict(values["passwords"]), values["compose"], int(values.get("nodes", 1)))
         except PermissionError as error:
             raise StackError(f"{path} belongs to another user; work as that user, or use another --folder") from error
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -18,17 +18,13 @@ from pocketwatch import settings as reading
 from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
-from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.tables import suite
 from publishers import route_check, trigger
 from publishers.app import PublisherApp
-from schemas.envelope import Envelope
 from schemas.ticks import CleanMedia
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program, Runs
 from tests.support import ledger
-from tests.support.ledger import Event
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -58,21 +54,6 @@ async def ready(publisher: Publisher, database: Database) -> None:
     await asyncio.sleep(QUEUES_ARE_ON_DISK)
 
 
-async def ask(database: Database, count: int, *, first: int) -> list[str]:
-    """Have events sent, by rows of the outbox."""
-    ids = [f"event-{number}" for number in range(first, first + count)]
-    async with database.begin() as connection:
-        rows = [
-            outbox.of(
-                Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key),
-                Event(n=number).model_dump(),
-            )[1]
-            for number, name in enumerate(ids)
-        ]
-        await connection.execute(sa.insert(suite.outbox), rows)
-    return ids
-
-
 async def test_broker_killed_repeatedly_under_load_loses_and_duplicates_nothing(
     servers: Servers, pocketwatch: Program, publisher: Publisher, database: Database
 ):
@@ -84,7 +65,7 @@ async def test_broker_killed_repeatedly_under_load_loses_and_duplicates_nothing(
 
     wanted: list[str] = []
     for turn in range(30):
-        wanted += await ask(database, 40, first=len(wanted))
+        wanted += await ledger.ask(database, 40, first=len(wanted))
         if turn in {8, 20}:
             kill(servers, "rabbitmq")
             await asyncio.to_thread(servers.stack.up)
@@ -116,14 +97,14 @@ async def test_database_killed_with_messages_in_flight_loses_no_attempt(
     relay, consumer = pocketwatch.start("publish"), pocketwatch.start(module="tests.support.ledger_process")
     relay.until("publishers.started")
     consumer.until("consumers.started")
-    wanted = await ask(database, 300, first=0)
+    wanted = await ledger.ask(database, 300, first=0)
     await eventually(lambda: some_noted(database))
 
     kill(servers, "postgres")
     await asyncio.sleep(1)
     await asyncio.to_thread(servers.stack.up)
     fresh = Database(database.url)
-    wanted += await ask(fresh, 100, first=len(wanted))
+    wanted += await ledger.ask(fresh, 100, first=len(wanted))
 
     await eventually(lambda: all_noted(fresh, wanted), within=60)
     assert sorted(await ledger.noted(fresh)) == sorted(wanted)

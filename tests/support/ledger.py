@@ -9,7 +9,9 @@ from pydantic import Field
 
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.errors import Reject, RetryLater
+from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
+from pocketwatch.storage.tables import suite
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import BatchQuery, EventContext
 from schemas.envelope import Envelope
@@ -29,6 +31,7 @@ ledger = sa.Table(
     sa.Column("word", sa.String(20), nullable=False),
     # As the platform's: checked at commit.
     sa.Column("owner", sa.ForeignKey(owners.c.id, deferrable=True, initially="DEFERRED"), nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
 )
 OWNER = BatchQuery("SELECT id FROM ledger_owners WHERE id = ANY(:keys)")
 NO_SUCH_OWNER = 99
@@ -89,6 +92,21 @@ async def make_tables(database: Database) -> None:
     async with database.begin() as connection:
         await connection.run_sync(metadata.create_all)
         await connection.execute(sa.insert(owners), [{"id": number} for number in range(3)])
+
+
+async def ask(database: Database, count: int, *, first: int) -> list[str]:
+    """Have events sent, by rows of the outbox."""
+    ids = [f"event-{number}" for number in range(first, first + count)]
+    async with database.begin() as connection:
+        rows = [
+            outbox.of(
+                Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key),
+                Event(n=number).model_dump(),
+            )[1]
+            for number, name in enumerate(ids)
+        ]
+        await connection.execute(sa.insert(suite.outbox), rows)
+    return ids
 
 
 async def noted(database: Database) -> list[str]:

@@ -303,6 +303,15 @@ def test_error_contains_the_output_of_docker(servers: ComposeBackend) -> None:
         servers.stop(["broken"])
 
 
+def test_containers_do_not_make_a_cluster(tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compose.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    Stack(tmp_path / "stack", docker=docker, echo=lambda _: None).up()
+
+    with pytest.raises(StackError, match=r"in Docker, which runs one node, not 3; .*--folder"):
+        Stack(tmp_path / "stack", docker=docker, echo=lambda _: None, nodes=3).up()
+
+
 def test_private_instances_are_used_when_docker_fails(
     tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

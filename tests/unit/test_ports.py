@@ -30,6 +30,16 @@ def test_ports_depend_on_the_folder_only() -> None:
     assert not set(assigned().values()) & set(assigned(Path("/elsewhere/.pocketwatch")).values())
 
 
+def test_nodes_of_a_cluster_have_blocks_of_their_own() -> None:
+    found = dict(assigned())
+
+    reassign(found, ["amqp2", "distribution2", "amqp3", "distribution3"], folder=FOLDER)
+
+    blocks = [found[name] // ports.BLOCK for name in ("amqp", "amqp2", "amqp3")]
+    assert len(set(blocks)) == 3
+    assert [found[f"distribution{node}"] - found[f"amqp{node}"] for node in ("", "2", "3")] == [2, 2, 2]
+
+
 def test_only_a_port_in_use_is_replaced() -> None:
     before = assigned()
 

@@ -81,6 +81,31 @@ def test_env_fails_when_servers_are_down(command_line: CliRunner) -> None:
     assert result.stdout == ""
 
 
+def test_cluster_cannot_be_external(command_line: CliRunner, external: list[int]) -> None:
+    result = command_line.invoke(app, ["up", "--nodes", "3"])
+
+    assert isinstance(result.exception, StackError)
+    assert "RABBITMQ_URL" in str(result.exception)
+
+
+def test_cluster_does_not_shrink(command_line: CliRunner, tmp_path: Path) -> None:
+    Identity.new(tmp_path, compose=None, nodes=3).write(tmp_path)
+
+    result = command_line.invoke(app, ["up", "--nodes", "1", "--folder", str(tmp_path)])
+
+    assert isinstance(result.exception, StackError)
+    assert "of 3 nodes, not 1; omit --nodes" in str(result.exception)
+
+
+def test_status_shows_each_node_of_a_cluster(command_line: CliRunner, tmp_path: Path) -> None:
+    Identity.new(tmp_path, compose=None, nodes=3).write(tmp_path)
+
+    result = command_line.invoke(app, ["status", "--json", "--folder", str(tmp_path)])
+
+    names = [server["name"] for server in json.loads(result.stdout)]
+    assert names == ["rabbitmq", "rabbitmq2", "rabbitmq3", "postgres", "redis", "mail"]
+
+
 def test_down_without_servers_does_nothing(command_line: CliRunner, tmp_path: Path) -> None:
     result = command_line.invoke(app, ["down", "--wipe"])
 

@@ -14,11 +14,11 @@ from pocketwatch.stack import ports, probes
 from pocketwatch.stack.files import rotate, tail
 from pocketwatch.stack.native.mail_catcher import MailCatcher
 from pocketwatch.stack.native.postgres import Postgres
-from pocketwatch.stack.native.rabbitmq import RabbitMQ
+from pocketwatch.stack.native.rabbitmq import PortMapper, RabbitMQ
 from pocketwatch.stack.native.redis import Redis
 from pocketwatch.stack.native.server import Server, StackContext
 from pocketwatch.stack.processes import find_processes, launch, terminate
-from pocketwatch.stack.servers import LABELS
+from pocketwatch.stack.servers import LABELS, NODES, PORT_MAPPER
 from pocketwatch.stack.state import State
 
 START_TIMEOUT = 90.0  # seconds; five are usual, but the machine may be busy
@@ -36,11 +36,20 @@ class NativeBackend:
         self._echo = echo
         self._postgres = Postgres(context)
         # RabbitMQ takes longest to start; meanwhile PostgreSQL's data are created.
-        servers: tuple[Server, ...] = (RabbitMQ(context), Redis(context), MailCatcher(context), self._postgres)
-        self._servers = {server.name: server for server in servers}
+        servers = (
+            PortMapper(context),
+            *(RabbitMQ(context, number) for number in range(1, len(NODES) + 1)),
+            Redis(context),
+            MailCatcher(context),
+            self._postgres,
+        )
+        self._servers: dict[str, Server] = {server.name: server for server in servers}
 
     def up(self, names: Collection[str]) -> None:
         """Start the servers that do not run, and wait until all of them are ready.
+
+        Args:
+            names: of a cluster, of each node.
 
         Raises:
             StackError: when one does not start; then everything that this call started is stopped.
@@ -50,10 +59,12 @@ class NativeBackend:
                 "private servers need Linux; start Docker, or set RABBITMQ_URL, DATABASE_URL, REDIS_URL and SMTP_URL"
             )
         self._context.programs.provide(names, log=self._context.folder / "install.log", echo=self._echo)
-        servers = self._chosen(names)
+        servers = self._chosen([PORT_MAPPER, *names] if NODES[0] in names else names)
+        joining = [server for server in servers if server.joins]
         started: set[str] = set()
         try:
-            self._bring_up(servers, started)
+            self._bring_up([server for server in servers if server not in joining], started)
+            self._bring_up(joining, started)
             for server in servers:
                 if server.name in started:
                     server.after_start()
@@ -62,7 +73,8 @@ class NativeBackend:
             raise
 
     def stop(self, names: Collection[str]) -> None:
-        servers = self._chosen(names)
+        """Stop servers; RabbitMQ with all its nodes."""
+        servers = [server for server in self._servers.values() if server.kind in names]
         self._resume(servers)
         for server in servers:
             if self.is_running(server.name):

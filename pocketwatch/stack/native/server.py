@@ -18,7 +18,8 @@ class StackContext:
     """What the servers of one stack share."""
 
     folder: Path
-    node: str  # RabbitMQ's node name
+    node: str  # the name of RabbitMQ's first node
+    nodes: int
     passwords: Mapping[str, str]
     ports: Mapping[str, int]  # a port that is taken is replaced before its server starts
     programs: Programs
@@ -28,8 +29,8 @@ class StackContext:
 class Server(ABC):
     """A server that runs as one process, with a data folder and a log of its own."""
 
-    name: ClassVar[str]
-    ports: ClassVar[tuple[str, ...]]
+    name: str
+    ports: tuple[str, ...]
     processes: ClassVar[frozenset[str]]  # names of its programs while they start and run, for `find_processes`
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
@@ -37,12 +38,22 @@ class Server(ABC):
         self.context = context
 
     @property
+    def kind(self) -> str:
+        """The server of which it is a part."""
+        return self.name
+
+    @property
+    def joins(self) -> bool:
+        """Whether it joins others at its first start, which must be ready before."""
+        return False
+
+    @property
     def log(self) -> Path:
         return self.context.folder / f"{self.name}.log"
 
     @property
     def password(self) -> str:
-        return self.context.passwords.get(self.name, "")
+        return self.context.passwords.get(self.kind, "")
 
     def folders(self) -> list[Path]:
         """Return where its processes work; some may not exist."""
