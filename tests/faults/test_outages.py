@@ -18,12 +18,10 @@ from pocketwatch import settings as reading
 from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.settings import Settings
-from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
 from publishers import route_check, trigger
 from publishers.app import PublisherApp
-from schemas.envelope import Envelope
 from schemas.ticks import CleanMedia
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program, Runs
@@ -62,13 +60,7 @@ async def ask(database: Database, count: int, *, first: int) -> list[str]:
     """Have events sent, by rows of the outbox."""
     ids = [f"event-{number}" for number in range(first, first + count)]
     async with database.begin() as connection:
-        rows = [
-            outbox.of(
-                Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key),
-                Event(n=number).model_dump(),
-            )[1]
-            for number, name in enumerate(ids)
-        ]
+        rows = [ledger.outbox_row(name, Event(n=number)) for number, name in enumerate(ids)]
         await connection.execute(sa.insert(suite.outbox), rows)
     return ids
 

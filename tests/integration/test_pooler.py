@@ -13,11 +13,9 @@ import sqlalchemy as sa
 
 from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.mail import SendDigests
 from schemas.ticks import (
     ArchiveAds,
@@ -33,7 +31,6 @@ from schemas.ticks import (
 from tests.fixtures.servers import ROOT, Servers
 from tests.fixtures.suite import Consume, Program, Runs
 from tests.support import ledger
-from tests.support.ledger import Event
 from tests.support.pgbouncer import POOL_SIZE, PgBouncer
 from tests.support.waiting import eventually
 
@@ -124,16 +121,11 @@ async def test_events_go_from_the_outbox_through_the_broker_into_batches(
     names = [f"event-{number}" for number in range(300)]
 
     async with consume(ledger.note), database.begin() as connection:
-        await connection.execute(sa.insert(suite.outbox), [row_of(name) for name in names])
+        await connection.execute(sa.insert(suite.outbox), [ledger.outbox_row(name) for name in names])
         await connection.commit()
         await eventually(lambda: all_noted(database, len(names)))
 
     assert sorted(await ledger.noted(database)) == sorted(names)
-
-
-def row_of(name: str) -> dict[str, Any]:
-    envelope = Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key)
-    return outbox.of(envelope, Event(n=1).model_dump())[1]
 
 
 async def all_noted(database: Database, count: int) -> bool:

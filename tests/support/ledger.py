@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
 
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.errors import Reject, RetryLater
+from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import BatchQuery, EventContext
@@ -82,6 +83,15 @@ def envelope(number: int) -> Envelope:
     """The envelope of one of several events."""
     name = f"event-{number}"
     return Envelope(message_id=name, correlation_id=name, exchange="moderation", routing_key="test.event")
+
+
+def outbox_row(message_id: str, event: Event | None = None) -> dict[str, Any]:
+    """The row of the outbox by which an event is sent."""
+    ids = {"message_id": message_id, "correlation_id": message_id}
+    _, row = outbox.of(
+        Envelope(**ids, exchange=Event.exchange, routing_key=Event.routing_key), (event or Event(n=1)).model_dump()
+    )
+    return row
 
 
 async def make_tables(database: Database) -> None:

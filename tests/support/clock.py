@@ -1,0 +1,33 @@
+"""A clock that can be set: processes that are started with it see another time than this machine's."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pocketwatch.stack.native.programs import Programs
+
+
+class Clock:
+    """Only the time of day is another; durations are measured as always."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = Programs()
+        programs.provide(["faketime"], log=folder / "install.log", echo=lambda _: None)
+        self._library, self._file = programs.faketime(), folder / "clock"
+        self.set()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What processes that go by this clock are started with."""
+        return {
+            "LD_PRELOAD": str(self._library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",  # seconds until a process notices that it was set
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, ahead: timedelta = timedelta(0)) -> None:
+        """Set the clock so far ahead of this machine's."""
+        unfinished = self._file.with_suffix(".new")
+        unfinished.write_text(f"{ahead.total_seconds():+f}s\n")
+        unfinished.chmod(0o644)
+        unfinished.rename(self._file)
