@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
@@ -34,6 +36,9 @@ RATE = 40  # events a second; every fiftieth fails once
 LOAD_INTERVAL = 0.5  # seconds
 MEMORY_GROWTH = 1.05  # of the last third, against the second
 GROWING = 300.0  # seconds in which caches and pools still fill
+SETTLED = 5.0  # seconds
+PATIENCE = 90.0  # seconds
+TEST = "pocketwatch publish test "  # how the name of the test's own connection begins
 SCHEDULE = """
 [[entry]]
 name = "every-two-seconds"
@@ -89,14 +94,29 @@ class Soak:
 
         return int(await eventually(written))
 
-    async def at_broker(self) -> tuple[int, int]:
-        """Return how many connections and channels the broker has, those of the test included."""
+    async def at_broker(self) -> dict[str, tuple[int, int]]:
+        """Return how many connections and channels the broker has, by the name that a process gives a connection."""
+        connections, channels = await asyncio.gather(
+            *(asyncio.to_thread(self._list, each) for each in ("connections", "channels"))
+        )
+        roles = {each["name"]: each["client_properties"].get("connection_name", "") for each in connections}
+        opened = Counter(roles.get(each["connection_details"].get("name")) for each in channels)
+        return {role: (count, opened[role]) for role, count in Counter(roles.values()).items()}
+
+    async def settled(self) -> dict[str, tuple[int, int]] | None:
+        """Return what the broker has, when that stays the same."""
+        before = await self.at_broker()
+        await asyncio.sleep(SETTLED)
+        return before if await self.at_broker() == before and len(before) > len(KINDS) else None
+
+    async def is_at_rest(self, kind: str, rest: Sample) -> bool:
+        """Whether a process has no more open than before the load."""
+        now = await self._sample(self.processes[kind].popen.pid)
+        return now.descriptors <= rest.descriptors and now.tasks <= rest.tasks
+
+    def _list(self, what: str) -> list[dict[str, Any]]:
         with self.servers.management as api:
-            paths = (f"/vhosts/{self.vhost}/{each}" for each in ("connections", "channels"))
-            found = [
-                await asyncio.to_thread(lambda path=path: api.get(path).raise_for_status().json()) for path in paths
-            ]
-        return len(found[0]), len(found[1])
+            return list(api.get(f"/vhosts/{self.vhost}/{what}").raise_for_status().json())
 
     async def load(self) -> None:
         """Ask for events at a steady rate, until cancelled."""
@@ -119,7 +139,7 @@ class Soak:
     def _close(self) -> None:
         with self.servers.management as api:
             for each in api.get(f"/vhosts/{self.vhost}/connections").json():
-                if not each["client_properties"].get("connection_name", "").startswith("pocketwatch publish test "):
+                if not each["client_properties"].get("connection_name", "").startswith(TEST):
                     api.delete(f"/connections/{quote(each['name'], safe='')}")
 
 
@@ -162,8 +182,9 @@ async def test_every_connection_cut_again_and_again_under_load_leaks_nothing(
     for process, event in zip(processes.values(), ("publishers.started", "consumers.started"), strict=True):
         await asyncio.to_thread(process.until, event)
     soak = Soak(servers, vhost_of(settings.rabbitmq_urls[0]), database, pocketwatch, proxy, processes)
-    await asyncio.sleep(6)
-    rest, broker = await soak.sample(), await soak.at_broker()
+    await soak.cut(0)  # afterwards the broker has no channel any more that only the start needed
+    broker = await eventually(soak.settled, within=PATIENCE)
+    rest = await soak.sample()
 
     async def is_whole() -> bool:
         return await soak.at_broker() == broker
@@ -173,16 +194,19 @@ async def test_every_connection_cut_again_and_again_under_load_leaks_nothing(
     end = time.monotonic() + sizes.soak
     while time.monotonic() < end:
         await asyncio.sleep(sizes.cut_every)
-        sys.stdout.write(f"{await soak.at_broker()} {broker}\n")
-        await eventually(is_whole)
+        await eventually(is_whole, within=PATIENCE)
         samples.append(await soak.sample())
-        sys.stdout.write(f"{samples[-1]}\n")
         await soak.cut(len(samples))
     assert not loading.done()
     await cancel(loading)
-
-    await eventually(lambda: all_noted(database, len(soak.wanted)), within=60)
+    await eventually(lambda: all_noted(database, len(soak.wanted)), within=PATIENCE)
+    await eventually(is_whole, within=PATIENCE)
     report(samples)
-    sys.stdout.write(f"{rest} {await soak.sample()}\n")
-    await eventually(is_whole)
+
     assert sorted(await ledger.noted(database)) == sorted(soak.wanted)
+    for kind in KINDS:
+        await eventually(lambda kind=kind: soak.is_at_rest(kind, rest[kind]), within=PATIENCE)
+        if sizes.soak >= GROWING:
+            _, second, last = (mean(each.memory for each in third) for third in thirds([x[kind] for x in samples]))
+            assert last <= second * MEMORY_GROWTH
+    assert [process.popen.poll() for process in processes.values()] == [None] * len(processes)

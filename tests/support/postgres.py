@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +30,16 @@ class PrivatePostgres:
 
     Args:
         environment: of its processes, in addition.
-        options: settings, such as `max_wal_size=32MB`.
+        launcher: the command that starts it.
     """
 
-    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, environment: Mapping[str, str] | None = None, launcher: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.port = _free_port()
         context = StackContext(folder, "", {"postgres": PASSWORD}, {"postgres": self.port}, Programs(), durable=False)
-        self._server, self._options, self._environment = Postgres(context), options, environment or {}
+        self._server, self._launcher, self._environment = Postgres(context), launcher, environment or {}
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -58,11 +60,9 @@ class PrivatePostgres:
 
     def start(self) -> None:
         planned = self._server.prepare()
-        options = [f"-c{option}" for option in self._options]
         environment = {**(planned.environment or {}), **self._environment}
-        self._process = launch(
-            replace(planned, command=[*planned.command, *options], environment=environment), log=self._server.log
-        )
+        command = [*self._launcher, *planned.command]
+        self._process = launch(replace(planned, command=command, environment=environment), log=self._server.log)
         self._until_ready()
 
     def _until_ready(self) -> None:
@@ -84,23 +84,19 @@ class PrivatePostgres:
             if not wait_until_gone([self._process], timeout=10):
                 os.kill(self._process.pid, signal.SIGKILL)
 
-    def run(self, statement: str) -> list[tuple[object, ...]]:
+    def run(self, statement: str, *, database: str = DATABASE) -> list[tuple[object, ...]]:
         """Run a statement of administration, outside a transaction."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with psycopg.connect(self.url, dbname=database, autocommit=True) as connection:
             connection.execute("SET default_transaction_read_only = off")
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def standby(self, folder: Path) -> "Standby":
-        """Return a server that is to follow this one."""
-        return Standby(folder, self)
-
 
 class Standby(PrivatePostgres):
-    """A streaming replica of another server, until it is promoted."""
+    """A streaming replica of another server, which confirms no commit without it, until it is promoted."""
 
     def __init__(self, folder: Path, primary: PrivatePostgres) -> None:
-        super().__init__(folder, *primary._options)
+        super().__init__(folder)
         self._primary = primary
 
     def start(self) -> None:
@@ -116,6 +112,8 @@ class Standby(PrivatePostgres):
             copied = run(Launch([*command, "--checkpoint=fast"], cwd=data, account=account), stderr=subprocess.PIPE)
             assert copied.returncode == 0, copied.stderr
         super().start()
+        self._primary.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self._primary.run("SELECT pg_reload_conf()")
 
     def promote(self) -> None:
         self.run("SELECT pg_promote()")
