@@ -41,7 +41,7 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test up check bench new-job messages docs lock clean
+.PHONY: help install demo test overload soak up check bench new-job messages docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,12 @@ test: $(INSTALLED) ## the whole test suite, on real servers that it starts itsel
 	@$(CHROMIUM)
 	@$(PROMTOOL)
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+
+overload: $(INSTALLED) ## a backlog, a slow database and alarms of the broker: make overload MESSAGES=200000
+	@$(BIN)/python -m pytest -q --timeout=0 --messages=$(or $(MESSAGES),200000) tests/faults/test_overload.py
+
+soak: $(INSTALLED) ## steady load, every connection cut every EVERY seconds: make soak MINUTES=15 EVERY=30
+	@$(BIN)/python -m pytest -qs --timeout=0 --soak=$$(( $(or $(MINUTES),15) * 60 )) --cut-every=$(or $(EVERY),30) tests/faults/test_soak.py
 
 up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C
 	@$(BIN)/python -m demo --stay

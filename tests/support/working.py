@@ -25,8 +25,8 @@ from tests.support.schedules import entry, rows, schedule
 from tests.support.waiting import eventually
 
 INTERVAL, SIZE = 0.1, 20  # seconds between two requests for so many events
-EVERY_SECOND = entry(job="cleanup.rates", payload={}, catch_up="all", grace="1h")
-QUEUES = ("test.ledger", "test.ledger.dead", "cleanup.rates", "cleanup.rates.dead")
+EVERY_SECOND = entry(job="rates.cleanup", payload={}, catch_up="all", grace="1h")
+QUEUES = ("test.ledger", "test.ledger.dead", "rates.cleanup", "rates.cleanup.dead")
 HAS_BEGUN = sa.text("SELECT EXISTS (SELECT FROM ledger) AND EXISTS (SELECT FROM fires WHERE state = 'published')")
 ALL_DONE = sa.text(
     "SELECT NOT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL) AND NOT EXISTS ("
