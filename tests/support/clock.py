@@ -1,6 +1,6 @@
 """A clock that can be set: processes that are started with it see another time than this machine's."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pocketwatch.stack.native.programs import Programs
@@ -25,8 +25,17 @@ class Clock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def set_to(self, moment: datetime) -> None:
+        """Set the clock to a time, from which it goes on."""
+        self.set(moment - datetime.now(UTC))
+
     def set(self, ahead: timedelta = timedelta(0)) -> None:
         """Set the clock so far ahead of this machine's."""
+        self.ahead = ahead
         unfinished = self._file.with_suffix(".new")
         unfinished.write_text(f"{ahead.total_seconds():+f}s\n")
         unfinished.chmod(0o644)
