@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
@@ -34,8 +35,10 @@ why = "a fault test"
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    return Clock(tmp_path)
+def clock() -> Iterator[Clock]:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL reads it as another user
+        yield Clock(Path(folder))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ class Clock:
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",  # seconds until a process notices that it was set
+            "FAKETIME_NO_CACHE": "1",  # so that every process notices at once that it was set
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
