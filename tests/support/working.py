@@ -16,6 +16,7 @@ from pocketwatch.cancellation import cancel
 from pocketwatch.errors import DatabaseUnreachable
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
+from pocketwatch.worker.backoff import retry_on_outage
 from publishers.relay import Relay
 from publishers.ticker import Ticker
 from tests.fixtures.suite import Consume
@@ -58,8 +59,13 @@ async def working(database: Database, publisher: Publisher, consume: Consume) ->
 
 
 async def holds(database: Database, condition: sa.TextClause) -> bool:
-    async with database.begin() as connection:
-        return bool((await connection.execute(condition)).scalar_one())
+    """Whether a condition holds, asked again while connections of the pool are found to be ended."""
+
+    async def ask() -> bool:
+        async with database.begin() as connection:
+            return bool((await connection.execute(condition)).scalar_one())
+
+    return await retry_on_outage(ask)
 
 
 async def check(database: Database, publisher: Publisher, *, counted: bool = False) -> None:
@@ -68,6 +74,7 @@ async def check(database: Database, publisher: Publisher, *, counted: bool = Fal
     Args:
         counted: whether attempts may have failed before the one that succeeded.
     """
+    await database.engine.dispose()  # its connections may have been ended
     sent = await rows(database, suite.outbox)
     events = [row["message_id"] for row in sent if row["routing_key"] == Event.routing_key]
     assert sorted(await ledger.noted(database)) == sorted(events)
