@@ -38,7 +38,7 @@ MEMORY_GROWTH = 1.05  # of the last third, against the second
 GROWING = 300.0  # seconds in which caches and pools still fill
 SETTLED = 5.0  # seconds
 CONNECTIONS = 10  # of the processes
-PATIENCE = 90.0  # seconds
+WITHIN = 90.0  # seconds
 TEST = "pocketwatch publish test "  # how the name of the test's own connection begins
 SCHEDULE = """
 [[entry]]
@@ -197,7 +197,7 @@ async def test_every_connection_cut_again_and_again_under_load_leaks_nothing(
         await asyncio.to_thread(process.until, event)
     soak = Soak(servers, vhost_of(settings.rabbitmq_urls[0]), database, pocketwatch, proxy, processes)
     await soak.cut(0)  # afterwards the broker has no channel any more that only the start needed
-    broker = await eventually(soak.settled, within=PATIENCE)
+    broker = await eventually(soak.settled, within=WITHIN)
     rest = await soak.sample()
 
     async def is_whole() -> bool:
@@ -208,18 +208,18 @@ async def test_every_connection_cut_again_and_again_under_load_leaks_nothing(
     end = time.monotonic() + sizes.soak
     while time.monotonic() < end:
         await asyncio.sleep(sizes.cut_every)
-        await eventually(is_whole, within=PATIENCE)
+        await eventually(is_whole, within=WITHIN)
         samples.append(await soak.sample())
         await soak.cut(len(samples))
     assert not loading.done()
     await cancel(loading)
-    await eventually(lambda: all_noted(database, len(soak.wanted)), within=PATIENCE)
-    await eventually(is_whole, within=PATIENCE)
+    await eventually(lambda: all_noted(database, len(soak.wanted)), within=WITHIN)
+    await eventually(is_whole, within=WITHIN)
     report(samples)
 
     assert sorted(await ledger.noted(database)) == sorted(soak.wanted)
     for kind in KINDS:
-        await eventually(lambda kind=kind: soak.is_at_rest(kind, rest[kind]), within=PATIENCE)
+        await eventually(lambda kind=kind: soak.is_at_rest(kind, rest[kind]), within=WITHIN)
         if sizes.soak >= GROWING:
             _, second, last = (mean(each.memory for each in third) for third in thirds([x[kind] for x in samples]))
             assert last <= second * MEMORY_GROWTH
