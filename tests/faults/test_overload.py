@@ -19,7 +19,7 @@ from tests.fixtures.servers import Servers
 from tests.fixtures.sizes import Sizes
 from tests.fixtures.suite import Program
 from tests.support import ledger
-from tests.support.alarms import alarm
+from tests.support.alarms import alarm, connection_name
 from tests.support.ledger import Event
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
@@ -79,7 +79,7 @@ async def is_blocked(servers: Servers, role: str) -> bool:
     """Whether the broker has blocked a connection that publishes."""
     with servers.management as api:
         found = await asyncio.to_thread(lambda: api.get("/connections").raise_for_status().json())
-    states = {each["client_properties"].get("connection_name", ""): each.get("state") for each in found}
+    states = {connection_name(each): each.get("state") for each in found}
     return any(name.startswith(f"pocketwatch publish {role} ") and states[name] == "blocked" for name in states)
 
 

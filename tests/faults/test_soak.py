@@ -27,6 +27,7 @@ from tests.fixtures.servers import Servers
 from tests.fixtures.sizes import Sizes
 from tests.fixtures.suite import Process, Program
 from tests.support import ledger, usage
+from tests.support.alarms import connection_name
 from tests.support.ledger import Event
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
@@ -103,7 +104,7 @@ class Soak:
         connections, channels = await asyncio.gather(
             *(asyncio.to_thread(self._list, each) for each in ("connections", "channels"))
         )
-        roles = {each["name"]: each["client_properties"].get("connection_name", "") for each in connections}
+        roles = {each["name"]: connection_name(each) for each in connections}
         opened = Counter(roles.get(each["connection_details"].get("name")) for each in channels)
         return {role: (count, opened[role]) for role, count in Counter(roles.values()).items()}
 
@@ -143,7 +144,7 @@ class Soak:
     def _close(self) -> None:
         with self.servers.management as api:
             for each in api.get(f"/vhosts/{self.vhost}/connections").json():
-                if not each["client_properties"].get("connection_name", "").startswith(TEST):
+                if not connection_name(each).startswith(TEST):
                     api.delete(f"/connections/{quote(each['name'], safe='')}")
 
 

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from pocketwatch.stack.native.rabbitmq import RabbitMQ
 from tests.fixtures.servers import Servers
@@ -34,6 +34,12 @@ def raised(servers: Servers) -> set[str]:
     with servers.management as api:
         found = api.get("/health/checks/alarms").json()
     return {each["resource"].split()[0] for each in found.get("alarms", ())}
+
+
+def connection_name(connection: dict[str, Any]) -> str:
+    """Return the name that a client gave its connection; a new one has none yet, and no properties but a list."""
+    properties = connection.get("client_properties")
+    return str(properties.get("connection_name", "")) if isinstance(properties, dict) else ""
 
 
 def rabbitmqctl(servers: Servers, *arguments: str) -> None:
