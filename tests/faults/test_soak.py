@@ -105,7 +105,7 @@ class Soak:
             *(asyncio.to_thread(self._list, each) for each in ("connections", "channels"))
         )
         roles = {each["name"]: connection_name(each) for each in connections}
-        opened = Counter(roles.get(each["connection_details"].get("name")) for each in channels)
+        opened = Counter(roles.get((each["connection_details"] or {}).get("name")) for each in channels)
         return {role: (count, opened[role]) for role, count in Counter(roles.values()).items()}
 
     async def settled(self) -> AtBroker | None:
