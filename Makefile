@@ -48,7 +48,7 @@ RENEW_DOCS = PYTHONPATH=. $(BIN)/python docs/tables.py \
 	&& $(BIN)/python -m pocketwatch docs asyncapi --output docs/asyncapi.json \
 	&& $(BIN)/python -m pocketwatch docs schemas --output docs/schemas
 
-.PHONY: help install demo test test-latest test-compose up check faults faults-cluster mutants clocks hostile model soak bench new-job messages docs lock clean
+.PHONY: help install demo test test-latest test-compose up check faults faults-cluster mutants clocks hostile model soak overload bench new-job messages docs lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,12 @@ test-compose: $(INSTALLED) ## compose.yaml in containers: all services, a job, k
 	@docker info >/dev/null 2>&1 || engine='tests/support/compose_engine.sh in'; \
 		$$engine $(BIN)/python -m pytest -v -s -m compose tests/journeys/test_containers.py
 
+overload: $(INSTALLED) ## a backlog, a slow database and alarms of the broker: make overload MESSAGES=200000
+	@$(BIN)/python -m pytest -q --timeout=0 --messages=$(or $(MESSAGES),200000) tests/faults/test_overload.py
+
+soak: $(INSTALLED) ## steady load, every connection cut every EVERY seconds: make soak MINUTES=15 EVERY=30
+	@$(BIN)/python -m pytest -qs --timeout=0 --soak=$$(( $(or $(MINUTES),15) * 60 )) --cut-every=$(or $(EVERY),30) tests/faults/test_soak.py
+
 up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C
 	@$(BIN)/python -m demo --stay
 
@@ -111,7 +117,7 @@ mutants: $(INSTALLED) ## weaken each guarantee, and see that a test fails
 	@$(BIN)/python -m tests.mutants
 
 faults-cluster: $(INSTALLED) ## faults of a RabbitMQ cluster under load, and their figures: make faults-cluster EVENTS=20000
-	@$(BIN)/python -m pytest --quiet --capture=no tests/faults/test_cluster.py --events=$(or $(EVENTS),20000)
+	@$(BIN)/python -m pytest --quiet --capture=no -m cluster tests/faults/test_cluster.py --events=$(or $(EVENTS),20000)
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock

@@ -60,6 +60,7 @@ class Relay:
         interval = POLL_INTERVAL if listening else SHORT_POLL_INTERVAL
         while True:
             self._wake.clear()
+            await self._publisher.until_unblocked()  # rather than to lock rows for as long as an alarm lasts
             if await self.send_batch():
                 continue
             if self._finishing:

@@ -1,6 +1,7 @@
 """Where the fixtures are; nothing is imported from here."""
 
 pytest_plugins = [
+    "tests.fixtures.sizes",
     "tests.fixtures.servers",
     "tests.fixtures.cluster",
     "tests.fixtures.suite",

@@ -5,7 +5,8 @@ import json
 import re
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Self
 
@@ -25,7 +26,10 @@ from schemas.envelope import Envelope
 
 CONFIRM_TIMEOUT = 5.0  # seconds for one attempt
 FIRST_DELAY, MAX_DELAY = 0.1, 2.0  # seconds between two attempts
+BLOCKED_POLL = 0.5  # seconds
+BLOCKED, UNBLOCKED = "broker.blocked", "broker.unblocked"
 HALF_MILLISECOND = 0.0005  # seconds
+ALARM = "the broker accepts no messages until its memory or disk alarm ends"
 EMPTY_TOPOLOGY = Topology((), (), ())
 
 # Of encoding a message: an id or a routing key of more than 255 bytes, for instance.
@@ -121,6 +125,7 @@ class Publisher:
         self._channel: AbstractRobustChannel | None = None
         self._exchanges: dict[str, AbstractExchange] = {}
         self._declaring: asyncio.Task[None] | None = None
+        self._is_block_logged = False
 
     async def __aenter__(self) -> Self:
         self._connection, self._channel = await on_reachable_node(
@@ -175,6 +180,31 @@ class Publisher:
         return self._connection is not None and self._connection.connected.is_set()
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether the broker accepts no messages now, because of its memory or disk alarm."""
+        if not self.is_connected or (transport := self.connection.transport) is None:
+            return False
+        unblocked: asyncio.Event = transport.connection._Connection__connection_unblocked  # type: ignore[attr-defined]  # noqa: SLF001  aiormq has no question for it
+        return not unblocked.is_set()
+
+    async def until_unblocked(self) -> None:
+        """Wait while the broker accepts no messages; what was written meanwhile would all be read afterwards."""
+        while self.is_blocked:
+            self._log_blocked(is_blocked=True)
+            await asyncio.sleep(BLOCKED_POLL)
+        self._log_blocked(is_blocked=False)
+
+    def _log_blocked(self, *, is_blocked: bool) -> None:
+        if is_blocked == self._is_block_logged:
+            return
+        self._is_block_logged = is_blocked
+        bound = logger.bind(server=server_name(self._urls))
+        if is_blocked:
+            bound.bind(reason=ALARM).warning(BLOCKED)
+        else:
+            bound.info(UNBLOCKED)
+
+    @property
     def server_version(self) -> tuple[int, int]:
         """RabbitMQ's version, such as (3, 10)."""
         transport = self.connection.transport
@@ -196,7 +226,8 @@ class Publisher:
         Args:
             exchange: its name; "" is the default exchange, whose routing keys are names of queues.
             mandatory: whether a queue must be bound.
-            retry_for: how long to retry while the connection is lost; needs a stable message id.
+            retry_for: how long to retry while the connection is lost; needs a stable message id. An alarm of the broker
+                is waited for and does not count: each retry would leave another copy of the message in the socket.
 
         Raises:
             Unroutable: when no queue is bound for it.
@@ -204,9 +235,12 @@ class Publisher:
         """
         end, pause = time.monotonic() + retry_for.total_seconds(), FIRST_DELAY
         while True:
+            began = time.monotonic()
             try:
-                return await self._once(message, exchange, routing_key, mandatory=mandatory)
+                deadline = self._held_deadline() if retry_for else asyncio.timeout(CONFIRM_TIMEOUT)
+                return await self._once(message, exchange, routing_key, mandatory=mandatory, deadline=deadline)
             except _Lost as error:
+                end += max(time.monotonic() - began - CONFIRM_TIMEOUT, 0)  # of an alarm
                 if time.monotonic() + pause > end:
                     raise PublishFailed(f"{_target(exchange, routing_key)} not confirmed: {error}") from error
                 logger.bind(exchange=exchange, routing_key=routing_key, error=str(error)).warning(
@@ -215,10 +249,19 @@ class Publisher:
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_DELAY)
 
-    async def _once(self, message: aio_pika.Message, exchange: str, routing_key: str, *, mandatory: bool) -> None:
+    async def _once(
+        self,
+        message: aio_pika.Message,
+        exchange: str,
+        routing_key: str,
+        *,
+        mandatory: bool,
+        deadline: AbstractAsyncContextManager[object],
+    ) -> None:
         """Publish once within the deadline; the libraries themselves may wait for minutes, or indefinitely."""
         try:
-            async with asyncio.timeout(CONFIRM_TIMEOUT):
+            async with deadline:
+                await self.until_unblocked()
                 target = await self._exchange(exchange)
                 await target.publish(message, routing_key, mandatory=mandatory)
         except aiormq.exceptions.PublishError as error:
@@ -235,7 +278,25 @@ class Publisher:
         except UNSENDABLE as error:
             raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
-            raise _Lost(str(error) or type(error).__name__) from error
+            raise _Lost(ALARM if self.is_blocked else str(error) or type(error).__name__) from error
+
+    @asynccontextmanager
+    async def _held_deadline(self) -> AsyncIterator[None]:
+        """Raise TimeoutError after `CONFIRM_TIMEOUT`, but not during an alarm of the broker."""
+        loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+
+        def check() -> None:
+            if self.is_blocked:
+                timers[:] = [loop.call_later(CONFIRM_TIMEOUT, check)]
+            else:
+                deadline.reschedule(loop.time())
+
+        async with asyncio.timeout(None) as deadline:
+            timers.append(loop.call_later(CONFIRM_TIMEOUT, check))
+            try:
+                yield
+            finally:
+                timers[0].cancel()
 
     async def _exchange(self, name: str) -> AbstractExchange:
         assert self._channel is not None, "enter the publisher first"  # noqa: S101

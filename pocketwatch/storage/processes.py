@@ -44,6 +44,9 @@ async def register(connection: AsyncConnection, *, kind: str, age: timedelta, fa
         The row's id, for `beat`.
     """
     await connection.execute(sa.delete(processes).where(sa.func.now() - RETENTION > LAST_SEEN))
+    # Seen by a clock that was ahead: one that lives says so again within moments, the others must not look alive.
+    of_future = sa.update(processes).where(processes.c.heartbeat_at > sa.func.now() + SILENT_AFTER)
+    await connection.execute(of_future.values(heartbeat_at=sa.func.now()))
     row = {"kind": kind, "host": HOST, "pid": PID, "version": version(), "started_at": sa.func.now() - age, **facts}
     inserted = await connection.execute(sa.insert(processes).values(row).returning(processes.c.id))
     return int(inserted.scalar_one())

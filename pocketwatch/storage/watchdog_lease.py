@@ -10,11 +10,13 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# One that lasts longer than any is of a clock that was ahead.
 TAKE = sa.text("""
     INSERT INTO watchdog_lease AS lease (process, expires_at) VALUES (:process, now() + CAST(:lasts AS interval))
     ON CONFLICT (single) DO UPDATE SET process = excluded.process, expires_at = excluded.expires_at,
         held_since = CASE WHEN lease.process = excluded.process THEN lease.held_since ELSE now() END
     WHERE lease.process = excluded.process OR lease.expires_at <= now()
+        OR lease.expires_at > now() + 2 * CAST(:lasts AS interval)
     RETURNING process
 """)
 LOOKED = sa.text("UPDATE watchdog_lease SET looked_at = now() WHERE process = :process")

@@ -38,7 +38,7 @@ A_JOB = sa.text(
     "VALUES ('a-job', 'ticks', 'cleanup.media', CAST('{\"dry_run\": true}' AS jsonb))"
 )
 
-pytestmark = pytest.mark.timeout(900)  # the cluster starts within the first test
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the cluster starts within the first test
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from pocketwatch.worker.retry_policy import DeadLetter, Retry, next_step
 from publishers import trigger
 from schemas.ticks import CleanRates
 from tests.fixtures.suite import Consume, Deliver, Program, Runs
+from tests.support.admin import NOW_READ_ONLY, SLEEP, WRITABLE_AGAIN, Admin
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -32,34 +33,6 @@ CREATE TABLE things (
 );
 INSERT INTO things VALUES (1, 'one', 1), (2, 'two', 2);
 """
-NOW_READ_ONLY = "ALTER DATABASE {} SET default_transaction_read_only = on"
-WRITABLE_AGAIN = "ALTER DATABASE {} RESET default_transaction_read_only"
-SLEEP = "SELECT pg_sleep(10)"
-
-
-class Admin:
-    """An operator's session."""
-
-    def __init__(self, url: str) -> None:
-        self.name = urlsplit(url).path[1:]
-        self._connection = psycopg.connect(url, autocommit=True)
-        self._connection.execute("SET default_transaction_read_only = off")
-
-    def run(self, statement: str) -> list[Any]:
-        cursor = self._connection.execute(statement.replace("{}", self.name).encode())
-        return cursor.fetchall() if cursor.description else []
-
-    async def meanwhile(self, statement: str, *, of: str = SLEEP) -> None:
-        """Run a statement for the process that runs another one."""
-
-        async def pid() -> int | None:
-            rows = self.run(f"SELECT pid FROM pg_stat_activity WHERE datname = '{{}}' AND query = '{of}'")
-            return rows[0][0] if rows else None
-
-        self.run(statement.format(pid=await eventually(pid)))
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 @pytest.fixture

@@ -11,13 +11,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.tables import suite
 from publishers import trigger
-from schemas.envelope import Envelope
 from schemas.mail import SendDigests
 from schemas.ticks import (
     ArchiveAds,
@@ -32,10 +28,9 @@ from schemas.ticks import (
 )
 from tests.fixtures.servers import ROOT, Servers
 from tests.fixtures.suite import Consume, Program, Runs
-from tests.support import ledger
-from tests.support.ledger import Event
 from tests.support.pgbouncer import POOL_SIZE, PgBouncer
 from tests.support.waiting import eventually
+from tests.support.working import check, working
 
 TICKS = (
     ArchiveAds(),
@@ -116,28 +111,17 @@ async def test_session_of_another_client_does_not_change_ours(database: Database
             assert (await connection.execute(sa.text("SHOW timezone"))).scalar_one() == "UTC"
 
 
-async def test_events_go_from_the_outbox_through_the_broker_into_batches(
-    database: Database, publisher: Publisher, consume: Consume, relay: None
+async def test_nothing_is_lost_or_doubled_while_the_pooler_is_killed_under_load(
+    pooler: PgBouncer, database: Database, publisher: Publisher, consume: Consume
 ):
-    await declare(publisher.connection, ledger.TOPOLOGY_WITH_LEDGER)
-    await ledger.make_tables(database)
-    names = [f"event-{number}" for number in range(300)]
+    async with working(database, publisher, consume):
+        for _ in range(3):
+            pooler.kill()
+            await asyncio.sleep(0.5)
+            pooler.start()
+            await asyncio.sleep(1)
 
-    async with consume(ledger.note), database.begin() as connection:
-        await connection.execute(sa.insert(suite.outbox), [row_of(name) for name in names])
-        await connection.commit()
-        await eventually(lambda: all_noted(database, len(names)))
-
-    assert sorted(await ledger.noted(database)) == sorted(names)
-
-
-def row_of(name: str) -> dict[str, Any]:
-    envelope = Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key)
-    return outbox.of(envelope, Event(n=1).model_dump())[1]
-
-
-async def all_noted(database: Database, count: int) -> bool:
-    return len(await ledger.noted(database)) == count
+    await check(database, publisher)
 
 
 def test_every_command_works(pocketwatch: Program):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ async def test_process_records_what_it_is_and_consumes_until_it_ends(
     assert (row["kind"], row["groups"], row["queues"], row["pid"]) == ("consume", ["rates"], QUEUES, process.popen.pid)
     assert (row["problem"], row["stopped_at"]) == (None, None)
     assert (ended["id"], ended["state"], ended["queues"]) == (row["id"], "stopped", [])
+
+
+async def test_process_that_was_killed_while_the_clock_was_ahead_is_shown_as_died(database: Database, known: Known):
+    async with database.begin() as connection:
+        killed = await processes.register(connection, kind="consume", age=timedelta(0), facts={})
+        await connection.execute(sa.update(tables.processes).values(heartbeat_at=sa.func.now() + timedelta(days=1)))
+    async with database.begin() as connection:
+        await processes.register(connection, kind="publish", age=timedelta(0), facts={})
+        later = sa.update(tables.processes).where(tables.processes.c.id == killed)
+        await connection.execute(later.values(heartbeat_at=tables.processes.c.heartbeat_at - timedelta(seconds=31)))
+
+    assert {row["kind"]: row["state"] == "died" for row in await known()} == {"consume": True, "publish": False}
 
 
 async def test_killed_process_is_shown_as_died(pocketwatch: Program, database: Database, known: Known):

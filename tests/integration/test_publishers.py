@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
@@ -165,6 +166,23 @@ async def test_fire_that_the_database_refuses_is_recorded_and_does_not_stop_othe
     assert found["refused"]["state"] == "missed"
     assert found["refused"]["reason"].startswith("the database refuses its message: CheckViolationError: ")
     assert [line["entry"] for line in log_lines if line["event"] == "schedule.fire_missed"] == ["refused"]
+
+
+async def test_fire_whose_message_is_held_up_by_a_lock_is_not_missed(database: Database):
+    hourly = entry(cron="0 * * * *", catch_up="latest")
+    await last_ticker_stopped(database, hourly, timedelta(hours=1))
+    limited = Database(f"{database.url}?options=-c%20statement_timeout%3D200ms")
+    ticker = Ticker(limited, schedule(hourly))
+    await ticker.begin()
+
+    async with database.begin() as migration:
+        await migration.execute(sa.text("LOCK TABLE outbox"))
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            await ticker.tick()
+    await ticker.tick()
+
+    assert await states(database) == ["introduced", "published"]
+    await limited.close()
 
 
 async def test_fires_in_the_future_do_not_hide_what_was_missed(database: Database, log_lines: list[dict[str, Any]]):

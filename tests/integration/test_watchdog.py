@@ -254,6 +254,13 @@ async def test_lease_has_one_holder_until_it_expires(database: Database, watched
     assert await take("one")
 
 
+async def test_lease_that_was_taken_by_a_clock_that_was_ahead_does_not_last(database: Database, watched: Watched):
+    watched.execute("INSERT INTO watchdog_lease (process, expires_at) VALUES ('killed:1', now() + interval '1 day')")
+
+    async with database.begin() as connection:
+        assert await watchdog_lease.take(connection, "another:1", lasts=timedelta(seconds=8))
+
+
 # Each check: what it finds, and what it does not
 
 

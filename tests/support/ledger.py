@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -87,6 +87,15 @@ def envelope(number: int) -> Envelope:
     return Envelope(message_id=name, correlation_id=name, exchange="moderation", routing_key="test.event")
 
 
+def outbox_row(message_id: str, event: Event | None = None) -> dict[str, Any]:
+    """The row of the outbox by which an event is sent."""
+    ids = {"message_id": message_id, "correlation_id": message_id}
+    _, row = outbox.of(
+        Envelope(**ids, exchange=Event.exchange, routing_key=Event.routing_key), (event or Event(n=1)).model_dump()
+    )
+    return row
+
+
 async def make_tables(database: Database) -> None:
     """Make the tables, and the owners 0, 1 and 2."""
     async with database.begin() as connection:
@@ -98,13 +107,7 @@ async def ask(database: Database, count: int, *, first: int) -> list[str]:
     """Have events sent, by rows of the outbox."""
     ids = [f"event-{number}" for number in range(first, first + count)]
     async with database.begin() as connection:
-        rows = [
-            outbox.of(
-                Envelope(message_id=name, correlation_id=name, exchange=Event.exchange, routing_key=Event.routing_key),
-                Event(n=number).model_dump(),
-            )[1]
-            for number, name in enumerate(ids)
-        ]
+        rows = [outbox_row(name, Event(n=number)) for number, name in enumerate(ids)]
         await connection.execute(sa.insert(suite.outbox), rows)
     return ids
 

@@ -1,4 +1,4 @@
-"""A way to a server that can be frozen and cut: a plain TCP proxy."""
+"""A way to a server that can be frozen, cut and slowed down: a plain TCP proxy."""
 
 import asyncio
 from typing import Self
@@ -17,6 +17,7 @@ class Proxy:
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.delay = 0.0  # seconds that each piece of data takes
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -88,6 +89,7 @@ class Proxy:
                 if self._marker is not None and self._marker in data:
                     self.freeze()
                 await gate.wait()
+                await asyncio.sleep(self.delay)
                 sink.write(data)
                 await sink.drain()
         except OSError:

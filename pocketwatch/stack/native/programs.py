@@ -14,7 +14,9 @@ PACKAGES = {
     "rabbitmq": "rabbitmq-server",
     "postgres": "postgresql",
     "redis": "redis-server",
-    "pgbouncer": "pgbouncer",  # for tests
+    # for tests
+    "pgbouncer": "pgbouncer",
+    "faketime": "libfaketime",
 }
 INSTALL = Path(__file__).with_name("install.sh")
 INSTALL_TIMEOUT = 900.0  # seconds
@@ -58,6 +60,10 @@ class Programs:
         own = self.root / "usr/sbin/pgbouncer"  # which is not in the PATH of all users
         return own if own.exists() else self.which("pgbouncer")
 
+    def faketime(self) -> Path | None:
+        """Return the library that shows another time to the processes that are started with it."""
+        return next(self.root.glob("usr/lib/*/faketime/libfaketime.so.1"), None)
+
     def missing(self, servers: Iterable[str]) -> list[str]:
         """Return the missing Debian packages of these servers; the mail catcher needs none."""
         found = {
@@ -65,6 +71,7 @@ class Programs:
             "postgres": self.postgres,
             "redis": self.redis,
             "pgbouncer": self.pgbouncer,
+            "faketime": self.faketime,
         }
         return [PACKAGES[server] for server in servers if server in found and found[server]() is None]
 
