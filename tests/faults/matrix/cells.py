@@ -16,7 +16,7 @@ from typing import Any
 from pocketwatch.broker.publisher import Publisher
 from tests.faults.matrix.armed import folder_of
 from tests.faults.matrix.boundaries import Boundary
-from tests.faults.matrix.parts import PARTS, Command, Part, Site, Tally
+from tests.faults.matrix.parts import PARTS, Command, Counts, Part, Site
 from tests.fixtures.suite import Process
 from tests.support.waiting import eventually
 
@@ -57,18 +57,18 @@ class Result:
     cell: Cell
     seed: int
     faults: int
-    tally: Tally
+    counts: Counts
     recovered: int
     seconds: float
     problems: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        return not (self.tally.lost or self.tally.doubled or self.tally.unexpected or self.problems)
+        return not (self.counts.lost or self.counts.doubled or self.counts.unexpected or self.problems)
 
     @property
     def summary(self) -> str:
-        counts = ", ".join(f"{count} {name}" for name, count in asdict(self.tally).items() if count)
+        counts = ", ".join(f"{count} {name}" for name, count in asdict(self.counts).items() if count)
         parts = (
             f"{self.faults} faults",
             counts,
@@ -86,7 +86,7 @@ class Result:
             "fault": self.cell.fault,
             "seed": self.seed,
             "faults": self.faults,
-            **asdict(self.tally),
+            **asdict(self.counts),
             "recovered": self.recovered,
             "seconds": round(self.seconds, 1),
             "problems": self.problems,
@@ -126,13 +126,13 @@ class Running:
             await self._part.ask(publisher, TRICKLE)
             await self._drain()
         await self._stop()
-        tally = await self._part.tally()
+        counts = await self._part.counts()
         left = self._part.asked - set(await self._part.effects())
         return Result(
             self._cell,
             self._seed,
             self.struck,
-            tally,
+            counts,
             len(self._unfinished - left),
             time.monotonic() - began,
             self._problems,
@@ -255,7 +255,7 @@ async def run_cell(cell: Cell, site: Site, *, repetitions: int, seed: int, freez
         return await running.run()
     except Exception as error:  # noqa: BLE001  the other cells are run all the same
         problem = f"{type(error).__name__}: {error}"
-        return Result(cell, seed, running.struck, Tally(), 0, time.monotonic() - began, [problem])
+        return Result(cell, seed, running.struck, Counts(), 0, time.monotonic() - began, [problem])
 
 
 def _until_started(process: Process) -> None:

@@ -15,16 +15,15 @@ from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.storage.database import Database
-from schemas.emails import AdApprovedEmail
 from schemas.envelope import Envelope
-from schemas.mail import MailRequested
 from schemas.message import Message
 from tests.faults.matrix import workers
+from tests.fixtures.mail import request_for
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Program
 from tests.support import ledger
 
-PATIENCE = 60.0  # seconds in which a server comes back
+TIMEOUT = 60.0  # seconds in which a server comes back
 ON_DISK = 2.5  # seconds: RabbitMQ 3.10 forgets a quorum queue that it made less than a second before it is killed
 LEASE = timedelta(minutes=1)  # of an email that a dead sender has claimed
 
@@ -32,7 +31,7 @@ Command = tuple[str, ...]  # the module, and its arguments
 
 
 @dataclass(frozen=True)
-class Tally:
+class Counts:
     """What became of the work.
 
     Attributes:
@@ -62,7 +61,7 @@ class Site:
         """Execute a statement; a database that is away is waited for."""
 
         def execute() -> list[Any]:
-            end = time.monotonic() + PATIENCE
+            end = time.monotonic() + TIMEOUT
             while True:
                 try:
                     with psycopg.connect(self.database_url, connect_timeout=5) as connection:
@@ -115,9 +114,9 @@ class Part(ABC):
     async def pending(self) -> set[str]:
         return self.asked - set(await self.effects())
 
-    async def tally(self) -> Tally:
+    async def counts(self) -> Counts:
         effects = await self.effects()
-        return Tally(
+        return Counts(
             asked=len(self.asked),
             lost=len(self.asked - set(effects)),
             doubled=sum(effects.values()) - len(effects),
@@ -152,7 +151,7 @@ class Part(ABC):
                 message_of(envelope, message.payload()),
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                retry_for=timedelta(seconds=4 * PATIENCE),
+                retry_for=timedelta(seconds=4 * TIMEOUT),
             )
             self.asked.add(message_id)
 
@@ -249,11 +248,8 @@ class SideEffect(Part):
     environment: ClassVar[dict[str, str]] = {"POCKETWATCH_MAIL_TIMEOUT": "3s"}
 
     async def ask(self, publisher: Publisher, count: int) -> None:
-        letter = AdApprovedEmail(ad_id=7, ad_title="Lada Niva", occurred_at=datetime.now(UTC))
-        requests = [
-            (name, MailRequested(to=f"{name}-{self.site.vhost}@example.com", letter=letter))
-            for name in self._new_ids(count)
-        ]
+        domain = f"{self.site.vhost}@example.com"
+        requests = [(name, request_for(to=f"{name}-{domain}")) for name in self._new_ids(count)]
         await self._publish(publisher, requests)
 
     async def effects(self) -> Counter[str]:
@@ -280,11 +276,11 @@ class SideEffect(Part):
         )
         await asyncio.to_thread(self.site.program, "retries", "now", "--all")
 
-    async def tally(self) -> Tally:
+    async def counts(self) -> Counts:
         effects, logged = await self.effects(), await self._logged()
         twice = {name: count - 1 for name, count in effects.items() if count > 1}
         unconfirmed = {name for name in twice if logged[name][1] or logged[name][0] == "unknown"}
-        return Tally(
+        return Counts(
             asked=len(self.asked),
             lost=len(self.asked - set(effects)),
             doubled=sum(count for name, count in twice.items() if name not in unconfirmed),
