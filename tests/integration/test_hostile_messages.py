@@ -11,7 +11,7 @@ from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import declare, declare_missing, queue_info
 from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import CELERY, DELIVERY_LIMIT, Queue
+from pocketwatch.broker.topology import CELERY, DELIVERY_LIMIT, TOPOLOGY, Queue
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import outbox
 from tests.fixtures.suite import Consume, Program, Runs
@@ -165,6 +165,17 @@ async def test_dead_letter_and_retry_are_not_routed_by_headers_of_others(
         assert (await queue_info(publisher.connection, queue) or (0, 0))[0] == 0, queue
     await dead_letters.requeue(publisher, ledger.QUEUE, lambda _: True)
     assert (await queue_info(publisher.connection, "cleanup.media") or (0, 0))[0] == 0
+
+
+async def test_message_with_an_empty_error_that_expires_has_the_reason_of_the_broker(publisher: Publisher):
+    properties = RawProperties({}, message_id="expired", expiration="0", headers={"x-error": ""})
+    await raw_properties.publish(
+        publisher.connection, properties, b"{}", exchange="ticks", routing_key="cleanup.tokens"
+    )
+    queue = TOPOLOGY.queue("cleanup.tokens")
+    assert queue
+
+    assert (await dead(publisher, queue)).error == "dead-lettered by the broker: expired"
 
 
 INVALID_METADATA: dict[str, Any] = {
