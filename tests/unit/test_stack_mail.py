@@ -340,7 +340,7 @@ def test_caught_names_the_mail_server_that_is_used_instead(command_line: CliRunn
     result = command_line.invoke(app, ["caught"])
 
     assert isinstance(result.exception, PocketwatchError)
-    assert "mail.site.test, which is set by SMTP_URL; look there" in str(result.exception)
+    assert "mail.site.test, which is set by SMTP_URL, not to the mail catcher of " in str(result.exception)
     assert "secret" not in str(result.exception)
 
 
