@@ -454,7 +454,8 @@ def test_missing_tables_are_reported(pocketwatch: Program, servers: Servers):
     done = pocketwatch("runs", DATABASE_URL=servers.postgresql("postgres"))
 
     assert done.stderr == (
-        'pocketwatch: relation "update_logs" does not exist; to create the suite\'s tables, run: pocketwatch migrate\n'
+        'pocketwatch: relation "update_logs" does not exist; the suite\'s tables are created by: pocketwatch migrate; '
+        "the platform's by its own migrations\n"
     )
 
 

@@ -166,7 +166,7 @@ async def test_actions_are_filtered_and_show_what_changed(web: httpx.AsyncClient
     page, other = await web.get("/actions?action=archive"), await web.get("/actions?target=nothing")
 
     assert "<del>archived</del> → <ins>sold</ins>" in page.text
-    assert "No action is recorded that the filter matches" in other.text
+    assert "No action matches the filter." in other.text
 
 
 async def test_part_of_a_page_is_refreshed_by_itself(web: httpx.AsyncClient):
