@@ -101,25 +101,6 @@ async def test_looking_at_dead_letters_does_not_count_against_them(publisher: Pu
     assert await queue_info(publisher.connection, f"{QUEUE}.dead") == (1, 0)
 
 
-async def test_dead_letter_waits_in_its_queue_while_its_target_is_missing(
-    impatient: None, publisher: Publisher, settings: Settings
-):
-    """At-least-once: the reason why queues refuse messages rather than drop them."""
-    async with publisher.connection.channel() as channel:
-        await channel.queue_delete(f"{QUEUE}.dead")
-    await put(publisher, QUEUE)
-    async with taken(settings, QUEUE) as message:
-        await message.reject(requeue=False)
-
-    await asyncio.sleep(0.5)
-    await declare(publisher.connection, TOPOLOGY)
-
-    async def is_dead() -> bool:
-        return await queue_info(publisher.connection, f"{QUEUE}.dead") == (1, 0)
-
-    await eventually(is_dead, within=60)
-
-
 async def test_message_that_comes_back_from_a_delay_keeps_our_headers_only(publisher: Publisher):
     message = aio_pika.Message(b"{}", message_id="an-id", headers={"x-attempt": 2, "x-error": "away"})
     await publisher.publish(message, exchange="wait.10s", routing_key=QUEUE)
