@@ -31,7 +31,6 @@ def impatient(servers: Servers) -> Iterator[None]:
     usual = {
         "consumer_timeout": 1_800_000,
         "channel_tick_interval": 60_000,
-        "dead_letter_worker_publisher_confirm_timeout": 180_000,
     }
     for name in usual:
         servers.evaluate(f"application:set_env(rabbit, {name}, 2000), ok.")
