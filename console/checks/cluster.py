@@ -19,7 +19,7 @@ FORBIDDEN = "not checked; the user of RABBITMQ_MANAGEMENT_URL needs the tag moni
 
 
 async def check_cluster(settings: Settings) -> AsyncIterator[Finding]:
-    """Look at the nodes and at the members of our queues on them; one node is no cluster."""
+    """Check the nodes of a cluster, and that each queue has members on them; a single node yields no finding."""
     url = settings.servers.rabbitmq_management_url
     if url is None or settings.servers.rabbitmq_url is None:
         return

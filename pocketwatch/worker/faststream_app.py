@@ -44,4 +44,4 @@ class Documented:
     """In place of an executor, of a consumer that is only documented."""
 
     async def handle(self, envelope: Envelope, message: Message) -> Outcome:
-        raise NotImplementedError(f"{envelope.routing_key} is only documented here, not {message}")
+        raise RuntimeError(f"{envelope.routing_key}: this broker only documents consumers; it got {message}")

@@ -1,12 +1,11 @@
 """Whole journeys of an operator: with a mouse, by the keyboard only, and without JavaScript."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page
 
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.storage import operator_actions
@@ -33,16 +32,6 @@ async def running(database: Database) -> None:
     row = {"job": "cleanup.media", "message_id": "long", "trigger": "manual", "status": "running", "worker": "far:1"}
     async with database.begin() as connection:
         await connection.execute(sa.insert(update_logs), row | {"progress": 0.5})
-
-
-@pytest.fixture
-async def plain_page(browser: Browser, console: str) -> AsyncIterator[Page]:
-    """A browser without JavaScript."""
-    context = await browser.new_context(base_url=console, java_script_enabled=False)
-    page = await context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    await context.close()
 
 
 async def test_entry_is_paused_extended_run_and_resumed(browser_page: Page, database: Database, publisher: Publisher):

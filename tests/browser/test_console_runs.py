@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page
 
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.storage import operator_actions, outbox, run_log
@@ -274,16 +273,6 @@ async def test_queues_are_shown_with_their_consumers(
     link = await browser_page.get_by_role("link", name="rates.update").get_attribute("href")
     assert "@" not in link
     await check_page(browser_page, "queues")
-
-
-@pytest.fixture
-async def plain_page(browser: Browser, console: str) -> AsyncIterator[Page]:
-    """A browser without JavaScript."""
-    context = await browser.new_context(base_url=console, java_script_enabled=False)
-    page = await context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    await context.close()
 
 
 async def test_triggering_and_requeueing_work_without_javascript(
