@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from bench import programs, table
 from bench.console_rows import Size, fill
-from bench.servers import Say, Servers, WorkNotDone, started
+from bench.servers import PROJECT, Say, Servers, WorkNotDone, started
 from console.web import pages
 from console.web.server import STARTED
 from pocketwatch import command
@@ -256,7 +256,7 @@ def _timed(command_: Sequence[str], environment: Mapping[str, str]) -> tuple[flo
     """Return the time and the processor time of a program, in milliseconds."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        command_, env=environment, cwd=programs.PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command_, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     errors = process.stderr.read() if process.stderr else b""
     _, status, usage = os.wait4(process.pid, 0)

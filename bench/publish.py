@@ -97,4 +97,4 @@ async def _messages(url: str, queue: str, *, expected: int) -> int:
             found = state[0] if state else 0
             if found >= expected or time.monotonic() > end:
                 return found
-            await asyncio.sleep(programs.LOOK_EVERY)
+            await asyncio.sleep(programs.POLL_INTERVAL)

@@ -94,7 +94,7 @@ def issue(lots: list[dict[str, Any]]) -> dict[str, int]:
     from rest_framework_simplejwt.utils import aware_utcnow  # noqa: PLC0415
 
     users = list(get_user_model().objects.all())
-    kinds = {"refresh": tokens.RefreshToken, "sliding": tokens.SlidingToken}
+    kinds: dict[str, Any] = {"refresh": tokens.RefreshToken, "sliding": tokens.SlidingToken}
     for lot in lots:
         then = aware_utcnow() - timedelta(days=lot["issued_days_ago"])
         with patch.object(tokens, "aware_utcnow", return_value=then):

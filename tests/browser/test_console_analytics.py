@@ -45,7 +45,7 @@ async def test_rates_are_shown_with_their_age_and_history(browser_page: Page, da
     current = [await row.inner_text() for row in await browser_page.locator("table").first.locator("tbody tr").all()]
     assert [row.split()[:2] for row in current] == [["EUR", "NBU"], ["USD", "NBU"], ["USD", "PRIVATBANK"]]
     assert [row.split()[-1] for row in current] == ["ok", "ok", "stale"]
-    assert "There is no rate of PLN" in await browser_page.inner_text("main")
+    assert "No rate of PLN, GBP is stored" in await browser_page.inner_text("main")
     assert await browser_page.locator("figure").count() == 2
     await browser_page.get_by_text("UAH for one USD as a table").click()
     assert "NBU" in await browser_page.locator("figure table").first.inner_text()

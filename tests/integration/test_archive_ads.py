@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from consumers.maintenance.archive import archive_ads as job
+from consumers.maintenance.archive import queries
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.errors import Reject
 from pocketwatch.settings import Settings
@@ -234,14 +235,14 @@ async def test_edit_between_read_and_archiving_wins(
     database: Database, settings: Settings, ads: Ads, monkeypatch: pytest.MonkeyPatch, edit: str
 ):
     edited, other = ads.add("sold", updated=300, count=2)
-    archive = job.queries.archive_ads
+    archive = queries.archive_ads
 
     async def edit_first(*arguments: Any, **more: Any) -> list[str]:
         with psycopg.connect(ads.database_url) as editor:
             editor.execute(f"UPDATE car_ads SET {edit} WHERE id = %s".encode(), [edited])
         return await archive(*arguments, **more)
 
-    monkeypatch.setattr(job.queries, "archive_ads", edit_first)
+    monkeypatch.setattr(queries, "archive_ads", edit_first)
     one = job_context(JOB, database, settings)
     await job.archive_ads(ArchiveAds(), one)
 

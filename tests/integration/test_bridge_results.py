@@ -286,7 +286,7 @@ async def test_runs_are_found_by_an_index(database: Database):
         for table in (update_logs, inbox):
             await connection.execute(sa.text(f"ANALYZE {table.name}"))
         plan = await connection.execute(
-            sa.text(f"EXPLAIN {results.ENDED.element.text}"), {"jobs": ["job"], "ids": ["m1"], "own_ids": ["m1.celery"]}
+            sa.text(f"EXPLAIN {results.ENDED}"), {"jobs": ["job"], "ids": ["m1"], "own_ids": ["m1.celery"]}
         )
         lines = "\n".join(plan.scalars())
 

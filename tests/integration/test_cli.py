@@ -5,6 +5,7 @@ import shutil
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -322,7 +323,11 @@ def test_next_fire_of_a_paused_entry_is_the_first_after_its_pause(pocketwatch: P
 
 
 async def test_schedule_list_shows_what_became_of_the_last_fire(pocketwatch: Program, database: Database):
-    fire = {"entry": "vacuum-weekly", "due_at": utc_now() - timedelta(hours=1), "timetable": "0 5 * * SUN UTC"}
+    fire: dict[str, Any] = {
+        "entry": "vacuum-weekly",
+        "due_at": utc_now() - timedelta(hours=1),
+        "timetable": "0 5 * * SUN UTC",
+    }
     missed = {"state": "missed", "reason": "paused", "outcome": "missed", "settled_at": utc_now()}
     async with database.begin() as connection:
         await connection.execute(sa.insert(fires).values(**fire, **missed))

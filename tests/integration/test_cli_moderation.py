@@ -1,5 +1,6 @@
 """`pocketwatch moderation`, as an operator uses it."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ async def test_replay_reads_all_pages(
     owner = submitted.user()
     ids = [submitted.add(PHONE, owner=owner) for _ in range(9)]
 
-    found = await replay.replay(database, RuleSet.load(), since=replay.timedelta(days=30), limit=limit)
+    found = await replay.replay(database, RuleSet.load(), since=timedelta(days=30), limit=limit)
 
     assert found.ads == (limit or 9)
     assert [sample.ad_id for sample in found.samples] == ids[:-5:-1]

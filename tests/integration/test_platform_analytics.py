@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from consumers.analytics.overview import overview
+from consumers.analytics.overview import localized, overview
 from consumers.analytics.rollup import id_ranges
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -353,14 +353,14 @@ async def test_failed_locale_leaves_the_others_stored(
     market: Market, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ):
     market.ad()
-    present = overview.present
+    present = localized.present
 
     def refusing(figures: Any, locale: str) -> Any:
         if locale == "en":
             raise ValueError("no words for this")
         return present(figures, locale)
 
-    monkeypatch.setattr(overview, "present", refusing)
+    monkeypatch.setattr(f"{overview.__name__}.present", refusing)
 
     row = await deliver(PlatformAnalytics())
     none_left = await deliver(PlatformAnalytics(locales=("en",)))

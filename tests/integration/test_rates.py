@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from consumers.rates import queries
 from consumers.rates import update as job
+from consumers.rates.http import BankFailed
+from demo.banks import today
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
@@ -18,7 +20,7 @@ from pocketwatch.worker.executors import JobExecutor
 from publishers import trigger
 from schemas.envelope import Envelope
 from schemas.ticks import UpdateRates
-from tests.fixtures.banks import Banks, Reply, StoredRates, nbu, privatbank, recorded, today
+from tests.fixtures.banks import Banks, Reply, StoredRates, nbu, privatbank, recorded
 from tests.fixtures.suite import Consume, Deliver, Runs
 from tests.support.waiting import eventually
 
@@ -417,7 +419,7 @@ async def test_redelivered_attempt_is_logged_once(
     tick = UpdateRates(source="PRIVATBANK")
 
     for attempt in (1, 1, 2, 2):
-        with pytest.raises(job.BankFailed):
+        with pytest.raises(BankFailed):
             await run(database, settings, tick, message_id="the same", attempt=attempt)
     await asyncio.gather(
         *(run(database, settings, tick, message_id="the same", attempt=3) for _ in range(3)), return_exceptions=True

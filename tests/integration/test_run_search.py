@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from console.web.queries import entries
+from console.operations import entries
 from pocketwatch.storage import job_summaries, run_log, run_search
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.job_summaries import JobSummary
@@ -234,7 +234,7 @@ async def many(database: Database) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-async def plan_of(connection: AsyncConnection, statement: sa.Executable) -> str:
+async def plan_of(connection: AsyncConnection, statement: sa.ClauseElement) -> str:
     compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
     return "\n".join((await connection.execute(sa.text(f"EXPLAIN {compiled}"))).scalars())
 

@@ -38,7 +38,9 @@ class PrivatePostgres:
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.port = _free_port()
-        context = StackContext(folder, "", {"postgres": PASSWORD}, {"postgres": self.port}, Programs(), durable=False)
+        context = StackContext(
+            folder, "", 1, {"postgres": PASSWORD}, {"postgres": self.port}, Programs(), durable=False
+        )
         self._server, self._launcher, self._environment = Postgres(context), launcher, environment or {}
         self._process: Process | None = None
 

@@ -9,6 +9,7 @@ from bench.__main__ import NAMES, arguments
 from bench.jwt_rows import Lot
 from bench.rounds import Contender, Result, Sample, alternate, ratio
 from bench.servers import WorkNotDone
+from console.web import pages
 
 MB = 1_000_000
 
@@ -35,7 +36,7 @@ def test_every_page_of_the_console_is_measured(monkeypatch: pytest.MonkeyPatch):
     examples = dict.fromkeys(("run", "message_id", "middle", "email", "ad", "dead_id"), "7")
 
     measured = {path.partition("?")[0] for path in console.paths(examples)}
-    monkeypatch.setattr(console.pages, "routes", lambda: [Route("/weather/{place}", lambda _: None)])
+    monkeypatch.setattr(pages, "routes", lambda: [Route("/weather/{place}", lambda _: None)])
 
     assert {"/", "/schedule/simulate", "/runs/7", "/queues", "/trigger/cleanup.tokens"} <= measured
     with pytest.raises(WorkNotDone, match=r"page /weather/\{place\}: nothing says what its place is"):

@@ -268,7 +268,7 @@ def test_empty_reason_becomes_null():
 
 
 def test_max_attempts_notifies_owner_and_managers():
-    messages = to_messages(CeleryTask(task="notify_ad_max_attempts_reached", args=[7, 5, 3]), now=NOW)
+    messages = to_messages(CeleryTask(task="notify_ad_max_attempts_reached", args=[7, 5, 3], kwargs={}), now=NOW)
 
     assert isinstance(messages, tuple)
     assert [message.routing_key for message in messages] == ["user.ad.max_attempts", "manager.ad.max_attempts"]
@@ -277,7 +277,9 @@ def test_max_attempts_notifies_owner_and_managers():
 
 
 def test_bulk_change_names_each_ad_once():
-    wanted = to_messages(CeleryTask(task="notify_bulk_status_changed", args=[[9, 7, 9], "rejected"]), now=NOW)
+    wanted = to_messages(
+        CeleryTask(task="notify_bulk_status_changed", args=[[9, 7, 9], "rejected"], kwargs={}), now=NOW
+    )
 
     assert isinstance(wanted, NoticePerOwner)
     assert wanted.ad_ids == (9, 7)

@@ -245,6 +245,12 @@ def test_defaults_agree_with_debian_cron(cron: str, zone: str, change: datetime,
     assert fires_between(entry(cron, zone), after, until) == sorted(at for at in expected if after < at <= until)
 
 
+def happens(cron: str) -> bool:
+    """The 31st of February is refused, unless weekdays are added to it."""
+    _, _, _, day, month, weekday = cron.split()
+    return (day, month, weekday) != ("31", "2", "*")
+
+
 fields = st.tuples(
     st.sampled_from(["*/20", "0", "59"]),
     st.sampled_from(["0", "5,35", "*/30"]),
@@ -255,7 +261,12 @@ fields = st.tuples(
 ).map(" ".join)
 
 
-@given(fields, st.integers(0, 100 * 86400), st.sampled_from([1, 60, 90_000, 20 * 86400]), st.integers(0, 999_999))
+@given(
+    fields.filter(happens),
+    st.integers(0, 100 * 86400),
+    st.sampled_from([1, 60, 90_000, 20 * 86400]),
+    st.integers(0, 999_999),
+)
 @settings(max_examples=100, deadline=None)
 def test_times_of_a_day_are_those_of_cronsim(cron: str, start: int, span: int, microsecond: int):
     after = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=start, microseconds=microsecond)

@@ -319,7 +319,7 @@ def test_rights_of_the_database_role_cover_every_table(table: str):
 @pytest.mark.parametrize("pattern", re.findall(r"^\^.*\$$", privileges(), re.MULTILINE))
 def test_rights_on_the_broker_cover_every_exchange_and_queue(pattern: str):
     topology = with_celery("celery")
-    names = [thing.name for thing in (*topology.all_exchanges, *topology.all_queues)]
+    names = [*(each.name for each in topology.all_exchanges), *(each.name for each in topology.all_queues)]
 
     assert [name for name in names if not re.search(pattern, name)] == []
 

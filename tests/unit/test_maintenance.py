@@ -12,7 +12,7 @@ from consumers.maintenance.vacuum.queries import Table
 from pocketwatch.errors import Reject
 from pocketwatch.worker.backoff import MAX_HOLD
 from pocketwatch.worker.retry_policy import DELAYS
-from publishers.cron import HORIZON
+from publishers.schedule import HORIZON
 from schemas.ticks import PurgeLogs
 
 BY_TABLE = {rule.table: rule for rule in RULES}

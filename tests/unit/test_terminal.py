@@ -214,7 +214,7 @@ def test_ascii_terminal_gets_ascii(monkeypatch: pytest.MonkeyPatch):
     terminal.say("a – b")
 
     stream.flush()
-    lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]  a BytesIO
+    lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]  # a BytesIO
     escaped = "Таврія".encode("ascii", "backslashreplace").decode()
     assert lines == [escaped, "bars", "_.-=+*%#", "cut...", "1 025", "a - b"]
 

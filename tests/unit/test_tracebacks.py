@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable
 
-from pocketwatch.broker import headers
+from pamqp import encode
+
 from pocketwatch.clock import parse_duration
 from pocketwatch.tracebacks import MAX_LENGTH, own_traceback
 from tests.unit.test_logs import FORGED
@@ -72,7 +73,7 @@ def test_recursion_is_bounded():
     for _ in range(100_000):
         nested = [nested]
 
-    assert len(own_traceback(caught(lambda: headers.encode.encode_table_value(nested)))) <= MAX_LENGTH  # type: ignore[arg-type]
+    assert len(own_traceback(caught(lambda: encode.encode_table_value(nested)))) <= MAX_LENGTH  # type: ignore[arg-type]
 
 
 def test_text_of_an_error_cannot_control_the_terminal():

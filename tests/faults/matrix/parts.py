@@ -227,10 +227,10 @@ why = "the fault matrix"
         firsts = await self.site.sql(
             "SELECT entry, min(due_at) FROM fires WHERE entry = ANY(%s) GROUP BY entry", list(self.ENTRIES)
         )
-        until = datetime.now(UTC) - timedelta(seconds=2)
+        now = datetime.now(UTC)
         for entry, first in firsts:
             second = first.replace(microsecond=0) + timedelta(seconds=1)
-            while second < until:
+            while second <= now:
                 self.asked.add(f"{entry} {second.isoformat()}")
                 second += timedelta(seconds=1)
 
