@@ -125,6 +125,7 @@ class Publisher:
         self._channel: AbstractRobustChannel | None = None
         self._exchanges: dict[str, AbstractExchange] = {}
         self._declaring: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Task[None] | None = None
         self._is_block_logged = False
 
     async def __aenter__(self) -> Self:
@@ -139,8 +140,7 @@ class Publisher:
             if self._topology is not None:
                 await declare(connection, self._topology)
                 connection.reconnect_callbacks.add(self._schedule_declare)
-            async with asyncio.timeout(CONFIRM_TIMEOUT):
-                return connection, await connection.channel(publisher_confirms=True, on_return_raises=True)
+            return connection, await _open_channel(connection)
         except BaseException:
             await close(connection.close)
             raise
@@ -151,6 +151,8 @@ class Publisher:
         Raises:
             ServerUnreachable: when the work inside ended because the broker does not answer any more.
         """
+        if self._replacing is not None:
+            self._replacing.cancel()
         if self._connection is not None:
             await close(self._connection.close)
         if is_stray_cancellation(error) or isinstance(error, OSError | aiormq.exceptions.ChannelInvalidStateError):
@@ -259,6 +261,7 @@ class Publisher:
         deadline: AbstractAsyncContextManager[object],
     ) -> None:
         """Publish once within the deadline; the libraries themselves may wait for minutes, or indefinitely."""
+        channel = self._channel
         try:
             async with deadline:
                 await self.until_unblocked()
@@ -278,7 +281,30 @@ class Publisher:
         except UNSENDABLE as error:
             raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
+            if isinstance(error, TimeoutError) and channel is self._channel:
+                self._replace_channel()
             raise _Lost(ALARM if self.is_blocked else str(error) or type(error).__name__) from error
+
+    def _replace_channel(self) -> None:
+        """Begin to publish on another channel, as this one has not confirmed a message in time.
+
+        A channel of RabbitMQ 3.10 that knows the leader of a quorum queue confirms nothing for minutes when that node
+        freezes, although another node leads the queue by then.
+        """
+        is_replacing = self._replacing is not None and not self._replacing.done()
+        if self.is_connected and not self.is_blocked and not is_replacing:
+            self._replacing = asyncio.create_task(self._replace(self._channel))
+
+    async def _replace(self, silent: AbstractRobustChannel | None) -> None:
+        """Publish on another channel than this one, and close it."""
+        try:
+            with as_connection_lost():
+                self._channel = await _open_channel(self.connection)
+        except LOST:
+            return
+        self._exchanges.clear()
+        if silent is not None:
+            await close(silent.close)
 
     @asynccontextmanager
     async def _held_deadline(self) -> AsyncIterator[None]:
@@ -305,6 +331,11 @@ class Publisher:
         if name not in self._exchanges:
             self._exchanges[name] = await self._channel.get_exchange(name, ensure=False)
         return self._exchanges[name]
+
+
+async def _open_channel(connection: AbstractRobustConnection) -> AbstractRobustChannel:
+    async with asyncio.timeout(CONFIRM_TIMEOUT):
+        return await connection.channel(publisher_confirms=True, on_return_raises=True)
 
 
 class _Lost(Exception):

@@ -9,13 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
-from tests.faults.matrix.boundaries import STEPS, boundaries
+from tests.faults.matrix.boundaries import boundaries
 from tests.faults.matrix.cells import OWN, SIGNALS, Cell, Result, run_cell
 from tests.faults.matrix.parts import Site
 from tests.faults.matrix.table import table
@@ -25,12 +25,13 @@ from tests.fixtures.suite import Program
 from tests.support.vhosts import EVERYTHING
 
 RESULTS = ROOT / ".pocketwatch" / "faults" / "results.jsonl"
-SERVERS_OF = {
-    "ticker": ("rabbitmq", "postgres"),
-    "relay": ("rabbitmq", "postgres"),
-    "job": ("rabbitmq", "postgres"),
-    "batch": ("rabbitmq", "postgres"),
-    "side effect": ("rabbitmq", "postgres", "mail"),
+TARGETS = {
+    "ticker": (OWN, "rabbitmq", "postgres"),
+    "relay": (OWN, "rabbitmq", "postgres"),
+    "job": (OWN, "rabbitmq", "postgres"),
+    "batch": (OWN, "rabbitmq", "postgres"),
+    "side effect": (OWN, "rabbitmq", "postgres", "mail"),
+    "sessions": ("redis",),  # the executor is that of jobs
 }
 
 
@@ -44,8 +45,8 @@ def cells(pattern: str) -> list[Cell]:
     """Return the cells whose name matches."""
     found = [
         Cell(part, (boundary,), target, fault)
-        for part in STEPS
-        for target in (OWN, *SERVERS_OF[part])
+        for part, targets in TARGETS.items()
+        for target in targets
         for boundary, fault in product(boundaries(part), SIGNALS)
     ]
     return [cell for cell in found if re.search(pattern, str(cell))]
@@ -86,28 +87,27 @@ def site(servers: Servers) -> Iterator[Site]:
         api.delete(f"/vhosts/{name}").raise_for_status()
 
 
-async def run(chosen: Sequence[Cell], servers: Servers, options: argparse.Namespace) -> list[Result]:
-    """Run the cells, those whose faults hit processes several at a time."""
-    slots = asyncio.Semaphore(options.jobs)
+async def run(chosen: Sequence[Cell], servers: Sequence[Servers], options: argparse.Namespace) -> list[Result]:
+    """Run as many cells at a time as there are sets of servers."""
+    free = asyncio.Queue[Servers]()
+    for each in servers:
+        free.put_nowait(each)
     results: list[Result] = []
 
     async def one(cell: Cell) -> None:
-        async with slots:
-            with site(servers) as place:
-                result = await run_cell(
-                    cell, place, repetitions=options.repetitions, seed=options.seed, freeze=options.freeze
-                )
+        own = await free.get()
+        with site(own) as place:
+            result = await run_cell(
+                cell, place, repetitions=options.repetitions, seed=options.seed, freeze=options.freeze
+            )
+        free.put_nowait(own)
         results.append(result)
         with RESULTS.open("a") as file:
             file.write(json.dumps(result.row()) + "\n")
         mark = "ok " if result.is_good else "BAD"
         say(f"{mark} {cell}: {result.summary}")
 
-    own = [cell for cell in chosen if cell.target == OWN]
-    await asyncio.gather(*(one(cell) for cell in own))
-    for cell in chosen:
-        if cell.target != OWN:
-            await one(cell)
+    await asyncio.gather(*map(one, chosen))
     return results
 
 
@@ -117,7 +117,9 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--freeze", type=lambda text: timedelta(seconds=float(text)), default=timedelta(minutes=1))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cells of process faults at a time")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="cells at a time, each on its own servers"
+    )
     parser.add_argument("--list", action="store_true", help="print the cells")
     options = parser.parse_args()
     chosen = cells(options.cells)
@@ -126,8 +128,13 @@ def main() -> int:
         return 0
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with fixtures.running(RESULTS.parent / "servers") as servers:
-        fixtures.make_template(servers)
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(fixtures.running(RESULTS.parent / f"servers-{number}"))
+            for number in range(min(options.jobs, len(chosen)))
+        ]
+        for each in servers:
+            fixtures.make_template(each)
         results = asyncio.run(run(chosen, servers, options))
     say(table([result.row() for result in results]))
     say(f"{len(results)} cells, seed {options.seed}, {time.monotonic() - began:.0f} s")

@@ -14,6 +14,7 @@ from typing import Any
 import aio_pika
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from consumers.cleanup.sessions.redis_store import SessionStore
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.storage import fires, inbox, outbox
@@ -147,8 +148,19 @@ STEPS: dict[str, dict[str, Step]] = {
         "commit": commits_of(BatchExecutor, "_commit"),
         "acknowledge": ACKNOWLEDGE,
     },
+    "sessions": {
+        "start": calls_of(JobExecutor, "_start"),
+        "delete": calls_of(SessionStore, "change", answered=True),
+        "commit": calls_of(AsyncSession, "commit", answered=True),
+        "acknowledge": ACKNOWLEDGE,
+    },
 }
-WITH_MIDDLE = {("relay", "publish"), ("side effect", "effect"), *((part, "commit") for part in STEPS)}
+WITH_MIDDLE = {
+    ("relay", "publish"),
+    ("side effect", "effect"),
+    ("sessions", "delete"),
+    *((part, "commit") for part in STEPS),
+}
 
 
 def boundaries(part: str) -> list[Boundary]:

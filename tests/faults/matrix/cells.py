@@ -27,7 +27,6 @@ STRIKES_WITHIN = 90.0  # seconds
 DRAINS_WITHIN = 240.0  # seconds
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "freeze": signal.SIGSTOP}
 OWN = "process"
-TARGETS = (OWN, "rabbitmq", "postgres", "redis", "mail")
 
 
 @dataclass(frozen=True)

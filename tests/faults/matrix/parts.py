@@ -1,15 +1,17 @@
 """The parts under test: the work that each is given, and the ledger of what became of it."""
 
 import asyncio
+import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import psycopg
+import redis
 
 from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher, message_of
@@ -17,6 +19,7 @@ from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.storage.database import Database
 from schemas.envelope import Envelope
 from schemas.message import Message
+from schemas.ticks import CleanSessions
 from tests.faults.matrix import workers
 from tests.fixtures.mail import request_for
 from tests.fixtures.servers import Servers
@@ -128,11 +131,14 @@ class Part(ABC):
         ((failed,),) = await self.site.sql(
             "SELECT count(*) FROM update_logs WHERE status NOT IN ('succeeded', 'skipped') AND job NOT LIKE 'mail.%%'"
         )
+        return int(failed) + await self._dead_letters()
+
+    async def _dead_letters(self) -> int:
         with self.site.servers.management as api:
             queues = (
                 api.get(f"/queues/{self.site.vhost}", params={"columns": "name,messages"}).raise_for_status().json()
             )
-        return int(failed) + sum(queue.get("messages", 0) for queue in queues if queue["name"].endswith(".dead"))
+        return sum(queue.get("messages", 0) for queue in queues if queue["name"].endswith(".dead"))
 
     def _new_ids(self, count: int) -> list[str]:
         return [f"work-{number}" for number in range(len(self.asked), len(self.asked) + count)]
@@ -289,4 +295,65 @@ class SideEffect(Part):
         )
 
 
-PARTS: dict[str, type[Part]] = {part.name: part for part in (Ticker, Relay, Job, Batch, SideEffect)}
+class CleanUp(Part):
+    """Its effect is in Redis: each message cleans up a session that has expired, and keeps one that has not."""
+
+    name = "sessions"
+    armed = ("pocketwatch", "consume", "cleanup")
+    EXPIRED, KEPT = "user:session:expired-", "user:session:kept-"
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        await self._redis(lambda client: client.flushdb())
+
+    async def ask(self, publisher: Publisher, count: int) -> None:  # noqa: ARG002
+        (new,) = self._new_ids(1)
+        now = datetime.now(UTC)
+        sessions = {self.EXPIRED: now - timedelta(days=90), self.KEPT: now + timedelta(days=90)}
+        keys = {f"{prefix}{new}": json.dumps({"expires": expires.isoformat()}) for prefix, expires in sessions.items()}
+        await self._redis(lambda client: client.mset(keys))
+        await self._publish(publisher, [(new, CleanSessions())])
+
+    async def effects(self) -> Counter[str]:
+        rows = await self.site.sql(
+            "SELECT message_id, count(*) FROM update_logs WHERE job = 'cleanup.sessions' AND status = 'succeeded' "
+            "GROUP BY message_id"
+        )
+        return Counter(dict(rows))
+
+    async def drain(self) -> None:
+        """Let what waits for Redis be tried again."""
+        await asyncio.to_thread(self.site.program, "retries", "now", "--all")
+
+    async def counts(self) -> Counts:
+        counts = await super().counts()
+        expired, kept = [
+            await self._redis(lambda client, which=which: client.keys(f"{which}*"))
+            for which in (self.EXPIRED, self.KEPT)
+        ]
+        return replace(
+            counts, lost=counts.lost + len(expired), unexpected=counts.unexpected + len(self.asked) - len(kept)
+        )
+
+    async def unexpected(self) -> int:
+        """A failed attempt is expected: Redis was away."""
+        return await self._dead_letters()
+
+    async def _redis(self, do: Callable[[redis.Redis], Any]) -> Any:
+        """Ask Redis; one that is away is waited for."""
+
+        def ask() -> Any:
+            end = time.monotonic() + TIMEOUT * 2
+            while True:
+                try:
+                    with redis.Redis.from_url(self.site.program.environment["REDIS_URL"], socket_timeout=5) as client:
+                        return do(client)
+                except redis.RedisError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.1)
+
+        return await asyncio.to_thread(ask)
+
+
+PARTS: dict[str, type[Part]] = {part.name: part for part in (Ticker, Relay, Job, Batch, SideEffect, CleanUp)}
