@@ -62,11 +62,12 @@ async def fetch(
     """
     began = time.monotonic()
     result = FetchResult(bank=bank, required=required, started_at=job.now + timedelta(seconds=began - since))
+    url = bank.url(job.settings.rates)
     try:
-        body = await http.get(bank.url(job.settings.rates))
+        body = await http.get(url)
         answer = await asyncio.to_thread(bank.read, body, today=job.now.astimezone(KYIV).date())
     except http.BankFailed as error:
-        result.failure = str(error)
+        result.failure = f"{error} (asked {http.shown(url)})"
         result.refused = dict.fromkeys(required, str(error))
     else:
         async with job.transaction() as connection:

@@ -48,6 +48,14 @@ async def get(url: str) -> bytes:
     return await _attempt(url)
 
 
+def shown(url: str) -> str:
+    """Return a URL for an error: without user, password and query."""
+    try:
+        return str(httpx.URL(url).copy_with(userinfo=b"", query=None))
+    except httpx.InvalidURL:
+        return "an invalid URL"
+
+
 async def _attempt(url: str) -> bytes:
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     client = open_client(url, headers=HEADERS, timeout=timeout)
