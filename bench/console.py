@@ -126,7 +126,7 @@ Measured = dict[str, Times]
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    return measure(servers, say, QUICK if quick else SIZES, rounds=3 if quick else ROUNDS)
+    return measure(servers, say, QUICK if quick else SIZES, rounds=1 if quick else ROUNDS)
 
 
 def measure(servers: Servers, say: Say, sizes: Sequence[int], *, rounds: int = ROUNDS) -> Table:

@@ -4,8 +4,12 @@ import os
 import socket
 from functools import cache
 
-HOST, PID = socket.gethostname(), os.getpid()
-WORKER = f"{HOST}:{PID}"  # as in the run log
+HOST = socket.gethostname()
+
+
+def worker() -> str:
+    """Return the host and id of this process, as in the run log; a forked process has its own."""
+    return f"{HOST}:{os.getpid()}"
 
 
 @cache

@@ -136,7 +136,7 @@ def _json(record: "Record") -> str:
         "level": record["level"].name,
         "event": record["message"],
         "logger": record["name"],
-        "worker": identity.WORKER,
+        "worker": identity.worker(),
         "version": identity.version(),
         **record["extra"],
     }

@@ -1,4 +1,8 @@
-"""Where the fixtures are; nothing is imported from here."""
+"""Where the fixtures are, and in which order tests run; nothing is imported from here."""
+
+from pathlib import Path
+
+import pytest
 
 pytest_plugins = [
     "tests.fixtures.sizes",
@@ -24,3 +28,20 @@ pytest_plugins = [
     "tests.fixtures.console",
     "tests.fixtures.command",
 ]
+
+LOADING = ("journeys", "faults")  # folders whose tests load the machine, or wait for its clock
+LIGHT = ("unit", "contract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files, which workers take one after the other: loading ones apart from each other, light ones last."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    loading = [path for path in files if path.parent.name in LOADING]
+    light = [path for path in files if path.parent.name in LIGHT]
+    others = [path for path in files if path.parent.name not in (*LOADING, *LIGHT)]
+    places = [*((number / len(loading), path) for number, path in enumerate(loading))]
+    places += [((number + 0.5) / len(others), path) for number, path in enumerate(others)]
+    items[:] = [item for _, path in sorted(places) for item in files[path]]
+    items += [item for path in light for item in files[path]]

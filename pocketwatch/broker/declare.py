@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Self
 
 import aio_pika
 import aiormq.exceptions
@@ -69,14 +70,15 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
     missing: list[str] = []
     refusal: NotPermitted | None = None
     wanted: tuple[Exchange | Queue, ...] = (*topology.all_exchanges, *topology.own_queues)
-    for each in wanted:
-        try:
-            if refusal is None:
-                problems += await _mismatch(connection, each)
-        except NotPermitted as error:
-            refusal = error
-        if refusal is not None and not await _exists(connection, each):
-            missing.append(_name(each))
+    async with _Channels(connection) as channels:
+        for each in wanted:
+            try:
+                if refusal is None:
+                    problems += await _mismatch(channels, each)
+            except NotPermitted as error:
+                refusal = error
+            if refusal is not None and not await _exists(channels, each):
+                missing.append(_name(each))
     if problems:
         advice = "empty and delete these queues and exchanges in the management UI, then run: pocketwatch migrate"
         raise TopologyMismatch(f"the broker's topology differs from the expected one: {'; '.join(problems)}; {advice}")
@@ -100,12 +102,13 @@ async def describe_mismatch(connection: AbstractConnection, queue: Queue) -> str
     Raises:
         NotPermitted: when the user may not declare it, and so may not compare it.
     """
-    return next(iter(await _mismatch(connection, queue)), None)
+    async with _Channels(connection) as channels:
+        return next(iter(await _mismatch(channels, queue)), None)
 
 
-async def _mismatch(connection: AbstractConnection, wanted: Exchange | Queue) -> list[str]:
+async def _mismatch(channels: "_Channels", wanted: Exchange | Queue) -> list[str]:
     try:
-        async with _channel(connection) as channel:
+        async with channels.one() as channel:
             await _declare(channel, wanted)
     except MISMATCHES as error:
         return [f"{_name(wanted)}: {_difference(str(error))}"]
@@ -114,9 +117,9 @@ async def _mismatch(connection: AbstractConnection, wanted: Exchange | Queue) ->
     return []
 
 
-async def _exists(connection: AbstractConnection, wanted: Exchange | Queue) -> bool:
+async def _exists(channels: "_Channels", wanted: Exchange | Queue) -> bool:
     try:
-        async with _channel(connection) as channel:
+        async with channels.one() as channel:
             await _declare(channel, wanted, passive=True)
     except aiormq.exceptions.ChannelNotFoundEntity:
         return False
@@ -135,16 +138,40 @@ async def _declare(channel: AbstractChannel, wanted: Exchange | Queue, *, passiv
         )
 
 
+class _Channels:
+    """A channel for many declarations: a refused one closes it, and the next one gets another."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._channel: AbstractChannel | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if (channel := self._channel) is not None:
+            self._channel = None
+            if not channel.is_closed:
+                await close(channel.close)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[AbstractChannel]:
+        """Return an open channel; after an error inside, it is not used again."""
+        if self._channel is None:
+            async with asyncio.timeout(DECLARE_TIMEOUT):
+                self._channel = await self._connection.channel(publisher_confirms=False)
+        try:
+            yield self._channel
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+
 @asynccontextmanager
 async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """Open a channel for one declaration: a refused one closes its channel."""
-    async with asyncio.timeout(DECLARE_TIMEOUT):
-        channel = await connection.channel()
-    try:
+    """Open a channel for declarations, of which a refused one closes it."""
+    async with _Channels(connection) as channels, channels.one() as channel:
         yield channel
-    finally:
-        if not channel.is_closed:
-            await close(channel.close)
 
 
 def _name(wanted: Exchange | Queue) -> str:

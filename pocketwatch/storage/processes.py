@@ -1,5 +1,6 @@
 """The processes of the suite: each keeps a row of when it was seen last, and of what it really does."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.identity import HOST, PID, version
+from pocketwatch.identity import HOST, version
 from pocketwatch.storage.tables.suite import processes
 
 HEARTBEAT_INTERVAL = timedelta(seconds=5)
@@ -47,7 +48,14 @@ async def register(connection: AsyncConnection, *, kind: str, age: timedelta, fa
     # Seen by a clock that was ahead: one that lives says so again within moments, the others must not look alive.
     of_future = sa.update(processes).where(processes.c.heartbeat_at > sa.func.now() + SILENT_AFTER)
     await connection.execute(of_future.values(heartbeat_at=sa.func.now()))
-    row = {"kind": kind, "host": HOST, "pid": PID, "version": version(), "started_at": sa.func.now() - age, **facts}
+    row = {
+        "kind": kind,
+        "host": HOST,
+        "pid": os.getpid(),
+        "version": version(),
+        "started_at": sa.func.now() - age,
+        **facts,
+    }
     inserted = await connection.execute(sa.insert(processes).values(row).returning(processes.c.id))
     return int(inserted.scalar_one())
 

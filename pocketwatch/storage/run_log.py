@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.identity import WORKER
+from pocketwatch.identity import worker
 from pocketwatch.storage.processes import IS_ALIVE, RETENTION
 from pocketwatch.storage.tables.suite import inbox, processes, update_logs
 from pocketwatch.text import printable, shorten
@@ -69,7 +69,7 @@ class Run:
             "dry_run": self.dry_run,
             "statistics": dict(statistics or {}),
             "error": None if error is None else shorten(printable(error), LONGEST_ERROR),
-            "worker": WORKER,
+            "worker": worker(),
             "payload_json": self.payload,
         }
 

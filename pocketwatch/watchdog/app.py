@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from loguru import logger
 
-from pocketwatch.identity import WORKER
+from pocketwatch.identity import worker
 from pocketwatch.service import Service
 from pocketwatch.settings import Settings
 from pocketwatch.storage import privileges, watchdog_lease
@@ -49,7 +49,7 @@ class WatchdogApp(Service):
     ) -> None:
         super().__init__(settings)
         self._checks, self._limits, self._pace = checks, limits, pace or Pace()
-        self._process = WORKER
+        self._process = worker()
         self._active = asyncio.Event()
         self._looked_at: float | None = None
 

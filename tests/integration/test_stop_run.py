@@ -1,6 +1,7 @@
 """Stopping a run: it ends at its next page as partial, without a continuation; and runs whose worker has died."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.identity import HOST, PID
+from pocketwatch.identity import HOST
 from pocketwatch.settings import Settings
 from pocketwatch.storage import processes, run_log
 from pocketwatch.storage.database import Database
@@ -150,7 +151,7 @@ async def test_run_is_named_by_its_row_or_its_message_while_it_is_under_way(data
 
 async def process(connection: AsyncConnection, *, started: timedelta, seen: timedelta, stopped: bool = False) -> None:
     now = sa.func.now()
-    row = {"kind": "consume", "host": HOST, "pid": PID, "version": "1", "stopped_at": now if stopped else None}
+    row = {"kind": "consume", "host": HOST, "pid": os.getpid(), "version": "1", "stopped_at": now if stopped else None}
     await connection.execute(
         sa.insert(tables.processes).values(row | {"started_at": now - started, "heartbeat_at": now - seen})
     )

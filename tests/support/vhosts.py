@@ -84,8 +84,6 @@ class Vhosts:
             channel = await connection.channel()
             left = [queue.name for queue in with_celery("celery").own_queues]
             for _ in range(LOOKS):
-                for queue in left:
-                    await (await channel.get_queue(queue, ensure=False)).purge(timeout=WITHIN)
                 found = [await channel.declare_queue(queue, passive=True, timeout=WITHIN) for queue in left]
                 left = [
                     queue.name
@@ -94,5 +92,7 @@ class Vhosts:
                 ]
                 if not left:
                     return True
+                for queue in left:
+                    await (await channel.get_queue(queue, ensure=False)).purge(timeout=WITHIN)
                 await asyncio.sleep(PAUSE)
         return False

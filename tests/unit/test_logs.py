@@ -43,7 +43,9 @@ def test_line_is_an_event_with_its_fields():
 
 
 def test_json_line_names_the_process_and_its_version():
-    (line,) = as_json("from pocketwatch.identity import WORKER, version; logger.bind(w=WORKER, v=version()).info('x')")
+    (line,) = as_json(
+        "from pocketwatch.identity import worker, version; logger.bind(w=worker(), v=version()).info('x')"
+    )
 
     assert (line["worker"], line["version"]) == (line["w"], line["v"])
     assert line["worker"].rpartition(":")[2].isdecimal()
