@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fixtures.servers import ROOT, clean_environment, running
+from tests.fixtures.servers import ROOT, clean_environment, data_folder, running
 
 MUTANTS = Path(__file__).with_name("mutants.toml")
 TIMEOUT = 600.0  # seconds; a mutant that hangs is killed by it
@@ -85,7 +85,7 @@ def main() -> int:
     words = sys.argv[1:]
     chosen = [each for each in mutants() if not words or any(word in each.why + each.file for word in words)]
     survivors = []
-    with copy() as project, running(project / ".pocketwatch" / "tests"):  # so that they need not start for each mutant
+    with copy() as project, running(data_folder(project, "tests")):  # so that they need not start for each mutant
         for mutant in chosen:
             began = time.monotonic()
             caught = is_caught(mutant, project)

@@ -130,7 +130,7 @@ def main() -> int:
     began = time.monotonic()
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(fixtures.running(RESULTS.parent / f"servers-{number}"))
+            stack.enter_context(fixtures.running(fixtures.data_folder(ROOT, f"faults-{number}")))
             for number in range(min(options.jobs, len(chosen)))
         ]
         for each in servers:
