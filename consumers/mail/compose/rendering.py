@@ -4,9 +4,11 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template, pass_eval_context, select_autoescape
+from jinja2 import BytecodeCache, Environment, StrictUndefined, Template, pass_eval_context, select_autoescape
+from jinja2.bccache import Bucket
 from jinja2.nodes import EvalContext
 from markupsafe import Markup
 
@@ -64,6 +66,25 @@ class EmailRenderer:
         return RenderedEmail(subject, text, html_template.render(facts), language)
 
 
+class CompiledTemplates(BytecodeCache):
+    """The code of templates, compiled once in a process: it is the same in every language."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the bucket the code of a template, if it is compiled."""
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        assert bucket.code is not None  # noqa: S101
+        self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+COMPILED = CompiledTemplates()
+
+
 def _templates(environment: Environment, name: str) -> tuple[Template, Template, Template]:
     subject, text, html = (
         environment.get_template(f"{name}/{file}") for file in ("subject.txt", "body.txt", "body.html")
@@ -80,6 +101,8 @@ def _environment(site: SiteIdentity, timezone: str, locale: Locale) -> Environme
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=COMPILED,
+        optimized=False,  # it would put what filters of one language make of constants into the code
         extensions=["jinja2.ext.i18n"],
     )
     environment.policies["ext.i18n.trimmed"] = True
