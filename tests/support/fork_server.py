@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 # What Python, the C library and the terminal read when a process starts must be as it was when this one did.
-OURS = ("POCKETWATCH_", "RABBITMQ_", "DATABASE_", "REDIS_", "SMTP_", "DJANGO_", "CELERY_", "PYTEST_")
+OURS = ("POCKETWATCH_", "RABBITMQ_", "DATABASE_", "REDIS_", "SMTP_", "DJANGO_", "CELERY_", "PYTEST_", "SSL_CERT_FILE")
 ROOT = Path(__file__).parents[2]
 
 
