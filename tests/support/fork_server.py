@@ -70,7 +70,8 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
-        self._environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # pytest-xdist sets it
+        self._environment = inherited | {"PYTHONPATH": str(ROOT)}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
