@@ -29,7 +29,7 @@ pytest_plugins = [
     "tests.fixtures.command",
 ]
 
-LOADING = ("journeys", "faults")  # folders whose tests load the machine, or wait for its clock
+LOADING = ("journeys", "faults", "browser")  # folders whose tests load the machine, or wait for its clock
 LIGHT = ("unit", "contract")
 
 
