@@ -58,6 +58,10 @@ class Load:
     total: int
     wanted: list[str] = field(default_factory=list)
     is_over: bool = False
+    asking: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self.asking = asyncio.create_task(self.run())
 
     async def run(self) -> None:
         batch = round(min(self.total / LOAD_TIME, MAX_RATE) * BATCH_PAUSE)
@@ -80,6 +84,8 @@ class Load:
 
     async def check(self, fault: str) -> None:
         """Compare the ledger with what was asked for, and print the figures."""
+        assert self.asking is not None
+        await self.asking
 
         async def all_handled() -> bool:
             return len(set(await ledger.noted(self.database))) == len(self.wanted)
@@ -142,10 +148,11 @@ async def suite(cluster: Cluster, vhost: str, pocketwatch: Program, publisher: P
 async def load(suite: Suite, database: Database, events: int) -> AsyncIterator[Load]:
     """Load, at work when the test begins."""
     asked = Load(database, events)
-    task = asyncio.create_task(asked.run())
+    asked.begin()
     await eventually(asked.handled)
     yield asked
-    task.cancel()
+    if asked.asking is not None:
+        asked.asking.cancel()
 
 
 async def test_leaders_node_killed_under_load(cluster: Cluster, suite: Suite, load: Load):
