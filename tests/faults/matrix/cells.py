@@ -175,7 +175,8 @@ class Running:
         async def struck() -> bool:
             return file.exists()
 
-        await eventually(struck, within=STRIKES_WITHIN)
+        frozen = self._freeze * len(self._boundaries)  # others may have to wait for the locks of each that is frozen
+        await eventually(struck, within=STRIKES_WITHIN + frozen)
         self.struck += 1
         self._unfinished |= await self._part.pending()
         return int(file.read_text())
