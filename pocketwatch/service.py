@@ -27,7 +27,7 @@ from pocketwatch.presence import Presence
 from pocketwatch.settings import Address, Settings
 from pocketwatch.status import shown
 from pocketwatch.storage import migrate, privileges, processes
-from pocketwatch.storage.database import Database, is_outage
+from pocketwatch.storage.database import Database, is_outage, is_time_limit
 from pocketwatch.storage.privileges import Privileges
 
 Result = TypeVar("Result")
@@ -134,13 +134,13 @@ class Service(ABC):
 
 
 async def _outlast_outages(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run the work, and again when it ends because a server is unavailable; only a bug ends it."""
+    """Run the work, and again when it ends because a server is unavailable or too slow; only a bug ends it."""
     while True:
         try:
             with as_connection_lost():
                 return await work()
         except Exception as error:
-            if not is_outage(error) and not isinstance(error, UNREACHABLE):
+            if not (is_outage(error) or is_time_limit(error) or isinstance(error, UNREACHABLE)):
                 raise
             logger.bind(task=name, error=str(error) or type(error).__name__).warning(RESTARTED)
         await asyncio.sleep(RESTART_DELAY)

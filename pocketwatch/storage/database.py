@@ -254,6 +254,11 @@ def is_outage(error: BaseException) -> bool:
     return outcome_of(error) in (Outcome.OUTAGE, Outcome.INTERRUPTED)
 
 
+def is_time_limit(error: BaseException) -> bool:
+    """Whether a time limit, an operator or a lock ended a statement that another attempt may finish."""
+    return sqlstate(error) in {"57014", "55P03"}
+
+
 def sqlstate(error: BaseException) -> str | None:
     """Return PostgreSQL's code of an error, wrapped by SQLAlchemy or not."""
     state = getattr(_original(error), "sqlstate", None)

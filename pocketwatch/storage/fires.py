@@ -10,13 +10,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import outbox
-from pocketwatch.storage.database import is_outage, reason_of, sqlstate
+from pocketwatch.storage.database import is_outage, is_time_limit, reason_of
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope
 
 LONGEST_REASON = 500  # characters, of a database's error
-# A time limit, an operator, or a lock: an insert that another attempt may do, and no refusal of the message.
-INTERRUPTED = {"57014", "55P03"}
 
 # What a clock that was ahead has recorded in the future says nothing about the times before it.
 LATEST = sa.text(
@@ -135,7 +133,7 @@ async def _publish(connection: AsyncConnection, fire: Fire) -> list[Fire]:
                 await connection.execute(sa.insert(table), values)
             return recorded
     except DBAPIError as error:
-        if is_outage(error) or sqlstate(error) in INTERRUPTED:
+        if is_outage(error) or is_time_limit(error):
             raise
         reason = f"the database refuses its message: {shorten(printable(reason_of(error)), LONGEST_REASON)}"
         return await _insert(connection, [replace(fire, envelope=None, payload=None, reason=reason)])

@@ -1,10 +1,12 @@
-"""Background work of a process: a lost connection does not end it, a bug does, with its name."""
+"""Background work of a process: a lost connection or a time limit does not end it, a bug does, with its name."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from pocketwatch import cancellation, service
 from pocketwatch.cancellation import as_connection_lost
@@ -42,7 +44,12 @@ async def slow() -> None:
         await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("trouble", [cancelled_call, lost, slow])
+async def over_the_limit() -> None:
+    """What SQLAlchemy makes of a statement that PostgreSQL's `statement_timeout` has ended."""
+    raise DBAPIError("SELECT pg_sleep(9)", None, asyncpg.QueryCanceledError("canceling statement"))
+
+
+@pytest.mark.parametrize("trouble", [cancelled_call, lost, slow, over_the_limit])
 async def test_background_work_goes_on_after_a_lost_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_lines, trouble: Callable[[], Awaitable[None]]
 ):
