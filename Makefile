@@ -150,4 +150,4 @@ lock: ## renew the lock files from pyproject.toml
 
 clean: ## stop what runs here and remove everything that was made
 	@[ ! -x $(BIN)/pocketwatch ] || $(BIN)/pocketwatch stack down --wipe
-	@rm -rf .venv .pocketwatch
+	@rm -rf .venv .pocketwatch /dev/shm/pocketwatch-"$$(printf %s "$(CURDIR)" | sha256sum | cut -c1-10)"-*

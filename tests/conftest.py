@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     loading = [path for path in files if path.parent.name in LOADING]
     light = [path for path in files if path.parent.name in LIGHT]
     others = [path for path in files if path.parent.name not in (*LOADING, *LIGHT)]
-    places = [*((number / len(loading), path) for number, path in enumerate(loading))]
+    places = [(number / len(loading), path) for number, path in enumerate(loading)]
     places += [((number + 0.5) / len(others), path) for number, path in enumerate(others)]
     items[:] = [item for _, path in sorted(places) for item in files[path]]
     items += [item for path in light for item in files[path]]

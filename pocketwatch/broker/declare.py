@@ -45,7 +45,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 
 async def _bind(connection: AbstractConnection, topology: Topology) -> None:
     """Bind exchanges and queues, which the preflight has declared."""
-    async with _channel(connection) as channel:
+    async with _Channels(connection) as channels, channels.one() as channel:
         for source, destination, pattern in topology.exchange_bindings:
             target = await channel.get_exchange(destination.name, ensure=False)
             await target.bind(source.name, pattern, timeout=DECLARE_TIMEOUT)
@@ -92,7 +92,7 @@ async def preflight(connection: AbstractConnection, topology: Topology) -> bool:
 async def declare_missing(connection: AbstractConnection, queue: Queue) -> None:
     """Declare a queue of others where it does not exist; one that exists keeps its arguments."""
     if await queue_info(connection, queue.name) is None:
-        async with _channel(connection) as channel:
+        async with _Channels(connection) as channels, channels.one() as channel:
             await _declare(channel, queue)
 
 
@@ -139,7 +139,7 @@ async def _declare(channel: AbstractChannel, wanted: Exchange | Queue, *, passiv
 
 
 class _Channels:
-    """A channel for many declarations: a refused one closes it, and the next one gets another."""
+    """One channel for many declarations. The broker closes it when it refuses one; the next uses a new channel."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
@@ -149,14 +149,13 @@ class _Channels:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if (channel := self._channel) is not None:
-            self._channel = None
-            if not channel.is_closed:
-                await close(channel.close)
+        channel, self._channel = self._channel, None
+        if channel and not channel.is_closed:
+            await close(channel.close)
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[AbstractChannel]:
-        """Return an open channel; after an error inside, it is not used again."""
+        """Yield an open channel; after an error, it is not used again."""
         if self._channel is None:
             async with asyncio.timeout(DECLARE_TIMEOUT):
                 self._channel = await self._connection.channel(publisher_confirms=False)
@@ -165,13 +164,6 @@ class _Channels:
         except BaseException:
             await self.__aexit__()
             raise
-
-
-@asynccontextmanager
-async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """Open a channel for declarations, of which a refused one closes it."""
-    async with _Channels(connection) as channels, channels.one() as channel:
-        yield channel
 
 
 def _name(wanted: Exchange | Queue) -> str:
@@ -188,8 +180,18 @@ def _difference(refusal: str) -> str:
 
 async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, int] | None:
     """Return how many messages a queue holds and how many consumers it has; None when it does not exist."""
+    return (await queues_info(connection, [queue]))[queue]
+
+
+async def queues_info(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    """Return what `queue_info` does of many queues."""
+    async with _Channels(connection) as channels:
+        return {queue: await _info(channels, queue) for queue in queues}
+
+
+async def _info(channels: _Channels, queue: str) -> tuple[int, int] | None:
     try:
-        async with _channel(connection) as channel:
+        async with channels.one() as channel:
             found = await channel.declare_queue(queue, passive=True, timeout=DECLARE_TIMEOUT)
     except aiormq.exceptions.ChannelNotFoundEntity as error:
         if HOME_NODE in str(error):
@@ -197,21 +199,3 @@ async def queue_info(connection: AbstractConnection, queue: str) -> tuple[int, i
         return None
     result = found.declaration_result
     return result.message_count or 0, result.consumer_count or 0
-
-
-async def queues_info(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, tuple[int, int] | None]:
-    """Return what `queue_info` does of many queues, on one channel as long as they exist."""
-    found: dict[str, tuple[int, int] | None] = dict.fromkeys(queues)
-    left = list(found)
-    while left:
-        try:
-            async with _channel(connection) as channel:
-                while left:
-                    name = left.pop(0)
-                    declared = await channel.declare_queue(name, passive=True, timeout=DECLARE_TIMEOUT)
-                    result = declared.declaration_result
-                    found[name] = result.message_count or 0, result.consumer_count or 0
-        except aiormq.exceptions.ChannelNotFoundEntity as error:  # it closes the channel
-            if HOME_NODE in str(error):
-                raise
-    return found

@@ -19,7 +19,7 @@ from pocketwatch.broker.connection import close, connect, on_reachable_node, ser
 from pocketwatch.broker.declare import declare
 from pocketwatch.broker.headers import to_copy
 from pocketwatch.broker.topology import Topology
-from pocketwatch.cancellation import as_connection_lost, is_stray_cancellation
+from pocketwatch.cancellation import as_connection_lost, cancel, is_stray_cancellation
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
 from schemas.envelope import Envelope
@@ -152,7 +152,7 @@ class Publisher:
             ServerUnreachable: when the work inside ended because the broker does not answer any more.
         """
         if self._replacing is not None:
-            self._replacing.cancel()
+            await cancel(self._replacing)
         if self._connection is not None:
             await close(self._connection.close)
         if is_stray_cancellation(error) or isinstance(error, OSError | aiormq.exceptions.ChannelInvalidStateError):
@@ -296,7 +296,6 @@ class Publisher:
             self._replacing = asyncio.create_task(self._replace(self._channel))
 
     async def _replace(self, silent: AbstractRobustChannel | None) -> None:
-        """Publish on another channel than this one, and close it."""
         try:
             with as_connection_lost():
                 self._channel = await _open_channel(self.connection)

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from pocketwatch.errors import DatabaseUnreachable, ServerUnreachable, SettingsError
 from pocketwatch.startup import NotReady, until_ready
+from pocketwatch.storage import locks
 from pocketwatch.urls import without_password
 from pocketwatch.urls.postgresql import parse_postgresql
 
@@ -256,7 +257,7 @@ def is_outage(error: BaseException) -> bool:
 
 def is_time_limit(error: BaseException) -> bool:
     """Whether a time limit, an operator or a lock ended a statement that another attempt may finish."""
-    return sqlstate(error) in {"57014", "55P03"}
+    return sqlstate(error) in {locks.LOCK_NOT_AVAILABLE, locks.QUERY_CANCELED}
 
 
 def sqlstate(error: BaseException) -> str | None:

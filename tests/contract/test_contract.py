@@ -12,7 +12,7 @@ from schemas import envelope
 from schemas.catalogue import CATALOGUE
 from schemas.message import Tick
 
-PAYLOADS = {
+PAYLOADS: dict[str, dict[str, typing.Any]] = {
     "cleanup.tokens": {"retention_days": 30, "dry_run": False},
     "cleanup.media": {"retention_days": 7, "dry_run": False},
     "cleanup.static_files": {"retention_days": 30, "dry_run": False},
@@ -103,7 +103,9 @@ COMMANDS_OF_OPERATORS = {
 
 @pytest.mark.parametrize("key", PAYLOADS)
 def test_empty_body_of_a_tick_means_the_defaults(key: str):
-    assert CATALOGUE[key]().model_dump() == CATALOGUE[key](**PAYLOADS[key]).model_dump()
+    defaults = CATALOGUE[key]().model_dump()
+
+    assert defaults.items() >= PAYLOADS[key].items()
 
 
 def test_every_tick_field_has_a_default():

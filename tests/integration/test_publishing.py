@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -14,7 +16,9 @@ from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
 from pocketwatch.settings import Settings
+from tests.fixtures.servers import Servers
 from tests.support.proxy import Proxy
+from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
 KEY = {"exchange": "ticks", "routing_key": "cleanup.media"}
@@ -47,6 +51,29 @@ async def test_frozen_broker_costs_only_the_deadline(settings: Settings, proxy: 
 
         assert time.monotonic() - began < 4  # five, usually
         proxy.thaw()
+
+
+@pytest.fixture
+def silence(servers: Servers, vhost: str) -> Iterator[Callable[[], None]]:
+    """Have the channels of the test's vhost, as they are now, answer nothing until the end of the test."""
+    ours = f'Channel <- rabbit_channel:list(), [{{vhost, <<"{vhost}">>}}] =:= rabbit_channel:info(Channel, [vhost])'
+    keep = "persistent_term:put(silenced, Channels)"
+    yield lambda: servers.evaluate(f"Channels = [Channel || {ours}], {keep}, [sys:suspend(C) || C <- Channels].")
+    servers.evaluate("[catch sys:resume(C, 1000) || C <- persistent_term:get(silenced, [])].")
+
+
+async def test_channel_that_confirms_nothing_is_replaced(
+    settings: Settings, publisher: Publisher, silence: Callable[[], None], log_lines: list[dict[str, Any]]
+):
+    async with Publisher(settings.rabbitmq_urls, role="test") as publishing_one:
+        await publishing_one.publish(message("before"), **KEY)
+        await asyncio.to_thread(silence)
+
+        await publishing_one.publish(message("after"), **KEY, retry_for=timedelta(seconds=20))
+
+    assert [line["error"] for line in log_lines if line["event"] == "broker.publish_retried"] == ["TimeoutError"]
+    async with Publisher(settings.rabbitmq_urls, role="test") as looking:
+        assert {each.message_id for each in await in_queue(looking, "cleanup.media")} == {"before", "after"}
 
 
 async def test_message_is_published_after_reconnect(settings: Settings, proxy: Proxy, publisher: Publisher):
