@@ -142,10 +142,11 @@ class Running:
         count = len(self._boundaries) if self._cell.target == OWN else 1
         armed = [self._launch((ARMED, str(self._folder), self._cell.part, *self._part.armed)) for _ in range(count)]
         self._armed = {process.popen.pid: process for process in armed}
+        await self._until_started(*armed)  # before the others, as the queue of a job has one active consumer, the first
         self._processes = [self._launch(each) for each in self._part.beside]
         if self._cell.target != OWN:
             self._processes.append(self._launch(self._part.armed))
-        await self._until_started(*armed, *self._processes)
+        await self._until_started(*self._processes)
 
     async def _until_started(self, *processes: Process) -> None:
         for process in processes:
