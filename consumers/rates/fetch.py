@@ -67,7 +67,7 @@ async def fetch(
         body = await http.get(url)
         answer = await asyncio.to_thread(bank.read, body, today=job.now.astimezone(KYIV).date())
     except http.BankFailed as error:
-        result.failure = f"{error} (asked {http.shown(url)})"
+        result.failure = f"{error} (URL {http.shown(url)})"
         result.refused = dict.fromkeys(required, str(error))
     else:
         async with job.transaction() as connection:

@@ -286,10 +286,10 @@ class Publisher:
             raise _Lost(ALARM if self.is_blocked else str(error) or type(error).__name__) from error
 
     def _replace_channel(self) -> None:
-        """Begin to publish on another channel, as this one has not confirmed a message in time.
+        """Start to replace the channel after a confirm timeout.
 
-        A channel of RabbitMQ 3.10 that knows the leader of a quorum queue confirms nothing for minutes when that node
-        freezes, although another node leads the queue by then.
+        On RabbitMQ 3.10, a channel that has published to a quorum queue gets no confirms for minutes after the leader's
+        node freezes, even when another node has been elected. A new channel gets them.
         """
         is_replacing = self._replacing is not None and not self._replacing.done()
         if self.is_connected and not self.is_blocked and not is_replacing:

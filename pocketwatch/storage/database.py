@@ -256,7 +256,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_time_limit(error: BaseException) -> bool:
-    """Whether a time limit, an operator or a lock ended a statement that another attempt may finish."""
+    """Whether a statement was cancelled by a timeout or an operator, or waited too long for a lock; try again."""
     return sqlstate(error) in {locks.LOCK_NOT_AVAILABLE, locks.QUERY_CANCELED}
 
 

@@ -404,7 +404,7 @@ async def test_run_fails_when_both_banks_fail_and_logs_each(deliver: Deliver, ba
     assert (row["status"], row["attempt"]) == ("failed", 1)
     nbu_url, privatbank_url = banks.nbu.url.partition("?")[0], banks.privatbank.url.partition("?")[0]
     assert row["error"] == (
-        f"NBU: HTTP status 502 (asked {nbu_url}); PRIVATBANK: answer is an empty list (asked {privatbank_url})"
+        f"NBU: HTTP status 502 (URL {nbu_url}); PRIVATBANK: answer is an empty list (URL {privatbank_url})"
     )
     assert rates.of("NBU") == {"USD": "44.000000"}
     assert [(log["source"], log["status"], log["error_details"]["attempt"]) for log in rates.logs()] == [
@@ -462,8 +462,8 @@ async def test_privatbank_failure_has_no_fallback(deliver: Deliver, banks: Banks
 
     row = await deliver(UpdateRates(source="PRIVATBANK"))
 
-    asked = banks.privatbank.url.partition("?")[0]
-    assert (row["status"], row["error"]) == ("failed", f"PRIVATBANK: HTTP status 503 (asked {asked})")
+    url = banks.privatbank.url.partition("?")[0]
+    assert (row["status"], row["error"]) == ("failed", f"PRIVATBANK: HTTP status 503 (URL {url})")
     assert not banks.nbu.requests
     assert [log["source"] for log in rates.logs()] == ["PRIVATBANK"]
 

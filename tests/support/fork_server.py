@@ -1,10 +1,10 @@
-"""Processes of the suite that need not import it again: forked from one that has, in a fraction of a second.
+"""A fork server: starts processes of the suite without importing it again.
 
     python -m tests.support.fork_server SOCKET
 
-Each request over the socket names a module, its arguments, the environment and the folder, and carries the files for
-standard output and error, and one to which the exit code is written. Each process is one of its own: only the time of
-its imports is saved. What starts Python itself is tested by programs that are not forked.
+A request holds the module, its arguments, the environment and the working directory, and passes file descriptors for
+standard output, standard error and the exit code. Each request gets a process of its own, which differs from
+`python -m` only in that the modules are imported already.
 """
 
 import gc
@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# What Python, the C library and the terminal read when a process starts must be as it was when this one did.
+# Only these may differ from the server's environment: Python, the C library and rich read others once, at the start.
 OURS = ("POCKETWATCH_", "RABBITMQ_", "DATABASE_", "REDIS_", "SMTP_", "DJANGO_", "CELERY_", "PYTEST_", "SSL_CERT_FILE")
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,7 @@ class Forked:
 
 
 class ForkServer:
-    """The process that forks, as long as this one lives."""
+    """Runs the fork server until this process ends."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -83,7 +83,7 @@ class ForkServer:
             )
 
     def can_start(self, environment: Mapping[str, str]) -> bool:
-        """Whether what differs from our own environment is read by the suite only."""
+        """Whether this environment differs only in variables that the suite reads itself."""
         changed = {name for name, _ in self._environment.items() ^ environment.items()}
         return all(name.startswith(OURS) for name in changed)
 
@@ -102,7 +102,7 @@ class ForkServer:
 
 @cache
 def fork_server() -> ForkServer:
-    """Return that of this process."""
+    """Return the fork server of this process."""
     return ForkServer()
 
 
@@ -140,7 +140,7 @@ def _serve(requests: socket.socket) -> tuple[str, list[str]]:
 
 
 def _become(request: Any, files: list[int]) -> tuple[str, list[str]]:
-    """Make this process what a new one would be."""
+    """Apply the request to this new process."""
     module, arguments, environment, folder = request
     out, err, exit_code = files
     os.dup2(out, 1)

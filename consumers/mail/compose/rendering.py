@@ -67,17 +67,17 @@ class EmailRenderer:
 
 
 class CompiledTemplates(BytecodeCache):
-    """The code of templates, compiled once in a process: it is the same in every language."""
+    """Compiled templates, shared by the environments of all languages."""
 
     def __init__(self) -> None:
         self._code: dict[tuple[str, str], CodeType] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Give the bucket the code of a template, if it is compiled."""
+        """Load a template's code, if it was compiled before."""
         bucket.code = self._code.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep the code of a template."""
+        """Store a template's code."""
         assert bucket.code is not None  # noqa: S101
         self._code[bucket.key, bucket.checksum] = bucket.code
 
@@ -102,7 +102,7 @@ def _environment(site: SiteIdentity, timezone: str, locale: Locale) -> Environme
         lstrip_blocks=True,
         auto_reload=False,
         bytecode_cache=COMPILED,
-        optimized=False,  # it would put what filters of one language make of constants into the code
+        optimized=False,  # else filters of one language are applied to constants at compile time
         extensions=["jinja2.ext.i18n"],
     )
     environment.policies["ext.i18n.trimmed"] = True
