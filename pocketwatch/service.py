@@ -27,7 +27,7 @@ from pocketwatch.presence import Presence
 from pocketwatch.settings import Address, Settings
 from pocketwatch.status import shown
 from pocketwatch.storage import migrate, privileges, processes
-from pocketwatch.storage.database import Database, is_outage, is_time_limit
+from pocketwatch.storage.database import MAX_IDLE, Database, is_outage, is_time_limit
 from pocketwatch.storage.privileges import Privileges
 
 Result = TypeVar("Result")
@@ -90,18 +90,19 @@ class Service(ABC):
     async def _start(self) -> None:
         """Open what the service needs, and start it."""
 
-    async def _open_database(self, name: str, needs: Privileges) -> Database:
+    async def _open_database(self, name: str, needs: Privileges, *, max_idle: timedelta = MAX_IDLE) -> Database:
         """Wait for the database and its tables; closed when the service ends.
 
         Args:
             name: the connections' `application_name`.
             needs: privileges without which nothing works.
+            max_idle: of its transactions.
 
         Raises:
             ServerUnreachable: when they are not there within the start-up timeout.
             NotPermitted: when the user lacks a privilege that is needed.
         """
-        database = Database(self._settings.database_url, name=name)
+        database = Database(self._settings.database_url, name=name, max_idle=max_idle)
         self._stack.push_async_callback(database.close)
         await database.ready(startup_timeout=self._settings.servers.startup_timeout)
         await migrate.ready(database, startup_timeout=self._settings.servers.startup_timeout)

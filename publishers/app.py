@@ -1,5 +1,6 @@
 """The publishers' service: the ticker, the fire ledger, the relay and the periodic route check."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from publishers.schedule_file import ScheduleFile
 from publishers.ticker import Ticker
 
 PUBLISHING = "publishers.started"
+MAX_IDLE = timedelta(seconds=20)  # of a transaction: the relay waits for a confirm in it, for five seconds at most
 
 
 class PublisherApp(Service):
@@ -30,7 +32,7 @@ class PublisherApp(Service):
 
     async def _start(self) -> None:
         file = self._file = ScheduleFile(self._settings.running.schedule)
-        database = await self._open_database("pocketwatch publish", privileges.PUBLISHERS)
+        database = await self._open_database("pocketwatch publish", privileges.PUBLISHERS, max_idle=MAX_IDLE)
         publisher = await self._open_publisher("ticks", TOPOLOGY)
         relay = Relay(database, publisher)
         # The first to start is the last to end: the relay still sends what the ticker has recorded.

@@ -24,6 +24,11 @@ from pocketwatch.urls.postgresql import parse_postgresql
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
 CACHED_STATEMENTS = 100  # that asyncpg keeps prepared on a connection
+MAX_IDLE = timedelta(minutes=5)  # of a transaction
+LIMIT_IDLE = """
+    SELECT set_config('idle_in_transaction_session_timeout', $1, false)
+    WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+"""
 
 REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 # What the driver raises before it connects, for a URL or an environment that it cannot use.
@@ -56,6 +61,7 @@ OUTCOMES = {
     "22021": Outcome.REFUSED,  # a character that the encoding does not have, such as NUL
     "22P05": Outcome.REFUSED,  # a character that cannot be translated
     "25006": Outcome.OUTAGE,  # read-only: a standby, or a primary that a failover has demoted
+    "25P03": Outcome.INTERRUPTED,  # idle_in_transaction_session_timeout
     "28": Outcome.OUTAGE,  # login refused: a password was changed
     "3D": Outcome.OUTAGE,  # no such database: it is being restored
     "40": Outcome.INTERRUPTED,  # deadlock or serialization failure
@@ -76,10 +82,17 @@ class Database:
 
     Behind a pooler, such as PgBouncer in transaction mode, each transaction may run on another server connection:
     statements are prepared without a name there, and nothing may depend on the state of a session.
+
+    Args:
+        url: `DATABASE_URL`.
+        name: the connections' `application_name`.
+        max_idle: the server ends a transaction that waits longer for this process, which may be frozen: others wait for
+            its locks. What the server, the role or the URL says about it comes first; a pooler has a limit of its own.
     """
 
-    def __init__(self, url: str, *, name: str = "pocketwatch") -> None:
+    def __init__(self, url: str, *, name: str = "pocketwatch", max_idle: timedelta = MAX_IDLE) -> None:
         self.url = url
+        self._max_idle = max_idle
         self._server = parse_postgresql(url)
         application = self._server.server_settings.get("application_name")
         self._name = f"{name} {application}" if application else name
@@ -116,9 +129,13 @@ class Database:
         Raises:
             DatabaseUnreachable: for whatever reason it cannot be used.
         """
-        cached = 0 if await self.is_pooled() else CACHED_STATEMENTS
+        is_pooled = await self.is_pooled()
         with self._connecting():
-            return await self._connect(cached_statements=cached)
+            if is_pooled:
+                return await self._connect()
+            connection = await self._connect(cached_statements=CACHED_STATEMENTS)
+            await connection.execute(LIMIT_IDLE, locks.milliseconds(self._max_idle))
+            return connection
 
     async def _connect(self, *, cached_statements: int = 0) -> asyncpg.Connection:
         settings = {**self._server.server_settings, "application_name": self._name, "timezone": "UTC"}

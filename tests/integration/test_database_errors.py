@@ -166,6 +166,31 @@ async def test_connection_ended_while_idle_is_an_interruption(
     await write(database)
 
 
+async def test_transaction_of_a_process_that_does_nothing_is_ended(admin: Admin, database_url: str, database: Database):
+    """A frozen process keeps its locks no longer than that."""
+    idle = Database(database_url, max_idle=timedelta(milliseconds=100))
+    async with idle.engine.connect() as connection:
+        await connection.execute(sa.text("UPDATE things SET size = 9 WHERE id = 1"))
+        await write(database)  # waits for the lock
+        error = await error_of(connection, "SELECT 1")
+
+    assert outcome_of(error) is Outcome.INTERRUPTED
+    assert admin.run("SELECT size FROM things WHERE id = 1") == [(3,)]
+    await write(idle)
+    await idle.close()
+
+
+async def test_limit_of_the_server_for_idle_transactions_stays(database_url: str):
+    url = f"{database_url}?options={quote('-c idle_in_transaction_session_timeout=7s')}"
+    limits = list[str]()
+    for database in (Database(url), Database(database_url)):
+        async with database.begin() as connection:
+            limits += (await connection.execute(sa.text("SHOW idle_in_transaction_session_timeout"))).scalars()
+        await database.close()
+
+    assert limits == ["7s", "5min"]
+
+
 async def test_deadlock_is_an_interruption(database: Database, admin: Admin):
     async def update(first: int, second: int, met: asyncio.Barrier) -> None:
         async with database.begin() as connection:
