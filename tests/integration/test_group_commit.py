@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.worker.context import BatchQuery, EventContext, Row
 from pocketwatch.worker.executors import BatchExecutor, write_rows
-from tests.support.ledger import Event, envelope, ledger, make_tables
+from tests.support.ledger import Event, envelope, ledger, make_tables, note, noted
 
 LATEST = BatchQuery("SELECT n, max(id) AS id FROM ledger WHERE n = ANY(:keys) GROUP BY n")
 
@@ -83,6 +84,19 @@ async def test_duplicates_that_arrive_together_have_one_effect(grouping: Commit)
         words = await handle([Event(n=n) for n in (1, 1, 2, 1)], ids=(1, 1, 2, 1))
 
     assert words == ["new", "new"]
+
+
+async def test_event_that_failed_is_handled_when_it_comes_again(database: Database, settings: Settings):
+    await make_tables(database)
+    groups = BatchExecutor("test.ledger", note, database, settings)
+    events = [Event(n=n, fails_until=n % 2) for n in range(4)]
+
+    first = await asyncio.gather(*map(groups.handle, map(envelope, range(4)), events), return_exceptions=True)
+    assert [getattr(result, "args", result) for result in first] == ["succeeded", ("attempt 1 fails",)] * 2
+    again = [replace(envelope(number), attempt=2) for number in (1, 3)]
+    assert await asyncio.gather(*map(groups.handle, again, events[1::2])) == ["succeeded"] * 2
+
+    assert sorted(await noted(database)) == [f"event-{number}" for number in range(4)]
 
 
 async def test_messages_with_equal_conflict_keys_are_separated_and_keep_their_order(
