@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -62,6 +63,18 @@ async def test_rows_can_be_inserted_into_a_table_without_columns(database: Datab
         await write_rows(connection, rows)
 
         assert (await connection.execute(sa.select(sa.func.count()).select_from(ledger))).scalar_one() == 3
+
+
+async def test_rows_of_one_table_keep_their_own_columns(database: Database):
+    await make_tables(database)
+    noon = datetime(2020, 1, 1, 12, tzinfo=UTC)
+    values = {"message_id": "a", "n": 1, "word": "new", "owner": 0}
+
+    async with database.begin() as connection:
+        await write_rows(connection, [(ledger, values), (ledger, values | {"at": noon}), (ledger, values)])
+        times = list((await connection.execute(sa.select(ledger.c.at))).scalars())
+
+    assert [at == noon for at in sorted(times)] == [True, False, False]
 
 
 async def test_messages_that_arrive_together_share_one_transaction(grouping: Commit, database: Database):
