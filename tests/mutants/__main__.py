@@ -3,6 +3,7 @@
 With words, only mutants that have one of them in their reason or file. The exit code is 1 when a mutant survives.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -65,8 +66,8 @@ def copy() -> Iterator[Path]:
         yield project
 
 
-def is_caught(mutant: Mutant, project: Path) -> bool:
-    """Whether a test fails."""
+def caught_by(mutant: Mutant, project: Path) -> str | None:
+    """Return the test that fails; None when all pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
     environment = clean_environment(PYTHONPATH=str(project), PYTHONDONTWRITEBYTECODE="1")
     with mutant.applied(project):
@@ -75,10 +76,13 @@ def is_caught(mutant: Mutant, project: Path) -> bool:
                 command, cwd=project, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired:
-            return True
-    if done.returncode not in (0, 1):
+            return f"a test that hangs for more than {TIMEOUT:g} s"
+    if done.returncode == 0:
+        return None
+    failed = re.findall(r"^FAILED .*::(\S+)", done.stdout, re.MULTILINE)
+    if done.returncode != 1 or not failed:
         raise SystemExit(f"the tests of “{mutant.why}” cannot be run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.returncode == 1
+    return str(failed[0])
 
 
 def main() -> int:
@@ -88,10 +92,10 @@ def main() -> int:
     with copy() as project, running(data_folder(project, "tests")):  # so that they need not start for each mutant
         for mutant in chosen:
             began = time.monotonic()
-            caught = is_caught(mutant, project)
-            survivors += [] if caught else [mutant]
-            mark = "caught  " if caught else "SURVIVES"
-            sys.stdout.write(f"{mark} {mutant.file}: {mutant.why} ({time.monotonic() - began:.0f} s)\n")
+            test = caught_by(mutant, project)
+            survivors += [mutant] if test is None else []
+            mark, how = ("SURVIVES", "") if test is None else ("caught  ", f"by {test}, ")
+            sys.stdout.write(f"{mark} {mutant.file}: {mutant.why} ({how}{time.monotonic() - began:.0f} s)\n")
             sys.stdout.flush()
     sys.stdout.write(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants are caught\n")
     return 1 if survivors else 0

@@ -13,10 +13,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from loguru import logger
+
 from tests.faults.matrix.boundaries import boundaries
-from tests.faults.matrix.cells import OWN, SIGNALS, Cell, Result, run_cell
+from tests.faults.matrix.cells import OWN, SIGNALS, Cell, Result, SharedServer, run_cell
 from tests.faults.matrix.parts import Site
 from tests.faults.matrix.table import table
 from tests.fixtures import servers as fixtures
@@ -52,9 +55,17 @@ def cells(pattern: str) -> list[Cell]:
     return [cell for cell in found if re.search(pattern, str(cell))]
 
 
+def groups_of(chosen: Sequence[Cell], *, size: int) -> list[list[Cell]]:
+    """Return cells that run on the same servers at the same time: those that strike the same server in the same way."""
+    alike: dict[Any, list[Cell]] = {}
+    for cell in chosen:
+        alike.setdefault(cell if cell.target == OWN else (cell.target, cell.fault), []).append(cell)
+    return [each[start : start + size] for each in alike.values() for start in range(0, len(each), size)]
+
+
 @contextmanager
-def site(servers: Servers) -> Iterator[Site]:
-    """A vhost and a database of one's own, and processes that end with the block."""
+def site(servers: Servers, number: int) -> Iterator[Site]:
+    """A vhost, a database and a database of Redis of one's own, and processes that end with the block."""
     name = f"faults_{uuid4().hex[:12]}"
     with servers.management as api:
         api.put(f"/vhosts/{name}").raise_for_status()
@@ -68,7 +79,7 @@ def site(servers: Servers) -> Iterator[Site]:
             RABBITMQ_URL=f"{servers.amqp(name)}?heartbeat=10",  # a frozen process is noticed within its freeze
             RABBITMQ_MANAGEMENT_URL=servers.urls["RABBITMQ_MANAGEMENT_URL"],
             DATABASE_URL=servers.postgresql(name),
-            REDIS_URL=servers.urls["REDIS_URL"],
+            REDIS_URL=f"{servers.urls['REDIS_URL'].rpartition('/')[0]}/{number}",
             SMTP_URL=servers.urls["SMTP_URL"],
             POCKETWATCH_MEDIA_ROOT=str(media),
             POCKETWATCH_PATIENCE="120s",
@@ -88,26 +99,31 @@ def site(servers: Servers) -> Iterator[Site]:
 
 
 async def run(chosen: Sequence[Cell], servers: Sequence[Servers], options: argparse.Namespace) -> list[Result]:
-    """Run as many cells at a time as there are sets of servers."""
+    """Run as many groups of cells at a time as there are sets of servers."""
     free = asyncio.Queue[Servers]()
     for each in servers:
         free.put_nowait(each)
     results: list[Result] = []
 
-    async def one(cell: Cell) -> None:
-        own = await free.get()
-        with site(own) as place:
+    async def one(cell: Cell, own: Servers, number: int, server: SharedServer | None) -> None:
+        with site(own, number) as place:
             result = await run_cell(
-                cell, place, repetitions=options.repetitions, seed=options.seed, freeze=options.freeze
+                cell, place, repetitions=options.repetitions, seed=options.seed, freeze=options.freeze, server=server
             )
-        free.put_nowait(own)
         results.append(result)
         with RESULTS.open("a") as file:
             file.write(json.dumps(result.row()) + "\n")
         mark = "ok " if result.is_good else "BAD"
         say(f"{mark} {cell}: {result.summary}")
 
-    await asyncio.gather(*map(one, chosen))
+    async def together(cells: Sequence[Cell]) -> None:
+        own, first = await free.get(), cells[0]
+        server = SharedServer(own.stack, first.target, first.fault, members=len(cells), freeze=options.freeze)
+        shared = None if first.target == OWN else server
+        await asyncio.gather(*(one(cell, own, number, shared) for number, cell in enumerate(cells)))
+        free.put_nowait(own)
+
+    await asyncio.gather(*map(together, groups_of(chosen, size=options.together)))
     return results
 
 
@@ -118,10 +134,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--freeze", type=lambda text: timedelta(seconds=float(text)), default=timedelta(minutes=1))
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="cells at a time, each on its own servers"
+        "--jobs", type=int, default=os.cpu_count() or 1, help="groups of cells at a time, each on its own servers"
+    )
+    parser.add_argument(
+        "--together",
+        type=int,
+        default=5,
+        help="cells on the same servers, which strike the same server in the same way",
     )
     parser.add_argument("--list", action="store_true", help="print the cells")
     options = parser.parse_args()
+    logger.remove()  # what is published waits for a broker that is struck
     chosen = cells(options.cells)
     if options.list:
         say("\n".join(map(str, chosen)))
@@ -131,7 +154,7 @@ def main() -> int:
     with ExitStack() as stack:
         servers = [
             stack.enter_context(fixtures.running(fixtures.data_folder(ROOT, f"faults-{number}")))
-            for number in range(min(options.jobs, len(chosen)))
+            for number in range(min(options.jobs, len(groups_of(chosen, size=options.together))))
         ]
         for each in servers:
             fixtures.make_template(each)

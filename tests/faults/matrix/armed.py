@@ -2,23 +2,22 @@
 
     python -m tests.faults.matrix.armed FOLDER PART MODULE ARGUMENT…
 
-A file FOLDER/armed/BOUNDARY/N arms one fault: the signal, and the process that gets it; 0 is this one. The first
-process that reaches the boundary takes it. FOLDER/struck-N says that the fault has happened, and in which process.
+A file FOLDER/armed/BOUNDARY/N arms one fault: the signal that the process gets that reaches the boundary first.
+FOLDER/struck-N says which one that was. For a fault of a server, it is SIGSTOP: the process stays at the boundary until
+the server is struck.
 """
 
 import json
 import os
 import runpy
-import signal
 import sys
-import time
 from pathlib import Path
 
 from tests.faults.matrix.boundaries import Boundary, watch
 
 
 class Striker:
-    """Strikes with the faults that this process takes: itself once, a server again and again."""
+    """Strikes this process: with a SIGSTOP that ends again and again, with what it may not survive once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,27 +36,14 @@ class Striker:
             fault: dict[str, int] = json.loads(taken.read_text())
             taken.write_text(str(os.getpid()))
             taken.rename(self._folder / f"struck-{file.name}")
-            self._is_struck = not fault["pid"]
-            _send(fault["signal"], fault["pid"])
+            self._is_struck = bool(fault["once"])
+            os.kill(os.getpid(), fault["signal"])
             return
 
 
 def folder_of(folder: Path, boundary: Boundary) -> Path:
     """Return where the faults of a boundary are armed."""
     return folder / "armed" / str(boundary)
-
-
-def _send(number: int, pid: int) -> None:
-    os.kill(pid or os.getpid(), number)
-    while pid and number == signal.SIGKILL and _runs(pid):  # nothing that this process does next finds it alive
-        time.sleep(0.001)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketwatch.broker.publisher import Publisher
+from pocketwatch.stack.stack import Stack
 from tests.faults.matrix.armed import folder_of
 from tests.faults.matrix.boundaries import Boundary
 from tests.faults.matrix.parts import PARTS, Command, Counts, Part, Site
@@ -92,11 +94,68 @@ class Result:
         }
 
 
+class SharedServer:
+    """A server that is struck when all cells that share it have a process at their boundary.
+
+    Args:
+        target: the server.
+        fault: see `Cell`.
+        members: how many cells share it.
+    """
+
+    def __init__(self, stack: Stack, target: str, fault: str, *, members: int, freeze: timedelta) -> None:
+        self._stack, self._target, self._fault, self._freeze = stack, target, fault, freeze.total_seconds()
+        self._members = members
+        self._stopped: dict[int, asyncio.Future[None]] = {}  # processes at their boundary
+
+    async def strike(self, pid: int) -> None:
+        """Wait until the server is struck and is there again; the process, which is stopped, goes on."""
+        self._stopped[pid] = asyncio.get_running_loop().create_future()
+        done = self._stopped[pid]
+        await self._strike_if_all_are_there()
+        await done
+
+    async def leave(self) -> None:
+        """Strike without this cell from now on."""
+        self._members -= 1
+        await self._strike_if_all_are_there()
+
+    async def _strike_if_all_are_there(self) -> None:
+        if not self._stopped or len(self._stopped) < self._members:
+            return
+        stopped, self._stopped = self._stopped, {}
+        try:
+            await self._strike(list(stopped))
+        except Exception as error:  # noqa: BLE001  it is the problem of each cell
+            for future in stopped.values():
+                future.set_exception(error)
+            return
+        for future in stopped.values():
+            future.set_result(None)
+
+    async def _strike(self, stopped: Sequence[int]) -> None:
+        pid = self._stack.pid(self._target)
+        assert pid is not None, f"{self._target} does not run"
+        os.kill(pid, SIGNALS[self._fault])
+        if self._fault == "kill":  # nothing that a process does next finds it alive
+            await eventually(partial(_is_in_state, pid, "gone", "Z"), within=60)
+        for each in stopped:
+            os.kill(each, signal.SIGCONT)
+        if self._fault == "freeze":
+            await asyncio.sleep(self._freeze)
+            os.kill(pid, signal.SIGCONT)
+        else:
+            await eventually(partial(_is_in_state, pid, "gone", "Z"), within=60)
+            await asyncio.to_thread(self._stack.up)
+
+
 class Running:
     """A cell at work."""
 
-    def __init__(self, cell: Cell, site: Site, *, repetitions: int, seed: int, freeze: float) -> None:
-        self._cell, self._site, self._freeze = cell, site, freeze
+    def __init__(
+        self, cell: Cell, site: Site, server: SharedServer | None, *, repetitions: int, seed: int, freeze: float
+    ) -> None:
+        self._cell, self._site, self._server, self._freeze = cell, site, server, freeze
         self._boundaries = list(cell.boundaries) * repetitions  # of each fault
         self._seed, self._random = seed, random.Random(f"{seed} {cell}")  # noqa: S311
         self._part: Part = PARTS[cell.part](site)
@@ -114,10 +173,9 @@ class Running:
         url = self._site.program.environment["RABBITMQ_URL"]
         async with Publisher([url], role="faults") as publisher:
             await self._start()
-            strike = self._strike_processes if self._cell.target == OWN else self._strike_server
             load = asyncio.create_task(self._load(publisher))
             try:
-                await strike()
+                await (self._strike_processes() if self._server is None else self._strike_server(self._server))
             finally:
                 load.cancel()
                 with suppress(asyncio.CancelledError):
@@ -139,12 +197,12 @@ class Running:
 
     async def _start(self) -> None:
         """Start the processes that strike, and what else must run; a server needs one process that strikes it."""
-        count = len(self._boundaries) if self._cell.target == OWN else 1
+        count = len(self._boundaries) if self._server is None else 1
         armed = [self._launch((ARMED, str(self._folder), self._cell.part, *self._part.armed)) for _ in range(count)]
         self._armed = {process.popen.pid: process for process in armed}
         await self._until_started(*armed)  # before the others, as the queue of a job has one active consumer, the first
         self._processes = [self._launch(each) for each in self._part.beside]
-        if self._cell.target != OWN:
+        if self._server is not None:
             self._processes.append(self._launch(self._part.armed))
         await self._until_started(*self._processes)
 
@@ -161,10 +219,11 @@ class Running:
             await self._part.ask(publisher, TRICKLE)
             await asyncio.sleep(0.2)
 
-    async def _arm(self, number: int, pid: int = 0) -> None:
+    async def _arm(self, number: int) -> None:
         await asyncio.sleep(self._random.random() * MAX_DELAY)
         new = self._folder / f"arming-{number}"
-        new.write_text(json.dumps({"pid": pid, "signal": SIGNALS[self._cell.fault]}))
+        is_own = self._server is None
+        new.write_text(json.dumps({"signal": SIGNALS[self._cell.fault if is_own else "freeze"], "once": is_own}))
         target = folder_of(self._folder, self._boundaries[number])
         target.mkdir(parents=True, exist_ok=True)
         new.rename(target / str(number))
@@ -211,20 +270,13 @@ class Running:
         if code != expected:
             self._problems.append(f"process {pid} ended with {code}: {process.output()[-1:]}")
 
-    async def _strike_server(self) -> None:
-        stack, name = self._site.servers.stack, self._cell.target
+    async def _strike_server(self, server: SharedServer) -> None:
         self._processes += self._armed.values()
         for number in range(len(self._boundaries)):
-            pid = stack.pid(name)
-            assert pid is not None, f"{name} does not run"
-            await self._arm(number, pid)
-            await self._strikes(number)
-            if self._cell.fault == "freeze":
-                await asyncio.sleep(self._freeze)
-                os.kill(pid, signal.SIGCONT)
-            else:
-                await eventually(partial(_is_in_state, pid, "gone", "Z"), within=60)
-                await asyncio.to_thread(stack.up)
+            await self._arm(number)
+            pid = await self._strikes(number)
+            await eventually(lambda pid=pid: _is_in_state(pid, "T"))
+            await server.strike(pid)
             await asyncio.sleep(1 + self._random.random())
 
     async def _drain(self) -> None:
@@ -248,15 +300,24 @@ class Running:
             self._problems += [f"not JSON: {line[:200]}" for line in process.output()[:-1] if not line.startswith("{")]
 
 
-async def run_cell(cell: Cell, site: Site, *, repetitions: int, seed: int, freeze: timedelta) -> Result:
-    """Let so many faults happen, and count; a cell that cannot be run to its end is a problem of its own."""
+async def run_cell(
+    cell: Cell, site: Site, *, repetitions: int, seed: int, freeze: timedelta, server: SharedServer | None = None
+) -> Result:
+    """Let so many faults happen, and count; a cell that cannot be run to its end is a problem of its own.
+
+    Args:
+        server: what is struck; None for the process that reaches the boundary.
+    """
     began = time.monotonic()
-    running = Running(cell, site, repetitions=repetitions, seed=seed, freeze=freeze.total_seconds())
+    running = Running(cell, site, server, repetitions=repetitions, seed=seed, freeze=freeze.total_seconds())
     try:
         return await running.run()
     except Exception as error:  # noqa: BLE001  the other cells are run all the same
         problem = f"{type(error).__name__}: {error}"
         return Result(cell, seed, running.struck, Counts(), 0, time.monotonic() - began, [problem])
+    finally:
+        if server is not None:
+            await server.leave()
 
 
 def _until_started(process: Process) -> None:
