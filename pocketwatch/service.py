@@ -26,7 +26,7 @@ from pocketwatch.monitoring.health import beat
 from pocketwatch.presence import Presence
 from pocketwatch.settings import Address, Settings
 from pocketwatch.status import shown
-from pocketwatch.storage import migrate, privileges, processes
+from pocketwatch.storage import privileges, processes, revision
 from pocketwatch.storage.database import MAX_IDLE, Database, is_outage, is_time_limit
 from pocketwatch.storage.privileges import Privileges
 
@@ -105,7 +105,7 @@ class Service(ABC):
         database = Database(self._settings.database_url, name=name, max_idle=max_idle)
         self._stack.push_async_callback(database.close)
         await database.ready(startup_timeout=self._settings.servers.startup_timeout)
-        await migrate.ready(database, startup_timeout=self._settings.servers.startup_timeout)
+        await revision.ready(database, startup_timeout=self._settings.servers.startup_timeout)
         await privileges.check(database, needs)
         return database
 

@@ -11,7 +11,7 @@ from pocketwatch import command
 from pocketwatch.clock import utc_now
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
-from pocketwatch.storage import django, fires, migrate
+from pocketwatch.storage import django, fires, migrate, revision
 from pocketwatch.storage.database import clock_time
 
 READ_ONLY = sa.text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
@@ -31,7 +31,7 @@ async def check_database(settings: Settings) -> AsyncIterator[Finding]:
         missing = ", ".join(await migrate.missing_platform_columns(database))
         detail = f"missing: {missing}; the jobs that need them fail" if missing else "all columns exist"
         yield Finding("platform tables", "warning" if missing else "ok", detail)
-        if not await migrate.is_current(database):
+        if not await revision.is_current(database):
             yield Finding("tables", "problem", "not migrated; run: pocketwatch migrate")
             return
         yield Finding("tables", "ok", "up to date")

@@ -11,7 +11,7 @@ from consumers.app import watchdog_checks
 from pocketwatch import command
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
-from pocketwatch.storage import incidents, migrate
+from pocketwatch.storage import incidents, revision
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.incidents import Incident
 from pocketwatch.watchdog.check import Check, Limits, Look, Problem
@@ -29,7 +29,7 @@ Found = Mapping[Key, Problem]
 async def check_problems(settings: Settings) -> AsyncIterator[Finding]:
     checks = watchdog_checks()
     async with command.database(settings, "doctor") as database, QueueReader(settings) as reader:
-        if not await migrate.is_current(database):
+        if not await revision.is_current(database):
             return  # the check of the database says so
         queues = await reader.read()
         asked = [check for check in checks if queues is not None or not check.asks_broker]

@@ -13,7 +13,7 @@ from pocketwatch.broker.topology import with_celery
 from pocketwatch.clock import utc_now
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
-from pocketwatch.storage import job_summaries, migrate, pauses, processes, schedule_entries, watchdog_lease
+from pocketwatch.storage import job_summaries, pauses, processes, revision, schedule_entries, watchdog_lease
 from pocketwatch.storage.job_summaries import JobSummary
 from pocketwatch.terminal import duration
 from pocketwatch.watchdog.run_checks import describe_failures
@@ -30,7 +30,7 @@ ACCOUNTED = sa.text("""
 
 async def check_suite(settings: Settings) -> AsyncIterator[Finding]:
     async with command.database(settings, "doctor") as database:
-        if not await migrate.is_current(database):
+        if not await revision.is_current(database):
             return  # the check of the database says so
         async with database.begin() as connection:
             known = await processes.known(connection)

@@ -12,7 +12,7 @@ from pocketwatch.settings import Settings
 from pocketwatch.smtp.probe import probe
 from pocketwatch.smtp.replies import DeliveryResult
 from pocketwatch.stack import servers
-from pocketwatch.storage import migrate
+from pocketwatch.storage import revision
 
 
 async def check(settings: Settings) -> AsyncIterator[Finding]:
@@ -24,7 +24,7 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
     result = await probe(url, sender=sender, local_hostname=name, timeout=min(mail.timeout, command.SHORT_TIMEOUT))
     yield _finding(result, server=servers.address(url), sender=sender, name=name)
     async with command.database(settings, "doctor") as database, database.begin() as connection:
-        if await migrate.is_current(database):
+        if await revision.is_current(database):
             yield await _last_day(connection)
 
 

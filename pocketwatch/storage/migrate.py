@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,13 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.locks import limit_lock_waits
+from pocketwatch.storage.revision import MIGRATIONS, VERSION_TABLE, is_newer
 from pocketwatch.storage.tables import platform, suite
 
-VERSION_TABLE = "pocketwatch_version"  # the platform may use Alembic too
-MIGRATIONS = Path(__file__).parent / "migrations"
 # Several processes may migrate at once: the others wait for the first and find nothing to do. They ask again and again,
 # because an index that is made concurrently waits for every statement that runs, such as one that waits for this lock.
 TRY_LOCK = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('pocketwatch migrations'))")
@@ -73,27 +69,6 @@ async def drift(database: Database) -> list[str]:
         return await connection.run_sync(_differences)
 
 
-async def is_current(database: Database) -> bool:
-    """Whether every migration of this version has been applied, or a newer version has migrated."""
-    async with database.begin() as connection:
-        revision = await connection.run_sync(_revision)
-    return revision == _scripts().get_current_head() or _is_newer(revision)
-
-
-async def ready(database: Database, *, startup_timeout: timedelta) -> None:
-    """Wait until the tables that this version needs exist; another process may be migrating.
-
-    Raises:
-        ServerUnreachable: when they do not exist in time.
-    """
-
-    async def probe() -> None:
-        if not await is_current(database):
-            raise NotReady("its tables are not those of this version; run: pocketwatch migrate")
-
-    await until_ready("the database", probe, startup_timeout=startup_timeout)
-
-
 async def missing_platform_columns(database: Database) -> list[str]:
     """Return the platform's columns that the jobs need and the database lacks, as `table.column`."""
     async with database.begin() as connection:
@@ -115,15 +90,10 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
-def _is_newer(revision: str | None) -> bool:
-    """Whether a newer version has migrated: its tables still suit this version, so that it can be rolled back."""
-    return revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}
-
-
 def _upgrade(connection: Connection, to: str) -> list[str]:
     before = _revision(connection)
     connection.rollback()
-    if _is_newer(before):
+    if is_newer(before):
         return []
     # Queries of the platform queue up behind a migration that waits for a lock.
     sa.event.listen(connection, "begin", limit_lock_waits)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.errors import NotPermitted
 from pocketwatch.storage.database import Database
-from pocketwatch.storage.migrate import VERSION_TABLE
+from pocketwatch.storage.revision import VERSION_TABLE
 from pocketwatch.storage.tables import suite
 from schemas.message import Message
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.errors import ServerUnreachable
-from pocketwatch.storage import migrate
+from pocketwatch.storage import migrate, revision
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables import suite
 from tests.fixtures.servers import Servers
@@ -27,7 +27,7 @@ async def empty(servers: Servers, database_url: str):
 
 
 async def test_migrates_an_empty_database_once(empty: Database):
-    assert not await migrate.is_current(empty)
+    assert not await revision.is_current(empty)
 
     assert await migrate.migrate(empty) == [
         "2026_11_21_suite_tables",
@@ -44,7 +44,7 @@ async def test_migrates_an_empty_database_once(empty: Database):
     ]
     assert await migrate.migrate(empty) == []
 
-    assert await migrate.is_current(empty)
+    assert await revision.is_current(empty)
     assert await migrate.drift(empty) == []
 
 
@@ -108,9 +108,9 @@ async def test_tables_match_their_metadata(database: Database):
 
 async def test_start_waits_for_the_tables(empty: Database):
     with pytest.raises(ServerUnreachable, match="its tables are not those of this version; run: pocketwatch migrate"):
-        await migrate.ready(empty, startup_timeout=timedelta(0))
+        await revision.ready(empty, startup_timeout=timedelta(0))
 
-    waiting = asyncio.create_task(migrate.ready(empty, startup_timeout=timedelta(seconds=20)))
+    waiting = asyncio.create_task(revision.ready(empty, startup_timeout=timedelta(seconds=20)))
     await asyncio.sleep(0.2)
     await migrate.migrate(empty)
     await waiting
@@ -120,7 +120,7 @@ async def test_newer_database_is_accepted(database: Database):
     async with database.begin() as connection:
         await connection.execute(sa.text("UPDATE pocketwatch_version SET version_num = '2099_01_01_newer'"))
 
-    assert await migrate.is_current(database)
+    assert await revision.is_current(database)
     assert await migrate.migrate(database) == []
 
 

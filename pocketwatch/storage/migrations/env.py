@@ -3,7 +3,8 @@
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from pocketwatch.storage.migrate import VERSION_TABLE, include_own_tables
+from pocketwatch.storage.migrate import include_own_tables
+from pocketwatch.storage.revision import VERSION_TABLE
 from pocketwatch.storage.tables.suite import metadata
 
 connection: Connection = context.config.attributes["connection"]
