@@ -170,8 +170,7 @@ class Running:
     async def run(self) -> Result:
         began = time.monotonic()
         await self._part.prepare()
-        url = self._site.program.environment["RABBITMQ_URL"]
-        async with Publisher([url], role="faults") as publisher:
+        async with self._site.publisher() as publisher:
             await self._start()
             load = asyncio.create_task(self._load(publisher))
             try:

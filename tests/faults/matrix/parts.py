@@ -60,6 +60,11 @@ class Site:
     database_url: str
     program: Program
 
+    def publisher(self) -> Publisher:
+        """Return what connects to the vhost; a broker that many cells share may take a while to answer."""
+        url = self.program.environment["RABBITMQ_URL"]
+        return Publisher([url], role="faults", startup_timeout=timedelta(seconds=2 * TIMEOUT))
+
     async def sql(self, statement: str, *values: Any) -> list[Any]:
         """Execute a statement; a database that is away is waited for."""
 
@@ -97,7 +102,7 @@ class Part(ABC):
 
     async def prepare(self) -> None:
         database = Database(self.site.database_url)
-        async with Publisher([self.site.program.environment["RABBITMQ_URL"]], role="faults") as publisher:
+        async with self.site.publisher() as publisher:
             await declare(publisher.connection, workers.TOPOLOGY)
             await ledger.make_tables(database)
         await database.close()
