@@ -234,7 +234,8 @@ class Running:
         async def struck() -> bool:
             return file.exists()
 
-        frozen = self._freeze * len(self._boundaries)  # others may have to wait for the locks of each that is frozen
+        # Others may have to wait for the locks of each process that is frozen.
+        frozen = self._freeze * len(self._boundaries) if self._server is None else 0
         await eventually(struck, within=STRIKES_WITHIN + frozen)
         self.struck += 1
         self._unfinished |= await self._part.pending()
