@@ -195,14 +195,12 @@ class Running:
         )
 
     async def _start(self) -> None:
-        """Start the processes that strike, and what else must run; a server needs one process that strikes it."""
-        count = len(self._boundaries) if self._server is None else 1
+        """Start the processes that strike, and what else must run; either of two may reach what strikes a server."""
+        count = len(self._boundaries) if self._server is None else 2
         armed = [self._launch((ARMED, str(self._folder), self._cell.part, *self._part.armed)) for _ in range(count)]
         self._armed = {process.popen.pid: process for process in armed}
         await self._until_started(*armed)  # before the others, as the queue of a job has one active consumer, the first
         self._processes = [self._launch(each) for each in self._part.beside]
-        if self._server is not None:
-            self._processes.append(self._launch(self._part.armed))
         await self._until_started(*self._processes)
 
     async def _until_started(self, *processes: Process) -> None:
