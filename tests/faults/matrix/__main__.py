@@ -55,6 +55,20 @@ def cells(pattern: str) -> list[Cell]:
     return [cell for cell in found if re.search(pattern, str(cell))]
 
 
+def stored() -> list[dict[str, Any]]:
+    """Return the results of earlier runs, oldest first."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def is_good(row: dict[str, Any]) -> bool:
+    return not (row["lost"] or row["doubled"] or row["unexpected"] or row["problems"])
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what names the cell of a result."""
+    return (row["part"], *row["boundaries"], row["target"], row["fault"])
+
+
 def groups_of(chosen: Sequence[Cell], *, size: int) -> list[list[Cell]]:
     """Return cells that run on the same servers at the same time: those that strike the same server in the same way."""
     alike: dict[Any, list[Cell]] = {}
@@ -142,10 +156,14 @@ def main() -> int:
         default=5,
         help="cells on the same servers, which strike the same server in the same way",
     )
+    parser.add_argument("--resume", action="store_true", help="leave out cells with a good result of earlier runs")
     parser.add_argument("--list", action="store_true", help="print the cells")
     options = parser.parse_args()
     logger.remove()  # what is published waits for a broker that is struck
     chosen = cells(options.cells)
+    if options.resume:
+        done = {key(row) for row in stored() if is_good(row)}
+        chosen = [cell for cell in chosen if key(cell.row()) not in done]
     if options.list:
         say("\n".join(map(str, chosen)))
         return 0

@@ -46,6 +46,10 @@ class Cell:
     target: str
     fault: str
 
+    def row(self) -> dict[str, Any]:
+        boundaries = [f"{each.side} {each.step}" for each in self.boundaries]
+        return {"part": self.part, "boundaries": boundaries, "target": self.target, "fault": self.fault}
+
     def __str__(self) -> str:
         where = str(self.boundaries[0]) if len(self.boundaries) == 1 else f"{self.part}: every boundary"
         return f"{where}, {self.target} {self.fault}"
@@ -81,10 +85,7 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         return {
-            "part": self.cell.part,
-            "boundaries": [f"{each.side} {each.step}" for each in self.cell.boundaries],
-            "target": self.cell.target,
-            "fault": self.cell.fault,
+            **self.cell.row(),
             "seed": self.seed,
             "faults": self.faults,
             **asdict(self.counts),
