@@ -26,7 +26,7 @@ ARMED = "tests.faults.matrix.armed"
 TRICKLE = 12  # messages, every fifth of a second, for as long as faults are to come
 MAX_DELAY = 1.0  # seconds until a fault is armed, so that it strikes at any moment of the work
 STRIKES_WITHIN = 90.0  # seconds
-DRAINS_WITHIN = 240.0  # seconds
+GETS_ON_WITHIN = 240.0  # seconds in which some of what is left is done
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "freeze": signal.SIGSTOP}
 OWN = "process"
 
@@ -279,11 +279,14 @@ class Running:
             await asyncio.sleep(1 + self._random.random())
 
     async def _drain(self) -> None:
-        """Wait until nothing is left to do."""
-        end = time.monotonic() + DRAINS_WITHIN
-        while await self._part.pending() and time.monotonic() < end:
+        """Wait until nothing is left to do, or nothing is done any more."""
+        left, end = await self._part.pending(), time.monotonic() + GETS_ON_WITHIN
+        while left and time.monotonic() < end:
             await self._part.drain()
             await asyncio.sleep(1)
+            before, left = left, await self._part.pending()
+            if len(left) < len(before):
+                end = time.monotonic() + GETS_ON_WITHIN
         await asyncio.sleep(1)  # a second effect would be there now
 
     async def _stop(self) -> None:

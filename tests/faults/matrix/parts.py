@@ -162,7 +162,7 @@ class Part(ABC):
                 message_of(envelope, message.payload()),
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                retry_for=timedelta(seconds=4 * TIMEOUT),
+                retry_for=timedelta(seconds=20 * TIMEOUT),
             )
             self.asked.add(message_id)
 
