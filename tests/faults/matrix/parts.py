@@ -26,7 +26,7 @@ from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Program
 from tests.support import ledger
 
-TIMEOUT = 60.0  # seconds in which a server comes back
+TIMEOUT = 240.0  # seconds in which a server comes back, on a machine that many cells share
 ON_DISK = 2.5  # seconds: RabbitMQ 3.10 forgets a quorum queue that it made less than a second before it is killed
 LEASE = timedelta(minutes=1)  # of an email that a dead sender has claimed
 
@@ -63,7 +63,7 @@ class Site:
     def publisher(self) -> Publisher:
         """Return what connects to the vhost; a broker that many cells share may take a while to answer."""
         url = self.program.environment["RABBITMQ_URL"]
-        return Publisher([url], role="faults", startup_timeout=timedelta(seconds=2 * TIMEOUT))
+        return Publisher([url], role="faults", startup_timeout=timedelta(seconds=TIMEOUT))
 
     async def sql(self, statement: str, *values: Any) -> list[Any]:
         """Execute a statement; a database that is away is waited for."""
@@ -162,7 +162,7 @@ class Part(ABC):
                 message_of(envelope, message.payload()),
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                retry_for=timedelta(seconds=20 * TIMEOUT),
+                retry_for=timedelta(seconds=5 * TIMEOUT),
             )
             self.asked.add(message_id)
 
