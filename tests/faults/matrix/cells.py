@@ -66,6 +66,7 @@ class Result:
     recovered: int
     seconds: float
     problems: list[str] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)  # of dead letters
 
     @property
     def is_good(self) -> bool:
@@ -80,6 +81,7 @@ class Result:
             f"{self.recovered} recovered",
             f"{self.seconds:.0f} s",
             *self.problems,
+            *(f"{count} × {reason}" for reason, count in self.reasons.items()),
         )
         return ", ".join(filter(None, parts))
 
@@ -193,6 +195,7 @@ class Running:
             len(self._unfinished - left),
             time.monotonic() - began,
             self._problems,
+            dict(self._part.reasons),
         )
 
     async def _start(self) -> None:

@@ -17,7 +17,7 @@ from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.stack.native.caught_emails import caught_emails
 from pocketwatch.storage.database import Database
-from schemas.envelope import Envelope
+from schemas.envelope import ERROR, Envelope
 from schemas.message import Message
 from schemas.ticks import CleanSessions
 from tests.faults.matrix import workers
@@ -99,6 +99,7 @@ class Part(ABC):
     def __init__(self, site: Site) -> None:
         self.site = site
         self.asked: set[str] = set()
+        self.reasons = Counter[str]()  # of dead letters
 
     async def prepare(self) -> None:
         database = Database(self.site.database_url)
@@ -139,11 +140,19 @@ class Part(ABC):
         return int(failed) + await self._dead_letters()
 
     async def _dead_letters(self) -> int:
+        """Count dead letters, and note why they are there."""
+        found = 0
         with self.site.servers.management as api:
-            queues = (
-                api.get(f"/queues/{self.site.vhost}", params={"columns": "name,messages"}).raise_for_status().json()
-            )
-        return sum(queue.get("messages", 0) for queue in queues if queue["name"].endswith(".dead"))
+            path = f"/queues/{self.site.vhost}"
+            queues = api.get(path, params={"columns": "name,messages"}).raise_for_status().json()
+            for queue in queues:
+                if not queue["name"].endswith(".dead") or not queue.get("messages"):
+                    continue
+                found += queue["messages"]
+                asked = {"count": 20, "ackmode": "ack_requeue_true", "encoding": "auto"}
+                letters = api.post(f"{path}/{queue['name']}/get", json=asked).raise_for_status().json()
+                self.reasons.update(str(each["properties"]["headers"].get(ERROR)) for each in letters)
+        return found
 
     def _new_ids(self, count: int) -> list[str]:
         return [f"work-{number}" for number in range(len(self.asked), len(self.asked) + count)]
