@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from itertools import product
@@ -28,6 +29,7 @@ from tests.fixtures.suite import Program
 from tests.support.vhosts import EVERYTHING
 
 RESULTS = ROOT / ".pocketwatch" / "faults" / "results.jsonl"
+THREADS = 8  # of a cell
 TARGETS = {
     "ticker": (OWN, "rabbitmq", "postgres"),
     "relay": (OWN, "rabbitmq", "postgres"),
@@ -114,6 +116,8 @@ def site(servers: Servers, number: int) -> Iterator[Site]:
 
 async def run(chosen: Sequence[Cell], servers: Sequence[Servers], options: argparse.Namespace) -> list[Result]:
     """Run as many groups of cells at a time as there are sets of servers."""
+    threads = THREADS * len(servers) * options.together  # while those of some cells wait for a server, others start it
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
     free = asyncio.Queue[Servers]()
     for each in servers:
         free.put_nowait(each)

@@ -26,7 +26,7 @@ from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Program
 from tests.support import ledger
 
-TIMEOUT = 240.0  # seconds in which a server comes back, on a machine that many cells share
+TIMEOUT = 120.0  # seconds in which a server comes back, on a machine that many cells share
 ON_DISK = 2.5  # seconds: RabbitMQ 3.10 forgets a quorum queue that it made less than a second before it is killed
 LEASE = timedelta(minutes=1)  # of an email that a dead sender has claimed
 
@@ -171,7 +171,7 @@ class Part(ABC):
                 message_of(envelope, message.payload()),
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                retry_for=timedelta(seconds=5 * TIMEOUT),
+                retry_for=timedelta(seconds=10 * TIMEOUT),
             )
             self.asked.add(message_id)
 
