@@ -71,6 +71,15 @@ async def test_conflicting_items_never_share_a_batch_and_keep_their_order():
     assert record.batches == [["a1", "b1"], ["a2", "b2"], ["a3"]]
 
 
+async def test_item_that_conflicts_with_one_left_for_later_stays_behind_it():
+    record = Recorder()
+    batcher = Batcher[str, object](record, conflicts=set)
+
+    await asyncio.gather(*(batcher.submit(item) for item in ("a", "ab", "b", "c")))
+
+    assert record.batches == [["a", "c"], ["ab"], ["b"]]
+
+
 async def test_failed_batch_is_bisected_until_the_bad_item_is_alone():
     record = Recorder(bad=[3])
     batcher = Batcher(record)
