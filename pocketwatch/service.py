@@ -104,9 +104,10 @@ class Service(ABC):
         """
         database = Database(self._settings.database_url, name=name, max_idle=max_idle)
         self._stack.push_async_callback(database.close)
-        await database.ready(startup_timeout=self._settings.servers.startup_timeout)
-        await revision.ready(database, startup_timeout=self._settings.servers.startup_timeout)
-        await privileges.check(database, needs)
+        startup_timeout = self._settings.servers.startup_timeout
+        await database.ready(startup_timeout=startup_timeout)
+        await revision.ready(database, startup_timeout=startup_timeout)
+        await database.answer(lambda: privileges.check(database, needs), startup_timeout=startup_timeout)
         return database
 
     async def _open_publisher(self, role: str, topology: Topology) -> Publisher:

@@ -3,11 +3,11 @@
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.storage import locks
 from pocketwatch.urls import without_password
 from pocketwatch.urls.postgresql import parse_postgresql
+
+Answer = TypeVar("Answer")
 
 CONNECT_TIMEOUT = 10.0  # seconds
 POOL_SIZE = 8
@@ -218,6 +220,27 @@ class Database:
             SettingsError: when the URL cannot be used.
         """
         await until_ready(self._where, self._probe, startup_timeout=startup_timeout)
+
+    async def answer(self, ask: Callable[[], Awaitable[Answer]], *, startup_timeout: timedelta) -> Answer:
+        """Ask until the database answers: it may go away while a process starts.
+
+        Args:
+            ask: raises NotReady when another attempt may help, as an outage does.
+
+        Raises:
+            ServerUnreachable: when it does not answer in time.
+        """
+
+        async def attempt() -> Answer:
+            try:
+                return await ask()
+            except (sa_exc.DBAPIError, DatabaseUnreachable) as error:
+                if not is_outage(error):
+                    raise
+                reason = reason_of(error) if isinstance(error, sa_exc.DBAPIError) else str(error)
+                raise NotReady(reason) from error
+
+        return await until_ready(self._where, attempt, startup_timeout=startup_timeout)
 
     async def _probe(self) -> None:
         try:

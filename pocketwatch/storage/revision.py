@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.startup import NotReady, until_ready
+from pocketwatch.startup import NotReady
 from pocketwatch.storage.database import Database
 
 VERSION_TABLE = "pocketwatch_version"  # the platform may use Alembic too
@@ -47,4 +47,4 @@ async def ready(database: Database, *, startup_timeout: timedelta) -> None:
         if not await is_current(database):
             raise NotReady("its tables are not those of this version; run: pocketwatch migrate")
 
-    await until_ready("the database", probe, startup_timeout=startup_timeout)
+    await database.answer(probe, startup_timeout=startup_timeout)

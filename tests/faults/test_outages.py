@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -25,11 +26,15 @@ from schemas.ticks import CleanMedia
 from tests.fixtures.servers import Servers
 from tests.fixtures.suite import Process, Program, Runs
 from tests.support import ledger
+from tests.support.admin import Admin
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 # RabbitMQ 3.10 forgets a quorum queue that it made less than a second before it is killed.
 QUEUES_ARE_ON_DISK = 2.5
+TERMINATE_WAITING = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +162,25 @@ async def test_frozen_broker_is_detected_and_consuming_resumes(
         sent = await trigger.publish(fresh, CleanMedia())
     lines = await asyncio.to_thread(processes[0].until, "message.handled")
     assert lines[0]["message_id"] == sent.message_id
+
+
+@pytest.mark.parametrize(("command", "started"), [("consume", "consumers.started"), ("publish", "publishers.started")])
+async def test_process_that_loses_the_database_while_it_starts_goes_on(
+    command: str, started: str, pocketwatch: Program, publisher: Publisher, database_url: str
+):
+    admin = Admin(database_url)
+
+    async def is_terminated() -> bool:
+        return bool(admin.run(TERMINATE_WAITING))
+
+    with psycopg.connect(database_url) as holding:
+        holding.execute("LOCK TABLE pocketwatch_version")  # which each process reads at its start
+        process = pocketwatch.start(command)
+        for _ in range(2):
+            await eventually(is_terminated, within=30)
+    admin.close()
+
+    await asyncio.to_thread(process.until, started)
 
 
 async def test_late_servers_are_waited_for(

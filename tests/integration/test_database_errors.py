@@ -180,6 +180,25 @@ async def test_transaction_of_a_process_that_does_nothing_is_ended(admin: Admin,
     await idle.close()
 
 
+async def test_question_at_the_start_is_asked_again_after_an_outage(database: Database):
+    asked = list[str]()
+
+    async def ask() -> str:
+        statement = "SELECT pg_terminate_backend(pg_backend_pid())" if not asked else "SELECT 'yes'"
+        asked.append(statement)
+        async with database.begin() as connection:
+            return str((await connection.execute(sa.text(statement))).scalar_one())
+
+    assert await database.answer(ask, startup_timeout=timedelta(seconds=10)) == "yes"
+    with pytest.raises(DBAPIError, match="does not exist"):
+        await database.answer(lambda: missing(database), startup_timeout=timedelta(seconds=10))
+
+
+async def missing(database: Database) -> None:
+    async with database.begin() as connection:
+        await connection.execute(sa.text("SELECT FROM no_such_table"))
+
+
 async def test_limit_of_the_server_for_idle_transactions_stays(database_url: str):
     url = f"{database_url}?options={quote('-c idle_in_transaction_session_timeout=7s')}"
     limits = list[str]()
