@@ -194,6 +194,21 @@ async def test_message_dead_lettered_twice_publishes_one_fact(
     assert "run_log.unavailable" not in [line["event"] for line in log_lines]
 
 
+async def test_dead_letter_that_was_requeued_and_fails_again_publishes_another_fact(
+    send: Send, consuming: None, dead: Dead, database: Database
+):
+    sent = await send(Event(do="reject"))
+    await send(Event(do="reject"), message_id=sent, **{"x-attempts-before": 1, "x-requeued": 1})
+
+    async def both() -> bool:
+        return len(await dead()) == 2
+
+    await eventually(both)
+    facts = await rows_of(database, outbox)
+    assert [fact["payload"]["message_id"] for fact in facts] == [sent, sent]
+    assert len({fact["message_id"] for fact in facts}) == 2
+
+
 async def test_retry_later_is_logged_as_skipped_and_not_counted(
     send: Send, consuming: None, runs: Runs, publisher: Publisher
 ):

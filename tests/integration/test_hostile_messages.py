@@ -241,6 +241,22 @@ async def test_task_that_kills_its_consumer_each_time_becomes_a_dead_letter(
     assert (await dead(publisher, CELERY)).error == row["error"]
 
 
+async def test_task_that_cannot_be_passed_on_stays_in_the_queue_of_others(
+    publisher: Publisher, consume: Consume, log_lines: LogLines
+):
+    """Nothing dead-letters what is rejected there."""
+
+    async def is_kept() -> bool:
+        return any(line["event"] == "message.not_passed_on" for line in log_lines)
+
+    async with consume(bridge_task), publisher.connection.channel() as channel:
+        await channel.queue_delete(f"{CELERY.name}.dead")
+        await send_task(publisher, RawProperties({}, message_id="unknown", headers={"task": "no_such_task"}, **A_TASK))
+        await eventually(is_kept)
+
+    assert await queue_info(publisher.connection, CELERY.name) == (1, 0)
+
+
 async def test_event_that_kills_its_consumer_each_time_has_a_reason_and_a_log_row(
     publisher: Publisher, consume: Consume, database: Database, runs: Runs
 ):

@@ -326,6 +326,17 @@ async def test_concurrent_relays_publish_each_row_once(database: Database, publi
     assert await waiting(publisher) == 500
 
 
+async def test_relay_takes_rows_that_no_other_has_taken_and_does_not_wait_for_those(database: Database):
+    await ask(database, 4)
+
+    async with database.begin() as first, database.begin() as second:
+        taken = await outbox.claim(first, size=3)
+        others = await asyncio.wait_for(outbox.claim(second, size=10), 10)
+
+    assert (len(taken), len(others)) == (3, 1)
+    assert others[0].id not in {row.id for row in taken}
+
+
 async def test_commit_wakes_the_relay_at_once(database: Database, relay: None, publisher: Publisher):
     await ask(database, 1, routing_key="cleanup.tokens")  # by now it listens
     await eventually(lambda: sent(database, 1))

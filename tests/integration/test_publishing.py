@@ -12,10 +12,11 @@ import pytest
 
 from pocketwatch.broker import publisher as publishing
 from pocketwatch.broker.declare import queue_info
-from pocketwatch.broker.publisher import Publisher
+from pocketwatch.broker.publisher import Publisher, copy_message, message_of
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
 from pocketwatch.settings import Settings
+from schemas.envelope import Envelope
 from tests.fixtures.servers import Servers
 from tests.support.proxy import Proxy
 from tests.support.queues import in_queue
@@ -26,6 +27,14 @@ KEY = {"exchange": "ticks", "routing_key": "cleanup.media"}
 
 def message(message_id: str = "an-id") -> aio_pika.Message:
     return aio_pika.Message(b"{}", message_id=message_id)
+
+
+def test_messages_and_their_copies_survive_the_broker():
+    envelope = Envelope(message_id="an-id", correlation_id="an-id", exchange="ticks", routing_key="cleanup.media")
+    theirs = aio_pika.Message(b"{}", delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT)
+
+    assert message_of(envelope, {}).delivery_mode is aio_pika.DeliveryMode.PERSISTENT
+    assert copy_message(theirs, ours={}).delivery_mode is aio_pika.DeliveryMode.PERSISTENT
 
 
 async def test_unroutable_message_raises(publisher: Publisher):
