@@ -39,7 +39,11 @@ class StackError(PocketwatchError):
 
 
 class PublishFailed(PocketwatchError):
-    """The broker did not confirm a message within the deadline."""
+    """The broker did not confirm a message."""
+
+
+class NotConfirmed(PublishFailed):
+    """The broker did not answer within the deadline."""
 
 
 class Unroutable(PublishFailed):

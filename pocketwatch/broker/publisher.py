@@ -21,7 +21,7 @@ from pocketwatch.broker.headers import to_copy
 from pocketwatch.broker.topology import Topology
 from pocketwatch.cancellation import as_connection_lost, cancel, is_stray_cancellation
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
+from pocketwatch.errors import NotConfirmed, PublishFailed, ServerUnreachable, Unroutable
 from schemas.envelope import Envelope
 
 CONFIRM_TIMEOUT = 5.0  # seconds for one attempt
@@ -233,7 +233,8 @@ class Publisher:
 
         Raises:
             Unroutable: when no queue is bound for it.
-            PublishFailed: when it is not confirmed in time, is refused, or cannot be encoded.
+            NotConfirmed: when the broker does not answer in time.
+            PublishFailed: when it is refused, or cannot be encoded.
         """
         end, pause = time.monotonic() + retry_for.total_seconds(), FIRST_DELAY
         while True:
@@ -244,7 +245,7 @@ class Publisher:
             except _Lost as error:
                 end += max(time.monotonic() - began - CONFIRM_TIMEOUT, 0)  # of an alarm
                 if time.monotonic() + pause > end:
-                    raise PublishFailed(f"{_target(exchange, routing_key)} not confirmed: {error}") from error
+                    raise NotConfirmed(f"{_target(exchange, routing_key)} not confirmed: {error}") from error
                 logger.bind(exchange=exchange, routing_key=routing_key, error=str(error)).warning(
                     "broker.publish_retried"
                 )

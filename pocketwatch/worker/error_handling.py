@@ -1,6 +1,7 @@
 """Error handling: a failed attempt is logged; its message waits in the broker, or is dead-lettered with the reason."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,10 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.broker.headers import to_copy
-from pocketwatch.broker.publisher import Publisher, copy_message, copy_unchanged
+from pocketwatch.broker.publisher import LOST, Publisher, copy_message, copy_unchanged
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
-from pocketwatch.errors import PocketwatchError, PublishFailed, RetryLater
+from pocketwatch.errors import NotConfirmed, PocketwatchError, PublishFailed, RetryLater
 from pocketwatch.monitoring import metrics
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox, run_log
@@ -60,7 +61,8 @@ class ErrorHandler:
         """Log the failed attempt and publish the message where it waits for a retry, or to its dead letters.
 
         Returns:
-            True when the broker has confirmed it there, so that it may be acknowledged; False when it must be rejected.
+            True when the broker has confirmed it there, so that it may be acknowledged, or has it back; False when it
+            must be rejected.
         """
         job = consumer.queue.name
         if isinstance(error, Uncounted):
@@ -77,9 +79,7 @@ class ErrorHandler:
                 message.headers[metadata.ATTEMPT] = step.attempt
                 await self._publish(message, step.delay_queue.name, job)
         except PublishFailed as failed:
-            # The broker dead-letters it without a reason.
-            log.bind(error=str(error), reason=str(failed)).error("message.not_passed_on")
-            return False
+            return await self._not_passed_on(raw, failed, log.bind(error=str(error)))
         metrics.run_ended(job, step.status)
         _log_step(step, error, log)
         return True
@@ -94,9 +94,17 @@ class ErrorHandler:
         try:
             await self._publish(copy_unchanged(raw, to_copy(raw.headers, ours)), "", job)
         except PublishFailed as failed:
-            log.bind(reason=str(failed)).error("message.not_passed_on")
-            return False
+            return await self._not_passed_on(raw, failed, log)
         log.bind(redeliveries=envelope.redeliveries + 1).warning("message.put_back")
+        return True
+
+    async def _not_passed_on(self, raw: IncomingMessage, failed: PublishFailed, log: Any) -> bool:
+        """Leave the message in its queue when the broker did not answer; otherwise it must be rejected."""
+        log.bind(reason=str(failed)).error("message.not_passed_on")
+        if not isinstance(failed, NotConfirmed):
+            return False  # its queue dead-letters it, without a reason
+        with suppress(*LOST):
+            await raw.nack(requeue=True)
         return True
 
     async def _publish(self, message: aio_pika.Message, exchange: str, routing_key: str) -> None:

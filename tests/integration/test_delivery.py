@@ -1,6 +1,7 @@
 """What happens to a message, on a real broker and a real database."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,12 +13,16 @@ from pocketwatch.broker import dead_letters
 from pocketwatch.broker.dead_letters import DeadLetter
 from pocketwatch.broker.declare import declare, queue_info
 from pocketwatch.broker.publisher import Publisher, message_of
+from pocketwatch.settings import Settings
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.tables.suite import inbox, outbox
+from pocketwatch.worker import error_handling
+from pocketwatch.worker.app import ConsumerApp
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
 from tests.support import ledger
 from tests.support.ledger import Event
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
 Send = Callable[..., Awaitable[str]]
@@ -236,6 +241,33 @@ async def test_message_that_cannot_be_passed_on_is_dead_lettered_by_the_queue(
     (dead_letter,) = await eventually(dead)
     assert (dead_letter.message_id, dead_letter.error) == (sent, "dead-lettered by the broker: rejected")
     assert "message.not_passed_on" in [line["event"] for line in log_lines]
+
+
+async def test_message_that_fails_while_the_broker_does_not_answer_returns_to_its_queue(
+    send: Send,
+    settings: Settings,
+    proxy: Proxy,
+    dead: Dead,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    log_lines: list[dict[str, Any]],
+):
+    monkeypatch.setattr(error_handling, "PUBLISH_TIMEOUT", timedelta(seconds=1))
+    servers = settings.servers.model_copy(update={"rabbitmq_url": proxy.through(settings.rabbitmq_urls[0])})
+    through = settings.model_copy(update={"servers": servers})
+
+    async def is_not_passed_on() -> bool:
+        return any(line["event"] == "message.not_passed_on" for line in log_lines)
+
+    async with ConsumerApp(through, [ledger.note], role="test"):
+        proxy.hold_upward()
+        sent = await send(Event(fails_until=1))
+        await eventually(is_not_passed_on)
+        proxy.thaw()
+        row = await runs.until(sent, lambda row: row["status"] == "succeeded")
+
+    assert row["attempt"] == 2
+    assert await dead() == []
 
 
 async def test_failure_that_cannot_be_logged_loses_no_message(
