@@ -151,8 +151,8 @@ class Part(ABC):
                     continue
                 found += queue["messages"]
                 asked = {"count": 20, "ackmode": "ack_requeue_true", "encoding": "auto"}
-                letters = api.post(f"{path}/{queue['name']}/get", json=asked).raise_for_status().json()
-                self.reasons.update(str(each["properties"]["headers"].get(ERROR)) for each in letters)
+                waiting = api.post(f"{path}/{queue['name']}/get", json=asked).raise_for_status().json()
+                self.reasons.update(str(each["properties"]["headers"].get(ERROR)) for each in waiting)
         return found
 
     def _new_ids(self, count: int) -> list[str]:
