@@ -298,6 +298,7 @@ class SideEffect(Part):
 
     async def pending(self) -> set[str]:
         """An email whose result is not logged is still at work, though it may have arrived."""
+        await asyncio.to_thread(self._read_new_emails)  # the mail catcher keeps the newest only
         logged = await self._logged()
         return {name for name in self.asked if logged.get(name, ("", 0))[0] not in {"sent", "unknown"}}
 
