@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -285,7 +286,9 @@ class SideEffect(Part):
     def _read_new_emails(self) -> None:
         """Read whom the emails are for that have been stored meanwhile; some are of other cells."""
         for file in (self.site.servers.stack.folder / "mail/new").iterdir():
-            if file.name not in self._recipients:
+            if file.name in self._recipients:
+                continue
+            with suppress(FileNotFoundError):  # it was the oldest
                 head = file.read_bytes()[:HEAD_SIZE].decode(errors="replace")
                 self._recipients[file.name] = head.partition(f"{RECIPIENTS}: ")[2].partition("\n")[0].strip()
 
