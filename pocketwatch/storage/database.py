@@ -88,8 +88,8 @@ class Database:
     Args:
         url: `DATABASE_URL`.
         name: the connections' `application_name`.
-        max_idle: the server ends a transaction that waits longer for this process, which may be frozen: others wait for
-            its locks. What the server, the role or the URL says about it comes first; a pooler has a limit of its own.
+        max_idle: limit for idle transactions, so that a frozen process does not hold its locks forever. A limit set by
+            the server, the role or the URL takes precedence; with a pooler, its own limit applies.
     """
 
     def __init__(self, url: str, *, name: str = "pocketwatch", max_idle: timedelta = MAX_IDLE) -> None:
@@ -222,10 +222,10 @@ class Database:
         await until_ready(self._where, self._probe, startup_timeout=startup_timeout)
 
     async def answer(self, ask: Callable[[], Awaitable[Answer]], *, startup_timeout: timedelta) -> Answer:
-        """Ask until the database answers: it may go away while a process starts.
+        """Retry a query during an outage, such as one in the middle of a start.
 
         Args:
-            ask: raises NotReady when another attempt may help, as an outage does.
+            ask: runs the query; raises NotReady when another attempt may help.
 
         Raises:
             ServerUnreachable: when it does not answer in time.

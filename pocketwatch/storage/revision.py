@@ -11,7 +11,7 @@ from pocketwatch.storage.database import Database
 
 VERSION_TABLE = "pocketwatch_version"  # the platform may use Alembic too
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "2026_11_29_console_indexes"
+HEAD = "2026_11_29_console_indexes"  # the latest migration
 
 TABLE_EXISTS = sa.text(f"SELECT to_regclass('{VERSION_TABLE}') IS NOT NULL")
 CURRENT = sa.text(f"SELECT version_num FROM {VERSION_TABLE}")

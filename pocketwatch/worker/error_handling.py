@@ -61,8 +61,8 @@ class ErrorHandler:
         """Log the failed attempt and publish the message where it waits for a retry, or to its dead letters.
 
         Returns:
-            True when the broker has confirmed it there, so that it may be acknowledged, or has it back; False when it
-            must be rejected.
+            True when the broker has confirmed it there, so that it may be acknowledged, or when it was requeued; False
+            when it must be rejected.
         """
         job = consumer.queue.name
         if isinstance(error, Uncounted):
@@ -99,7 +99,7 @@ class ErrorHandler:
         return True
 
     async def _not_passed_on(self, raw: IncomingMessage, failed: PublishFailed, log: Any) -> bool:
-        """Leave the message in its queue when the broker did not answer; otherwise it must be rejected."""
+        """Requeue the message if the broker did not answer; return False if it must be rejected."""
         log.bind(reason=str(failed)).error("message.not_passed_on")
         if not isinstance(failed, NotConfirmed):
             return False  # its queue dead-letters it, without a reason

@@ -20,9 +20,9 @@ from uuid import uuid4
 from loguru import logger
 
 from tests.faults.matrix.boundaries import boundaries
-from tests.faults.matrix.cells import OWN, SIGNALS, Cell, Result, SharedServer, run_cell
+from tests.faults.matrix.cells import OWN, SIGNALS, Cell, Result, SharedServer, is_good, run_cell
 from tests.faults.matrix.parts import Site
-from tests.faults.matrix.table import table
+from tests.faults.matrix.table import key, table
 from tests.fixtures import servers as fixtures
 from tests.fixtures.servers import ROOT, Servers, clean_environment
 from tests.fixtures.suite import Program
@@ -62,17 +62,8 @@ def stored() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
-def is_good(row: dict[str, Any]) -> bool:
-    return not (row["lost"] or row["doubled"] or row["unexpected"] or row["problems"])
-
-
-def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what names the cell of a result."""
-    return (row["part"], *row["boundaries"], row["target"], row["fault"])
-
-
 def groups_of(chosen: Sequence[Cell], *, size: int) -> list[list[Cell]]:
-    """Return cells that run on the same servers at the same time: those that strike the same server in the same way."""
+    """Group the cells that strike the same server in the same way; each group runs on the same servers."""
     alike: dict[Any, list[Cell]] = {}
     for cell in chosen:
         alike.setdefault(cell if cell.target == OWN else (cell.target, cell.fault), []).append(cell)
@@ -116,7 +107,7 @@ def site(servers: Servers, number: int) -> Iterator[Site]:
 
 async def run(chosen: Sequence[Cell], servers: Sequence[Servers], options: argparse.Namespace) -> list[Result]:
     """Run as many groups of cells at a time as there are sets of servers."""
-    threads = THREADS * len(servers) * options.together  # while those of some cells wait for a server, others start it
+    threads = THREADS * len(servers) * options.together  # some cells wait for a server that another one starts
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
     free = asyncio.Queue[Servers]()
     for each in servers:
@@ -163,7 +154,7 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="leave out cells with a good result of earlier runs")
     parser.add_argument("--list", action="store_true", help="print the cells")
     options = parser.parse_args()
-    logger.remove()  # what is published waits for a broker that is struck
+    logger.remove()  # else each retried publish is logged
     chosen = cells(options.cells)
     if options.resume:
         done = {key(row) for row in stored() if is_good(row)}

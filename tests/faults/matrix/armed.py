@@ -2,9 +2,9 @@
 
     python -m tests.faults.matrix.armed FOLDER PART MODULE ARGUMENT…
 
-A file FOLDER/armed/BOUNDARY/N arms one fault: the signal that the process gets that reaches the boundary first.
-FOLDER/struck-N says which one that was. For a fault of a server, it is SIGSTOP: the process stays at the boundary until
-the server is struck.
+A file FOLDER/armed/BOUNDARY/N arms one fault: the first process that reaches the boundary writes its process id to
+FOLDER/struck-N, and sends itself this signal. For a fault of a server that is SIGSTOP, so that the process stays at the
+boundary until the server is struck.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.faults.matrix.boundaries import Boundary, watch
 
 
 class Striker:
-    """Strikes this process: with a SIGSTOP that ends again and again, with what it may not survive once."""
+    """Sends this process the signals that are armed at its boundaries; after one that is marked `once`, no more."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

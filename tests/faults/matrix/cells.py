@@ -71,7 +71,7 @@ class Result:
 
     @property
     def is_good(self) -> bool:
-        return not (self.counts.lost or self.counts.doubled or self.counts.unexpected or self.problems)
+        return is_good(self.row())
 
     @property
     def summary(self) -> str:
@@ -96,6 +96,11 @@ class Result:
             "seconds": round(self.seconds, 1),
             "problems": self.problems,
         }
+
+
+def is_good(row: dict[str, Any]) -> bool:
+    """Whether a result, as stored, has nothing that must not happen."""
+    return not (row["lost"] or row["doubled"] or row["unexpected"] or row["problems"])
 
 
 class SharedServer:

@@ -284,7 +284,7 @@ class SideEffect(Part):
         return Counter(to.removesuffix(ours) for to in self._recipients.values() if to.endswith(ours))
 
     def _read_new_emails(self) -> None:
-        """Read whom the emails are for that have been stored meanwhile; some are of other cells."""
+        """Record the recipients of new emails, including those of other cells."""
         for file in (self.site.servers.stack.folder / "mail/new").iterdir():
             if file.name in self._recipients:
                 continue

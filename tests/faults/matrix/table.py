@@ -11,6 +11,11 @@ COLUMNS = ("faults", "asked", "lost", "doubled", "recovered", "unexpected", "unc
 HEAD = ("part", "fault", "boundaries", "faults", "messages", "lost", "doubled", "recovered", "unexpected", "sent twice")
 
 
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what identifies the cell of a result."""
+    return (row["part"], *row["boundaries"], row["target"], row["fault"])
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Add up the cells of a part and a fault, in Markdown."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -35,5 +40,5 @@ if __name__ == "__main__":
     latest = {}  # of each cell
     for line in Path(sys.argv[1]).read_text().splitlines():
         row = json.loads(line)
-        latest[row["part"], str(row["boundaries"]), row["target"], row["fault"]] = row
+        latest[key(row)] = row
     sys.stdout.write(table(list(latest.values())) + "\n")
