@@ -25,8 +25,9 @@ PROMTOOL = command -v promtool >/dev/null || [ -x $(BIN)/promtool ] \
 		&& chmod +x ../bin/promtool; } >/dev/null 2>&1 \
 	|| { rm -f $(BIN)/promtool; echo "the tests need promtool; install it: apt-get install prometheus" >&2; exit 1; }
 
-# `make test SERVERS=latest`: the tests find the servers of Debian 13 in place of this machine's
+# `make test SERVERS=latest`, and every other command with servers: they are those of Debian 13 in place of this machine's
 ON_SERVERS = $(if $(SERVERS),$(if $(filter latest,$(SERVERS)),tests/support/latest_servers.sh in,$(error SERVERS is "$(SERVERS)"; the only other set is: SERVERS=latest)))
+WITH_SERVERS = $(ON_SERVERS) $(BIN)/python
 # What depends on how servers behave, and so on their version
 SERVER_TESTS := tests/contract $(addprefix tests/integration/test_,$(addsuffix .py,broker_versions topology delivery inbox \
 	publishers publishing group_commit job_executor retries dead_letters external_queue migrations)) \
@@ -71,12 +72,12 @@ $(INSTALLED): $(RUNNABLE) requirements-dev.lock
 	@touch $@
 
 demo: $(RUNNABLE) ## servers, a small marketplace, every job once, and a table of what happened
-	@$(BIN)/python -m demo
+	@$(WITH_SERVERS) -m demo
 
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself; SERVERS=latest: on RabbitMQ 4, PostgreSQL 17, Redis 8
 	@$(CHROMIUM)
 	@$(PROMTOOL)
-	@$(ON_SERVERS) $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(TESTS)
+	@$(WITH_SERVERS) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 test-latest: ## what depends on the servers' versions, on the latest ones
 	@$(MAKE) --no-print-directory test SERVERS=latest TESTS="$(SERVER_TESTS)"
@@ -87,13 +88,13 @@ test-compose: $(INSTALLED) ## compose.yaml in containers: all services, a job, k
 		$$engine $(BIN)/python -m pytest -v -s -m compose tests/journeys/test_containers.py
 
 overload: $(INSTALLED) ## a backlog, a slow database and alarms of the broker: make overload MESSAGES=200000
-	@$(BIN)/python -m pytest -q --timeout=0 --messages=$(or $(MESSAGES),200000) tests/faults/test_overload.py
+	@$(WITH_SERVERS) -m pytest -q --timeout=0 --messages=$(or $(MESSAGES),200000) tests/faults/test_overload.py
 
 soak: $(INSTALLED) ## steady load, every connection cut every EVERY seconds: make soak MINUTES=15 EVERY=30
-	@$(BIN)/python -m pytest -qs --timeout=0 --soak=$$(( $(or $(MINUTES),15) * 60 )) --cut-every=$(or $(EVERY),30) tests/faults/test_soak.py
+	@$(WITH_SERVERS) -m pytest -qs --timeout=0 --soak=$$(( $(or $(MINUTES),15) * 60 )) --cut-every=$(or $(EVERY),30) tests/faults/test_soak.py
 
 up: $(RUNNABLE) ## servers, publishers and consumers in the foreground, until Ctrl-C
-	@$(BIN)/python -m demo --stay
+	@$(WITH_SERVERS) -m demo --stay
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check --quiet .
@@ -105,23 +106,23 @@ clocks: $(INSTALLED) ## fires at every change of the clocks from 2000 to 2037, i
 	@$(BIN)/python -m tests.support.clock_changes
 
 hostile: $(INSTALLED) ## random hostile messages over every queue: make hostile COUNT=10000 SEED=7
-	@COUNT=$(or $(COUNT),10000) SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/integration/test_hostile_flood.py
+	@COUNT=$(or $(COUNT),10000) SEED=$(or $(SEED),1) $(WITH_SERVERS) -m pytest -s tests/integration/test_hostile_flood.py
 
 model: $(INSTALLED) ## the executors against a model, in random orders: make model EXAMPLES=500 SEED=7
-	@EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest --hypothesis-seed=$(or $(SEED),1) tests/integration/test_worker_model.py
+	@EXAMPLES=$(or $(EXAMPLES),500) $(WITH_SERVERS) -m pytest --hypothesis-seed=$(or $(SEED),1) tests/integration/test_worker_model.py
 
 faults: $(INSTALLED) ## the fault matrix: every fault at every step boundary; make faults CELLS='relay.*kill'
-	@$(BIN)/python -m tests.faults.matrix '$(CELLS)'
+	@$(WITH_SERVERS) -m tests.faults.matrix '$(CELLS)'
 
 mutants: $(INSTALLED) ## weaken each guarantee, and see that a test fails
-	@$(BIN)/python -m tests.mutants
+	@$(WITH_SERVERS) -m tests.mutants
 
 faults-cluster: $(INSTALLED) ## faults of a RabbitMQ cluster under load, and their figures: make faults-cluster EVENTS=20000
-	@$(BIN)/python -m pytest --quiet --capture=no -m cluster tests/faults/test_cluster.py --events=$(or $(EVENTS),20000)
+	@$(WITH_SERVERS) -m pytest --quiet --capture=no -m cluster tests/faults/test_cluster.py --events=$(or $(EVENTS),20000)
 
 bench: $(INSTALLED) ## side-by-side tables against the peers
 	@$(LOCKED) requirements-bench.lock
-	@$(BIN)/python -m bench
+	@$(WITH_SERVERS) -m bench
 
 new-job: $(INSTALLED) ## the files of a new job: make new-job NAME=views.purge
 	@$(BIN)/python -m scaffold.new_job "$$NAME"
