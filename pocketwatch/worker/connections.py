@@ -31,6 +31,7 @@ from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.monitoring.received import received
 from pocketwatch.settings import Settings
+from pocketwatch.worker.acknowledger import Acknowledger
 from pocketwatch.worker.consumer import Consumer
 from pocketwatch.worker.error_handling import ErrorHandler
 from pocketwatch.worker.executors import Executor, Outcome
@@ -133,12 +134,14 @@ class ConsumingConnection:
 
     def _make_broker(self, url: str) -> RabbitBroker:
         consumers = {consumer.queue.name: consumer for consumer, _ in self._subscriptions}
+        acknowledger = Acknowledger()
 
         def middleware(message: Any, /, *, context: ContextRepo) -> DeliveryMiddleware:
             return DeliveryMiddleware(
                 message,
                 context=context,
                 consumer=consumers[context.get_local("handler_").queue.name],
+                acknowledger=acknowledger,
                 errors=self._errors,
                 forwarder=self._forwarder,
                 settings=self._settings,
@@ -229,8 +232,7 @@ def subscribe(broker: RabbitBroker, consumer: Consumer, executor: Executor) -> N
     subscriber = broker.subscriber(
         _queue(consumer.queue.name),
         channel=Channel(prefetch_count=consumer.queue.prefetch),
-        # A message that cannot even be passed on: our queues dead-letter it themselves, a foreign one would drop it.
-        ack_policy=AckPolicy.NACK_ON_ERROR if consumer.queue.external else AckPolicy.REJECT_ON_ERROR,
+        ack_policy=AckPolicy.MANUAL,  # the middleware acknowledges
         no_reply=True,
         title=consumer.queue.name,
         description=consumer.handler.__doc__,

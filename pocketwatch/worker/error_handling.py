@@ -1,9 +1,9 @@
 """Error handling: a failed attempt is logged; its message waits in the broker, or is dead-lettered with the reason."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, auto
 from typing import Any
 
 import aio_pika
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from pocketwatch.broker.headers import to_copy
-from pocketwatch.broker.publisher import LOST, Publisher, copy_message, copy_unchanged
+from pocketwatch.broker.publisher import Publisher, copy_message, copy_unchanged
 from pocketwatch.broker.topology import DEAD, FACTS
 from pocketwatch.clock import utc_now
 from pocketwatch.errors import NotConfirmed, PocketwatchError, PublishFailed, RetryLater
@@ -37,6 +37,14 @@ PUBLISH_TIMEOUT = timedelta(seconds=30)
 RECORD_FACTS = insert(tables.outbox).on_conflict_do_nothing().inline()  # RETURNING would need the right to read
 
 
+class Disposal(Enum):
+    """What becomes of the delivery of a message whose attempt failed."""
+
+    ACKNOWLEDGE = auto()  # the broker has confirmed the message elsewhere
+    REQUEUE = auto()  # the broker did not answer
+    REFUSE = auto()  # it cannot be published elsewhere
+
+
 class ErrorHandler:
     """Decides what happens to a message whose attempt failed, and does it."""
 
@@ -57,13 +65,8 @@ class ErrorHandler:
         raw: IncomingMessage,
         payload: str | None,
         log: Any,
-    ) -> bool:
-        """Log the failed attempt and publish the message where it waits for a retry, or to its dead letters.
-
-        Returns:
-            True when the broker has confirmed it there, so that it may be acknowledged, or when it was requeued; False
-            when it must be rejected.
-        """
+    ) -> Disposal:
+        """Log the failed attempt and publish the message where it waits for a retry, or to its dead letters."""
         job = consumer.queue.name
         if isinstance(error, Uncounted):
             return await self._put_back(raw, envelope, job, log)
@@ -79,12 +82,12 @@ class ErrorHandler:
                 message.headers[metadata.ATTEMPT] = step.attempt
                 await self._publish(message, step.delay_queue.name, job)
         except PublishFailed as failed:
-            return await self._not_passed_on(raw, failed, log.bind(error=str(error)))
+            return _not_passed_on(failed, log.bind(error=str(error)))
         metrics.run_ended(job, step.status)
         _log_step(step, error, log)
-        return True
+        return Disposal.ACKNOWLEDGE
 
-    async def _put_back(self, raw: IncomingMessage, envelope: Envelope, job: str, log: Any) -> bool:
+    async def _put_back(self, raw: IncomingMessage, envelope: Envelope, job: str, log: Any) -> Disposal:
         """Publish the message to the end of its queue with its redeliveries counted, before any work on it."""
         ours = {
             metadata.ORIGIN_EXCHANGE: envelope.exchange,
@@ -94,18 +97,9 @@ class ErrorHandler:
         try:
             await self._publish(copy_unchanged(raw, to_copy(raw.headers, ours)), "", job)
         except PublishFailed as failed:
-            return await self._not_passed_on(raw, failed, log)
+            return _not_passed_on(failed, log)
         log.bind(redeliveries=envelope.redeliveries + 1).warning("message.put_back")
-        return True
-
-    async def _not_passed_on(self, raw: IncomingMessage, failed: PublishFailed, log: Any) -> bool:
-        """Requeue the message if the broker did not answer; return False if it must be rejected."""
-        log.bind(reason=str(failed)).error("message.not_passed_on")
-        if not isinstance(failed, NotConfirmed):
-            return False  # its queue dead-letters it, without a reason
-        with suppress(*LOST):
-            await raw.nack(requeue=True)
-        return True
+        return Disposal.ACKNOWLEDGE
 
     async def _publish(self, message: aio_pika.Message, exchange: str, routing_key: str) -> None:
         await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, retry_for=PUBLISH_TIMEOUT)
@@ -151,6 +145,11 @@ class _Failure:
     @property
     def text(self) -> str:
         return text_of(self.error)
+
+
+def _not_passed_on(failed: PublishFailed, log: Any) -> Disposal:
+    log.bind(reason=str(failed)).error("message.not_passed_on")
+    return Disposal.REQUEUE if isinstance(failed, NotConfirmed) else Disposal.REFUSE
 
 
 def _fact(run: run_log.Run, step: DeadLetter, text: str) -> dict[str, Any]:

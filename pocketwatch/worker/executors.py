@@ -10,6 +10,8 @@ message that the database refuses is alone. Why, and what was measured: docs/dec
 """
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +38,7 @@ from schemas.message import Message
 Outcome = Literal["succeeded", "partial", "skipped", "duplicate"]
 Handler = Callable[[Any, Any], Awaitable[None]]
 
+HANDLED = "messages.handled"
 ID_REUSED, DUPLICATE_DIFFERS, RUN_STOPPED = "message.id_reused", "message.duplicate_differs", "run.stopped"
 STOP_POLL_INTERVAL = 2.0  # seconds between two looks at whether an operator stops a run
 
@@ -214,6 +217,7 @@ class BatchExecutor:
         return await self._batcher.submit(pending)
 
     async def _commit(self, batch: Sequence[PendingMessage]) -> list[Outcome | BaseException]:
+        began = time.perf_counter()
         async with self._database.begin() as connection:
             await run_log.returned(connection, self._consumer, [pending.envelope for pending in batch])
             batch, claimed = await self._claim(connection, batch)
@@ -235,8 +239,13 @@ class BatchExecutor:
             await write_rows(connection, [row for each in done for row in each.rows])
             runs = [run_log.Run(self._consumer, each.envelope, payload=payloads[each.message_id]) for each in done]
             await run_log.finish(connection, [_log_row(run, each) for run, each in zip(runs, done, strict=True)])
-        outcomes: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
-        return [(outcomes | refused).get(pending.id, "duplicate") for pending in batch]
+        known: dict[str, Outcome | BaseException] = {each.message_id: each.status for each in done}
+        known.update(refused)
+        outcomes = [known.get(pending.id, "duplicate") for pending in batch]
+        if counts := Counter[str](outcome for outcome in outcomes if isinstance(outcome, str)):
+            took_ms = round((time.perf_counter() - began) * 1000, 1)
+            logger.bind(job=self._consumer, **counts, took_ms=took_ms).info(HANDLED)
+        return outcomes
 
     async def _claim(
         self, connection: AsyncConnection, batch: Sequence[PendingMessage]

@@ -6,7 +6,7 @@
 
 One middleware, the outermost, sees every error: of the headers, the schema, the handler and the database. A message is
 acknowledged only when it is safe elsewhere: committed, waiting for a retry, or dead-lettered with its reason. Where
-even that is impossible, the queue's own dead-letter exchange takes it (`REJECT_ON_ERROR`), never a loop.
+even that is impossible, the queue's own dead-letter exchange takes it, never a loop.
 """
 
 import time
@@ -18,14 +18,15 @@ from typing import Any, NamedTuple, Self
 
 from aio_pika import IncomingMessage
 from faststream import BaseMiddleware, ContextRepo
-from faststream.exceptions import IgnoredException
 from loguru import logger
 
 from pocketwatch.errors import InvalidMessage
 from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.settings import Settings
+from pocketwatch.worker.acknowledger import Acknowledger
 from pocketwatch.worker.consumer import Consumer
-from pocketwatch.worker.error_handling import ErrorHandler
+from pocketwatch.worker.context import JobContext
+from pocketwatch.worker.error_handling import Disposal, ErrorHandler
 from pocketwatch.worker.forwarding import Forwarder
 from pocketwatch.worker.payloads import payload_of, payload_of_body
 from pocketwatch.worker.retry_policy import check_redelivery
@@ -44,6 +45,7 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
     """The life of one message in this process.
 
     Args:
+        acknowledger: of the connection.
         errors: decides about messages whose attempt failed.
         forwarder: publishes messages for other workers to their queue.
     """
@@ -55,13 +57,14 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         *,
         context: ContextRepo,
         consumer: Consumer,
+        acknowledger: Acknowledger,
         errors: ErrorHandler,
         forwarder: Forwarder,
         settings: Settings,
     ) -> None:
         super().__init__(msg, context=context)
         self._job, self._consumer, self._settings = consumer.queue.name, consumer, settings
-        self._errors, self._forwarder = errors, forwarder
+        self._acknowledger, self._errors, self._forwarder = acknowledger, errors, forwarder
         self._started = time.perf_counter()
         self._outcome = ""
         self._envelope = consumer.decoder.envelope(msg)
@@ -118,27 +121,37 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,  # noqa: ARG002
     ) -> bool:
-        """Log the outcome; return True when the message was passed on, so that it is acknowledged here."""
+        """Log the outcome, and acknowledge or refuse the delivery; return True when the error is dealt with."""
         if self._span is not None:
             self._span.set(pocketwatch_outcome=self._outcome or None)
             self._span.end(error=exc_val)
         metrics.run_took(self._job, seconds=time.perf_counter() - self._started)
         if exc_val is None:
             metrics.run_ended(self._job, self._outcome)
-            self._log.bind(outcome=self._outcome).info("message.handled")
+            self._acknowledger.ack(self.msg)
+            # Messages that are handled together have one line together, from their executor.
+            level = "INFO" if self._consumer.context_type is JobContext else "DEBUG"
+            logger.log(level, "message.handled", **self._fields, outcome=self._outcome)
             return False
-        if not isinstance(exc_val, Exception) or isinstance(exc_val, IgnoredException):
-            return False  # cancelled: it stays on the queue; or FastStream's own verbs
-        return await self._errors.handle_failure(
-            exc_val,
-            consumer=self._consumer,
-            envelope=self._envelope,
-            raw=self.msg,
-            payload=payload_of(self._message)
-            if self._message
-            else payload_of_body(self.msg.body, self._consumer.message_type),
-            log=self._log,
+        if not isinstance(exc_val, Exception):
+            return False  # cancelled: it stays on the queue
+        payload = (
+            payload_of(self._message) if self._message else payload_of_body(self.msg.body, self._consumer.message_type)
         )
+        log = logger.bind(**self._fields)
+        try:
+            disposal = await self._errors.handle_failure(
+                exc_val, consumer=self._consumer, envelope=self._envelope, raw=self.msg, payload=payload, log=log
+            )
+        except Exception:  # a bug; the delivery must not wait for the next connection
+            log.exception("message.not_passed_on")
+            disposal = Disposal.REFUSE
+        if disposal is Disposal.ACKNOWLEDGE:
+            self._acknowledger.ack(self.msg)
+        else:  # our queues dead-letter what they refuse, a foreign one would drop it
+            requeue = disposal is Disposal.REQUEUE or self._consumer.queue.external
+            await self._acknowledger.reject(self.msg, requeue=requeue)
+        return True
 
     def _begin_span(self) -> tracing.Span | None:
         """Begin the span of this delivery, which is the parent of whatever the message causes."""
@@ -163,10 +176,10 @@ class DeliveryMiddleware(BaseMiddleware[Any, Any]):
         return Delivery(self._envelope, self._message)
 
     @property
-    def _log(self) -> Any:
-        """One line per message and outcome, always with the same keys."""
-        return logger.bind(
-            routing_key=self._envelope.routing_key,
-            attempt=self._envelope.attempt,
-            took_ms=round((time.perf_counter() - self._started) * 1000, 1),
-        )
+    def _fields(self) -> dict[str, Any]:
+        """What each line about a message has, besides its ids."""
+        return {
+            "routing_key": self._envelope.routing_key,
+            "attempt": self._envelope.attempt,
+            "took_ms": round((time.perf_counter() - self._started) * 1000, 1),
+        }

@@ -140,7 +140,8 @@ async def waits_for_a_row(mail: MailTester) -> bool:
 async def test_email_sent_while_the_broker_is_lost_is_not_sent_again(
     pocketwatch: Program, mail: MailTester, smtp: SmtpServer, proxy: Proxy, settings: Settings, publisher: Publisher
 ):
-    consumer = start(pocketwatch, smtp, RABBITMQ_URL=proxy.through(settings.rabbitmq_urls[0]))
+    changes = {"RABBITMQ_URL": proxy.through(settings.rabbitmq_urls[0]), "POCKETWATCH_LOG_LEVEL": "DEBUG"}
+    consumer = start(pocketwatch, smtp, **changes)
     await consuming(consumer)
     proxy.hold_upward()  # no acknowledgement arrives
     requested = await mail.publish(request_for())

@@ -270,6 +270,21 @@ async def test_message_that_fails_while_the_broker_does_not_answer_returns_to_it
     assert await dead() == []
 
 
+async def test_message_whose_failure_meets_a_bug_is_dead_lettered_by_the_queue(
+    send: Send, consuming: None, dead: Dead, monkeypatch: pytest.MonkeyPatch, log_lines: list[dict[str, Any]]
+):
+    def next_step(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(error_handling, "next_step", next_step)
+
+    sent = await send(Event(fails_until=1))
+
+    (dead_letter,) = await eventually(dead)
+    assert dead_letter.message_id == sent
+    assert "message.not_passed_on" in [line["event"] for line in log_lines]
+
+
 async def test_failure_that_cannot_be_logged_loses_no_message(
     send: Send, consuming: None, dead: Dead, database: Database, log_lines: list[dict[str, Any]]
 ):
@@ -383,10 +398,27 @@ async def test_every_message_logs_one_line_with_the_same_keys(
         await runs.over(await send(event))
 
     async def logged() -> list[dict[str, Any]] | None:
-        lines = [line for line in log_lines if "took_ms" in line]
+        lines = [line for line in log_lines if {"took_ms", "message_id"} <= set(line)]
         return lines if len(lines) == 3 else None
 
     lines = await eventually(logged)
     keys = {"job", "message_id", "routing_key", "attempt", "took_ms", "outcome"}
     assert all(keys <= set(line) for line in lines)
     assert [line["outcome"] for line in lines] == ["succeeded", "failed", "dead"]
+
+
+async def test_messages_that_are_committed_together_log_one_line_together(
+    send: Send, consume: Consume, runs: Runs, log_lines: list[dict[str, Any]]
+):
+    sent = [await send(Event()) for _ in range(20)]
+    await send(Event(), message_id=sent[0])
+
+    async with consume(ledger.note):
+        for message_id in sent:
+            await runs.over(message_id)
+
+    lines = [line for line in log_lines if line["event"] == "messages.handled"]
+    assert len(lines) < 20
+    assert sum(line.get("succeeded", 0) for line in lines) == 20
+    assert sum(line.get("duplicate", 0) for line in lines) == 1
+    assert all(line["job"] == ledger.note.queue.name and line["took_ms"] > 0 for line in lines)

@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import aio_pika
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from consumers.cleanup.sessions.redis_store import SessionStore
@@ -19,6 +18,7 @@ from pocketwatch.broker.publisher import Publisher
 from pocketwatch.smtp.pool import SmtpPool
 from pocketwatch.storage import fires, inbox, outbox
 from pocketwatch.storage.database import Database
+from pocketwatch.worker.acknowledger import Deliveries
 from pocketwatch.worker.executors import BatchExecutor, JobExecutor, SideEffectExecutor
 from publishers.relay import Relay
 from publishers.ticker import Ticker
@@ -119,7 +119,7 @@ def _is(name: str) -> Callable[..., bool]:
     return lambda _executor, function, _items: function.__name__ == name
 
 
-ACKNOWLEDGE = calls_of(aio_pika.IncomingMessage, "ack")
+ACKNOWLEDGE = calls_of(Deliveries, "send")
 STEPS: dict[str, dict[str, Step]] = {
     "ticker": {"record": calls_of(fires, "record"), "commit": commits_of(Ticker, "tick")},
     "relay": {
