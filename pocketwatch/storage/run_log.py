@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.identity import worker
 from pocketwatch.storage.processes import IS_ALIVE, RETENTION
+from pocketwatch.storage.rows import as_parameter, read_rows
 from pocketwatch.storage.tables.suite import inbox, processes, update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
@@ -70,7 +71,7 @@ class Run:
             "statistics": dict(statistics or {}),
             "error": None if error is None else shorten(printable(error), LONGEST_ERROR),
             "worker": worker(),
-            "payload_json": self.payload,
+            "payload": self.payload,
         }
 
 
@@ -78,13 +79,18 @@ KEY = ("job", "message_id", "attempt")
 ORIGIN = ("entry", "correlation_id", "trigger", "due_at", "worker")
 
 
-# As a text: it is JSON already, and is neither read nor written once more.
-PAYLOAD = sa.cast(sa.bindparam("payload_json", type_=sa.Text), JSONB)
+INSERTED = (*KEY, *ORIGIN, "status", "dry_run", "statistics", "error", "payload")
 
 
 def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **computed: Any) -> Any:
-    """Insert a row, or continue the one that an interrupted delivery of the same attempt has left."""
-    statement = insert(update_logs).values(payload=PAYLOAD, **computed)
+    """Insert rows, or continue those that an interrupted delivery of the same attempt has left."""
+    names = dict.fromkeys((*INSERTED, *columns))
+    each = read_rows(update_logs, tuple(names))
+    values = {name: each.c[name] for name in names}
+    # It is JSON already: a text, which is neither read nor written once more.
+    values["payload"] = sa.cast(each.c.payload.op("#>>")(sa.literal_column("'{}'")), JSONB)
+    values |= {name: value for name, value in computed.items() if value is not None}
+    statement = insert(update_logs).from_select([*values], sa.select(*values.values()))
     updated = {name: statement.excluded[name] for name in (*ORIGIN, *columns, "payload")}
     # A concurrent duplicate may have finished meanwhile; its result stays.
     # (Not an IN list: SQLAlchemy cannot send one for many rows at once.)
@@ -201,7 +207,7 @@ async def start(connection: AsyncConnection, run: Run, *, single_active: bool) -
     """
     if single_active:
         await connection.execute(ABANDONED, _key(run))
-    return _stop_request((await connection.execute(START, run.row("running"))).first())
+    return _stop_request((await connection.execute(START, as_parameter([run.row("running")]))).first())
 
 
 def _stop_request(row: Any) -> StopRequest | None:
@@ -245,7 +251,7 @@ async def progress(
 
 async def finish(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     if rows:
-        await connection.execute(FINISH, rows)
+        await connection.execute(FINISH, as_parameter(rows))
 
 
 async def fail(
@@ -264,13 +270,14 @@ async def fail(
         retried_after: how long the message waits for another attempt; None when there is none.
     """
     await returned(connection, run.job, [run.envelope])
-    row = run.row(status, error=error) | {"traceback": traceback, "retried_after": retried_after}
+    row = run.row(status, error=error) | {"traceback": traceback}
     own_row = row | {"message_id": derive_id(run.envelope.message_id, run.envelope.trigger)}
     handled = await handled_for(connection, run.job, [run.envelope.message_id])
     is_of_another = any(first.trigger != run.envelope.trigger for first in handled.values())
-    written = await connection.execute(FAIL, own_row if is_of_another else row)
+    after = {"retried_after": retried_after}
+    written = await connection.execute(FAIL, as_parameter([own_row if is_of_another else row]) | after)
     if not written.rowcount:  # the row is that of a message of the same id, which has succeeded
-        await connection.execute(FAIL, own_row)
+        await connection.execute(FAIL, as_parameter([own_row]) | after)
 
 
 async def handled_for(connection: AsyncConnection, job: str, message_ids: Collection[str]) -> dict[str, Origin]:

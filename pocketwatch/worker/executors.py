@@ -27,6 +27,7 @@ from pocketwatch.clock import utc_now
 from pocketwatch.settings import Settings
 from pocketwatch.storage import inbox, run_log
 from pocketwatch.storage.database import Database, is_outage
+from pocketwatch.storage.rows import insert_rows
 from pocketwatch.worker.backoff import retry_on_outage
 from pocketwatch.worker.batcher import MAX_BATCH_SIZE, Batcher
 from pocketwatch.worker.context import BatchFunction, EventContext, JobContext, Row, SideEffectContext
@@ -363,13 +364,12 @@ def _log_row(run: run_log.Run, context: EventContext) -> run_log.Row:
 
 
 async def write_rows(connection: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Execute once per table or statement and set of columns, in the order in which they were first named.
-
-    The columns are part of the key, because SQLAlchemy takes those of a list from its first row and drops the others.
-    """
+    """Execute once per table or statement and set of columns, in the order in which they were first named."""
     batches: dict[tuple[sa.TableClause | sa.Executable, tuple[str, ...]], list[dict[str, Any]]] = {}
     for what, values in rows:
         batches.setdefault((what, tuple(sorted(values))), []).append(values)
     for (what, _), batch in batches.items():
-        # Inline: without RETURNING, for which a group that may only insert lacks the right.
-        await connection.execute(sa.insert(what).inline() if isinstance(what, sa.TableClause) else what, batch)
+        if isinstance(what, sa.TableClause):
+            await insert_rows(connection, what, batch)
+        else:
+            await connection.execute(what, batch)
