@@ -13,6 +13,7 @@ CLAIM = sa.text(
 )
 RELEASE = sa.text("DELETE FROM inbox WHERE consumer = :consumer AND message_id = ANY(:ids)")
 HANDLED = sa.text("SELECT 1 FROM inbox WHERE consumer = :consumer AND message_id = :id")
+NOW_AND_HANDLED = sa.text("SELECT now(), EXISTS (SELECT 1 FROM inbox WHERE consumer = :consumer AND message_id = :id)")
 
 
 async def claim(connection: AsyncConnection, consumer: str, ids: Collection[str]) -> dict[str, datetime]:
@@ -34,3 +35,9 @@ async def release(connection: AsyncConnection, consumer: str, ids: Collection[st
 async def handled(connection: AsyncConnection, consumer: str, message_id: str) -> bool:
     found = await connection.execute(HANDLED, {"consumer": consumer, "id": message_id})
     return found.first() is not None
+
+
+async def now_and_handled(connection: AsyncConnection, consumer: str, message_id: str) -> tuple[datetime, bool]:
+    """Return the time of the database at which this transaction began, and whether the message is handled."""
+    found = (await connection.execute(NOW_AND_HANDLED, {"consumer": consumer, "id": message_id})).one()
+    return found[0], found[1]

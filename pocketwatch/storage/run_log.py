@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pocketwatch.identity import worker
 from pocketwatch.storage.processes import IS_ALIVE, RETENTION
 from pocketwatch.storage.rows import as_parameter, read_rows
-from pocketwatch.storage.tables.suite import inbox, processes, update_logs
+from pocketwatch.storage.tables.suite import processes, update_logs
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope, derive_id
 
@@ -79,11 +79,23 @@ KEY = ("job", "message_id", "attempt")
 ORIGIN = ("entry", "correlation_id", "trigger", "due_at", "worker")
 
 
+SOURCE = ("trigger", "correlation_id")  # what tells a message from others of its id
+# As a text: in ON CONFLICT, SQLAlchemy would name the table of the row once more.
+IS_CLAIMED: sa.ColumnElement[bool] = sa.literal_column(
+    "EXISTS (SELECT 1 FROM inbox WHERE inbox.consumer = update_logs.job AND inbox.message_id = update_logs.message_id)",
+    sa.Boolean,
+)
 INSERTED = (*KEY, *ORIGIN, "status", "dry_run", "statistics", "error", "payload")
 
 
-def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **computed: Any) -> Any:
-    """Insert rows, or continue those that an interrupted delivery of the same attempt has left."""
+def _upsert(
+    columns: Sequence[str], merged: Mapping[str, Any] | None = None, *, handled: bool = False, **computed: Any
+) -> Any:
+    """Insert rows, or continue those that an interrupted delivery of the same attempt has left.
+
+    Args:
+        handled: this transaction has claimed the messages; else the row of a message that was handled stays.
+    """
     names = dict.fromkeys((*INSERTED, *columns))
     each = read_rows(update_logs, tuple(names))
     values = {name: each.c[name] for name in names}
@@ -92,9 +104,12 @@ def _upsert(columns: Sequence[str], merged: Mapping[str, Any] | None = None, **c
     values |= {name: value for name, value in computed.items() if value is not None}
     statement = insert(update_logs).from_select([*values], sa.select(*values.values()))
     updated = {name: statement.excluded[name] for name in (*ORIGIN, *columns, "payload")}
-    # A concurrent duplicate may have finished meanwhile; its result stays.
+    # A concurrent delivery may have finished meanwhile; its result stays.
     # (Not an IN list: SQLAlchemy cannot send one for many rows at once.)
     unfinished = sa.and_(update_logs.c.status != "succeeded", update_logs.c.status != "partial")
+    if not handled:  # skipped, also by a message of the same id
+        same = sa.and_(*(update_logs.c[name].is_not_distinct_from(statement.excluded[name]) for name in SOURCE))
+        unfinished &= sa.or_(update_logs.c.status != "skipped", sa.and_(same, sa.not_(IS_CLAIMED)))
     return statement.on_conflict_do_update(
         index_elements=KEY, set_={**updated, **computed, **(merged or {})}, where=unfinished
     )
@@ -120,6 +135,7 @@ START = _upsert(
 FINISH = _upsert(
     ("status", "error", "dry_run"),
     {"statistics": KEPT.concat(NEW), "traceback": None, "next_attempt_at": None},
+    handled=True,
     finished_at=sa.func.clock_timestamp(),
 )
 FAIL = _upsert(
@@ -140,7 +156,7 @@ HANDLED = (
     .where(SAME_JOB, update_logs.c.message_id == sa.any_(sa.bindparam("run_messages", type_=ARRAY(sa.Text))))
     .where(update_logs.c.status.in_(["succeeded", "partial", "skipped"]))
     .where(update_logs.c.error.is_distinct_from(SUPERSEDED_BY))
-    .where(sa.exists().where(inbox.c.consumer == update_logs.c.job, inbox.c.message_id == update_logs.c.message_id))
+    .where(IS_CLAIMED)
     .order_by(update_logs.c.status != "skipped", update_logs.c.finished_at)
 )
 STILL_RUNNING = sa.update(update_logs).where(update_logs.c.status == "running", SAME_JOB)

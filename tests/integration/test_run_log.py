@@ -1,14 +1,22 @@
 """What becomes of the row of a run whose worker died, or was not the only one, on a real database."""
 
+import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import psycopg
+import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.storage import run_log
+from pocketwatch.settings import Settings
+from pocketwatch.storage import inbox, run_log
 from pocketwatch.storage.database import Database
 from pocketwatch.storage.run_log import Run
-from schemas.envelope import Envelope
+from pocketwatch.worker.executors import JobExecutor
+from schemas.envelope import Envelope, Trigger, derive_id
+from schemas.ticks import CleanTokens
 
 JOB = "cleanup.tokens"
 FIRST, OTHER = (
@@ -76,3 +84,68 @@ async def test_what_a_worker_had_done_before_it_died_is_kept(database: Database)
         None,
     )
     assert done["statistics"] == {"interrupted": {"deleted": 5}, "deleted": 2}
+
+
+async def test_result_of_a_skipped_run_stays_when_a_concurrent_delivery_fails(database: Database):
+    run = Run(JOB, FIRST)
+    async with database.begin() as connection:
+        await inbox.claim(connection, JOB, [FIRST.message_id])
+        await run_log.finish(connection, [run.row("skipped", error="nothing to do")])
+        await run_log.fail(connection, run, "failed", "too late")
+        (row,) = await rows(connection)
+
+    assert (row["status"], row["error"]) == ("skipped", "nothing to do")
+
+
+async def test_message_that_waits_stays_in_the_log_when_another_of_its_id_fails(database: Database):
+    other = replace(FIRST, trigger="celery")
+    async with database.begin() as connection:
+        await run_log.fail(connection, Run(JOB, FIRST), "skipped", "busy", retried_after=timedelta(seconds=10))
+        await run_log.fail(connection, Run(JOB, other), "failed", "it fails")
+        own_id = derive_id(FIRST.message_id, "celery")
+        (first,), (second,) = await rows(connection), await rows(connection, replace(other, message_id=own_id))
+
+    assert (first["status"], first["trigger"], first["error"]) == ("skipped", "manual", "busy")
+    assert (second["status"], second["trigger"], second["error"]) == ("failed", "celery", "it fails")
+
+
+async def test_waiting_message_continues_its_row_when_it_comes_back(database: Database):
+    run = Run(JOB, FIRST)
+    async with database.begin() as connection:
+        await run_log.fail(connection, run, "skipped", "busy", retried_after=timedelta(seconds=10))
+        await run_log.start(connection, run, single_active=True)
+        (row,) = await rows(connection)
+
+    assert (row["status"], row["error"], row["next_attempt_at"]) == ("running", None, None)
+
+
+@pytest.mark.parametrize("trigger", ["manual", "celery"])
+async def test_result_of_a_skipped_run_stays_when_a_delivery_starts_at_the_same_time(
+    database: Database, database_url: str, settings: Settings, trigger: Trigger
+):
+    """The other delivery commits between the look at the inbox and the row of this run."""
+    has_committed = asyncio.Event()
+
+    def other_is_faster(*arguments: Any) -> None:
+        if not has_committed.is_set() and "INSERT INTO update_logs" in arguments[2]:
+            has_committed.set()
+            with psycopg.connect(database_url, autocommit=True) as other, other.transaction():
+                other.execute("INSERT INTO inbox (consumer, message_id) VALUES (%s, %s)", [JOB, FIRST.message_id])
+                other.execute(
+                    "INSERT INTO update_logs (job, message_id, correlation_id, trigger, status, error, worker, "
+                    "finished_at) VALUES (%s, %s, %s, 'manual', 'skipped', 'nothing to do', 'other', now())",
+                    [JOB, FIRST.message_id, FIRST.correlation_id],
+                )
+
+    async def handle(message: object, job: object) -> None:
+        """Do nothing."""
+
+    sa.event.listen(database.engine.sync_engine, "before_cursor_execute", other_is_faster)
+    executor = JobExecutor(JOB, handle, database, settings, single_active=True)
+    outcome = await executor.handle(replace(FIRST, trigger=trigger), CleanTokens())
+
+    assert has_committed.is_set()
+    assert outcome == ("duplicate" if trigger == "manual" else "succeeded")
+    async with database.begin() as connection:
+        (row,) = await rows(connection)
+    assert (row["status"], row["error"], row["trigger"]) == ("skipped", "nothing to do", "manual")
