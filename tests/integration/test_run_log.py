@@ -1,6 +1,6 @@
 """What becomes of the row of a run whose worker died, or was not the only one, on a real database."""
 
-import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -123,19 +123,21 @@ async def test_waiting_message_continues_its_row_when_it_comes_back(database: Da
 async def test_result_of_a_skipped_run_stays_when_a_delivery_starts_at_the_same_time(
     database: Database, database_url: str, settings: Settings, trigger: Trigger
 ):
-    """The other delivery commits between the look at the inbox and the row of this run."""
-    has_committed = asyncio.Event()
+    """The other delivery commits while the row of this run waits for its lock."""
+    others = list[threading.Timer]()
 
     def other_is_faster(*arguments: Any) -> None:
-        if not has_committed.is_set() and "INSERT INTO update_logs" in arguments[2]:
-            has_committed.set()
-            with psycopg.connect(database_url, autocommit=True) as other, other.transaction():
-                other.execute("INSERT INTO inbox (consumer, message_id) VALUES (%s, %s)", [JOB, FIRST.message_id])
-                other.execute(
-                    "INSERT INTO update_logs (job, message_id, correlation_id, trigger, status, error, worker, "
-                    "finished_at) VALUES (%s, %s, %s, 'manual', 'skipped', 'nothing to do', 'other', now())",
-                    [JOB, FIRST.message_id, FIRST.correlation_id],
-                )
+        if others or "INSERT INTO update_logs" not in arguments[2]:
+            return
+        other = psycopg.connect(database_url)
+        other.execute("INSERT INTO inbox (consumer, message_id) VALUES (%s, %s)", [JOB, FIRST.message_id])
+        other.execute(
+            "INSERT INTO update_logs (job, message_id, correlation_id, trigger, status, error, worker, finished_at) "
+            "VALUES (%s, %s, %s, 'manual', 'skipped', 'nothing to do', 'other', now())",
+            [JOB, FIRST.message_id, FIRST.correlation_id],
+        )
+        others.append(threading.Timer(0.5, lambda: (other.commit(), other.close())))
+        others[0].start()
 
     async def handle(message: object, job: object) -> None:
         """Do nothing."""
@@ -144,7 +146,8 @@ async def test_result_of_a_skipped_run_stays_when_a_delivery_starts_at_the_same_
     executor = JobExecutor(JOB, handle, database, settings, single_active=True)
     outcome = await executor.handle(replace(FIRST, trigger=trigger), CleanTokens())
 
-    assert has_committed.is_set()
+    (committed,) = others
+    committed.join()
     assert outcome == ("duplicate" if trigger == "manual" else "succeeded")
     async with database.begin() as connection:
         (row,) = await rows(connection)
