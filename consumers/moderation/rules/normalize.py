@@ -4,11 +4,14 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
-from confusable_homoglyphs.confusables import confusables_data  # type: ignore[import-untyped]
+from confusable_homoglyphs.utils import load  # type: ignore[import-untyped]
 
 CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ"
 LATIN = "abcdefghijklmnopqrstuvwxyz"
+Script = tuple[str, Mapping[str, str], tuple[Mapping[str, str], ...]]
+
 INVISIBLE = frozenset({"Cf", "Cs", "Mn", "Me"})  # format characters, lone surrogates, combining marks
 MAX_DECOMPOSED = 4  # characters; an Arabic ligature decomposes into 18, and text must not grow so much
 MAX_CACHED_LENGTH = 32  # letters; longer words are not cached, which bounds the cache's memory
@@ -36,20 +39,26 @@ YO = str.maketrans("ё", "е")
 COMPOSED = ((re.compile("[иИ]\u0306"), "й"), (re.compile("[іІ]\u0308"), "ї"))  # some systems decompose these letters
 
 
-def _confusables(alphabet: str) -> dict[str, str]:
+def _confusables(unicode: Mapping[str, Any], alphabet: str) -> dict[str, str]:
     table: dict[str, str] = {}
-    for char, confusables in confusables_data.items():
+    for char, confusables in unicode.items():
         if len(char) == 1 and char.isalpha() and char == char.lower() and char not in alphabet:
             similar = [each["c"].lower() for each in confusables]
-            table.update((char, letter) for letter in similar if len(letter) == 1 and letter in alphabet)
+            copy = chr(ord(char))  # the original would keep the block of memory in which the whole file was read
+            table.update((copy, letter) for letter in similar if len(letter) == 1 and letter in alphabet)
     return table
 
 
-# Each script with its lookalikes, and the tables of digits and symbols.
-SCRIPTS = (
-    (CYRILLIC, _confusables(CYRILLIC) | CYRILLIC_LOOKALIKES, CYRILLIC_LEET),
-    (LATIN, _confusables(LATIN) | LATIN_LOOKALIKES, LATIN_LEET),
-)
+def _scripts() -> tuple[Script, ...]:
+    """Return each script with its lookalikes, and the tables of digits and symbols."""
+    unicode = load("confusables.json")  # 8 MB, which the library's module of this name would keep
+    return (
+        (CYRILLIC, _confusables(unicode, CYRILLIC) | CYRILLIC_LOOKALIKES, CYRILLIC_LEET),
+        (LATIN, _confusables(unicode, LATIN) | LATIN_LOOKALIKES, LATIN_LEET),
+    )
+
+
+SCRIPTS = _scripts()
 
 
 def normalize(text: str) -> str:
