@@ -18,6 +18,7 @@ from schemas.message import Message
 if TYPE_CHECKING:
     from pocketwatch.service import Service
 
+NOT_LOADED = {"checks", "commands"}  # of a group: for doctor and the command line, which a process does without
 GROUPS = tuple(module.name for module in pkgutil.iter_modules(consumers.__path__) if module.ispkg)
 
 
@@ -85,6 +86,8 @@ def _consumers_in(package: str) -> Iterator[Consumer]:
 
 
 def _members_in(package: str) -> Iterator[tuple[str, Any]]:
-    for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
-        if not module.name.endswith(".commands"):  # the group's command line, which a process does not need
+    for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
+        if module.name.rpartition(".")[2] not in NOT_LOADED:
             yield from ((module.name, member) for member in vars(import_module(module.name)).values())
+            if module.ispkg:
+                yield from _members_in(module.name)

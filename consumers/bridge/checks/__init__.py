@@ -8,7 +8,7 @@ from typing import Any
 
 from aiormq.exceptions import AMQPError
 
-from consumers.bridge import double_handling
+from consumers.bridge.checks import double_handling
 from pocketwatch.broker.connection import vhost_of
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.management import FAILED, ManagementApi, reason_of

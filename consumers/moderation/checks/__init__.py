@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from consumers.moderation.link_check import check_links
+from consumers.moderation.checks.links import check_links
 from consumers.moderation.review.judge import rules_of
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
