@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from consumers.rates import http, queries
 from consumers.rates.banks import KYIV, Answer, Bank, Quote, summarize
+from consumers.rates.errors import BankFailed
 from consumers.rates.queries import LastRate
 from pocketwatch.worker.context import JobContext
 
@@ -66,7 +67,7 @@ async def fetch(
     try:
         body = await http.get(url)
         answer = await asyncio.to_thread(bank.read, body, today=job.now.astimezone(KYIV).date())
-    except http.BankFailed as error:
+    except BankFailed as error:
         result.failure = f"{error} (URL {http.shown(url)})"
         result.refused = dict.fromkeys(required, str(error))
     else:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import httpx
 
-from pocketwatch.errors import PocketwatchError
+from consumers.rates.errors import BankFailed, TemporaryFailure
 from pocketwatch.web import open_client
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # seconds; the second limits each silence
@@ -24,14 +24,6 @@ HEADERS = {
     "Accept-Encoding": "gzip",
 }
 SERVER_ERRORS = 500
-
-
-class BankFailed(PocketwatchError):
-    """A bank does not answer, or sends nothing usable; the run is retried."""
-
-
-class TemporaryFailure(BankFailed):
-    """This attempt failed; another one may succeed at once."""
 
 
 async def get(url: str) -> bytes:

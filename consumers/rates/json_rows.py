@@ -4,7 +4,7 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from consumers.rates.http import BankFailed
+from consumers.rates.errors import BankFailed
 from pocketwatch import text
 from schemas import json_bounds
 

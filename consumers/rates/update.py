@@ -11,8 +11,8 @@ from typing import Any
 
 from consumers.rates import queries
 from consumers.rates.banks import NBU, PRIVATBANK, Bank, Source, summarize
+from consumers.rates.errors import BankFailed
 from consumers.rates.fetch import FetchResult, fetch
-from consumers.rates.http import BankFailed
 from consumers.rates.queries import StoredRate
 from pocketwatch.errors import PocketwatchError, Reject
 from pocketwatch.storage.tables.suite import currency_update_logs

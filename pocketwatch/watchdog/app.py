@@ -14,7 +14,6 @@ from pocketwatch.service import Service
 from pocketwatch.settings import Settings
 from pocketwatch.storage import privileges, watchdog_lease
 from pocketwatch.storage.database import Database, is_outage
-from pocketwatch.watchdog import external_monitor
 from pocketwatch.watchdog.check import Check, Limits
 from pocketwatch.watchdog.queues import QueueReader
 from pocketwatch.watchdog.watchdog import Watchdog
@@ -101,6 +100,8 @@ class WatchdogApp(Service):
 
     async def _ping(self, url: str, watchdog: Watchdog) -> None:
         """Ping while this process looks; when it cannot, silence is what alarms."""
+        from pocketwatch.watchdog import external_monitor  # noqa: PLC0415  5 MB, for its HTTP client
+
         while True:
             await self._active.wait()
             recent = 3 * self._pace.look.total_seconds()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from consumers.rates import queries
 from consumers.rates import update as job
-from consumers.rates.http import BankFailed
+from consumers.rates.errors import BankFailed
 from demo.banks import today
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.settings import Settings

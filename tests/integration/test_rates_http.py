@@ -10,7 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from consumers.rates import http
-from consumers.rates.http import BankFailed
+from consumers.rates.errors import BankFailed
 from demo.banks import NBU_RATES, banks, nbu_rows
 from tests.fixtures.banks import Reply, TestBank, serving
 

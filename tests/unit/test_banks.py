@@ -10,7 +10,7 @@ import pytest
 
 from consumers.rates import http
 from consumers.rates.banks import BANKS, NBU, PRIVATBANK, Answer
-from consumers.rates.http import BankFailed
+from consumers.rates.errors import BankFailed
 from tests.fixtures.banks import recorded
 
 TODAY = date(2026, 8, 2)

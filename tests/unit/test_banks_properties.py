@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.rates.banks import BANKS, MAX_DAYS_AWAY, Answer
-from consumers.rates.http import BankFailed
+from consumers.rates.errors import BankFailed
 from demo.banks import nbu_rows, privatbank_rows
 
 TODAY = date(2026, 8, 2)

@@ -8,13 +8,11 @@ import asyncio
 import json
 from typing import Annotated, Any, Literal
 
-import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumers.moderation.rules.model import AdText
 from pocketwatch.errors import PocketwatchError, SettingsError
 from pocketwatch.settings import Moderation
-from pocketwatch.web import open_client
 from schemas import json_bounds
 from schemas.types import LONGEST_NAME, Text
 
@@ -79,6 +77,8 @@ async def ask(text: AdText, settings: Moderation) -> ClassifierAnswer:
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     if settings.key is not None:
         headers["Authorization"] = f"Bearer {settings.key.get_secret_value()}"
+    import httpx  # noqa: PLC0415  5 MB, and most sites have no classifier
+
     # Unwrapped, these errors would look like an outage of the database, and be retried silently.
     try:
         async with asyncio.timeout(settings.timeout.total_seconds()):
@@ -135,6 +135,10 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 async def _post(url: str, headers: dict[str, str], body: dict[str, Any], settings: Moderation) -> bytes:
+    import httpx  # noqa: PLC0415
+
+    from pocketwatch.web import open_client  # noqa: PLC0415
+
     timeout = httpx.Timeout(settings.timeout.total_seconds())
     client = open_client(url, timeout=timeout)
     async with client, client.stream("POST", url, headers=headers, json=body) as response:
