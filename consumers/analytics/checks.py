@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from consumers.analytics import django_cache, zone
-from consumers.analytics.snapshots import CACHE_ERRORS
+from consumers.analytics.snapshots import cache_errors
 from pocketwatch import command
 from pocketwatch.monitoring.finding import Finding
 from pocketwatch.settings import Settings
@@ -22,7 +22,7 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
     if (url := settings.servers.django_cache) is not None:
         try:
             yield await _django_cache(url)
-        except CACHE_ERRORS as error:
+        except cache_errors() as error:
             yield Finding("Django's cache", "problem", str(error))
     name = settings.site.timezone
     async with command.database(settings, "doctor") as database:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from consumers.analytics import django_cache
-from consumers.analytics.snapshots import CACHE_ERRORS, CACHED_FOR, PREFIX
+from consumers.analytics.snapshots import CACHED_FOR, PREFIX, cache_errors
 from pocketwatch.storage.redis import connected
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import JobContext
@@ -69,7 +69,7 @@ async def clean_analytics(_: CleanAnalytics, job: JobContext) -> None:
     for name, clean in (("cache", clean_cache), ("Django's cache", django_cache.clean)):
         try:
             await clean(job)
-        except CACHE_ERRORS as error:
+        except cache_errors() as error:
             problems.append(f"{name}: not cleaned; {error}")
     if problems:
         job.mark_partial("; ".join(problems))

@@ -8,16 +8,18 @@ import pickle
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from loguru import logger
-from redis.asyncio import Redis
 
-from consumers.analytics.snapshots import CACHE_ERRORS, CACHED_FOR, Kind, StoredSnapshot
+from consumers.analytics.snapshots import CACHED_FOR, Kind, StoredSnapshot, cache_errors
 from pocketwatch.storage.redis import connected
 from pocketwatch.urls.django_cache import DjangoCacheUrl, parse_django_cache
 from pocketwatch.worker.context import JobContext
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 SETTING = "POCKETWATCH_DJANGO_CACHE"
 KEYS: Mapping[Kind, str] = {"quick_stats": "quick_stats", "daily_report": "latest_daily_report"}
@@ -39,7 +41,7 @@ ABSENT, NO_TTL = -2, -1
 
 
 @asynccontextmanager
-async def opened(text: str) -> AsyncIterator[tuple[Redis, DjangoCacheUrl]]:
+async def opened(text: str) -> AsyncIterator[tuple["Redis", DjangoCacheUrl]]:
     """Open the cache; it fails as `connected` does."""
     cache = parse_django_cache(text)
     async with connected(cache.server, setting=SETTING) as client:
@@ -59,7 +61,7 @@ async def _write(text: str, kind: Kind, value: Mapping[str, Any]) -> bool:
     try:
         async with opened(text) as (client, cache):
             await client.set(cache.key(KEYS[kind]), pickle.dumps(plain, PROTOCOL), ex=CACHED_FOR[kind])
-    except CACHE_ERRORS as error:
+    except cache_errors() as error:
         logger.bind(kind=kind, error=str(error)[:200]).warning(CACHE_FAILED)
         return False
     return True

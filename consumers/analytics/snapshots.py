@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from loguru import logger
-from redis.exceptions import RedisError
 from sqlalchemy.dialects.postgresql import insert
 
 from pocketwatch.errors import ServerUnreachable, SettingsError
@@ -33,7 +32,6 @@ CACHED_FOR: Mapping[Kind, timedelta] = {
     "daily_report": timedelta(hours=49),
 }
 CACHE_FAILED = "analytics.cache_failed"
-CACHE_ERRORS = (ServerUnreachable, SettingsError, RedisError)  # none of them fails a run
 
 # The report of an earlier day must not replace yesterday's.
 SET_IF_NEWEST = """
@@ -55,6 +53,13 @@ class StoredSnapshot:
     generated_at: datetime
     cached: bool
     is_superseded: bool
+
+
+def cache_errors() -> tuple[type[Exception], ...]:
+    """Return what a connection to a cache may raise; none of it fails a run."""
+    from redis.exceptions import RedisError  # noqa: PLC0415  see `storage/redis.py`
+
+    return ServerUnreachable, SettingsError, RedisError
 
 
 def key_of(kind: Kind, locale: Locale | None) -> str:
@@ -122,7 +127,7 @@ async def _cache(
     try:
         async with connected(url) as client:
             await client.eval(SET_IF_NEWEST, 1, key_of(kind, locale), period, text, lasting)
-    except CACHE_ERRORS as error:
+    except cache_errors() as error:
         logger.bind(kind=kind, locale=locale, error=str(error)[:200]).warning(CACHE_FAILED)
         return False
     return True

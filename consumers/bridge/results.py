@@ -10,13 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from aio_pika import IncomingMessage
 from loguru import logger
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.bridge.celery_protocol import ignores_result
@@ -32,6 +30,9 @@ from pocketwatch.worker.context import EventContext, Row
 from schemas.celery import CeleryTask
 from schemas.envelope import derive_id
 from schemas.message import Message
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 KEY = "celery-task-meta-"  # of Celery's Redis backend, followed by the task's id; the channel has the same name
 LIFETIME = timedelta(days=1)  # Celery's default for `result_expires`
@@ -137,6 +138,8 @@ async def writing_results(settings: Settings, database: Database) -> AsyncIterat
 
 async def write_results(url: str, database: Database) -> None:
     """Write results until cancelled; while Redis or the database is unavailable, try again with growing delays."""
+    from redis.exceptions import RedisError  # noqa: PLC0415  see `storage/redis.py`
+
     delay = FIRST_DELAY
     while True:
         try:
@@ -156,7 +159,7 @@ async def write_results(url: str, database: Database) -> None:
         delay = min(2 * delay, MAX_DELAY)
 
 
-async def settle(connection: AsyncConnection, client: Redis) -> int:
+async def settle(connection: AsyncConnection, client: "Redis") -> int:
     """Write the results that are due and whose runs have ended; return how many rows were looked at."""
     rows = (await connection.execute(DUE)).all()
     if not rows:
@@ -219,7 +222,7 @@ def _exception(run: Ended) -> dict[str, Any]:
     return {"exc_type": EXCEPTIONS[run.status], "exc_message": [f"{run.job}: {run.error}"], "exc_module": MODULE}
 
 
-async def _write(client: Redis, results: Mapping[str, str]) -> None:
+async def _write(client: "Redis", results: Mapping[str, str]) -> None:
     """Store each result and tell those who wait for it, in one transaction, as Celery's backend does."""
     if not results:
         return

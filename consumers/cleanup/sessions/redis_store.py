@@ -7,9 +7,10 @@ left alone.
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from redis.asyncio import Redis
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 PAGE = 1000  # keys that one SCAN passes
 PER_SCRIPT = 250  # keys that one script may block Redis for; under a millisecond
@@ -99,7 +100,7 @@ class Pointer:
 class SessionStore:
     """The keys of one Redis, through a client whose answers are bytes."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: "Redis") -> None:
         self._client = client
         # A cursor is invalid after a restart, so SCAN has a connection that ends with the server's life.
         self._scanning = client.client()
