@@ -11,7 +11,6 @@ import typer
 from console.cli import completion
 from consumers.app import GROUPS, services
 from pocketwatch.service import run_process
-from publishers.app import PublisherApp
 
 
 def publish() -> None:
@@ -19,6 +18,8 @@ def publish() -> None:
 
     Example: pocketwatch publish
     """
+    from publishers.app import PublisherApp  # noqa: PLC0415  a consumer process does without
+
     run_process(lambda settings: [PublisherApp(settings)], documents=DOCUMENTS)
 
 
@@ -40,6 +41,8 @@ def run_all() -> None:
 
     Example: pocketwatch run
     """
+    from publishers.app import PublisherApp  # noqa: PLC0415
+
     run_process(lambda settings: [*services(settings), PublisherApp(settings)], documents=DOCUMENTS)
 
 
