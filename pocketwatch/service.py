@@ -247,8 +247,10 @@ def _publishing_connection(services: Sequence[Service]) -> AbstractRobustConnect
 
 
 def _tune_gc() -> None:
-    """Exclude objects that live as long as the process from collection: saves event consumers a fifth of their time."""
-    gc.collect()
+    """Exclude objects that live as long as the process from collection: saves event consumers a fifth of their time.
+
+    A collection beforehand would hold up the first messages for 0.1 s, and finds less than a hundred objects.
+    """
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
 
