@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -115,6 +114,8 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  typer's signature
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  takes every command 20 ms
+
         typer.echo(f"pocketwatch {version('pocketwatch')}")
         raise typer.Exit
 
