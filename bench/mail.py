@@ -72,7 +72,7 @@ SIDES = (
 
 def email(number: int) -> dict[str, Any]:
     """A typical email to an owner, as JSON."""
-    return {**EMAIL, "ad_id": number, "occurred_at": datetime.now(UTC).isoformat()}
+    return {**EMAIL, "ad_id": number + 1, "occurred_at": datetime.now(UTC).isoformat()}
 
 
 def address(number: int) -> str:
