@@ -17,14 +17,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 from rich.table import Table
 
-from bench import memory, programs, smtp, table
-from bench.events import Side
+from bench import backlog, memory, smtp, table
+from bench.backlog import Backlog, Side
 from bench.memory import MB
-from bench.programs import Worker, module
-from bench.rounds import Contender, Sample, alternate
+from bench.rounds import Sample, alternate, contenders
 from bench.servers import Say, Servers, WorkNotDone
 from pocketwatch import command, settings
 from pocketwatch.broker.publisher import Publisher, message_of
@@ -35,8 +33,7 @@ from schemas.mail import MailRequested
 CONCURRENCY, PREFETCH = 2, 50  # of the peer: a process for each core
 TARGET = 2.0
 WARM_UP = 200
-POLL_INTERVAL, LOOK_SELDOM, PAUSE = 0.05, 2.0, 0.5  # seconds
-WITHIN = 1_200.0
+LOOK_SELDOM = 2.0  # seconds
 IN_FLIGHT = 100
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the emails, after which memory is looked at
 MOST_ADDED = 0.1  # of the resident memory, from the first look to the last
@@ -83,21 +80,16 @@ def run(servers: Servers, say: Say, *, quick: bool) -> Table:
     """Until the last row of the log says `sent`."""
     count = 500 if quick else 4_000
     with smtp.sink() as port:
-        contenders = [
-            Contender(side.name, side.does, lambda side=side: _measure(servers, side, port, count), ours=side.ours)
-            for side in SIDES
-        ]
-        results = alternate(contenders, rounds=2 if quick else 3, warm_up=False, say=say)
+        compared = contenders(SIDES, lambda side: _measure(servers, side, port, count), say)
+        results = alternate(compared, rounds=2 if quick else 3, warm_up=False, say=say)
     caption = f"{table.versions('celery', 'psycopg', 'jinja2')}; {servers.versions()}; {WARM_UP} to warm up"
     title = f"mail: {count:,} emails from the queue to a local sink, until the last is logged as sent"
     return table.compare(title, results, caption=[caption], count=count, target=TARGET)
 
 
 def _measure(servers: Servers, side: Side, port: int, count: int) -> Sample:
-    with _at_work(servers, side, port, count) as (worker, connection):
-        idle, began = memory.resident(worker.pid), time.perf_counter()
-        _until(worker, connection, WARM_UP + count)
-        return Sample(time.perf_counter() - began, peak=memory.peak(worker.pid), idle=idle)
+    with _at_work(servers, side, port, count) as work:
+        return work.measure(WARM_UP + count)
 
 
 def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
@@ -107,11 +99,11 @@ def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
     for column in ("emails", "resident MB", "emails/s"):
         found.add_column(column, justify="right")
     seen = []
-    with smtp.sink() as port, _at_work(servers, SIDES[0], port, count) as (worker, connection):
+    with smtp.sink() as port, _at_work(servers, SIDES[0], port, count) as work:
         began = time.perf_counter()
         for share in SHARES:
-            _until(worker, connection, WARM_UP + int(share * count), every=LOOK_SELDOM)
-            seen.append(memory.resident(worker.pid))
+            work.until(WARM_UP + int(share * count), every=LOOK_SELDOM)
+            seen.append(memory.resident(work.worker.pid))
             rate = share * count / (time.perf_counter() - began)
             found.add_row(f"{share * count:,.0f}", f"{seen[-1] / MB:.1f}", f"{rate:,.0f}")
             say(f"  {share:.0%}: {seen[-1] / MB:.1f} MB")
@@ -122,34 +114,17 @@ def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
 
 
 @contextmanager
-def _at_work(servers: Servers, side: Side, port: int, count: int) -> Iterator[tuple[Worker, psycopg.Connection]]:
+def _at_work(servers: Servers, side: Side, port: int, count: int) -> Iterator[Backlog]:
     """A warm worker with so many messages on its queue, on its own vhost and database; checked at the end."""
-    with servers.vhost() as broker, servers.database() as database:
-        url = servers.url(database)
-        mail = {"SMTP_URL": f"smtp://127.0.0.1:{port}", "POCKETWATCH_MAIL_FROM": "Bench <noreply@bench.example>"}
-        environment = servers.environment(**broker, **mail, DATABASE_URL=url)
-        programs.run(module(side.fill, "fill", str(WARM_UP)), environment)
-        _taken(port)
-        with programs.working(module(*side.worker), environment) as worker, psycopg.connect(url) as connection:
-            _until(worker, connection, WARM_UP)
-            time.sleep(PAUSE)
-            with worker.held():
-                programs.run(module(side.fill, "fill", str(count)), environment)
-                servers.settle(database)
-                memory.forget_peak(worker.pid)
-            yield worker, connection
+    _taken(port)
+    mail = {"SMTP_URL": f"smtp://127.0.0.1:{port}", "POCKETWATCH_MAIL_FROM": "Bench <noreply@bench.example>"}
+    with servers.own(**mail) as (database, environment):
+        with backlog.waiting(
+            servers, side, count, warm_up=WARM_UP, done=SENT, database=database, environment=environment
+        ) as work:
+            yield work
         if (taken := _taken(port)) != WARM_UP + count:
             raise WorkNotDone(f"{side.name}: the sink has taken {taken} emails, should be {WARM_UP + count}")
-
-
-def _until(worker: Worker, connection: psycopg.Connection, count: int, *, every: float = POLL_INTERVAL) -> None:
-    def all_are_sent() -> bool:
-        time.sleep(every)  # counting costs the machine something, too; the more, the more there is to count
-        found = connection.execute(SENT).fetchone()
-        connection.rollback()
-        return found is not None and found[0] >= count
-
-    worker.until(all_are_sent, within=WITHIN)
 
 
 def _taken(port: int) -> int:

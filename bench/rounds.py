@@ -1,8 +1,11 @@
 """Contenders alternate, so that other load on the machine affects all of them alike."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from statistics import median
+from typing import TypeVar
 
 from bench.servers import Say
 
@@ -30,12 +33,43 @@ class Contender:
 
     Args:
         run: does it once from the same initial state, and checks that it was done.
+        limit: written by hand with the least that does the work: what can be reached, not a peer.
     """
 
     name: str
     does: str
     run: Callable[[], Sample]
     ours: bool = False
+    limit: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """Describes a contender; each bench adds how it is started.
+
+    Args:
+        package: the peer's, which only `make bench` installs.
+    """
+
+    name: str
+    does: str
+    ours: bool = field(default=False, kw_only=True)
+    limit: bool = field(default=False, kw_only=True)
+    package: str | None = field(default=None, kw_only=True)
+
+
+AnySide = TypeVar("AnySide", bound=Side)
+
+
+def contenders(sides: Iterable[AnySide], measure: Callable[[AnySide], Sample], say: Say) -> list[Contender]:
+    """Return the contenders whose packages are installed."""
+    found = []
+    for side in sides:
+        if side.package is not None and find_spec(side.package) is None:
+            say(f"  {side.name}: left out, {side.package} is not installed")
+            continue
+        found.append(Contender(side.name, side.does, partial(measure, side), ours=side.ours, limit=side.limit))
+    return found
 
 
 @dataclass(frozen=True)
@@ -77,4 +111,11 @@ def alternate(contenders: Sequence[Contender], *, rounds: int, warm_up: bool, sa
 
 def ratio(result: Result, results: Sequence[Result]) -> float:
     """Return how many times as fast as the best peer this is."""
-    return min(each.seconds for each in results if not each.contender.ours) / result.seconds
+    peers = [each.seconds for each in results if not each.contender.ours and not each.contender.limit]
+    return min(peers) / result.seconds
+
+
+def share_of_limit(result: Result, results: Sequence[Result]) -> float | None:
+    """Return how many times as fast as the limit this is; None without a limit."""
+    limits = [each.seconds for each in results if each.contender.limit]
+    return min(limits) / result.seconds if limits else None

@@ -82,6 +82,12 @@ class Servers:
             finally:
                 api.delete(f"/vhosts/{name}").raise_for_status()
 
+    @contextmanager
+    def own(self, **settings: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """Create a database and a vhost; yield the name of the database, and the environment of a program there."""
+        with self.vhost() as broker, self.database() as database:
+            yield database, self.environment(**broker, DATABASE_URL=self.url(database), **settings)
+
     def versions(self) -> str:
         with httpx.Client(base_url=self.urls["RABBITMQ_MANAGEMENT_URL"], trust_env=False) as api:
             rabbitmq = api.get("/api/overview").json()["rabbitmq_version"]

@@ -7,15 +7,15 @@ from starlette.routing import Route
 from bench import console, jwt_rows, table
 from bench.__main__ import NAMES, arguments
 from bench.jwt_rows import Lot
-from bench.rounds import Contender, Result, Sample, alternate, ratio
+from bench.rounds import Contender, Result, Sample, Side, alternate, contenders, ratio, share_of_limit
 from bench.servers import WorkNotDone
 from console.web import pages
 
 MB = 1_000_000
 
 
-def result(name: str, *seconds: float, ours: bool = False, idle: int | None = None) -> Result:
-    contender = Contender(name, "works", lambda: Sample(0, peak=0), ours=ours)
+def result(name: str, *seconds: float, ours: bool = False, limit: bool = False, idle: int | None = None) -> Result:
+    contender = Contender(name, "works", lambda: Sample(0, peak=0), ours=ours, limit=limit)
     return Result(contender, [Sample(each, peak=80 * MB, idle=idle) for each in seconds])
 
 
@@ -58,6 +58,24 @@ def test_ratio_compares_medians_with_the_best_peer():
     assert ratio(fast, [ours, slow, fast]) == 1
 
 
+def test_limit_is_no_peer_but_has_a_ratio_of_its_own():
+    ours, peer, limit = result("ours", 2, ours=True), result("peer", 4), result("by hand", 1, limit=True)
+
+    assert ratio(ours, [ours, peer, limit]) == 2
+    assert share_of_limit(ours, [ours, peer, limit]) == 0.5
+    assert share_of_limit(ours, [ours, peer]) is None
+
+
+def test_contender_is_left_out_if_its_package_is_not_installed():
+    sides = Side("ours", "works", ours=True), Side("peer", "works", package="no_such_package")
+    said: list[str] = []
+
+    (ours,) = contenders(sides, lambda _: Sample(1, peak=0), said.append)
+
+    assert ours.name == "ours"
+    assert said == ["  peer: left out, no_such_package is not installed"]
+
+
 def test_contenders_alternate_and_the_warm_up_is_not_counted():
     turns: list[str] = []
 
@@ -88,6 +106,14 @@ def test_target_is_reported_as_met_or_missed(target: float, words: str):
     results = [result("ours", 2, ours=True), result("peer", 4)]
 
     assert table.verdict(results, target).endswith(words)
+
+
+def test_each_of_ours_is_compared_with_the_limit():
+    results = [result("fast", 1.25, ours=True), result("slow", 4, ours=True), result("by hand", 1, limit=True)]
+
+    assert table.limit_verdict(results, 0.75) == (
+        "target: at least 0.75 times the limit: fast met (0.80); slow MISSED (0.25)"
+    )
 
 
 def test_bench_tokens_are_real_and_have_the_expected_ages():

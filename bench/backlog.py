@@ -1,0 +1,84 @@
+"""A backlog: how long a warm worker takes to handle the messages that wait on its queue."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from bench import memory, programs, rounds
+from bench.programs import Worker, module
+from bench.rounds import Sample
+from bench.servers import Servers
+
+POLL_INTERVAL = 0.05  # seconds
+PAUSE = 0.5  # seconds in which the last messages of the warm-up are acknowledged and logged
+WITHIN = 1_200.0
+
+
+@dataclass(frozen=True)
+class Side(rounds.Side):
+    """How a contender's worker is started, and by which module its queue is filled."""
+
+    worker: Sequence[str]
+    fill: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """A worker with messages on its queue.
+
+    Args:
+        done: the statement that counts what it has done.
+    """
+
+    worker: Worker
+    connection: psycopg.Connection
+    done: str
+
+    def measure(self, count: int) -> Sample:
+        """Wait until this number is done; the peak is that since `forget_peak`."""
+        idle, began = memory.resident(self.worker.pid), time.perf_counter()
+        self.until(count)
+        return Sample(time.perf_counter() - began, peak=memory.peak(self.worker.pid), idle=idle)
+
+    def until(self, count: int, *, every: float = POLL_INTERVAL) -> None:
+        def all_are_done() -> bool:
+            time.sleep(every)  # counting costs the machine something, too; the more, the more there is to count
+            found = self.connection.execute(self.done.encode()).fetchone()
+            self.connection.rollback()
+            return found is not None and found[0] >= count
+
+        self.worker.until(all_are_done, within=WITHIN)
+
+
+@contextmanager
+def waiting(
+    servers: Servers,
+    side: Side,
+    count: int,
+    *,
+    warm_up: int,
+    done: str,
+    database: str,
+    environment: Mapping[str, str],
+) -> Iterator[Backlog]:
+    """Start a worker, which is frozen while its queue is filled; it has opened its connections and loaded its code.
+
+    Args:
+        warm_up: messages handled beforehand.
+    """
+    programs.run(module(side.fill, "fill", str(warm_up)), environment)
+    with (
+        programs.working(module(*side.worker), environment) as worker,
+        psycopg.connect(servers.url(database)) as connection,
+    ):
+        backlog = Backlog(worker, connection, done)
+        backlog.until(warm_up)
+        time.sleep(PAUSE)
+        with worker.held():
+            programs.run(module(side.fill, "fill", str(count)), environment)
+            servers.settle(database)
+            memory.forget_peak(worker.pid)
+        yield backlog
