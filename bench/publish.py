@@ -4,31 +4,29 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from bench import programs, suite, table
-from bench.peers import work
-from bench.rounds import Contender, Sample, alternate
+from bench import programs, rounds, suite, table
+from bench.peers import by_hand, work
+from bench.rounds import Sample, alternate, contenders
 from bench.servers import Say, Servers, WorkNotDone
 from pocketwatch import command
 from pocketwatch.broker.declare import queue_info
 from pocketwatch.broker.publisher import Publisher
 
+OF_LIMIT = 0.75
 COUNT_TIMEOUT = 5.0  # seconds until the broker reports the final length of a queue
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(rounds.Side):
     """How a contender publishes, and what its queue holds afterwards."""
 
-    name: str
-    does: str
-    program: str
+    program: str = field(kw_only=True)
     verb: str = "publish"
     options: Sequence[str] = ()
-    ours: bool = False
 
     @property
     def queue(self) -> tuple[str, int]:
@@ -57,32 +55,40 @@ SIDES = (
         program="bench.peers.celery_app",
         options=("--threads", "10"),
     ),
-    Side("Dramatiq", "send with confirm_delivery, one after the other", program="bench.peers.dramatiq_app"),
+    Side(
+        "Dramatiq",
+        "send with confirm_delivery, one after the other",
+        program="bench.peers.dramatiq_app",
+        package="dramatiq",
+    ),
+    Side(
+        "by hand: aio-pika",
+        f"{by_hand.IN_FLIGHT} in flight, each confirmed, mandatory",
+        program="bench.peers.by_hand",
+        limit=True,
+    ),
 )
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
     """Compare: each run on its own vhost and database, to a quorum queue without consumers."""
     count = 500 if quick else 5_000
-    contenders = [
-        Contender(side.name, side.does, lambda side=side: _measure(servers, side, count), ours=side.ours)
-        for side in SIDES
-    ]
-    results = alternate(contenders, rounds=2 if quick else 3, warm_up=False, say=say)
+    compared = contenders(SIDES, lambda side: _measure(servers, side, count), say)
+    results = alternate(compared, rounds=2 if quick else 3, warm_up=False, say=say)
     return table.compare(
         f"publish: {count:,} persistent, confirmed messages to a quorum queue",
         results,
-        caption=[f"{table.versions('celery', 'dramatiq')}; {servers.versions()}; warm-up in each process"],
+        caption=[f"{table.versions('celery', 'dramatiq', 'aio-pika')}; {servers.versions()}; warm-up in each process"],
         count=count,
+        of_limit=OF_LIMIT,
     )
 
 
 def _measure(servers: Servers, side: Side, count: int) -> Sample:
-    with servers.vhost() as broker, servers.database() as database:
-        environment = servers.environment(**broker, DATABASE_URL=servers.url(database))
+    with servers.own() as (_, environment):
         done = programs.run(programs.module(side.program, side.verb, str(count), *side.options), environment)
         queue, warm_up = side.queue
-        found = command.run(_messages(broker["RABBITMQ_URL"], queue, expected=warm_up + count))
+        found = command.run(_messages(environment["RABBITMQ_URL"], queue, expected=warm_up + count))
         if found != warm_up + count:
             raise WorkNotDone(f"{side.name}: {found} messages on {queue}, should be {warm_up + count}")
     return Sample(**json.loads(done.output))
