@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import analytics, console, events, mail, media, overview, publish, tokens
+from bench import analytics, console, events, mail, media, overview, publish, start, tokens
 from bench.servers import WorkNotDone, started
 from pocketwatch.errors import PocketwatchError
 
@@ -31,6 +31,7 @@ BENCHES = {
     "mail-memory": mail.run_memory,
     "analytics": analytics.run,
     "platform": overview.run,
+    "start": start.run,
     "console": console.run,
 }
 # On servers of their own, or none: how jobs scale, SMTP alone, the quality of the moderation rules. Also as

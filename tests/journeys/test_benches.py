@@ -24,10 +24,10 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     Stack(folder / ".pocketwatch/bench", echo=lambda _: None).down(wipe=True)
 
 
-@pytest.mark.timeout(300)
-def test_benches_check_the_work_of_every_contender(clone: Path):
+def quick(clone: Path, *benches: str) -> str:
+    """Run these benches, at small sizes; return their tables."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "media", "analytics", "platform", "console", "--quick"],
+        [sys.executable, "-m", "bench", *benches, "--quick"],
         cwd=clone,
         env=clean_environment(),
         capture_output=True,
@@ -35,8 +35,33 @@ def test_benches_check_the_work_of_every_contender(clone: Path):
         timeout=TIMEOUT,
         check=False,
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("x best peer") == 3
-    assert done.stdout.count("figures equal in every run") == 2
-    assert "pocketwatch migrate from" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_benches_check_the_work_of_every_contender(clone: Path):
+    tables = quick(clone, "media", "analytics", "platform", "console")
+
+    assert tables.count("x best peer") == 3
+    assert tables.count("figures equal in every run") == 2
+    assert "pocketwatch migrate from" in tables
+
+
+@pytest.mark.timeout(300)
+def test_queues_and_publishers_are_compared_with_what_is_written_by_hand(clone: Path):
+    tables = quick(clone, "events", "publish")
+
+    assert tables.count("x limit") == 2
+    assert tables.count("by hand: aio-pika") == 2
+
+
+@pytest.mark.timeout(300)
+def test_start_lasts_until_the_first_message_is_handled(clone: Path):
+    tables = quick(clone, "start")
+
+    assert {"pocketwatch consume rates", "Celery, 1 process", "pocketwatch --help"} <= set(cells(tables))
+
+
+def cells(tables: str) -> list[str]:
+    return [cell.strip() for line in tables.splitlines() for cell in line.split("│")]
