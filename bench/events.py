@@ -72,7 +72,7 @@ def _compare(servers: Servers, say: Say, *, quick: bool, rows: str, what: str) -
     """Run each contender on its own vhost and database; a warm worker is frozen while its queue is filled."""
     count = 1_000 if quick else 10_000
     compared = contenders(SIDES, lambda side: _measure(servers, side, count, rows), say)
-    results = alternate(compared, rounds=2 if quick else 3, warm_up=False, say=say)
+    results = alternate(compared, rounds=1 if quick else 3, warm_up=False, say=say)
     peers = table.versions("celery", "dramatiq", "psycopg", "aio-pika", "asyncpg")
     return table.compare(
         f"events: {count:,} messages on a quorum queue, {what}, until the last row is there",

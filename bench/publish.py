@@ -74,7 +74,7 @@ def run(servers: Servers, say: Say, *, quick: bool) -> Table:
     """Compare: each run on its own vhost and database, to a quorum queue without consumers."""
     count = 500 if quick else 5_000
     compared = contenders(SIDES, lambda side: _measure(servers, side, count), say)
-    results = alternate(compared, rounds=2 if quick else 3, warm_up=False, say=say)
+    results = alternate(compared, rounds=1 if quick else 3, warm_up=False, say=say)
     return table.compare(
         f"publish: {count:,} persistent, confirmed messages to a quorum queue",
         results,
