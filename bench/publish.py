@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from bench import programs, rounds, suite, table
+from bench import programs, rounds, sending, suite, table
 from bench.peers import by_hand, work
 from bench.rounds import Sample, alternate, contenders
 from bench.servers import Say, Servers, WorkNotDone
@@ -37,7 +37,7 @@ class Side(rounds.Side):
 SIDES = (
     Side(
         "Pocketwatch Publisher",
-        f"{suite.IN_FLIGHT} in flight, each confirmed, mandatory",
+        f"{sending.IN_FLIGHT} in flight, each confirmed, mandatory",
         program="bench.suite",
         ours=True,
     ),

@@ -12,15 +12,12 @@ from dataclasses import dataclass, field
 import psycopg
 from rich.table import Table
 
-from bench import backlog, events, memory, programs, table
+from bench import backlog, events, memory, programs, sending, table
 from bench.backlog import Backlog
 from bench.programs import module
 from bench.rounds import Contender, Sample, alternate, contenders
 from bench.servers import Say, Servers
-from pocketwatch import command, settings
-from pocketwatch.broker.publisher import Publisher
-from pocketwatch.broker.topology import TOPOLOGY
-from publishers import trigger
+from pocketwatch import command
 from schemas.ticks import CleanRates
 
 LIGHTEST = "rates"  # the group whose process needs the least memory
@@ -100,17 +97,9 @@ def _help(servers: Servers) -> Sample:
     return Sample(done.seconds, peak=done.peak)
 
 
-async def fill(count: int) -> None:
-    """Ask for a job that finds nothing to do."""
-    loaded = settings.load()
-    async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY) as publisher:
-        for _ in range(count):
-            await trigger.publish(publisher, CleanRates())
-
-
 def main(verb: str, count: int) -> None:
     assert verb == "fill", verb
-    command.run(fill(count))
+    command.run(sending.fill([CleanRates()] * count))
 
 
 if __name__ == "__main__":

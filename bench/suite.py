@@ -8,16 +8,16 @@ python -m bench.suite relay 10000       messages through the outbox and the rela
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
-from uuid import uuid4
 
 import sqlalchemy as sa
 
+from bench import sending
 from bench.reporting import reporting
 from pocketwatch import command, logs, settings
-from pocketwatch.broker.publisher import Publisher, message_of
+from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
 from pocketwatch.service import serve
 from pocketwatch.settings import Settings
@@ -28,12 +28,10 @@ from pocketwatch.worker.app import ConsumerApp
 from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
 from publishers.relay import Relay
-from schemas.envelope import Envelope
 from schemas.message import Fact, Message
 
 QUEUE = event_queue("bench.events", (MODERATION, "bench.event"))
 TOPOLOGY_OF_BENCH = replace(TOPOLOGY, queues=(*TOPOLOGY.queues, QUEUE))
-IN_FLIGHT = 100
 WARM_UP = 100  # messages that are not measured
 
 rows = sa.table("bench_rows", sa.column("n"), sa.column("word"))
@@ -63,24 +61,9 @@ async def store(event: NumberReceived, context: EventContext) -> None:
     context.publish(NumberStored(n=event.n))
 
 
-def envelope() -> Envelope:
-    """Return the envelope of a message without a cause."""
-    name = str(uuid4())
-    return Envelope(
-        message_id=name, correlation_id=name, exchange=NumberReceived.exchange, routing_key=NumberReceived.routing_key
-    )
-
-
-async def publish(publisher: Publisher, count: int) -> None:
-    """Publish numbered messages, each confirmed, so many in flight at a time."""
-    numbers = iter(range(count))
-    await asyncio.gather(*(_send(publisher, numbers) for _ in range(IN_FLIGHT)))
-
-
-async def _send(publisher: Publisher, numbers: Iterable[int]) -> None:
-    for number in numbers:
-        message = message_of(envelope(), NumberReceived(n=number).model_dump())
-        await publisher.publish(message, exchange=NumberReceived.exchange, routing_key=NumberReceived.routing_key)
+def numbered(count: int) -> Iterator[NumberReceived]:
+    """Yield messages."""
+    return (NumberReceived(n=number) for number in range(count))
 
 
 async def relay(database: Database, publisher: Publisher) -> None:
@@ -95,7 +78,7 @@ async def relay(database: Database, publisher: Publisher) -> None:
 async def fill_outbox(database: Database, count: int) -> None:
     """Insert numbered messages into the outbox."""
     async with database.begin() as connection:
-        waiting = [outbox.of(envelope(), NumberReceived(n=number).model_dump())[1] for number in range(count)]
+        waiting = [outbox.of(sending.envelope_of(each), each.payload())[1] for each in numbered(count)]
         await connection.execute(sa.insert(tables.outbox), waiting)
 
 
@@ -104,11 +87,11 @@ async def run(verb: str, count: int, loaded: Settings) -> None:
     database = Database(loaded.database_url, name="bench")
     async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY_OF_BENCH) as publisher:
         if verb == "fill":
-            await publish(publisher, count)
+            await sending.publish(publisher, numbered(count))
         elif verb == "publish":
-            await publish(publisher, WARM_UP)
+            await sending.publish(publisher, numbered(WARM_UP))
             with reporting():
-                await publish(publisher, count)
+                await sending.publish(publisher, numbered(count))
         elif verb == "relay":
             await fill_outbox(database, WARM_UP)
             await relay(database, publisher)

@@ -63,5 +63,12 @@ def test_start_lasts_until_the_first_message_is_handled(clone: Path):
     assert {"pocketwatch consume rates", "Celery, 1 process", "pocketwatch --help"} <= set(cells(tables))
 
 
+@pytest.mark.timeout(300)
+def test_ticks_are_logged_by_every_contender(clone: Path):
+    tables = quick(clone, "ticks")
+
+    assert {"Pocketwatch", "Celery, 1 process", "Celery, 2 processes"} <= set(cells(tables))
+
+
 def cells(tables: str) -> list[str]:
     return [cell.strip() for line in tables.splitlines() for cell in line.split("│")]

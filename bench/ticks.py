@@ -1,0 +1,121 @@
+"""Ticks without work, through the whole worker with a row of the log: our job executor against Celery with results.
+
+    python -m bench ticks
+
+python -m bench.ticks consume      the consumer, as production runs one
+python -m bench.ticks fill 1000    ticks for it
+"""
+
+import sys
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from rich.table import Table
+
+from bench import backlog, sending, table
+from bench.rounds import Sample, alternate, contenders
+from bench.servers import Say, Servers, WorkNotDone
+from pocketwatch import command, logs, settings
+from pocketwatch.service import serve
+from pocketwatch.worker.app import ConsumerApp
+from pocketwatch.worker.consumer import consumer
+from pocketwatch.worker.context import JobContext
+from schemas.message import Tick
+
+TARGET = 1.5
+WARM_UP = 50
+PEER = "bench.peers.celery_ticks"
+CELERY = ("celery", "-A", PEER, "worker", "--without-gossip", "--without-mingle", "--pool", "prefork")
+
+
+class DoNothing(Tick):
+    """Do nothing."""
+
+    routing_key: ClassVar[str] = "bench.tick"
+
+
+@consumer
+async def do_nothing(tick: DoNothing, job: JobContext) -> None:
+    """Find nothing to do."""
+
+
+@dataclass(frozen=True)
+class Side(backlog.Side):
+    """A worker, the table in which it logs, and what identifies a message there."""
+
+    log: str = field(kw_only=True)
+    id: str = field(kw_only=True)
+
+    @property
+    def done(self) -> str:
+        """The statement that counts the rows that say that a tick has ended."""
+        return f"SELECT count(*) FROM {self.log}"
+
+    @property
+    def each(self) -> str:
+        """The statement that counts the ticks that these rows name."""
+        return f"SELECT count(DISTINCT {self.id}) FROM {self.log}"
+
+
+RESULTS = "celery_taskmeta WHERE status = 'SUCCESS'"
+SIDES = (
+    Side(
+        "Pocketwatch",
+        "a job: one at a time, prefetch 1; its log row says running, then succeeded, together with the claim",
+        ("bench.ticks", "consume"),
+        fill="bench.ticks",
+        log="update_logs WHERE status = 'succeeded'",
+        id="message_id",
+        ours=True,
+    ),
+    *(
+        Side(
+            f"Celery, {count} process{'es' * (count > 1)}",
+            "prefork, acks_late, prefetch 12 each; a result row, by its database backend",
+            (*CELERY, "--concurrency", str(count)),
+            fill=PEER,
+            log=RESULTS,
+            id="task_id",
+        )
+        for count in (1, 2)
+    ),
+)
+
+
+def run(servers: Servers, say: Say, *, quick: bool) -> Table:
+    """Until the last row says that its tick has ended."""
+    count = 200 if quick else 2_000
+    compared = contenders(SIDES, lambda side: _measure(servers, side, count), say)
+    results = alternate(compared, rounds=1 if quick else 3, warm_up=False, say=say)
+    return table.compare(
+        f"ticks: {count:,} ticks without work on a quorum queue, until the last is logged as ended",
+        results,
+        caption=[f"{table.versions('celery', 'sqlalchemy', 'psycopg')}; {servers.versions()}; {WARM_UP} to warm up"],
+        count=count,
+        target=TARGET,
+    )
+
+
+def _measure(servers: Servers, side: Side, count: int) -> Sample:
+    with servers.own() as (database, environment):
+        with backlog.waiting(
+            servers, side, count, warm_up=WARM_UP, done=side.done, database=database, environment=environment
+        ) as work:
+            sample = work.measure(WARM_UP + count)
+        found = servers.ask(side.done, database), servers.ask(side.each, database)
+        if found != ((WARM_UP + count,),) * 2:
+            raise WorkNotDone(f"{side.name}: {found} rows and ticks, should be {WARM_UP + count}")
+    return sample
+
+
+def main(verb: str, count: int) -> None:
+    if verb == "fill":
+        command.run(sending.fill([DoNothing()] * count, do_nothing.queue))
+        return
+    loaded = settings.load()
+    logs.configure(loaded.logging)
+    command.run(serve([ConsumerApp(loaded, [do_nothing], role="bench")], loaded))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0)
