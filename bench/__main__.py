@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import analytics, console, events, mail, media, overview, publish, start, ticks, tokens
+from bench import analytics, console, events, mail, media, notices, overview, publish, start, ticks, tokens
 from bench.servers import WorkNotDone, started
 from pocketwatch.errors import PocketwatchError
 
@@ -31,6 +31,7 @@ BENCHES = {
     "mail-memory": mail.run_memory,
     "analytics": analytics.run,
     "platform": overview.run,
+    "notices": notices.run,
     "ticks": ticks.run,
     "start": start.run,
     "console": console.run,

@@ -70,5 +70,12 @@ def test_ticks_are_logged_by_every_contender(clone: Path):
     assert {"Pocketwatch", "Celery, 1 process", "Celery, 2 processes"} <= set(cells(tables))
 
 
+@pytest.mark.timeout(300)
+def test_notices_write_the_same_rows_with_every_contender(clone: Path):
+    tables = quick(clone, "notices")
+
+    assert {"Pocketwatch", "Celery, 8 threads", "Celery, 8 processes"} <= set(cells(tables))
+
+
 def cells(tables: str) -> list[str]:
     return [cell.strip() for line in tables.splitlines() for cell in line.split("│")]
