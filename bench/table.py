@@ -42,7 +42,7 @@ def compare(
     Args:
         count: messages of a run: then rates are shown, else seconds.
         target: how many times as fast as the best peer our best contender should be.
-        of_limit: how many times as fast as the limit each of ours should be.
+        of_limit: how many times as fast as the limit our contenders should be.
     """
     has_wall = any(result.wall for result in results)
     has_limit = any(result.contender.limit for result in results)
@@ -103,7 +103,7 @@ def verdict(results: Sequence[Result], target: float) -> str:
 
 
 def limit_verdict(results: Sequence[Result], target: float) -> str:
-    """Say which of ours are near enough to the limit."""
+    """Say which of our contenders are near enough to the limit."""
     shares = {
         result.contender.name: share_of_limit(result, results) or 0 for result in results if result.contender.ours
     }

@@ -119,7 +119,7 @@ def _result(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 
 class Reader(NamedTuple):
-    """Reads for one message; a worker of ours reads for a batch."""
+    """Reads for one message; our workers read for a batch."""
 
     connection: psycopg.Connection[Any]
 

@@ -77,5 +77,12 @@ def test_notices_write_the_same_rows_with_every_contender(clone: Path):
     assert {"Pocketwatch", "Celery, 8 threads", "Celery, 8 processes"} <= set(cells(tables))
 
 
+@pytest.mark.timeout(300)
+def test_delays_of_the_schedule_are_compared_with_an_exact_sleep(clone: Path):
+    tables = quick(clone, "schedule")
+
+    assert cells(tables).count("Pocketwatch") == cells(tables).count("by hand: exact sleep") == 2
+
+
 def cells(tables: str) -> list[str]:
     return [cell.strip() for line in tables.splitlines() for cell in line.split("│")]

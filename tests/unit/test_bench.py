@@ -108,7 +108,7 @@ def test_target_is_reported_as_met_or_missed(target: float, words: str):
     assert table.verdict(results, target).endswith(words)
 
 
-def test_each_of_ours_is_compared_with_the_limit():
+def test_each_contender_of_the_suite_is_compared_with_the_limit():
     results = [result("fast", 1.25, ours=True), result("slow", 4, ours=True), result("by hand", 1, limit=True)]
 
     assert table.limit_verdict(results, 0.75) == (
