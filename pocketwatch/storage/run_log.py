@@ -79,7 +79,7 @@ KEY = ("job", "message_id", "attempt")
 ORIGIN = ("entry", "correlation_id", "trigger", "due_at", "worker")
 
 
-SOURCE = ("trigger", "correlation_id")  # what tells a message from others of its id
+SOURCE = ("trigger", "correlation_id")  # what distinguishes a message from others of its id
 # As a text: in ON CONFLICT, SQLAlchemy would name the table of the row once more.
 IS_CLAIMED: sa.ColumnElement[bool] = sa.literal_column(
     "EXISTS (SELECT 1 FROM inbox WHERE inbox.consumer = update_logs.job AND inbox.message_id = update_logs.message_id)",
