@@ -1,15 +1,18 @@
 """The benches' own arithmetic: what they ask for, how they compare, and the tokens that they make."""
 
+from pathlib import Path
+
 import jwt
 import pytest
 from starlette.routing import Route
 
-from bench import console, jwt_rows, table
+from bench import console, jwt_rows, schedule, table
 from bench.__main__ import NAMES, arguments
 from bench.jwt_rows import Lot
 from bench.rounds import Contender, Result, Sample, Side, alternate, contenders, ratio, share_of_limit
 from bench.servers import WorkNotDone
 from console.web import pages
+from publishers.schedule import parse
 
 MB = 1_000_000
 
@@ -114,6 +117,19 @@ def test_each_contender_of_the_suite_is_compared_with_the_limit():
     assert table.limit_verdict(results, 0.75) == (
         "target: at least 0.75 times the limit: fast met (0.80); slow MISSED (0.25)"
     )
+
+
+def test_entries_of_the_schedule_bench_are_due_at_the_same_instants():
+    content = schedule.Load(entries=3, period=5, instants=1).schedule.encode()
+
+    entries = parse(content, Path("schedule.toml")).enabled
+
+    assert {entry.cron for entry in entries} == {"*/5 * * * * *"}
+    assert len(entries) == 3
+
+
+def test_delays_are_shown_by_median_99th_percentile_and_maximum():
+    assert schedule.milliseconds([number / 1000 for number in range(1, 202)]) == ["101.0", "199.0", "201.0"]
 
 
 def test_bench_tokens_are_real_and_have_the_expected_ages():
