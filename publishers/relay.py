@@ -22,6 +22,7 @@ from pocketwatch.storage.outbox import CHANNEL, Outgoing
 from schemas.envelope import TRACEPARENT, Envelope, place_in_trace
 
 BATCH = 100  # rows; their locks are held while the broker confirms
+AT_ONCE = 4  # batches, as long as one is not enough: the next are read while the broker confirms the first
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
 SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
 RETRY_DELAY = 1.0  # seconds
@@ -58,10 +59,13 @@ class Relay:
     async def _send_and_wait(self, listening: asyncpg.Connection | None) -> None:
         """Send, then wait for a notification, the next retry or the poll interval; it is short without a listener."""
         interval = POLL_INTERVAL if listening else SHORT_POLL_INTERVAL
+        at_once = 1
         while True:
             self._wake.clear()
             await self._publisher.until_unblocked()  # rather than to lock rows for as long as an alarm lasts
-            if await self.send_batch():
+            sent = await self._send_batches(at_once)
+            at_once = AT_ONCE if BATCH in sent else 1
+            if any(sent):
                 continue
             if self._finishing:
                 return
@@ -73,6 +77,13 @@ class Relay:
                 continue
             if listening:
                 await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead
+
+    async def _send_batches(self, count: int) -> list[int]:
+        """Publish so many batches at the same time; return the number of rows in each, once all have ended."""
+        results = await asyncio.gather(*(self.send_batch() for _ in range(count)), return_exceptions=True)
+        if errors := [each for each in results if isinstance(each, BaseException)]:
+            raise errors[0]
+        return [each for each in results if isinstance(each, int)]
 
     async def send_batch(self) -> int:
         """Publish one batch; return how many rows were due, whether published or not."""

@@ -9,6 +9,7 @@ comes; it does not hide what is due before.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -99,7 +100,7 @@ class Ticker:
         """Record what has become due; return the seconds until something may be due again."""
         schedule = self._begun or self._schedule
         async with self._database.begin() as connection:
-            now = await clock_time(connection)
+            now, read_at = await clock_time(connection), time.monotonic()
             if now < self._now:
                 await self._start_over(now)
                 schedule = self._begun or schedule
@@ -118,7 +119,7 @@ class Ticker:
         _log(recorded, now)
         # A paused entry is not waited for.
         waits = [at - now for name, at in following.items() if at is not None and name not in paused]
-        return max(min([*waits, MAX_SLEEP]).total_seconds(), 0.0)
+        return max(min([*waits, MAX_SLEEP]).total_seconds() - (time.monotonic() - read_at), 0.0)
 
     async def _start_over(self, now: datetime) -> None:
         """Forget what was decided by a clock that has been set back since."""

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import is_outage, is_time_limit, reason_of
+from pocketwatch.storage.rows import insert_rows
 from pocketwatch.text import printable, shorten
 from schemas.envelope import Envelope
 
@@ -118,25 +119,28 @@ async def record(connection: AsyncConnection, planned: Sequence[Fire]) -> list[F
     """
     in_order = sorted(planned, key=lambda fire: fire.key)  # tickers wait for each other instead of deadlocking
     recorded = await _insert(connection, [fire for fire in in_order if fire.envelope is None])
-    for fire in in_order:
-        if fire.envelope is not None:
-            recorded += await _publish(connection, fire)
-    return recorded
+    return recorded + await _publish(connection, [fire for fire in in_order if fire.envelope is not None])
 
 
-async def _publish(connection: AsyncConnection, fire: Fire) -> list[Fire]:
+async def _publish(connection: AsyncConnection, planned: Sequence[Fire]) -> list[Fire]:
+    """Record fires with their messages; they are bisected until one whose message the database refuses is alone."""
+    if not planned:
+        return []
     try:
         async with connection.begin_nested():
-            recorded = await _insert(connection, [fire])
-            if recorded and fire.envelope is not None:
-                table, values = outbox.of(fire.envelope, fire.payload or {})
-                await connection.execute(sa.insert(table), values)
+            recorded = await _insert(connection, planned)
+            rows = [outbox.of(fire.envelope, fire.payload or {}) for fire in recorded if fire.envelope is not None]
+            if rows:
+                await insert_rows(connection, rows[0][0], [values for _, values in rows])
             return recorded
     except DBAPIError as error:
         if is_outage(error) or is_time_limit(error):
             raise
+        if len(planned) > 1:
+            half = len(planned) // 2
+            return await _publish(connection, planned[:half]) + await _publish(connection, planned[half:])
         reason = f"the database refuses its message: {shorten(printable(reason_of(error)), LONGEST_REASON)}"
-        return await _insert(connection, [replace(fire, envelope=None, payload=None, reason=reason)])
+        return await _insert(connection, [replace(planned[0], envelope=None, payload=None, reason=reason)])
 
 
 async def _insert(connection: AsyncConnection, planned: Sequence[Fire]) -> list[Fire]:
