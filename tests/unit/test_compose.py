@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from console.cli.main import app
 from consumers.app import GROUPS
 from pocketwatch.errors import StackError
 from pocketwatch.stack import compose, ports
@@ -102,12 +104,11 @@ def test_processes_have_time_to_finish_messages_in_flight(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_services_run_commands_of_the_suite(name: str) -> None:
     program, *words = OURS[name]["command"]
-    call = "from console.cli.main import main; main()"
 
-    result = subprocess.run([sys.executable, "-c", call, *words, "--help"], capture_output=True, text=True, check=False)
+    result = CliRunner().invoke(app, [*words, "--help"])
 
     assert program == "pocketwatch"
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.output
     assert words[0] != "consume" or all((PROJECT / "consumers" / group).is_dir() for group in words[1:])
 
 
