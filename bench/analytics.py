@@ -28,6 +28,7 @@ MOST = 150 * memory.MB
 DATABASE = "bench_analytics"
 ZONE = "Europe/Kyiv"
 QUICK, FULL = Marketplace(20_000, 200_000), Marketplace(1_000_000, 10_000_000)
+ROUNDS = 5
 NEW_VIEWS = 1000  # before each run: some hours of a site with ten million in two years
 
 # Of the same size as the others: shorter ones would fill the gaps that are left in the pages of the whole table.
@@ -43,10 +44,10 @@ DELETE = ("DELETE FROM ad_views WHERE ad_id = %(ad)s", "DELETE FROM car_ads WHER
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    return compare(servers, say, QUICK if quick else FULL)
+    return compare(servers, say, QUICK if quick else FULL, rounds=2 if quick else ROUNDS)
 
 
-def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
+def compare(servers: Servers, say: Say, size: Marketplace, *, rounds: int = ROUNDS) -> Table:
     """Roll up first, then alternate with the counts, then delete an ad and run until its views are gone."""
     with filled(servers, say, size):
         first = _ours(servers)
@@ -55,7 +56,7 @@ def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
             Contender("Pocketwatch analytics.quick_stats", OURS, lambda: _grown(servers), ours=True),
             Contender("eight counts", THEIRS, lambda: _counted(servers)[0]),
         )
-        results = alternate(contenders, rounds=5, warm_up=True, say=say)
+        results = alternate(contenders, rounds=rounds, warm_up=True, say=say)
         deleted = _delete_an_ad(servers)
         hourly = _until_exact(servers)
     peak = max(sample.peak for sample in (first, *hourly, *results[0].samples))

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from rich.table import Table
 
 from bench import jobs, memory, table
-from bench.analytics import DATABASE, FULL, MOST, QUICK, asked, filled, main, more_views
+from bench.analytics import DATABASE, FULL, MOST, QUICK, ROUNDS, asked, filled, main, more_views
 from bench.marketplace_rows import Marketplace
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import Say, Servers, WorkNotDone
@@ -34,10 +34,10 @@ THEIRS = "a statement per figure, on one connection; s: the statements alone"
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    return compare(servers, say, QUICK if quick else FULL)
+    return compare(servers, say, QUICK if quick else FULL, rounds=2 if quick else ROUNDS)
 
 
-def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
+def compare(servers: Servers, say: Say, size: Marketplace, *, rounds: int = ROUNDS) -> Table:
     """Roll up first, then alternate with the plain queries."""
     with filled(servers, say, size):
         first = _ours(servers, warm=False)
@@ -46,7 +46,7 @@ def compare(servers: Servers, say: Say, size: Marketplace) -> Table:
             Contender("Pocketwatch analytics.platform", OURS, lambda: _grown(servers), ours=True),
             Contender("plain queries", THEIRS, lambda: _asked(servers)[0]),
         )
-        results = alternate(contenders, rounds=5, warm_up=True, say=say)
+        results = alternate(contenders, rounds=rounds, warm_up=True, say=say)
     peak = max(sample.peak for sample in (first, *results[0].samples))
     verdict = "met" if peak <= MOST else "MISSED"
     return table.compare(
