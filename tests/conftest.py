@@ -1,5 +1,6 @@
 """Where the fixtures are, and in which order tests run; nothing is imported from here."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places += [((number + 0.5) / len(others), path) for number, path in enumerate(others)]
     items[:] = [item for _, path in sorted(places) for item in files[path]]
     items += [item for path in light for item in files[path]]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end: modules, tests and fixtures."""
+    gc.collect()
+    gc.freeze()
