@@ -31,7 +31,7 @@ from tests.fixtures.tokens import Tokens
 
 
 @pytest.fixture
-def running(pocketwatch: Program) -> Process:
+def running(declared: None, pocketwatch: Program) -> Process:
     """The whole suite in one process."""
     assert pocketwatch("migrate").returncode == 0
     process = pocketwatch.start("run")
