@@ -134,21 +134,23 @@ class JobExecutor:
         self, envelope: Envelope, message: Message
     ) -> tuple[run_log.Run, datetime, run_log.StopRequest | None] | None:
         """Return the run, the database's time at its start, and whether it must not go on; None for a duplicate."""
+        dry_run = bool(getattr(message, "dry_run", False))
         own = envelope
-        async with self.database.begin() as connection:
-            await run_log.returned(connection, self.consumer, [envelope])
-            if await inbox.handled(connection, self.consumer, envelope.message_id):
+        while True:
+            async with self.database.begin() as connection:
+                await run_log.returned(connection, self.consumer, [envelope])
+                run = run_log.Run(self.consumer, own, dry_run=dry_run, payload=payload_of(message))
+                stop_request = await run_log.start(connection, run, single_active=self.single_active)
+                now, is_handled = await inbox.look(connection, self.consumer, own.message_id)
+                if not is_handled:
+                    return run, now, stop_request
+                await connection.rollback()  # what the delivery that handled it has logged stays
+            async with self.database.begin() as connection:
+                await run_log.returned(connection, self.consumer, [envelope])
+                before = own
                 (own,) = await _with_own_ids(connection, self.consumer, [envelope])
-                if await inbox.handled(connection, self.consumer, own.message_id):
-                    return None
-            dry_run = bool(getattr(message, "dry_run", False))
-            run = run_log.Run(self.consumer, own, dry_run=dry_run, payload=payload_of(message))
-            stop_request = await run_log.start(connection, run, single_active=self.single_active)
-            now, was_faster = await inbox.now_and_handled(connection, self.consumer, own.message_id)
-            if not was_faster:
-                return run, now, stop_request
-            await connection.rollback()  # what the concurrent delivery has logged stays
-        return await self._start(envelope, message)
+            if own.message_id == before.message_id:
+                return None
 
     async def _commit(self, job: JobContext, run: run_log.Run) -> bool:
         """Return False when a concurrent delivery committed first."""
