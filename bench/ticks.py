@@ -8,7 +8,7 @@ python -m bench.ticks fill 1000    ticks for it
 
 import sys
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.table import Table
 
@@ -18,7 +18,7 @@ from bench.servers import Say, Servers, WorkNotDone
 from pocketwatch import command, logs, settings
 from pocketwatch.service import serve
 from pocketwatch.worker.app import ConsumerApp
-from pocketwatch.worker.consumer import consumer
+from pocketwatch.worker.consumer import Consumer, consumer
 from pocketwatch.worker.context import JobContext
 from schemas.message import Tick
 
@@ -28,15 +28,19 @@ PEER = "bench.peers.celery_ticks"
 CELERY = ("celery", "-A", PEER, "worker", "--without-gossip", "--without-mingle", "--pool", "prefork")
 
 
-class DoNothing(Tick):
-    """Do nothing."""
+def _job_without_work(name: str) -> Consumer:
+    """Return a job of one's own, with its tick and its queue."""
+    members = {"__module__": __name__, "__annotations__": {"routing_key": ClassVar[str]}, "routing_key": name}
 
-    routing_key: ClassVar[str] = "bench.tick"
+    async def do_nothing(tick: Any, job: JobContext) -> None:
+        """Find nothing to do."""
+
+    do_nothing.__annotations__["tick"] = type("DoNothing", (Tick,), members)
+    return consumer(do_nothing)
 
 
-@consumer
-async def do_nothing(tick: DoNothing, job: JobContext) -> None:
-    """Find nothing to do."""
+COUNT_OF_JOBS = 8  # a schedule has some dozens of them
+JOBS = [_job_without_work(f"bench.tick_{number}") for number in range(COUNT_OF_JOBS)]
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ RESULTS = "celery_taskmeta WHERE status = 'SUCCESS'"
 SIDES = (
     Side(
         "Pocketwatch",
-        "a job: one at a time, prefetch 1; its log row says running, then succeeded, together with the claim",
+        f"{COUNT_OF_JOBS} jobs, each one tick at a time; its log row says running, then succeeded, with the claim",
         ("bench.ticks", "consume"),
         fill="bench.ticks",
         log="update_logs WHERE status = 'succeeded'",
@@ -88,7 +92,7 @@ def run(servers: Servers, say: Say, *, quick: bool) -> Table:
     compared = contenders(SIDES, lambda side: _measure(servers, side, count), say)
     results = alternate(compared, rounds=1 if quick else 3, warm_up=False, say=say)
     return table.compare(
-        f"ticks: {count:,} ticks without work on a quorum queue, until the last is logged as ended",
+        f"ticks: {count:,} ticks without work on quorum queues, until the last is logged as ended",
         results,
         caption=[f"{table.versions('celery', 'sqlalchemy', 'psycopg')}; {servers.versions()}; {WARM_UP} to warm up"],
         count=count,
@@ -110,11 +114,12 @@ def _measure(servers: Servers, side: Side, count: int) -> Sample:
 
 def main(verb: str, count: int) -> None:
     if verb == "fill":
-        command.run(sending.fill([DoNothing()] * count, do_nothing.queue))
+        ticks = (JOBS[number % COUNT_OF_JOBS].message_type() for number in range(count))
+        command.run(sending.fill(ticks, *(each.queue for each in JOBS)))
         return
     loaded = settings.load()
     logs.configure(loaded.logging)
-    command.run(serve([ConsumerApp(loaded, [do_nothing], role="bench")], loaded))
+    command.run(serve([ConsumerApp(loaded, JOBS, role="bench")], loaded))
 
 
 if __name__ == "__main__":
