@@ -77,7 +77,7 @@ demo: $(RUNNABLE) ## servers, a small marketplace, every job once, and a table o
 test: $(INSTALLED) ## the whole test suite, on real servers that it starts itself; SERVERS=latest: on RabbitMQ 4, PostgreSQL 17, Redis 8
 	@$(CHROMIUM)
 	@$(PROMTOOL)
-	@$(WITH_SERVERS) -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)
+	@$(WITH_SERVERS) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 test-latest: ## what depends on the servers' versions, on the latest ones
 	@$(MAKE) --no-print-directory test SERVERS=latest TESTS="$(SERVER_TESTS)"

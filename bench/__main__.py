@@ -16,7 +16,21 @@ from contextlib import nullcontext
 
 from rich.console import Console
 
-from bench import analytics, console, events, mail, media, notices, overview, publish, schedule, start, ticks, tokens
+from bench import (
+    analytics,
+    console,
+    events,
+    mail,
+    media,
+    notices,
+    overview,
+    publish,
+    scale,
+    schedule,
+    start,
+    ticks,
+    tokens,
+)
 from bench.servers import WorkNotDone, started
 from pocketwatch.errors import PocketwatchError
 
@@ -26,6 +40,7 @@ BENCHES = {
     "media": media.run,
     "events": events.run,
     "events-row": events.run_row,
+    "scale": scale.run,
     "publish": publish.run,
     "mail": mail.run,
     "mail-memory": mail.run_memory,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -23,6 +23,7 @@ class Side(rounds.Side):
 
     worker: Sequence[str]
     fill: str = field(kw_only=True)
+    processes: int = field(default=1, kw_only=True)  # of the worker
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,16 @@ class Backlog:
         done: the statement that counts what it has done.
     """
 
-    worker: Worker
+    workers: Sequence[Worker]
     connection: psycopg.Connection
     done: str
 
     def measure(self, count: int) -> Sample:
         """Wait until this number is done; the peak is that since `forget_peak`."""
-        idle, began = memory.resident(self.worker.pid), time.perf_counter()
+        idle, began = sum(memory.resident(each.pid) for each in self.workers), time.perf_counter()
         self.until(count)
-        return Sample(time.perf_counter() - began, peak=memory.peak(self.worker.pid), idle=idle)
+        seconds = time.perf_counter() - began
+        return Sample(seconds, peak=sum(memory.peak(each.pid) for each in self.workers), idle=idle)
 
     def until(self, count: int, *, every: float = POLL_INTERVAL) -> None:
         def all_are_done() -> bool:
@@ -50,7 +52,7 @@ class Backlog:
             self.connection.rollback()
             return found is not None and found[0] >= count
 
-        self.worker.until(all_are_done, within=WITHIN)
+        self.workers[0].until(all_are_done, within=WITHIN)
 
 
 @contextmanager
@@ -70,15 +72,17 @@ def waiting(
         warm_up: messages handled beforehand.
     """
     programs.run(module(side.fill, "fill", str(warm_up)), environment)
-    with (
-        programs.working(module(*side.worker), environment) as worker,
-        psycopg.connect(servers.url(database)) as connection,
-    ):
-        backlog = Backlog(worker, connection, done)
+    command = module(*side.worker)
+    with ExitStack() as stack, psycopg.connect(servers.url(database)) as connection:
+        workers = [stack.enter_context(programs.working(command, environment)) for _ in range(side.processes)]
+        backlog = Backlog(workers, connection, done)
         backlog.until(warm_up)
         time.sleep(PAUSE)
-        with worker.held():
+        with ExitStack() as held:
+            for worker in workers:
+                held.enter_context(worker.held())
             programs.run(module(side.fill, "fill", str(count)), environment)
             servers.settle(database)
-            memory.forget_peak(worker.pid)
+            for worker in workers:
+                memory.forget_peak(worker.pid)
         yield backlog

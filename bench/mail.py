@@ -103,7 +103,7 @@ def run_memory(servers: Servers, say: Say, *, quick: bool) -> Table:
         began = time.perf_counter()
         for share in SHARES:
             work.until(WARM_UP + int(share * count), every=LOOK_SELDOM)
-            seen.append(memory.resident(work.worker.pid))
+            seen.append(memory.resident(work.workers[0].pid))
             rate = share * count / (time.perf_counter() - began)
             found.add_row(f"{share * count:,.0f}", f"{seen[-1] / MB:.1f}", f"{rate:,.0f}")
             say(f"  {share:.0%}: {seen[-1] / MB:.1f} MB")

@@ -86,7 +86,7 @@ def _measure(servers: Servers, side: Side) -> Sample:
         programs.run(module(side.fill, "fill", "1"), environment)
         began = time.perf_counter()
         with programs.working(module(*side.worker), environment) as worker:
-            Backlog(worker, connection, side.done).until(1, every=0)
+            Backlog([worker], connection, side.done).until(1, every=0)
             seconds = time.perf_counter() - began
             time.sleep(SETTLED)
             return Sample(seconds, peak=memory.peak(worker.pid), idle=memory.resident(worker.pid))

@@ -57,6 +57,11 @@ def test_queues_and_publishers_are_compared_with_what_is_written_by_hand(clone: 
 
 
 @pytest.mark.timeout(300)
+def test_scale_compares_processes_and_sizes(clone: Path):
+    assert {"1, 500", "1, 1,000", "2, 1,000"} <= set(cells(quick(clone, "scale")))
+
+
+@pytest.mark.timeout(300)
 def test_start_lasts_until_the_first_message_is_handled(clone: Path):
     tables = quick(clone, "start")
 
