@@ -21,6 +21,7 @@ from schemas.ticks import CleanTokens
 from tests.fixtures.console import check_page
 from tests.fixtures.failures import Die, Wait
 from tests.fixtures.suite import Consume, Row
+from tests.support.keyboard import tab_to
 from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
@@ -96,6 +97,21 @@ async def test_part_of_a_page_is_refreshed(console: str, logged: None):
             assert part.status_code == 200, part.text
             assert "<nav" not in part.text
             assert "<h1>" in part.text
+
+
+async def test_link_that_was_reached_by_keyboard_keeps_the_focus_when_its_part_would_be_refreshed(
+    browser_page: Page, logged: None
+):
+    await browser_page.goto("/runs")
+    link = browser_page.locator("tbody a").first
+    await tab_to(browser_page, link)
+
+    await browser_page.evaluate(
+        "htmx.ajax('GET', location.href, {source: '[data-live]', target: '[data-live]', swap: 'outerHTML'})"
+    )
+    await browser_page.wait_for_timeout(1000)
+
+    assert await link.evaluate("element => element === document.activeElement")
 
 
 async def test_running_job_is_stopped(browser_page: Page, database: Database, consume: Consume, publisher: Publisher):

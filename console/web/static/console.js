@@ -28,9 +28,9 @@ document.addEventListener("submit", (event) => {
   }
 }, true);
 
-// Do not refresh a part in which the user types, chooses or marks text.
+// Do not refresh a part in which the user types, chooses, marks text or moves by keyboard: the focus would be lost.
 const isInUse = (part) =>
-  (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) ||
+  (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea, :focus-visible")) ||
   part.querySelector("input[type=checkbox]:checked, textarea") !== null ||
   (!window.getSelection().isCollapsed && part.contains(window.getSelection().anchorNode));
 
