@@ -22,7 +22,7 @@ from pocketwatch.storage.outbox import CHANNEL, Outgoing
 from schemas.envelope import TRACEPARENT, Envelope, place_in_trace
 
 BATCH = 100  # rows; their locks are held while the broker confirms
-AT_ONCE = 4  # batches, as long as one is not enough: the next are read while the broker confirms the first
+AT_ONCE = 4  # batches, while there is a backlog: some are read while the broker confirms others
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
 SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
 RETRY_DELAY = 1.0  # seconds
@@ -79,7 +79,7 @@ class Relay:
                 await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead
 
     async def _send_batches(self, count: int) -> list[int]:
-        """Publish so many batches at the same time; return the number of rows in each, once all have ended."""
+        """Publish this many batches at the same time; return the number of rows of each, once all have ended."""
         results = await asyncio.gather(*(self.send_batch() for _ in range(count)), return_exceptions=True)
         if errors := [each for each in results if isinstance(each, BaseException)]:
             raise errors[0]

@@ -12,7 +12,7 @@ CLAIM = sa.text(
     "ON CONFLICT DO NOTHING RETURNING message_id, now()"
 )
 RELEASE = sa.text("DELETE FROM inbox WHERE consumer = :consumer AND message_id = ANY(:ids)")
-# Without waiting for the disk: what a transaction without a claim has written is written again when it is lost.
+# The commit does not wait for the disk: if the server loses what was written, the redelivery writes it again.
 LOOK = sa.text(
     "SELECT now(), EXISTS (SELECT 1 FROM inbox WHERE consumer = :consumer AND message_id = :id), "
     "set_config('synchronous_commit', 'off', true)"

@@ -18,7 +18,7 @@ QUOTE = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call
 
 
 def read_rows(table: sa.TableClause, names: Sequence[str]) -> Any:
-    """Return what reads these columns of the rows in the parameter `rows`, each of the type that the table gives it."""
+    """Return the rows in the parameter `rows` as a FROM item with these columns, typed as in the table."""
     no_row: sa.ColumnElement[Any] = sa.literal_column(f"CAST(NULL AS {QUOTE.format_table(table)})")
     rows = sa.cast(sa.bindparam("rows", type_=sa.Text), postgresql.JSON)
     return sa.func.json_populate_recordset(no_row, rows).table_valued(*map(sa.column, names), name="each")
@@ -42,7 +42,7 @@ def _insert(table: sa.TableClause, names: tuple[str, ...]) -> sa.Insert:
 
 
 def _as_text(value: Any) -> str:
-    """Return what the server's type reads, of a value that JSON lacks."""
+    """Return the text of a value that has no type in JSON, as the server reads it."""
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, timedelta):
