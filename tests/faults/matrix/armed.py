@@ -2,15 +2,16 @@
 
     python -m tests.faults.matrix.armed FOLDER PART MODULE ARGUMENT…
 
-A file FOLDER/armed/BOUNDARY/N arms one fault: the first process that reaches the boundary writes its process id to
-FOLDER/struck-N, and sends itself this signal. For a fault of a server that is SIGSTOP, so that the process stays at the
-boundary until the server is struck.
+A file FOLDER/armed/BOUNDARY/N arms one fault: the first process that reaches the boundary writes its process id and the
+time to FOLDER/struck-N, and sends itself this signal. For a fault of a server that is SIGSTOP, so that the process
+stays at the boundary until the server is struck.
 """
 
 import json
 import os
 import runpy
 import sys
+import time
 from pathlib import Path
 
 from tests.faults.matrix.boundaries import Boundary, watch
@@ -34,7 +35,7 @@ class Striker:
             except FileNotFoundError:  # by another process
                 continue
             fault: dict[str, int] = json.loads(taken.read_text())
-            taken.write_text(str(os.getpid()))
+            taken.write_text(json.dumps({"pid": os.getpid(), "at": time.time()}))
             taken.rename(self._folder / f"struck-{file.name}")
             self._is_struck = bool(fault["once"])
             os.kill(os.getpid(), fault["signal"])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -246,8 +246,9 @@ class Running:
         frozen = self._freeze * len(self._boundaries) if self._server is None else 0
         await eventually(struck, within=STRIKES_WITHIN + frozen)
         self.struck += 1
-        self._unfinished |= await self._part.pending()
-        return int(file.read_text())
+        strike = json.loads(file.read_text())
+        self._unfinished |= await self._part.unfinished(datetime.fromtimestamp(strike["at"], UTC))
+        return int(strike["pid"])
 
     async def _strike_processes(self) -> None:
         numbers = range(len(self._boundaries))

@@ -125,6 +125,10 @@ class Part(ABC):
     async def pending(self) -> set[str]:
         return self.asked - set(await self.effects())
 
+    async def unfinished(self, at: datetime) -> set[str]:  # noqa: ARG002  most work takes long enough to be seen
+        """Return what was asked for and not done when a fault struck, a moment ago."""
+        return await self.pending()
+
     async def counts(self) -> Counts:
         effects = await self.effects()
         return Counts(
@@ -245,23 +249,39 @@ why = "the fault matrix"
         (self.site.program.folder / "faults.toml").write_text("".join(self.ENTRY.format(name=n) for n in self.ENTRIES))
 
     async def ask(self, publisher: Publisher, count: int) -> None:  # noqa: ARG002
-        """Note every second from each entry's first fire up to now."""
+        self.asked |= await self._due(until=datetime.now(UTC))
+
+    async def _due(self, until: datetime) -> set[str]:
+        """Return every second from each entry's first fire to this time."""
         firsts = await self.site.sql(
             "SELECT entry, min(due_at) FROM fires WHERE entry = ANY(%s) GROUP BY entry", list(self.ENTRIES)
         )
-        now = datetime.now(UTC)
+        due = set()
         for entry, first in firsts:
             second = first.replace(microsecond=0) + timedelta(seconds=1)
-            while second <= now:
-                self.asked.add(f"{entry} {second.isoformat()}")
+            while second <= until:
+                due.add(_fire(entry, second))
                 second += timedelta(seconds=1)
+        return due
 
     async def effects(self) -> Counter[str]:
+        return await self._effects(until=datetime.max.replace(tzinfo=UTC))
+
+    async def _effects(self, until: datetime) -> Counter[str]:
         rows = await self.site.sql(
             "SELECT fires.entry, fires.due_at, count(*) FROM fires JOIN update_logs USING (message_id) "
-            "WHERE update_logs.status = 'succeeded' GROUP BY 1, 2"
+            "WHERE update_logs.status = 'succeeded' AND update_logs.finished_at <= %s GROUP BY 1, 2",
+            until,
         )
-        return Counter({f"{entry} {due_at.astimezone(UTC).isoformat()}": count for entry, due_at, count in rows})
+        return Counter({_fire(entry, due_at): count for entry, due_at, count in rows})
+
+    async def unfinished(self, at: datetime) -> set[str]:
+        """Another ticker records a fire within milliseconds, so that it may be done already."""
+        return await self._due(until=at) - set(await self._effects(until=at))
+
+
+def _fire(entry: str, due_at: datetime) -> str:
+    return f"{entry} {due_at.astimezone(UTC).isoformat()}"
 
 
 class SideEffect(Part):
