@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.storage import operator_actions, outbox, run_log
@@ -25,6 +25,7 @@ from tests.support.keyboard import tab_to
 from tests.support.queues import in_queue
 from tests.support.waiting import eventually
 
+CHANGED = "htmx.trigger(document.querySelector('[data-live]'), 'sse:runs')"
 HOSTILE = "<script>document.title = 'broken'</script><img src=x onerror=alert(1)>\u202eevil\x1b[31m"
 
 
@@ -48,6 +49,14 @@ async def logged(database: Database) -> None:
     ]
     async with database.begin() as connection:
         await run_log.finish(connection, rows)
+
+
+async def add_run(database: Database, message_id: str) -> None:
+    envelope = Envelope(
+        message_id=message_id, correlation_id=message_id, exchange="ticks", routing_key="rates.update", entry=None
+    )
+    async with database.begin() as connection:
+        await run_log.finish(connection, [run_log.Run("rates.update", envelope, payload="{}").row("succeeded")])
 
 
 async def last_action(database: Database) -> Row:
@@ -112,6 +121,46 @@ async def test_link_that_was_reached_by_keyboard_keeps_the_focus_when_its_part_w
     await browser_page.wait_for_timeout(1000)
 
     assert await link.evaluate("element => element === document.activeElement")
+
+
+async def test_change_that_came_while_a_part_was_in_use_is_shown_afterwards(
+    browser_page: Page, logged: None, database: Database
+):
+    await browser_page.route("**/events", lambda route: route.abort())  # what changes is said by CHANGED only
+    await browser_page.goto("/runs")
+    link = browser_page.locator("tbody a").first
+    await tab_to(browser_page, link)
+    await add_run(database, "while-in-use")
+    await browser_page.evaluate(CHANGED)
+    await browser_page.wait_for_timeout(1500)
+    assert await browser_page.locator("tbody tr").count() == 4
+
+    await link.evaluate("element => element.blur()")
+
+    await browser_page.locator("tbody tr").nth(4).wait_for()
+
+
+async def test_change_that_came_while_a_response_was_on_its_way_is_shown(
+    browser_page: Page, logged: None, database: Database
+):
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        response = await route.fetch()
+        asked.set()
+        await may_answer.wait()
+        await route.fulfill(response=response)
+
+    await browser_page.route("**/events", lambda route: route.abort())
+    await browser_page.goto("/runs")
+    await browser_page.route("**/runs", answer_late)
+    await browser_page.evaluate(CHANGED)
+    await asyncio.wait_for(asked.wait(), 10)
+    await add_run(database, "meanwhile")
+    await browser_page.evaluate(CHANGED)
+    may_answer.set()
+
+    await browser_page.locator("tbody tr").nth(4).wait_for()
 
 
 async def test_running_job_is_stopped(browser_page: Page, database: Database, consume: Consume, publisher: Publisher):

@@ -34,17 +34,33 @@ const isInUse = (part) =>
   part.querySelector("input[type=checkbox]:checked, textarea") !== null ||
   (!window.getSelection().isCollapsed && part.contains(window.getSelection().anchorNode));
 
-// Refresh each part at most every three seconds, however much happens.
+// Refresh each part at most every three seconds, however much happens. What changes in between, while a response is on
+// its way, or while the part is in use, is shown afterwards.
 const REFRESH_INTERVAL = 3000;
-const refreshedAt = new WeakMap();
+const refreshedAt = new Map(); // by the id of the part, as its element is replaced
+const outdated = new Set(); // ids
+
+document.addEventListener("htmx:trigger", (event) => {
+  if (event.target.matches("[data-live]")) outdated.add(event.target.id);
+});
 
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.target;
   if (!part.matches("[data-live]")) return;
-  const isTooSoon = Date.now() - (refreshedAt.get(part) ?? 0) < REFRESH_INTERVAL;
-  if (document.hidden || isTooSoon || isInUse(part)) event.preventDefault();
-  else refreshedAt.set(part, Date.now());
+  const isTooSoon = Date.now() - (refreshedAt.get(part.id) ?? 0) < REFRESH_INTERVAL;
+  if (document.hidden || isTooSoon || isInUse(part)) {
+    event.preventDefault();
+    return;
+  }
+  refreshedAt.set(part.id, Date.now());
+  outdated.delete(part.id);
 });
+
+setInterval(() => outdated.forEach((id) => {
+  const part = document.getElementById(id);
+  if (part) htmx.trigger(part, "outdated");
+  else outdated.delete(id);
+}), 1000);
 
 // What was opened stays open.
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -54,7 +70,10 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }, { once: true });
 });
 
-// A failed refresh leaves what is shown, and says that it is old.
+// A failed refresh leaves what is shown, says that it is old, and is tried again.
 document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.target.matches?.("[data-live]")) event.target.classList.toggle("stale", !event.detail.successful);
+  const part = event.target;
+  if (!part.matches?.("[data-live]")) return;
+  part.classList.toggle("stale", !event.detail.successful);
+  if (!event.detail.successful) outdated.add(part.id);
 });
