@@ -16,13 +16,14 @@ from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
 
-from pocketwatch.broker import frames
+from pocketwatch.broker import frames, writes
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.startup import NotReady, until_ready
 from pocketwatch.urls import without_password
 
 frames.install()  # before the first connection of the process
+writes.install()
 
 Opened = TypeVar("Opened")
 

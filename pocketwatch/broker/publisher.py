@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import aio_pika
 import aiormq.exceptions
-from aio_pika.abc import AbstractExchange, AbstractMessage, AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.abc import AbstractMessage, AbstractRobustChannel, AbstractRobustConnection
 from loguru import logger
 
 from pocketwatch.broker.connection import close, connect, on_reachable_node, server_name
@@ -39,11 +39,17 @@ LOST = (OSError, aiormq.exceptions.AMQPError, RuntimeError, TimeoutError)
 
 
 def message_of(
-    envelope: Envelope, body: Mapping[str, Any], *, headers: Mapping[str, Any] | None = None
+    envelope: Envelope, arguments: Mapping[str, Any] | str, *, headers: Mapping[str, Any] | None = None
 ) -> aio_pika.Message:
-    """Return the AMQP message: JSON arguments in the body, metadata in properties and headers."""
+    """Return the AMQP message: JSON arguments in the body, metadata in properties and headers.
+
+    Args:
+        arguments: a text is JSON already.
+    """
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
     return aio_pika.Message(
-        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+        arguments.encode(),
         message_id=envelope.message_id,
         correlation_id=envelope.correlation_id,
         content_type="application/json",
@@ -123,7 +129,6 @@ class Publisher:
         self._urls, self._role, self._startup_timeout, self._topology = urls, role, startup_timeout, topology
         self._connection: AbstractRobustConnection | None = None
         self._channel: AbstractRobustChannel | None = None
-        self._exchanges: dict[str, AbstractExchange] = {}
         self._declaring: asyncio.Task[None] | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._is_block_logged = False
@@ -266,8 +271,17 @@ class Publisher:
         try:
             async with deadline:
                 await self.until_unblocked()
-                target = await self._exchange(exchange)
-                await target.publish(message, routing_key, mandatory=mandatory)
+                assert channel is not None, "enter the publisher first"  # noqa: S101
+                # Without waiting until it is written: messages of the same moment share a write.
+                underlay: Any = await channel.get_underlay_channel()
+                await underlay.basic_publish(
+                    message.body,
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    properties=message.properties,
+                    mandatory=mandatory,
+                    wait=False,
+                )
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue is bound for {_target(exchange, routing_key)}") from error
         except aiormq.exceptions.DeliveryError as error:
@@ -302,7 +316,6 @@ class Publisher:
                 self._channel = await _open_channel(self.connection)
         except LOST:
             return
-        self._exchanges.clear()
         if silent is not None:
             await close(silent.close)
 
@@ -323,14 +336,6 @@ class Publisher:
                 yield
             finally:
                 timers[0].cancel()
-
-    async def _exchange(self, name: str) -> AbstractExchange:
-        assert self._channel is not None, "enter the publisher first"  # noqa: S101
-        if not name:
-            return self._channel.default_exchange
-        if name not in self._exchanges:
-            self._exchanges[name] = await self._channel.get_exchange(name, ensure=False)
-        return self._exchanges[name]
 
 
 async def _open_channel(connection: AbstractRobustConnection) -> AbstractRobustChannel:

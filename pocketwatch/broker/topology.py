@@ -114,7 +114,11 @@ class Topology:
 
     def exchange(self, name: str) -> Exchange | None:
         """Return the exchange of this name."""
-        return next((exchange for exchange in self.all_exchanges if exchange.name == name), None)
+        return self._exchanges_by_name.get(name)
+
+    @cached_property
+    def _exchanges_by_name(self) -> Mapping[str, Exchange]:
+        return {exchange.name: exchange for exchange in self.all_exchanges}
 
     def route(self, exchange: str, routing_key: str) -> list[Queue]:
         """Return the consumers' queues that a message published to this exchange with this key reaches."""

@@ -16,8 +16,9 @@ CHANNEL = "pocketwatch_outbox"  # of NOTIFY, by a trigger on the table
 LONGEST_ERROR = 500  # characters
 
 CLAIM = sa.text(
-    "SELECT id, message_id, exchange, routing_key, payload, headers, correlation_id, created_at, attempts FROM outbox "
-    "WHERE sent_at IS NULL AND available_at <= now() ORDER BY available_at, id LIMIT :size FOR UPDATE SKIP LOCKED"
+    "SELECT id, message_id, exchange, routing_key, CAST(payload AS text), headers, correlation_id, created_at, "
+    "attempts FROM outbox WHERE sent_at IS NULL AND available_at <= now() "
+    "ORDER BY available_at, id LIMIT :size FOR UPDATE SKIP LOCKED"
 )
 MARK_SENT = sa.text("UPDATE outbox SET sent_at = clock_timestamp(), attempts = attempts + 1 WHERE id = ANY(:ids)")
 # The delay doubles from half a second up to a minute.
@@ -43,7 +44,7 @@ class Outgoing:
     message_id: str
     exchange: str
     routing_key: str
-    payload: Mapping[str, Any]
+    payload: str  # JSON
     headers: Mapping[str, Any]
     correlation_id: str | None
     created_at: datetime
