@@ -7,6 +7,7 @@ growing delays, logged at each failure, and never dropped.
 
 import asyncio
 import random
+import time
 from contextlib import suppress
 
 import asyncpg
@@ -25,6 +26,8 @@ BATCH = 100  # rows; their locks are held while the broker confirms
 AT_ONCE = 4  # batches, while there is a backlog: some are read while the broker confirms others
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
 SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
+AHEAD = 0.25  # seconds, in which fires that are recorded ahead are due; they are published before the end
+HELD_POLL_INTERVAL = 0.05  # seconds, while another relay publishes what is due
 RETRY_DELAY = 1.0  # seconds
 
 PUBLISHED, PUBLISH_FAILED = "outbox.published", "outbox.publish_failed"
@@ -38,7 +41,7 @@ class Relay:
         self._finishing = False
 
     def finish(self) -> None:
-        """Let `run` end once nothing is due; a batch that is cut off would be published twice."""
+        """Let `run` end once nothing is due, or will be in a moment; a batch that was cut off would be sent twice."""
         self._finishing = True
         self._wake.set()
 
@@ -67,13 +70,16 @@ class Relay:
             at_once = AT_ONCE if BATCH in sent else 1
             if any(sent):
                 continue
-            if self._finishing:
-                return
+            asked_at = time.monotonic()
             async with self._database.begin() as connection:
                 next_in = await outbox.seconds_to_next(connection)
+            if self._finishing and (next_in is None or next_in > AHEAD):
+                return
             poll = interval * random.uniform(0.9, 1.1)  # noqa: S311  relays need not poll at the same time
+            if next_in is not None:  # in the past: another relay has locked it
+                poll = min(HELD_POLL_INTERVAL if next_in <= 0 else next_in - (time.monotonic() - asked_at), poll)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), poll if next_in is None else min(max(next_in, 0.05), poll))
+                await asyncio.wait_for(self._wake.wait(), max(poll, 0.0))
                 continue
             if listening:
                 await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead

@@ -28,6 +28,7 @@ from publishers.cron import Occurrence, due, next_fire
 from publishers.schedule import Entry, Schedule
 from schemas.envelope import Envelope
 
+LEAD = timedelta(milliseconds=200)  # a fire is recorded so long before it is due, and published when it is
 MAX_SLEEP = timedelta(seconds=10)  # within this a resumed entry or an adjusted clock is noticed
 RETRY_DELAY = 1.0  # seconds
 NOTABLE_STEP = timedelta(seconds=1)  # a clock that is set back by less is being adjusted
@@ -97,28 +98,29 @@ class Ticker:
             bound.warning(FIRES_IN_FUTURE)
 
     async def tick(self) -> float:
-        """Record what has become due; return the seconds until something may be due again."""
+        """Record what is due, or will be in a moment; return the seconds until something may be to record again."""
         schedule = self._begun or self._schedule
         async with self._database.begin() as connection:
             now, read_at = await clock_time(connection), time.monotonic()
             if now < self._now:
                 await self._start_over(now)
                 schedule = self._begun or schedule
-            paused = await pauses.in_force(connection)
-            planned, spans = _begin_spans(await self._planned(connection, schedule, paused, now))
-            recorded = await fires.record(connection, planned)
-            following = {entry.name: self._next(entry, now) for entry in schedule.enabled}
+            horizon = now + LEAD
+            paused = await pauses.in_force(connection, at=horizon)
+            planned, spans = _begin_spans(await self._planned(connection, schedule, paused, horizon))
+            recorded = await fires.record(connection, planned, now=now)
+            following = {entry.name: self._next(entry, horizon) for entry in schedule.enabled}
             changed = [each for each in sorted(following.items()) if each[1] != self._following[each[0]]]
-            await schedule_entries.update_due(connection, changed, decided_until=now, schedule_hash=schedule.hash)
+            await schedule_entries.update_due(connection, changed, decided_until=horizon, schedule_hash=schedule.hash)
         self._now, self._following = now, following
-        self._decided = dict.fromkeys(following, now)
+        self._decided = dict.fromkeys(following, horizon)
         self._log_pauses(paused)
         for fire in recorded:
             if fire.envelope is not None and (span := spans.get(fire.envelope.message_id)) is not None:
                 span.end()
         _log(recorded, now)
         # A paused entry is not waited for.
-        waits = [at - now for name, at in following.items() if at is not None and name not in paused]
+        waits = [at - horizon for name, at in following.items() if at is not None and name not in paused]
         return max(min([*waits, MAX_SLEEP]).total_seconds() - (time.monotonic() - read_at), 0.0)
 
     async def _start_over(self, now: datetime) -> None:
@@ -216,7 +218,7 @@ def _log(recorded: Sequence[Fire], now: datetime) -> None:
     """Log each fire that is published; those that are not, together by entry."""
     unpublished: dict[tuple[str, bool], list[Fire]] = {}
     for fire in recorded:
-        late = (now - fire.due_at).total_seconds()
+        late = max((now - fire.due_at).total_seconds(), 0.0)
         metrics.fire_recorded(fire.entry, fire.state, late=late)
         if fire.envelope is None:
             unpublished.setdefault((fire.entry, fire.held), []).append(fire)

@@ -89,7 +89,7 @@ async def _became(connection: AsyncConnection, entry: Entry, due_at: datetime, n
     if fire.state != "published":
         yield Step(fire.recorded_at, fire.state, fire.reason or "the entry was registered at this moment", "warning")
         return
-    late = fire.recorded_at - due_at
+    late = max(fire.recorded_at - due_at, timedelta(0))  # what is due in a moment is recorded already
     detail = f"by a publisher, {late.total_seconds():.1f} s after it was due"
     yield Step(fire.recorded_at, "recorded", detail, "ok" if late <= PUNCTUAL else "warning")
     waiting = await fire_outcomes.unsent(connection, [fire.message_id])

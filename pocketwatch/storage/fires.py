@@ -111,25 +111,32 @@ async def held(
     return {(row.entry, row.due_at): row.reason for row in rows}
 
 
-async def record(connection: AsyncConnection, planned: Sequence[Fire]) -> list[Fire]:
+async def record(connection: AsyncConnection, planned: Sequence[Fire], *, now: datetime | None = None) -> list[Fire]:
     """Record these fires, and put the messages of those that were not recorded before into the outbox.
+
+    Args:
+        now: a message of a fire that is due later is published when it is due; without it, at once.
 
     Returns:
         The fires that this call has recorded; one whose message the database refuses is recorded as missed.
     """
     in_order = sorted(planned, key=lambda fire: fire.key)  # tickers wait for each other instead of deadlocking
     recorded = await _insert(connection, [fire for fire in in_order if fire.envelope is None])
-    return recorded + await _publish(connection, [fire for fire in in_order if fire.envelope is not None])
+    return recorded + await _publish(connection, [fire for fire in in_order if fire.envelope is not None], now)
 
 
-async def _publish(connection: AsyncConnection, planned: Sequence[Fire]) -> list[Fire]:
+async def _publish(connection: AsyncConnection, planned: Sequence[Fire], now: datetime | None) -> list[Fire]:
     """Record fires with their messages; they are bisected until one whose message the database refuses is alone."""
     if not planned:
         return []
     try:
         async with connection.begin_nested():
             recorded = await _insert(connection, planned)
-            rows = [outbox.of(fire.envelope, fire.payload or {}) for fire in recorded if fire.envelope is not None]
+            rows = [
+                outbox.of(fire.envelope, fire.payload or {}, at=now and max(fire.due_at, now))
+                for fire in recorded
+                if fire.envelope is not None
+            ]
             if rows:
                 await insert_rows(connection, rows[0][0], [values for _, values in rows])
             return recorded
@@ -138,7 +145,7 @@ async def _publish(connection: AsyncConnection, planned: Sequence[Fire]) -> list
             raise
         if len(planned) > 1:
             half = len(planned) // 2
-            return await _publish(connection, planned[:half]) + await _publish(connection, planned[half:])
+            return await _publish(connection, planned[:half], now) + await _publish(connection, planned[half:], now)
         reason = f"the database refuses its message: {shorten(printable(reason_of(error)), LONGEST_REASON)}"
         return await _insert(connection, [replace(planned[0], envelope=None, payload=None, reason=reason)])
 

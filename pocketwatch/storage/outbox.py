@@ -27,10 +27,11 @@ RETRY_LATER = sa.text(
     "available_at = clock_timestamp() + least(interval '1 minute', interval '0.5 s' * power(2, least(attempts, 10))) "
     "FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS failed (id, error) WHERE outbox.id = failed.id"
 )
-# Written by a clock that was ahead: at the insert, or when a failed row was delayed, by a minute at most.
+# Written by a clock that was ahead: at the insert, for a fire a moment later, or when a failed row was delayed, by a
+# minute at most.
 RELEASE_POSTDATED = sa.text(
     "UPDATE outbox SET available_at = now() WHERE sent_at IS NULL AND available_at > now() + interval '2 minutes' "
-    "AND (available_at = created_at OR attempts > 0)"
+    "AND (available_at <= created_at + interval '1 second' OR attempts > 0)"
 )
 FAILING = sa.text("SELECT count(*), max(last_error) FROM outbox WHERE sent_at IS NULL AND attempts > 0")
 NEXT = sa.text("SELECT extract(epoch FROM min(available_at) - now()) FROM outbox WHERE sent_at IS NULL")

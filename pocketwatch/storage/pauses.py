@@ -12,8 +12,8 @@ Pause = sa.Row[str, str, str, datetime, datetime | None]
 
 IN_FORCE = sa.text(
     "SELECT entry, author, reason, paused_at, expires_at FROM schedule_pauses "
-    "WHERE resumed_at IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY entry"
-)
+    "WHERE resumed_at IS NULL AND (expires_at IS NULL OR expires_at > coalesce(:at, now())) ORDER BY entry"
+).bindparams(sa.bindparam("at", type_=sa.DateTime(timezone=True)))
 # A pause that has expired still counts as open, and an entry has one open pause at most.
 CLOSE_EXPIRED = sa.text(
     "UPDATE schedule_pauses SET resumed_at = expires_at, resumed_by = 'expired' "
@@ -41,8 +41,9 @@ ORDER BY entry, moment, id DESC
 """)
 
 
-async def in_force(connection: AsyncConnection) -> dict[str, Pause]:
-    return {row[0]: row for row in await connection.execute(IN_FORCE)}
+async def in_force(connection: AsyncConnection, *, at: datetime | None = None) -> dict[str, Pause]:
+    """Return the pauses of now, by entry, without those that will have expired at this time."""
+    return {row[0]: row for row in await connection.execute(IN_FORCE, {"at": at})}
 
 
 async def pause(

@@ -4,10 +4,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from pocketwatch.storage import pauses
 from pocketwatch.storage.database import Database, clock_time
 from pocketwatch.storage.tables import suite
-from publishers.ticker import MAX_SLEEP, Ticker
+from publishers.ticker import LEAD, MAX_SLEEP, Ticker
 from tests.support.schedules import entry, last_ticker_stopped, rows, schedule, set_clock, states
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -187,6 +189,17 @@ async def test_pause_expires(database: Database):
     async with database.begin() as connection:
         assert await pauses.in_force(connection) == {}
         assert await pauses.pause(connection, "an-entry", author="ivan", reason="once more", expires_at=None) is None
+
+
+async def test_fire_at_the_moment_at_which_a_pause_expires_is_published(database: Database):
+    ticker = await paused_ticker(database)
+    async with database.begin() as connection:
+        await connection.execute(sa.update(suite.schedule_pauses).values(paused_at=NOON - HOUR, expires_at=NOON))
+
+    await set_clock(database, NOON - LEAD / 2)
+    await ticker.tick()
+
+    assert await fires_of(database) == [("published", "12", None)]
 
 
 async def test_publisher_logs_when_a_pause_begins_changes_and_ends(database: Database, log_lines: list[dict[str, Any]]):

@@ -17,7 +17,7 @@ from pocketwatch.storage.fires import Fire
 from pocketwatch.storage.tables import suite
 from publishers import route_check
 from publishers.relay import BATCH, Relay
-from publishers.ticker import Ticker
+from publishers.ticker import LEAD, Ticker
 from schemas.envelope import Envelope
 from tests.fixtures.suite import Consume, Runs
 from tests.support.schedules import entry, last_ticker_stopped, rows, schedule, set_clock, states
@@ -32,11 +32,11 @@ async def test_new_entry_is_registered_and_fires_next_time(database: Database):
     await asyncio.sleep(await ticker.tick() + 0.02)
     await ticker.tick()
 
-    registration, fire = await rows(database, suite.fires)
+    registration, fire, *_ = await rows(database, suite.fires)
     assert fire["state"] == "published"
     assert fire["due_at"].microsecond == 0
     assert registration["due_at"] < fire["due_at"]
-    (message,) = await rows(database, suite.outbox)
+    message, *_ = await rows(database, suite.outbox)
     assert message["message_id"] == fire["message_id"] == f"an-entry@{fire['due_at']:%Y%m%dT%H%M%SZ}"
     assert (message["exchange"], message["routing_key"], message["payload"]) == (
         "ticks",
@@ -49,6 +49,62 @@ async def test_new_entry_is_registered_and_fires_next_time(database: Database):
         "x-due-at": fire["due_at"].isoformat(),
         "x-attempt": 1,
     }
+
+
+async def test_fire_is_recorded_a_moment_ahead_and_its_message_waits_until_it_is_due(database: Database):
+    hourly, noon = entry(cron="0 * * * *"), datetime(2026, 6, 1, 12, tzinfo=UTC)
+    await set_clock(database, noon - 2 * LEAD)
+    ticker = Ticker(database, schedule(hourly))
+    await ticker.begin()
+
+    wait = await ticker.tick()
+    assert await states(database) == ["introduced"]
+    await set_clock(database, noon - LEAD / 2)
+    await ticker.tick()
+    later = Ticker(database, schedule(hourly))  # it begins before the fire is due, and does not record it again
+    await later.begin()
+    await later.tick()
+
+    assert wait <= LEAD.total_seconds()
+    assert await states(database) == ["introduced", "published"]
+    (message,) = await rows(database, suite.outbox)
+    assert message["available_at"] == noon
+
+
+async def test_fire_that_is_late_is_published_at_once(database: Database):
+    hourly, noon = entry(cron="0 * * * *", catch_up="latest"), datetime(2026, 6, 1, 12, tzinfo=UTC)
+    await set_clock(database, noon - timedelta(minutes=1))
+    ticker = Ticker(database, schedule(hourly))
+    await ticker.begin()
+
+    await set_clock(database, noon + timedelta(minutes=10))
+    await ticker.tick()
+
+    (message,) = await rows(database, suite.outbox)
+    assert message["available_at"] == noon + timedelta(minutes=10)
+
+
+async def test_relay_ends_when_what_was_recorded_ahead_is_published(database: Database, publisher: Publisher):
+    await ask(database, 2)
+    async with database.begin() as connection:
+        await connection.execute(sa.text("UPDATE outbox SET available_at = clock_timestamp() + interval '0.15 s'"))
+        await connection.execute(
+            sa.text(
+                "INSERT INTO outbox (message_id, exchange, routing_key, payload, available_at) "
+                "VALUES ('later', 'ticks', 'cleanup.media', '{}', now() + interval '1 hour')"
+            )
+        )
+    relay = Relay(database, publisher)
+    relay.finish()
+
+    running = asyncio.create_task(relay._send_and_wait(None))
+    await asyncio.sleep(0.05)
+    assert await waiting(publisher) == 0
+    await asyncio.wait_for(running, 10)
+
+    assert [row["message_id"] for row in await rows(database, suite.outbox) if row["sent_at"] is None] == ["later"]
+    for row in await rows(database, suite.outbox):
+        assert row["sent_at"] is None or row["sent_at"] >= row["available_at"]
 
 
 async def test_concurrent_tickers_record_each_fire_once(database: Database):
