@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumers.cleanup.files import safe_delete
-from consumers.cleanup.files.safe_delete import TEMPORARY_SUFFIX, Precondition
+from consumers.cleanup.files.safe_delete import TEMPORARY_SUFFIX, Precondition, version
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Iterator[int]:
 
 
 def precondition(path: Path, condition: Callable[[], bool] = lambda: True) -> Precondition:
-    return Precondition(path.stat(), condition)
+    return Precondition(version(path.stat()), condition)
 
 
 def once_renamed(folder: Path, act: Callable[[], object]) -> Callable[[], bool]:

@@ -27,11 +27,11 @@ MAX_BATCHES = (
 
 
 class ExpiredFile(NamedTuple):
-    """A file to delete; a precondition, if it has one, must still hold then."""
+    """A file to delete, if its precondition still holds then."""
 
     name: str
     freed: int  # bytes
-    precondition: Precondition | None
+    precondition: Precondition
 
 
 Batch = list[tuple[Folder, list[ExpiredFile]]]
@@ -121,9 +121,9 @@ class BatchDeleter:
     def _delete(self, folder: Folder, file: ExpiredFile) -> bool:
         try:
             folder.check_in_place()
-            if file.precondition is not None and file.precondition.condition is not None:
+            if file.precondition.condition is not None:
                 return safe_delete.delete(folder.descriptor, file.name, file.precondition)
-            if file.precondition is not None and not file.precondition.holds(folder.descriptor, file.name):
+            if not file.precondition.holds(folder.descriptor, file.name):
                 return False
             os.unlink(file.name, dir_fd=folder.descriptor)
         except FileNotFoundError:

@@ -45,14 +45,16 @@ class Folder:
             OSError: when something else is in its place.
             RootUnusable: when this is true of the root.
         """
-        if self.parent is None:
-            with suppress(OSError):
-                if identity(os.lstat(self.name)) == self.identity:
-                    return
-            raise RootUnusable(f'root "{readable(self.name)}": {MOVED}')
-        if identity(os.stat(self.name, dir_fd=self.parent.descriptor, follow_symlinks=False)) != self.identity:
-            raise OSError(errno.ESTALE, f"its folder was {MOVED}")
-        self.parent.check_in_place()
+        folder = self
+        while folder.parent is not None:
+            found = os.stat(folder.name, dir_fd=folder.parent.descriptor, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) != folder.identity:
+                raise OSError(errno.ESTALE, f"its folder was {MOVED}")
+            folder = folder.parent
+        with suppress(OSError):
+            if identity(os.lstat(folder.name)) == folder.identity:
+                return
+        raise RootUnusable(f'root "{readable(folder.name)}": {MOVED}')
 
 
 @contextmanager

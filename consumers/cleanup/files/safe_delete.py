@@ -8,21 +8,28 @@ the right one and its precondition still holds, and gets its name back otherwise
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TEMPORARY_SUFFIX = re.compile(r"(?:\.\d+\.pocketwatch)+$")  # of expired files that a killed process leaves
 
 
-@dataclass(frozen=True, slots=True)
-class Precondition:
+Version = tuple[int, int, int, int]
+
+
+class Precondition(NamedTuple):
     """What must be true of a file when it is deleted: it is unchanged, and `condition`, if any, still holds."""
 
-    status: os.stat_result
+    version: Version
     condition: Callable[[], bool] | None
 
     def holds(self, folder: int, name: str) -> bool:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        return _identity(status) == _identity(self.status) and (self.condition is None or self.condition())
+        return version(status) == self.version and (self.condition is None or self.condition())
+
+
+def version(status: os.stat_result) -> Version:
+    """Return the device and inode of a file, its size, and when it was modified: what another file would not share."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def delete(folder: int, name: str, precondition: Precondition) -> bool:
@@ -36,7 +43,7 @@ def delete(folder: int, name: str, precondition: Precondition) -> bool:
     """
     if not precondition.holds(folder, name):
         return False
-    temporary = _temporary(name, precondition.status.st_ino, longest=os.fpathconf(folder, "PC_NAME_MAX"))
+    temporary = _temporary(name, precondition.version[1], longest=os.fpathconf(folder, "PC_NAME_MAX"))
     os.rename(name, temporary, src_dir_fd=folder, dst_dir_fd=folder)
     deleted = False
     try:
@@ -61,7 +68,3 @@ def _restore(folder: int, temporary: str, name: str) -> None:
         os.unlink(temporary, dir_fd=folder)
     except OSError as error:
         raise OSError(error.errno, f'left as "{temporary}", could not be renamed back: {error.strerror}') from error
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

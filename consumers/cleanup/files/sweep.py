@@ -16,7 +16,7 @@ from typing import Protocol
 from consumers.cleanup.files.counters import SweepCounters
 from consumers.cleanup.files.deleter import BATCH_FILES, BatchDeleter, ExpiredFile, is_mount_point
 from consumers.cleanup.files.folder import OPEN_FOLDER, Folder, identity, mount_of, open_root, readable
-from consumers.cleanup.files.safe_delete import Precondition
+from consumers.cleanup.files.safe_delete import Precondition, version
 from pocketwatch.errors import Reject
 
 MAX_DEPTH = 128  # folders within folders; each level holds two descriptors
@@ -197,15 +197,12 @@ class TreeSweeper:
         is_ours = stat.S_ISREG(status.st_mode) and not self._is_mount(folder, entry, status)
         self._counters.files_seen += is_ours
         is_old = status.st_mtime < self._sweep.older_than
+        condition = self._rule.may_delete(folder, entry.name, status) if is_ours and self._rule is not None else None
+        if not is_ours or not is_old or (self._rule is not None and condition is None):
+            folder.keep = True
+            return None
         freed = status.st_size if status.st_nlink == 1 else 0
-        if is_ours and self._rule is not None:
-            condition = self._rule.may_delete(folder, entry.name, status)
-            if condition is not None and is_old:
-                return ExpiredFile(entry.name, freed, Precondition(status, condition))
-        elif is_ours and is_old:  # a check takes its time
-            return ExpiredFile(entry.name, freed, None if self._sweep.in_use is None else Precondition(status, None))
-        folder.keep = True
-        return None
+        return ExpiredFile(entry.name, freed, Precondition(version(status), condition))
 
     def _is_mount(self, folder: Folder, entry: "os.DirEntry[str]", status: os.stat_result) -> bool:
         """Look closer where the folder and the file differ about the inode, as they do below a mount point."""
