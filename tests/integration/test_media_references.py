@@ -12,7 +12,9 @@ import psycopg
 import pytest
 
 from consumers.cleanup.files import sweep
+from consumers.cleanup.files.counters import SweepCounters
 from consumers.cleanup.files.references import COLUMNS, References, named_files
+from consumers.cleanup.files.sweep import TreeSweeper
 from demo import ads
 from pocketwatch.storage import locks
 from pocketwatch.storage.database import Database
@@ -134,16 +136,14 @@ async def test_row_that_appears_after_the_survey_keeps_its_file(
 ):
     put(media / "x/a.png")
     put(media / "x/b.png")
-    among = References.among
-    asked = iter(range(10))
+    run, passes = TreeSweeper.run, iter((False, True))
 
-    def then_name_them(self: References, paths: Sequence[str]) -> set[str]:
-        found = among(self, paths)
-        if next(asked) == 0:
+    def name_them_after_the_survey(self: TreeSweeper) -> SweepCounters:
+        if next(passes):
             name_in_rows(database_url, "/media/x/a.png", "https://cars.example/media/x/b.png")
-        return found
+        return run(self)
 
-    monkeypatch.setattr(References, "among", then_name_them)
+    monkeypatch.setattr(TreeSweeper, "run", name_them_after_the_survey)
     row = await deliver(CleanMedia())
 
     assert (row["status"], row["statistics"]["files_deleted"], row["statistics"]["kept_referenced"]) == (

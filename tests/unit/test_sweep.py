@@ -101,11 +101,30 @@ def test_stop_while_files_are_checked_leaves_the_rest_to_a_continuation(root: Pa
         asked.extend(paths)
         return set()
 
-    counters = sweep(root, in_use=ask, stop=lambda: len(asked) > 3).delete()
+    counters = sweep(root, in_use=ask, stop=lambda: bool(asked)).delete()
 
     assert counters.stopped
     assert counters.files_deleted == 1
     assert len([path for path in root.rglob("*") if path.is_file()]) == 2
+
+
+@pytest.mark.parametrize(("used", "asked"), [(0, 4), (2, 8)])
+def test_survey_asks_what_is_in_use_only_if_too_many_are_old(
+    root: Path, monkeypatch: pytest.MonkeyPatch, used: int, asked: int
+):
+    monkeypatch.setattr("consumers.cleanup.files.sweep.SHARE_APPLIES_ABOVE", 1)
+    for n in range(4):
+        put(root / f"{n}.jpg")
+    put(root / "new.jpg", mtime=NOW)
+    paths: list[str] = []
+
+    def ask(several: Sequence[str]) -> set[str]:
+        paths.extend(several)
+        return set(sorted(several)[:used])
+
+    counters = sweep(root, in_use=ask, max_share=0.5 if used else 0.8).delete()
+
+    assert (counters.files_deleted, len(paths)) == (4 - used, asked)
 
 
 @pytest.mark.parametrize("error", [TimeoutError("slow"), RuntimeError("broken")])
@@ -115,16 +134,12 @@ def test_nothing_is_deleted_when_it_cannot_be_known_what_is_in_use(
     monkeypatch.setattr("consumers.cleanup.files.sweep.CHECK_FILES", 1)
     put(root / "a/1.jpg")
     put(root / "b/1.jpg")
-    asked: list[str] = []
 
-    def fail_to_delete(paths: list[str]) -> set[str]:
-        asked.extend(paths)
-        if len(asked) > 2:  # not in the survey
-            raise error
-        return set()
+    def fail(_: Sequence[str]) -> set[str]:
+        raise error
 
     with pytest.raises(type(error)):
-        sweep(root, in_use=fail_to_delete).delete()
+        sweep(root, in_use=fail).delete()
 
     assert left(root) == {"a", "a/1.jpg", "b", "b/1.jpg"}
 

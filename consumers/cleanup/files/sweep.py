@@ -76,7 +76,9 @@ class Sweep:
         """
         counters = counters or SweepCounters()
         with open_root(self.root) as root:
-            survey = TreeSweeper(self, root, SweepCounters(), dry_run=True).run()
+            survey = TreeSweeper(self, root, SweepCounters(), dry_run=True, asks=False).run()
+            if self.in_use is not None and not survey.stopped and self._exceeds_share(survey):
+                survey = TreeSweeper(self, root, SweepCounters(), dry_run=True).run()  # what is in use does not count
             if survey.stopped:
                 counters.files_seen, counters.rule, counters.stopped = survey.files_seen, survey.rule, True
                 return counters
@@ -87,7 +89,7 @@ class Sweep:
 
     def check_share(self, survey: SweepCounters) -> None:
         """Reject a sweep that would delete more than is plausible."""
-        if survey.files_seen <= SHARE_APPLIES_ABOVE or survey.files_deleted <= self.max_share * survey.files_seen:
+        if not self._exceeds_share(survey):
             return
         raise Reject(
             f'root "{readable(str(self.root))}": {survey.files_deleted} of {survey.files_seen} files are old, more '
@@ -95,12 +97,16 @@ class Sweep:
             "If that is right: --set max_share=1"
         )
 
+    def _exceeds_share(self, survey: SweepCounters) -> bool:
+        return survey.files_seen > SHARE_APPLIES_ABOVE and survey.files_deleted > self.max_share * survey.files_seen
+
 
 class TreeSweeper:
     """One pass over the tree: this thread scans, those of the deleter delete."""
 
-    def __init__(self, sweep: Sweep, root: int, counters: SweepCounters, *, dry_run: bool) -> None:
+    def __init__(self, sweep: Sweep, root: int, counters: SweepCounters, *, dry_run: bool, asks: bool = True) -> None:
         self._sweep, self._counters = sweep, counters
+        self._in_use = sweep.in_use if asks else None
         self._root = Folder(None, str(sweep.root), root, older_than=sweep.older_than)
         self._mount, self._others = mount_of(root), self._other_roots()
         self._handed_over = 0
@@ -215,7 +221,7 @@ class TreeSweeper:
         self._counters.stopped = stopped
         files = expired.copy()
         expired.clear()
-        if self._sweep.in_use is None:
+        if self._in_use is None:
             self._delete(folder, files)
         elif files:
             with self._counters.lock:
@@ -240,11 +246,11 @@ class TreeSweeper:
             self._deleter.finish(folder)
 
     def _ask(self, paths: list[str]) -> set[str]:
-        if self._sweep.in_use is None or not paths:
+        if self._in_use is None or not paths:
             return set()
         if self._deleter.failure is None:
             try:
-                return self._sweep.in_use(paths)
+                return self._in_use(paths)
             except Exception as error:  # noqa: BLE001  raised when all threads have ended
                 self._deleter.failure = error
         return set(paths)
