@@ -7,7 +7,8 @@ python -m bench schedule
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,7 +18,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from rich.table import Table
 
-from bench import memory, programs, sending, table
+from bench import backlog, events, memory, programs, sending, table
 from bench.programs import module
 from bench.rounds import Contender, Sample, alternate
 from bench.servers import FOLDER, Say, Servers, WorkNotDone
@@ -27,10 +28,20 @@ from schemas.ticks import CleanRates
 
 TARGET = 1.5  # times the median of the exact sleep, at most
 START = 60.0  # seconds in which a publisher must have started
+USUAL_START = 3  # seconds that it takes on busy cores
+HANDLED_A_SECOND = 4_000  # events, at most, on cores that are also busy with what these cause
+BUSY, KILLED = "under full consumer load", "one of two tickers killed"
 OURS, LIMIT = "Pocketwatch", "by hand: exact sleep"
 DOES = {
     OURS: "`pocketwatch publish`: the fire and its message in one transaction, then the relay; confirmed, marked",
     LIMIT: "sleeps, publishes with aio-pika, confirmed; records nothing",
+}
+# How this differs where something happens besides.
+DIFFERS = {
+    (OURS, BUSY): "the same; its relay also publishes what the events cause",
+    (LIMIT, BUSY): "the same; what the events cause is published by `pocketwatch publish` beside it",
+    (OURS, KILLED): "two of it, of which one is killed (`kill -9`) halfway; each fire arrives once",
+    (LIMIT, KILLED): "undisturbed: killed, it would lose every later fire, and two would double each",
 }
 ENTRY = """
 [[entry]]
@@ -39,15 +50,21 @@ cron = "*/{period} * * * * *"
 job = "{job}"
 why = "the bench notes when it arrives"
 """
+NOTHING_DUE = ENTRY.format(number=0, period=1, job=CleanRates.routing_key) + "enabled = false\n"
 
 
 @dataclass(frozen=True)
 class Load:
-    """How many entries are due at each instant, and how many instants are measured in a round."""
+    """How many entries are due at each instant, how many instants are measured in a round, and what happens besides."""
 
     entries: int
     period: int  # seconds
     instants: int
+    besides: str | None = None
+
+    @property
+    def situation(self) -> str:
+        return f"{self.entries}, {self.besides}" if self.besides else str(self.entries)
 
     @property
     def messages(self) -> int:
@@ -61,28 +78,30 @@ class Load:
         return 'timezone = "UTC"\n' + "".join(entries)
 
 
-FULL, QUICK = (Load(1, 1, 20), Load(500, 5, 3)), (Load(1, 1, 3), Load(500, 5, 1))
+FULL = (Load(1, 1, 20), Load(500, 5, 3), Load(1, 1, 20, BUSY), Load(1, 1, 20, KILLED))
+QUICK = (Load(1, 1, 3), Load(500, 5, 1), Load(1, 1, 3, BUSY), Load(1, 1, 3, KILLED))
 
 
 def run(servers: Servers, say: Say, *, quick: bool) -> Table:
-    """Compare for an entry each second, and for many at once."""
+    """Compare for an entry each second, for many at once, on busy cores, and when a publisher dies."""
     found = table.blank("schedule: from the due instant to the arrival at a consumer")
     for column in ("due at once", "contender", "median ms", "99 % ms", "worst ms", "messages"):
-        found.add_column(column, justify="left" if column == "contender" else "right")
+        found.add_column(column, justify="left" if column in {"due at once", "contender"} else "right")
     found.add_column("what it does", overflow="fold", ratio=1)
     verdicts = []
     for load in QUICK if quick else FULL:
         delays: dict[str, list[float]] = {OURS: [], LIMIT: []}
+        does = {name: DIFFERS.get((name, load.besides or ""), DOES[name]) for name in delays}
         compared = [
-            Contender(name, DOES[name], partial(_measure, servers, name, load, seen)) for name, seen in delays.items()
+            Contender(name, does[name], partial(_measure, servers, name, load, seen)) for name, seen in delays.items()
         ]
-        say(f"  {load.entries} due every {load.period} s")
+        say(f"  due every {load.period} s: {load.situation}")
         alternate(compared, rounds=1 if quick else 3, warm_up=False, say=say)
         for name, seen in delays.items():
             style = "bold" if name == OURS else None
-            found.add_row(str(load.entries), name, *milliseconds(seen), str(len(seen)), DOES[name], style=style)
+            found.add_row(load.situation, name, *milliseconds(seen), str(len(seen)), does[name], style=style)
         times = median(delays[OURS]) / median(delays[LIMIT])
-        verdicts.append(f"{load.entries} due at once {'met' if times <= TARGET else 'MISSED'} ({times:.2f})")
+        verdicts.append(f"{load.situation} {'met' if times <= TARGET else 'MISSED'} ({times:.2f})")
     target = f"target: at most {TARGET:g} times the median of the exact sleep: {'; '.join(verdicts)}"
     found.caption = f"{table.versions('aio-pika')}; {servers.versions()}\n{table.machine()}\n{target}"
     return found
@@ -103,28 +122,67 @@ def _measure(servers: Servers, name: str, load: Load, seen: list[float]) -> Samp
         OURS: module("pocketwatch", "publish"),
         LIMIT: module("bench.peers.exact_sleep", str(load.period), str(load.entries)),
     }[name]
-    with servers.own(POCKETWATCH_SCHEDULE=str(file)) as (_, environment):
+    with servers.own(POCKETWATCH_SCHEDULE=str(file)) as (database, environment), ExitStack() as stack:
         programs.run(module("bench.schedule"), environment)
-        with programs.working(publisher, environment) as worker:
-            try:
-                arrived = command.run(arrivals(environment["RABBITMQ_URL"], load))
-            except TimeoutError:
-                raise WorkNotDone(f"{name}: not all arrived: {worker.log.read_text()[-1000:]}") from None
-            peak = memory.peak(worker.pid)
+        if load.besides == BUSY:
+            stack.enter_context(_busy(servers, load, database, environment))
+            if name == LIMIT:
+                stack.enter_context(_relaying(environment))
+        is_killed = (name, load.besides) == (OURS, KILLED)
+        workers = [stack.enter_context(programs.working(publisher, environment)) for _ in range(1 + is_killed)]
+        try:
+            arrived = command.run(
+                arrivals(environment["RABBITMQ_URL"], load, halfway=workers[0].process.kill if is_killed else None)
+            )
+        except TimeoutError:
+            raise WorkNotDone(f"{name}: not all arrived: {workers[-1].log.read_text()[-1000:]}") from None
+        peak = memory.peak(workers[-1].pid)
     first = _check(name, load, sorted(due for due, _ in arrived))
     delays = [delay for due, delay in arrived if due > first]
     seen += delays
     return Sample(median(delays), peak=peak)
 
 
-async def arrivals(url: str, load: Load) -> list[tuple[float, float]]:
-    """Return the instant and the delay of each message, in seconds, in the order of arrival."""
+@contextmanager
+def _busy(servers: Servers, load: Load, database: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Let a consumer work through a backlog of events, which must outlast the block."""
+    servers.ask(events.TABLE, database)
+    side, warm_up = events.SIDES[0], events.WARM_UP
+    count = HANDLED_A_SECOND * (USUAL_START + (load.instants + 1) * load.period)
+    with backlog.waiting(
+        servers, side, count, warm_up=warm_up, done=events.ROWS, database=database, environment=environment
+    ):
+        yield
+        (handled,) = servers.ask(events.ROWS, database)
+        if handled == warm_up + count:
+            raise WorkNotDone(f"the backlog of {count:,} events ended before the measurement")
+
+
+@contextmanager
+def _relaying(environment: Mapping[str, str]) -> Iterator[None]:
+    """Publish what the events cause."""
+    file = FOLDER / "nothing_due.toml"
+    file.write_text(NOTHING_DUE)
+    own = {**environment, "POCKETWATCH_SCHEDULE": str(file)}
+    with programs.working(module("pocketwatch", "publish"), own):
+        yield
+
+
+async def arrivals(url: str, load: Load, *, halfway: Callable[[], None] | None = None) -> list[tuple[float, float]]:
+    """Return the instant and the delay of each message, in seconds, in the order of arrival.
+
+    Args:
+        halfway: called between two instants. At one, it could kill a relay that has published a message and not yet
+            marked it as sent; the next relay then publishes it again under its id.
+    """
     arrived: list[tuple[float, float]] = []
     complete = asyncio.Event()
 
     async def note(message: AbstractIncomingMessage) -> None:
         now, due = time.time(), datetime.fromisoformat(str(message.headers[DUE_AT])).timestamp()
         arrived.append((due, now - due))
+        if halfway is not None and len(arrived) == load.messages // 2:
+            asyncio.get_running_loop().call_later(load.period / 2, halfway)
         if len(arrived) == load.messages:
             complete.set()
 

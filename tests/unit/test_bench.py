@@ -128,6 +128,16 @@ def test_entries_of_the_schedule_bench_are_due_at_the_same_instants():
     assert len(entries) == 3
 
 
+def test_situations_of_the_schedule_bench_have_names_of_their_own():
+    assert [load.situation for load in schedule.FULL] == [load.situation for load in schedule.QUICK]
+    assert [load.situation for load in schedule.FULL] == [
+        "1",
+        "500",
+        "1, under full consumer load",
+        "1, one of two tickers killed",
+    ]
+
+
 def test_delays_are_shown_by_median_99th_percentile_and_maximum():
     assert schedule.milliseconds([number / 1000 for number in range(1, 202)]) == ["101.0", "199.0", "201.0"]
 
