@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from bench import memory
 from bench.servers import FOLDER, PROJECT, WorkNotDone
@@ -99,7 +100,7 @@ class Worker:
 @contextmanager
 def working(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Worker]:
     """Start a program; stop it with its descendants at the end."""
-    log = FOLDER / "worker.log"
+    log = FOLDER / f"worker-{uuid4().hex[:12]}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, env=environment, cwd=PROJECT, stdout=file, stderr=file, start_new_session=True
