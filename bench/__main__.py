@@ -28,6 +28,7 @@ from bench import (
     scale,
     schedule,
     start,
+    stored_runs,
     ticks,
     tokens,
 )
@@ -51,6 +52,7 @@ BENCHES = {
     "schedule": schedule.run,
     "start": start.run,
     "console": console.run,
+    "stored_runs": stored_runs.run,
 }
 # On servers of their own, or none: how jobs scale, SMTP alone, the quality of the moderation rules. Also as
 # `python -m bench.sessions 200000 1000000`.

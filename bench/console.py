@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +132,7 @@ def run(servers: Servers, say: Say, *, quick: bool) -> Table:
 def measure(servers: Servers, say: Say, sizes: Sequence[int], *, rounds: int = ROUNDS) -> Table:
     found: dict[int, tuple[Measured, Measured]] = {}
     for runs in sizes:
-        with servers.vhost() as vhost, _stored(servers, say, runs, vhost) as environment:
+        with stored(servers, say, Size(runs)) as environment:
             found[runs] = _pages(environment, say, rounds), _commands(environment, say, min(rounds, COMMAND_ROUNDS))
     migrated, blocked = _migration(servers, say, max(sizes))
     say(f"  migrated in {migrated:.1f} s, in which an insert waited for {blocked * 1000:.0f} ms at most")
@@ -140,14 +140,14 @@ def measure(servers: Servers, say: Say, sizes: Sequence[int], *, rounds: int = R
 
 
 @contextmanager
-def _stored(servers: Servers, say: Say, runs: int, vhost: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    with servers.database() as name:
+def stored(servers: Servers, say: Say, size: Size) -> Iterator[dict[str, str]]:
+    """Create a database with so many runs, and a vhost; yield the environment of a program there."""
+    with servers.own() as (name, environment):
         began = time.perf_counter()
-        environment = servers.environment(DATABASE_URL=servers.url(name), **vhost)
         programs.run(programs.module("pocketwatch", "migrate"), environment)  # for the queues
-        fill(servers.url(name), Size(runs))
+        fill(servers.url(name), size)
         command.run(_fill_queues(environment["RABBITMQ_URL"]))
-        say(f"  {runs:,} runs and what belongs to them stored in {time.perf_counter() - began:.0f} s")
+        say(f"  {size.runs:,} runs and what belongs to them stored in {time.perf_counter() - began:.0f} s")
         yield environment
 
 
@@ -176,13 +176,19 @@ def _dead(queue: str, number: int) -> aio_pika.Message:
     return aio_pika.Message(body, message_id=f"dead-{queue}-{number}", headers=dict(headers), delivery_mode=mode)
 
 
-def _examples(environment: Mapping[str, str]) -> dict[str, str]:
+def examples(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return ids of rows that are stored, by what they are ids of."""
     with psycopg.connect(environment["DATABASE_URL"], row_factory=dict_row) as connection:
         found = connection.execute(EXAMPLES).fetchone() or {}
-    return {name: quote(str(value)) for name, value in found.items()} | {"dead_id": f"dead-{DEAD_IN[0]}-7"}
+    return {name: str(value) for name, value in found.items()} | {"dead_id": f"dead-{DEAD_IN[0]}-7"}
 
 
-def paths(examples: Mapping[str, str]) -> dict[str, int]:
+def in_address(known: Mapping[str, str]) -> dict[str, str]:
+    """Return these values as an address has them."""
+    return {name: quote(value) for name, value in known.items()}
+
+
+def paths(known: Mapping[str, str]) -> dict[str, int]:
     """Return the address of every page, with the status that it answers.
 
     Raises:
@@ -193,12 +199,12 @@ def paths(examples: Mapping[str, str]) -> dict[str, int]:
         "job": "cleanup.tokens",
         "name": "ad_approved",
         "queue": DEAD_IN[0],
-        "/runs/{id:path}": examples["run"],
-        "/dead/{queue}/{id:path}": examples["dead_id"],
-        "/published/{id:path}": examples["message_id"],
-        "/emails/{id:int}": examples["email"],
-        "/emails/{id:int}/body": examples["email"],
-        "/moderation/ads/{id:int}": examples["ad"],
+        "/runs/{id:path}": known["run"],
+        "/dead/{queue}/{id:path}": known["dead_id"],
+        "/published/{id:path}": known["message_id"],
+        "/emails/{id:int}": known["email"],
+        "/emails/{id:int}/body": known["email"],
+        "/moderation/ads/{id:int}": known["ad"],
         **dict.fromkeys(UNKNOWN, "1"),
     }
     found: dict[str, int] = {}
@@ -212,29 +218,41 @@ def paths(examples: Mapping[str, str]) -> dict[str, int]:
             path = path.replace(parameter[0], value)
         found[path] = 404 if route.path in UNKNOWN else 303 if route.path in REDIRECTED else 200
         for query in FILTERS.get(route.path, ()):
-            found[f"{path}?{query.format(**examples)}"] = 200
+            found[f"{path}?{query.format(**known)}"] = 200
     return found
 
 
 def _pages(environment: Mapping[str, str], say: Say, rounds: int) -> Measured:
-    wanted = paths(_examples(environment))
+    wanted = paths(in_address(examples(environment)))
     took: dict[str, list[float]] = {path: [] for path in wanted}
+    with served(environment) as request:
+        for number in range(rounds + 1):
+            for path, status in wanted.items():
+                milliseconds = request(path, status)
+                if number:  # the first round compiles templates
+                    took[path].append(milliseconds)
+    say(f"  {len(wanted)} pages requested {rounds} times each")
+    return {path: Times(each) for path, each in took.items()}
+
+
+@contextmanager
+def served(environment: Mapping[str, str]) -> Iterator[Callable[[str, int], float]]:
+    """Run the console; yield a function that requests a path, expects a status, and returns the milliseconds."""
     web = programs.module("pocketwatch", "web", "--port", "0")
     with programs.working(web, environment) as worker, httpx.Client(**CLIENT) as client:
         worker.until(lambda: _url(worker) is not None, within=STARTUP)
         url = _url(worker)
         worker.until(lambda: client.get(f"{url}/dead").status_code == 200, within=STARTUP)  # the broker is connected
-        for number in range(rounds + 1):
-            for path, status in wanted.items():
-                began = time.perf_counter()
-                answer = client.get(f"{url}{path}")
-                seconds = time.perf_counter() - began
-                if answer.status_code != status:
-                    raise WorkNotDone(f"page {path} answers {answer.status_code}: {answer.text[-500:]}")
-                if number:  # the first round compiles templates
-                    took[path].append(seconds * 1000)
-    say(f"  {len(wanted)} pages requested {rounds} times each")
-    return {path: Times(each) for path, each in took.items()}
+        yield lambda path, status: _request(client, f"{url}{path}", status)
+
+
+def _request(client: httpx.Client, address: str, status: int) -> float:
+    began = time.perf_counter()
+    answer = client.get(address)
+    seconds = time.perf_counter() - began
+    if answer.status_code != status:
+        raise WorkNotDone(f"page {address} answers {answer.status_code}: {answer.text[-500:]}")
+    return seconds * 1000
 
 
 def _url(worker: programs.Worker) -> str | None:
@@ -243,17 +261,18 @@ def _url(worker: programs.Worker) -> str | None:
 
 
 def _commands(environment: Mapping[str, str], say: Say, rounds: int) -> Measured:
-    examples, found = _examples(environment), Measured()
+    known, found = examples(environment), Measured()
     for words in COMMANDS:
-        command_ = programs.module("pocketwatch", *words.format(**examples).split())
-        times = [_timed(command_, environment) for _ in range(rounds)]
-        found[f"pocketwatch {words.format(**examples)}"] = Times([wall for wall, _ in times], times[-1][1])
+        name = words.format(**known)
+        times = [timed(name, environment) for _ in range(rounds)]
+        found[f"pocketwatch {name}"] = Times([wall for wall, _ in times], times[-1][1])
     say(f"  {len(found)} commands run {rounds} times each")
     return found
 
 
-def _timed(command_: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Return the time and the processor time of a program, in milliseconds."""
+def timed(words: str, environment: Mapping[str, str]) -> tuple[float, float]:
+    """Return the time and the processor time of a command, in milliseconds."""
+    command_ = programs.module("pocketwatch", *words.split())
     began = time.perf_counter()
     process = subprocess.Popen(
         command_, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -264,7 +283,7 @@ def _timed(command_: Sequence[str], environment: Mapping[str, str]) -> tuple[flo
     process.returncode = os.waitstatus_to_exitcode(status)
     # `doctor` finds that nothing consumes.
     if process.returncode > 1 or errors:
-        raise WorkNotDone(f"{' '.join(command_)} failed: {errors[-1000:].decode()}")
+        raise WorkNotDone(f"pocketwatch {words} failed: {errors[-1000:].decode()}")
     return wall * 1000, (usage.ru_utime + usage.ru_stime) * 1000
 
 

@@ -5,7 +5,8 @@ A million runs are those of ninety days: fires of the schedule that ships, and e
 
 import json
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from publishers.schedule import DEFAULT, load
 
 RUNS_A_DAY = 11_000
 SCHEDULED_AT_MOST = 0.5  # of the runs
+SHOWN = 30  # fires of an entry, on pages of the console
 EMAIL = next(each for each in SAMPLES if each.name == "ad_approved")
 CONTENT = {"name": EMAIL.name, **json.loads(EMAIL.model_dump_json())}
 
@@ -244,11 +246,14 @@ IN_FORCE = (
 
 @dataclass(frozen=True)
 class Size:
+    """How many runs, and of how many days; with None these are as many as fill them in a usual suite."""
+
     runs: int
+    of_days: int | None = None
 
     @property
     def days(self) -> int:
-        return math.ceil(self.runs / RUNS_A_DAY)
+        return self.of_days or math.ceil(self.runs / RUNS_A_DAY)
 
 
 def fill(url: str, size: Size) -> None:
@@ -257,7 +262,7 @@ def fill(url: str, size: Size) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(UNCHECKED)
         columns = {row[0] for row in connection.execute(COLUMNS, ["fires"])}
-        scheduled = list(_fires(size, now))[-int(size.runs * SCHEDULED_AT_MOST) :]
+        scheduled = _latest(list(_fires(size, now)), int(size.runs * SCHEDULED_AT_MOST))
         copied = FIRES[0].format(more=FIRES[1] if "outcome" in columns else "")
         with connection.cursor().copy(copied.encode()) as copy:
             for row in scheduled:
@@ -308,3 +313,13 @@ def _fires(size: Size, now: datetime) -> Iterator[tuple[object, ...]]:
             yield name, at, "missed", None, reason, timetable, at, "missed", reason, at
         else:
             yield name, at, "published", f"{name}@{at:%Y%m%dT%H%M%SZ}", None, timetable, at, "succeeded", None, at
+
+
+def _latest(fires: Sequence[tuple[object, ...]], count: int) -> list[tuple[object, ...]]:
+    """Return so many of the fires, oldest first: those that pages show of each entry, and then the latest of all."""
+    seen, order = Counter[object](), list[tuple[bool, int]]()
+    for index in reversed(range(len(fires))):
+        entry = fires[index][0]
+        order.append((seen[entry] >= SHOWN, -index))
+        seen[entry] += 1
+    return [fires[index] for index in sorted(-each for _, each in sorted(order)[:count])]

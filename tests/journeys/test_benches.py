@@ -90,5 +90,14 @@ def test_delays_of_the_schedule_are_compared_with_an_exact_sleep(clone: Path):
     assert {"1, under full consumer load", "1, one of two tickers killed"} <= set(cells(tables))
 
 
+@pytest.mark.timeout(300)
+def test_commands_and_pages_are_compared_by_the_runs_that_are_stored(clone: Path):
+    tables = quick(clone, "stored_runs")
+
+    assert {"pocketwatch why purge-logs-daily", "pocketwatch migrate", "/", "/runs", "1,000", "10,000"} <= set(
+        cells(tables)
+    )
+
+
 def cells(tables: str) -> list[str]:
-    return [cell.strip() for line in tables.splitlines() for cell in line.split("│")]
+    return [cell.strip() for line in tables.splitlines() for cell in line.replace("┃", "│").split("│")]
