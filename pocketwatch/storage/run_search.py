@@ -226,11 +226,13 @@ async def _rarest(
     """Return the column whose value the fewest rows have, counted up to the bound of a search."""
     if len(names) < 2:  # noqa: PLR2004
         return names[0] if names else None
-    counts = []
+    rarest, fewest = names[0], MAX_SCANNED
     for name in names:
-        rows = newest_of(which, name, window).with_only_columns(update_logs.c.id).subquery()
-        counts.append((await connection.execute(sa.select(sa.func.count()).select_from(rows))).scalar_one())
-    return names[counts.index(min(counts))]
+        rows = newest_of(which, name, window).with_only_columns(update_logs.c.id).limit(fewest).subquery()
+        count = (await connection.execute(sa.select(sa.func.count()).select_from(rows))).scalar_one()
+        if count < fewest:
+            rarest, fewest = name, count
+    return rarest
 
 
 async def _window(connection: AsyncConnection, which: RunFilter) -> list[sa.ColumnElement[bool]]:

@@ -264,6 +264,15 @@ async def test_outcomes_of_an_entry_read_its_own_fires_only(many: AsyncConnectio
     assert "fires_due_at_idx" not in plan
 
 
+async def test_runs_of_a_job_are_not_counted_beyond_those_of_a_rarer_entry(many: AsyncConnection):
+    read = sa.text("SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'update_logs'")
+    before = (await many.execute(read)).scalar_one()
+
+    await run_search.find(many, RunFilter(entry="none", job="often-1"))
+
+    assert (await many.execute(read)).scalar_one() - before < 100
+
+
 @pytest.mark.parametrize(("name", "value"), [("job", "old"), ("entry", "old"), ("status", "failed")])
 async def test_search_reads_the_runs_with_the_value_of_an_index_only(many: AsyncConnection, name: str, value: str):
     plan = await plan_of(many, run_search.newest_of(RunFilter(**{name: value}), name, []))
