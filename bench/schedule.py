@@ -28,7 +28,6 @@ from schemas.ticks import CleanRates
 
 TARGET = 1.5  # times the median of the exact sleep, at most
 START = 60.0  # seconds in which a publisher must have started
-USUAL_START = 3  # seconds that it takes on busy cores
 HANDLED_A_SECOND = 4_000  # events, at most, on cores that are also busy with what these cause
 BUSY, KILLED = "under full consumer load", "one of two tickers killed"
 OURS, LIMIT = "Pocketwatch", "by hand: exact sleep"
@@ -124,12 +123,12 @@ def _measure(servers: Servers, name: str, load: Load, seen: list[float]) -> Samp
     }[name]
     with servers.own(POCKETWATCH_SCHEDULE=str(file)) as (database, environment), ExitStack() as stack:
         programs.run(module("bench.schedule"), environment)
-        if load.besides == BUSY:
-            stack.enter_context(_busy(servers, load, database, environment))
-            if name == LIMIT:
-                stack.enter_context(_relaying(environment))
         is_killed = (name, load.besides) == (OURS, KILLED)
         workers = [stack.enter_context(programs.working(publisher, environment)) for _ in range(1 + is_killed)]
+        if load.besides == BUSY:
+            if name == LIMIT:
+                stack.enter_context(_relaying(environment))
+            stack.enter_context(_busy(servers, load, database, environment))
         try:
             arrived = command.run(
                 arrivals(environment["RABBITMQ_URL"], load, halfway=workers[0].process.kill if is_killed else None)
@@ -148,7 +147,7 @@ def _busy(servers: Servers, load: Load, database: str, environment: Mapping[str,
     """Let a consumer work through a backlog of events, which must outlast the block."""
     servers.ask(events.TABLE, database)
     side, warm_up = events.SIDES[0], events.WARM_UP
-    count = HANDLED_A_SECOND * (USUAL_START + (load.instants + 1) * load.period)
+    count = HANDLED_A_SECOND * (load.instants + 2) * load.period
     with backlog.waiting(
         servers, side, count, warm_up=warm_up, done=events.ROWS, database=database, environment=environment
     ):
@@ -169,17 +168,19 @@ def _relaying(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 async def arrivals(url: str, load: Load, *, halfway: Callable[[], None] | None = None) -> list[tuple[float, float]]:
-    """Return the instant and the delay of each message, in seconds, in the order of arrival.
+    """Return the instant and the delay of each message that is due from now on, in seconds, in the order of arrival.
 
     Args:
         halfway: called between two instants. At one, it could kill a relay that has published a message and not yet
             marked it as sent; the next relay then publishes it again under its id.
     """
     arrived: list[tuple[float, float]] = []
-    complete = asyncio.Event()
+    complete, began = asyncio.Event(), time.time()
 
     async def note(message: AbstractIncomingMessage) -> None:
         now, due = time.time(), datetime.fromisoformat(str(message.headers[DUE_AT])).timestamp()
+        if due < began:  # it waited for this consumer
+            return
         arrived.append((due, now - due))
         if halfway is not None and len(arrived) == load.messages // 2:
             asyncio.get_running_loop().call_later(load.period / 2, halfway)
