@@ -1,6 +1,6 @@
 """Side-by-side tables against the peers, each contender's work checked.
 
-    python -m bench                      all of them, in about three quarters of an hour
+    python -m bench                      all of them, in about an hour
     python -m bench tokens media         chosen ones
     python -m bench events --quick       small sizes, to see that it works; its figures mean nothing
 

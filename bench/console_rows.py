@@ -262,7 +262,7 @@ def fill(url: str, size: Size) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(UNCHECKED)
         columns = {row[0] for row in connection.execute(COLUMNS, ["fires"])}
-        scheduled = _latest(list(_fires(size, now)), int(size.runs * SCHEDULED_AT_MOST))
+        scheduled = latest(list(_fires(size, now)), int(size.runs * SCHEDULED_AT_MOST))
         copied = FIRES[0].format(more=FIRES[1] if "outcome" in columns else "")
         with connection.cursor().copy(copied.encode()) as copy:
             for row in scheduled:
@@ -315,7 +315,7 @@ def _fires(size: Size, now: datetime) -> Iterator[tuple[object, ...]]:
             yield name, at, "published", f"{name}@{at:%Y%m%dT%H%M%SZ}", None, timetable, at, "succeeded", None, at
 
 
-def _latest(fires: Sequence[tuple[object, ...]], count: int) -> list[tuple[object, ...]]:
+def latest(fires: Sequence[tuple[object, ...]], count: int) -> list[tuple[object, ...]]:
     """Return so many of the fires, oldest first: those that pages show of each entry, and then the latest of all."""
     seen, order = Counter[object](), list[tuple[bool, int]]()
     for index in reversed(range(len(fires))):

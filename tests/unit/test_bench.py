@@ -6,7 +6,7 @@ import jwt
 import pytest
 from starlette.routing import Route
 
-from bench import console, jwt_rows, schedule, table
+from bench import console, console_rows, jwt_rows, schedule, stored_runs, table
 from bench.__main__ import NAMES, arguments
 from bench.jwt_rows import Lot
 from bench.rounds import Contender, Result, Sample, Side, alternate, contenders, ratio, share_of_limit
@@ -51,6 +51,20 @@ def test_page_meets_the_target_by_its_median_and_its_95th_percentile():
 
     assert console.Times([*fast, slow]).is_on_target
     assert not console.Times([*fast, slow, slow]).is_on_target
+
+
+def test_few_stored_runs_include_those_that_pages_show_of_each_entry():
+    daily, often = [("daily", number) for number in range(3)], [("often", number) for number in range(100)]
+
+    stored = console_rows.latest([*daily, *often], 40)
+
+    assert stored == [*daily, *often[-37:]]
+    assert console_rows.latest([*daily, *often], 1_000) == [*daily, *often]
+
+
+@pytest.mark.parametrize(("times", "word"), [(1.5, "flat"), (1.51, "grows")])
+def test_cost_is_flat_up_to_one_and_a_half_times(times: float, word: str):
+    assert stored_runs.verdict(times) == word
 
 
 def test_ratio_compares_medians_with_the_best_peer():
