@@ -24,7 +24,7 @@ from bench.console_rows import Size
 from bench.servers import Say, Servers, started
 
 SIZES, QUICK = (1_000, 10_000, 100_000, 1_000_000), (1_000, 10_000)
-COMMAND_ROUNDS, PAGE_ROUNDS = 5, 20
+COMMAND_ROUNDS, PAGE_ROUNDS = 5, 40
 DAYS = 90
 FLAT = 1.5  # times the time with the fewest runs, at most
 COMMANDS = (
