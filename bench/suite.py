@@ -19,7 +19,7 @@ from bench.reporting import reporting
 from pocketwatch import command, logs, settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
-from pocketwatch.service import serve
+from pocketwatch.service import serve, tune_gc
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
@@ -83,7 +83,8 @@ async def fill_outbox(database: Database, count: int) -> None:
 
 
 async def run(verb: str, count: int, loaded: Settings) -> None:
-    """Run one of the verbs that publish."""
+    """Run one of the verbs that publish, in a process like those of the suite."""
+    tune_gc()
     database = Database(loaded.database_url, name="bench")
     async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY_OF_BENCH) as publisher:
         if verb == "fill":

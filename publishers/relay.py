@@ -62,13 +62,10 @@ class Relay:
     async def _send_and_wait(self, listening: asyncpg.Connection | None) -> None:
         """Send, then wait for a notification, the next retry or the poll interval; it is short without a listener."""
         interval = POLL_INTERVAL if listening else SHORT_POLL_INTERVAL
-        at_once = 1
         while True:
             self._wake.clear()
             await self._publisher.until_unblocked()  # rather than to lock rows for as long as an alarm lasts
-            sent = await self._send_batches(at_once)
-            at_once = AT_ONCE if BATCH in sent else 1
-            if any(sent):
+            if await self._send_due():
                 continue
             asked_at = time.monotonic()
             async with self._database.begin() as connection:
@@ -84,12 +81,20 @@ class Relay:
             if listening:
                 await listening.execute("SELECT 1", timeout=POLL_INTERVAL)  # fails if the notifying connection is dead
 
-    async def _send_batches(self, count: int) -> list[int]:
-        """Publish this many batches at the same time; return the number of rows of each, once all have ended."""
-        results = await asyncio.gather(*(self.send_batch() for _ in range(count)), return_exceptions=True)
-        if errors := [each for each in results if isinstance(each, BaseException)]:
-            raise errors[0]
-        return [each for each in results if isinstance(each, int)]
+    async def _send_due(self) -> bool:
+        """Publish what is due, a backlog by several batches at the same time; return whether there was any."""
+        count = await self.send_batch()
+        if count == BATCH:
+            results = await asyncio.gather(*(self._send_backlog() for _ in range(AT_ONCE)), return_exceptions=True)
+            if errors := [each for each in results if isinstance(each, BaseException)]:
+                raise errors[0]
+        return count > 0
+
+    async def _send_backlog(self) -> None:
+        count = BATCH
+        while count == BATCH:
+            await self._publisher.until_unblocked()
+            count = await self.send_batch()
 
     async def send_batch(self) -> int:
         """Publish one batch; return how many rows were due, whether published or not."""
