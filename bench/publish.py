@@ -43,7 +43,7 @@ SIDES = (
     ),
     Side(
         "Pocketwatch relay",
-        "outbox rows taken, published and confirmed, marked as sent: 100 to a transaction",
+        "outbox rows taken, published and confirmed, marked as sent: 200 to a transaction",
         program="bench.suite",
         verb="relay",
         ours=True,

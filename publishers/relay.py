@@ -22,7 +22,7 @@ from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.outbox import CHANNEL, Outgoing
 from schemas.envelope import TRACEPARENT, Envelope, place_in_trace
 
-BATCH = 100  # rows; their locks are held while the broker confirms
+BATCH = 200  # rows; their locks are held while the broker confirms
 AT_ONCE = 4  # batches, while there is a backlog: some are read while the broker confirms others
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
 SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
