@@ -163,6 +163,25 @@ async def test_change_that_came_while_a_response_was_on_its_way_is_shown(
     await browser_page.locator("tbody tr").nth(4).wait_for()
 
 
+async def test_change_that_came_before_the_page_listened_is_shown(
+    browser_page: Page, logged: None, database: Database
+):
+    may_listen = asyncio.Event()
+
+    async def listen_late(route: Route) -> None:
+        await may_listen.wait()
+        await route.continue_()
+
+    await browser_page.route("**/events", listen_late)
+    await browser_page.goto("/runs")
+    await add_run(database, "before-it-listened")
+    async with database.begin() as connection:
+        await connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    may_listen.set()
+
+    await browser_page.locator("tbody tr").nth(4).wait_for()
+
+
 async def test_running_job_is_stopped(browser_page: Page, database: Database, consume: Consume, publisher: Publisher):
     started = asyncio.Event()
 

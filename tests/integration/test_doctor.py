@@ -36,6 +36,7 @@ async def test_dead_ticker_is_a_problem(pocketwatch: Program, publisher: Publish
     before = findings(pocketwatch)
     process.kill()
     watched.execute("UPDATE processes SET heartbeat_at = now() - interval '130 s'")  # so much later
+    watched.execute("UPDATE schedule_entries SET next_due_at = now() + interval '1 hour'")
     watched.execute("UPDATE schedule_entries SET next_due_at = now() - interval '90 s' WHERE entry LIKE 'clean-%%'")
     done = pocketwatch("doctor", "--json")
 

@@ -44,6 +44,11 @@ document.addEventListener("htmx:trigger", (event) => {
   if (event.target.matches("[data-live]")) outdated.add(event.target.id);
 });
 
+// What changed between the answer and the (re)connection was not announced.
+document.addEventListener("htmx:sseOpen", () => {
+  for (const part of document.querySelectorAll("[data-live]")) outdated.add(part.id);
+});
+
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.target;
   if (!part.matches("[data-live]")) return;

@@ -18,6 +18,7 @@ from pocketwatch.broker.declare import declare
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.stack.native.caught_emails import RECIPIENTS
 from pocketwatch.storage.database import Database
+from publishers.ticker import LEAD
 from schemas.envelope import ERROR, Envelope
 from schemas.message import Message
 from schemas.ticks import CleanSessions
@@ -276,8 +277,8 @@ why = "the fault matrix"
         return Counter({_fire(entry, due_at): count for entry, due_at, count in rows})
 
     async def unfinished(self, at: datetime) -> set[str]:
-        """Another ticker records a fire within milliseconds, so that it may be done already."""
-        return await self._due(until=at) - set(await self._effects(until=at))
+        """Fires are recorded ahead; another ticker does so within milliseconds, so that one may be done already."""
+        return await self._due(until=at + LEAD) - set(await self._effects(until=at))
 
 
 def _fire(entry: str, due_at: datetime) -> str:
