@@ -163,9 +163,7 @@ async def test_change_that_came_while_a_response_was_on_its_way_is_shown(
     await browser_page.locator("tbody tr").nth(4).wait_for()
 
 
-async def test_change_that_came_before_the_page_listened_is_shown(
-    browser_page: Page, logged: None, database: Database
-):
+async def test_change_that_came_before_the_page_listened_is_shown(browser_page: Page, logged: None, database: Database):
     may_listen = asyncio.Event()
 
     async def listen_late(route: Route) -> None:
