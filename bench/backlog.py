@@ -23,7 +23,7 @@ class Side(rounds.Side):
 
     worker: Sequence[str]
     fill: str = field(kw_only=True)
-    processes: int = field(default=1, kw_only=True)  # of the worker
+    processes: int = field(default=1, kw_only=True)  # of the worker; each is told its part: BENCH_PART=0/2
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def waiting(
     programs.run(module(side.fill, "fill", str(warm_up)), environment)
     command = module(*side.worker)
     with ExitStack() as stack, psycopg.connect(servers.url(database)) as connection:
-        workers = [stack.enter_context(programs.working(command, environment)) for _ in range(side.processes)]
+        parts = [{**environment, "BENCH_PART": f"{number}/{side.processes}"} for number in range(side.processes)]
+        workers = [stack.enter_context(programs.working(command, part)) for part in parts]
         backlog = Backlog(workers, connection, done)
         backlog.until(warm_up)
         time.sleep(PAUSE)

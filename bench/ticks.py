@@ -6,6 +6,7 @@ python -m bench.ticks consume      the consumer, as production runs one
 python -m bench.ticks fill 1000    ticks for it
 """
 
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -72,6 +73,16 @@ SIDES = (
         id="message_id",
         ours=True,
     ),
+    Side(
+        "Pocketwatch, 2 processes",
+        "the same, half of the jobs each, as groups have processes of their own",
+        ("bench.ticks", "consume"),
+        fill="bench.ticks",
+        log="update_logs WHERE status = 'succeeded'",
+        id="message_id",
+        processes=2,
+        ours=True,
+    ),
     *(
         Side(
             f"Celery, {count} process{'es' * (count > 1)}",
@@ -119,7 +130,8 @@ def main(verb: str, count: int) -> None:
         return
     loaded = settings.load()
     logs.configure(loaded.logging)
-    command.run(serve([ConsumerApp(loaded, JOBS, role="bench")], loaded))
+    part, parts = map(int, os.environ.get("BENCH_PART", "0/1").split("/"))
+    command.run(serve([ConsumerApp(loaded, JOBS[part::parts], role="bench")], loaded))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ STATIC = Path(__file__).parent / "static"
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "pocketwatch_theme"
 CELL = re.compile(r'<(?P<name>tr|td|th)\b(?= colspan="(?P<span>\d+)")?')
-CONTENT = "content"  # the block of each page that is refreshed
 
 # Statuses of runs, states of fires, emails and queues: which colour their badge has.
 TONES: Mapping[str, str] = {
@@ -50,14 +49,9 @@ def render(request: Request, template: str, *, status_code: int = 200, **context
     A request of htmx that refreshes a part of a page gets its block `content` only.
     """
     is_part = request.headers.get("hx-request") == "true" and request.headers.get("hx-boosted") != "true"
-    values = {**_values(request), "flash": None if is_part else flash.read(request), **context}
+    values = {**_values(request), "is_part": is_part, "flash": None if is_part else flash.read(request), **context}
     values["ui"] = environment().get_template("web/macros.html").make_module(values)
-    found = environment().get_template(template)
-    if is_part and CONTENT in found.blocks:
-        text = "".join(found.blocks[CONTENT](found.new_context(values)))
-    else:
-        text = found.render(values)
-    response = HTMLResponse(text, status_code=status_code)
+    response = HTMLResponse(environment().get_template(template).render(values), status_code=status_code)
     if values["flash"] is not None:
         flash.forget(response)
     return response

@@ -67,6 +67,14 @@ setInterval(() => outdated.forEach((id) => {
   else outdated.delete(id);
 }), 1000);
 
+// What has not changed is not replaced: whoever points at it, or reads it out, keeps it.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const part = event.target;
+  if (!part.matches("[data-live]")) return;
+  const found = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById(part.id);
+  if (found?.innerHTML === part.innerHTML) event.detail.shouldSwap = false;
+});
+
 // What was opened stays open.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const opened = [...event.target.querySelectorAll("details[id][open]")].map((each) => each.id);
