@@ -23,7 +23,7 @@ class Side(rounds.Side):
 
     worker: Sequence[str]
     fill: str = field(kw_only=True)
-    processes: int = field(default=1, kw_only=True)  # of the worker; each is told its part: BENCH_PART=0/2
+    processes: int = field(default=1, kw_only=True)  # of the worker; each has a part: BENCH_PART=0/2
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,19 @@ async def test_change_that_came_while_a_response_was_on_its_way_is_shown(
     await browser_page.locator("tbody tr").nth(4).wait_for()
 
 
+async def test_part_that_has_not_changed_is_not_replaced(browser_page: Page, logged: None):
+    await browser_page.route("**/events", lambda route: route.abort())
+    await browser_page.goto("/runs/by-hand")
+    await browser_page.evaluate("window.kept = document.querySelector('#run .lead')")
+
+    async with browser_page.expect_response("**/runs/by-hand") as answered:
+        await browser_page.evaluate(CHANGED)
+    assert (await answered.value).ok
+    await browser_page.wait_for_timeout(300)
+
+    assert await browser_page.evaluate("window.kept.isConnected")
+
+
 async def test_change_that_came_before_the_page_listened_is_shown(browser_page: Page, logged: None, database: Database):
     may_listen = asyncio.Event()
 
