@@ -20,13 +20,14 @@ from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database, is_outage
 from pocketwatch.storage.outbox import CHANNEL, Outgoing
+from publishers.ticker import LEAD
 from schemas.envelope import TRACEPARENT, Envelope, place_in_trace
 
 BATCH = 200  # rows; their locks are held while the broker confirms
 AT_ONCE = 4  # batches, while there is a backlog: some are read while the broker confirms others
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
 SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
-AHEAD = 0.25  # seconds, in which fires that are recorded ahead are due; they are published before the end
+AHEAD = LEAD.total_seconds()  # in which fires that are recorded ahead are due; they are published before the end
 HELD_POLL_INTERVAL = 0.05  # seconds, while another relay publishes what is due
 RETRY_DELAY = 1.0  # seconds
 
