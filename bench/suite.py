@@ -16,10 +16,10 @@ import sqlalchemy as sa
 
 from bench import sending
 from bench.reporting import reporting
-from pocketwatch import command, logs, settings
+from pocketwatch import command, garbage, logs, settings
 from pocketwatch.broker.publisher import Publisher
 from pocketwatch.broker.topology import MODERATION, TOPOLOGY, event_queue
-from pocketwatch.service import serve, tune_gc
+from pocketwatch.service import serve
 from pocketwatch.settings import Settings
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database
@@ -84,7 +84,7 @@ async def fill_outbox(database: Database, count: int) -> None:
 
 async def run(verb: str, count: int, loaded: Settings) -> None:
     """Run one of the verbs that publish, in a process like those of the suite."""
-    tune_gc()
+    garbage.spare_what_stays()
     database = Database(loaded.database_url, name="bench")
     async with Publisher(loaded.rabbitmq_urls, role="bench", topology=TOPOLOGY_OF_BENCH) as publisher:
         if verb == "fill":

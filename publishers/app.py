@@ -37,6 +37,7 @@ class PublisherApp(Service):
         relay = Relay(database, publisher)
         # The first to start is the last to end: the relay still sends what the ticker has recorded.
         self._run_in_background("relay", relay.run, drain=relay.finish)
+        self._run_in_background("relay ahead", relay.run_ahead, drain=relay.finish)
         ticker = Ticker(database, file.schedule)
         self._run_in_background("ticker", ticker.run)
         self._run_in_background("schedule file", partial(file.watch, ticker.use))

@@ -8,10 +8,12 @@ growing delays, logged at each failure, and never dropped.
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import asyncpg
 from loguru import logger
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pocketwatch.broker.publisher import Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY, Exchange
@@ -28,6 +30,7 @@ AT_ONCE = 4  # batches, while there is a backlog: some are read while the broker
 POLL_INTERVAL = 5.0  # seconds between polls without a notification
 SHORT_POLL_INTERVAL = 0.5  # the same behind a pooler, where LISTEN would reach a session of others
 AHEAD = LEAD.total_seconds()  # in which fires that are recorded ahead are due; they are published before the end
+LOOK_AHEAD_INTERVAL = 0.05  # seconds between two looks at what is due next
 HELD_POLL_INTERVAL = 0.05  # seconds, while another relay publishes what is due
 RETRY_DELAY = 1.0  # seconds
 
@@ -38,13 +41,17 @@ DATABASE_UNAVAILABLE, RELAY_FAILED = "outbox.database_unavailable", "outbox.rela
 class Relay:
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database, self._publisher = database, publisher
-        self._wake = asyncio.Event()
+        self._wake, self._wake_ahead = asyncio.Event(), asyncio.Event()
         self._finishing = False
 
     def finish(self) -> None:
         """Let `run` end once nothing is due, or will be in a moment; a batch that was cut off would be sent twice."""
         self._finishing = True
+        self._on_notification()
+
+    def _on_notification(self, *_: object) -> None:
         self._wake.set()
+        self._wake_ahead.set()
 
     async def run(self) -> None:
         while not self._finishing:
@@ -53,12 +60,37 @@ class Relay:
                     await self._send_and_wait(listening=None)
                 else:
                     async with self._database.dedicated() as listening:
-                        await listening.add_listener(CHANNEL, lambda *_: self._wake.set())
+                        await listening.add_listener(CHANNEL, self._on_notification)
                         await self._send_and_wait(listening)
             except Exception as error:  # noqa: BLE001  without a relay nothing is published
-                event, cause = (DATABASE_UNAVAILABLE, None) if is_outage(error) else (RELAY_FAILED, error)
-                logger.bind(error=str(error)[:200]).opt(exception=cause).warning(event)
-                await asyncio.sleep(RETRY_DELAY)
+                await _pause_after(error)
+
+    async def run_ahead(self) -> None:
+        """Publish what becomes due, such as fires that are recorded ahead, at that moment: before what waits already.
+
+        What this has not locked by then, `run` publishes.
+        """
+        while not self._finishing:
+            await self._wake_ahead.wait()
+            self._wake_ahead.clear()
+            try:
+                while await self.send_ahead():
+                    pass
+            except Exception as error:  # noqa: BLE001  of the database; `run` publishes meanwhile
+                await _pause_after(error)
+            await asyncio.sleep(LOOK_AHEAD_INTERVAL)
+
+    async def send_ahead(self) -> int:
+        """Lock what is due next, and publish it then; return how many rows these were, 0 if nothing is due soon."""
+        async with self._database.begin() as connection:
+            coming = await outbox.coming(connection)
+            read_at = time.monotonic()
+            if coming is None or coming[1] > AHEAD:
+                return 0
+            if rows := await outbox.claim_ahead(connection, coming[0], size=AT_ONCE * BATCH):
+                await asyncio.sleep(coming[1] - (time.monotonic() - read_at))
+                await self._send(connection, rows)
+        return len(rows)
 
     async def _send_and_wait(self, listening: asyncpg.Connection | None) -> None:
         """Send, then wait for a notification, the next retry or the poll interval; it is short without a listener."""
@@ -101,15 +133,18 @@ class Relay:
         """Publish one batch; return how many rows were due, whether published or not."""
         async with self._database.begin() as connection:
             rows = await outbox.claim(connection, size=BATCH)
-            results = await asyncio.gather(*map(self._publish, rows))
-            errors = {row.id: error for row, error in zip(rows, results, strict=True) if error is not None}
-            sent = [row.id for row in rows if row.id not in errors]
-            await outbox.mark_sent(connection, sent)
-            await outbox.retry_later(connection, errors)
+            await self._send(connection, rows)
+        return len(rows)
+
+    async def _send(self, connection: AsyncConnection, rows: Sequence[Outgoing]) -> None:
+        results = await asyncio.gather(*map(self._publish, rows))
+        errors = {row.id: error for row, error in zip(rows, results, strict=True) if error is not None}
+        sent = [row.id for row in rows if row.id not in errors]
+        await outbox.mark_sent(connection, sent)
+        await outbox.retry_later(connection, errors)
         metrics.outbox_relayed(sent=len(sent), failed=len(errors))
         if sent:
             logger.bind(count=len(sent)).debug(PUBLISHED)
-        return len(rows)
 
     async def _publish(self, row: Outgoing) -> str | None:
         envelope = Envelope(
@@ -140,6 +175,12 @@ class Relay:
             bound.bind(attempts=row.attempts + 1, error=str(error)).error(PUBLISH_FAILED)
             return str(error)
         return None
+
+
+async def _pause_after(error: Exception) -> None:
+    event, cause = (DATABASE_UNAVAILABLE, None) if is_outage(error) else (RELAY_FAILED, error)
+    logger.bind(error=str(error)[:200]).opt(exception=cause).warning(event)
+    await asyncio.sleep(RETRY_DELAY)
 
 
 def _exchange(row: Outgoing) -> Exchange:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pocketwatch import garbage
 from pocketwatch.errors import PocketwatchError
 from pocketwatch.text import printable
 
@@ -153,6 +154,7 @@ def user_message(error: Exception) -> str | None:
 
 def main() -> None:
     """Run a command; an error that the user can fix is a message on standard error and exit code 1."""
+    garbage.collect_seldom()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may have any encoding

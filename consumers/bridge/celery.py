@@ -2,8 +2,7 @@
 
 import asyncio
 from datetime import datetime
-
-from aio_pika import IncomingMessage
+from typing import TYPE_CHECKING
 
 from consumers.bridge import results
 from consumers.bridge.celery_protocol import CeleryDecoder, task_name
@@ -14,10 +13,13 @@ from pocketwatch.worker.consumer import consumer
 from pocketwatch.worker.context import EventContext
 from schemas.celery import CeleryTask
 
+if TYPE_CHECKING:
+    from aio_pika import IncomingMessage
+
 MAX_INLINE_LENGTH = 10_000  # characters of an argument, at most 50 ms; longer HTML is converted in a thread
 
 
-def foreign_task(raw: IncomingMessage) -> str | None:
+def foreign_task(raw: "IncomingMessage") -> str | None:
     """Return the name of a task that the bridge does not know; None for its own, and where there is no name."""
     name = task_name(raw)
     return None if name is None or is_known(name) else name

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from aio_pika import IncomingMessage
-from faststream.rabbit import RabbitMessage
 from pydantic import ValidationError
 
 from pocketwatch.errors import InvalidMessage
@@ -24,6 +22,10 @@ from schemas.validation_errors import describe, shown
 
 JSON = "application/json"
 ENCODINGS = ("utf-8", "us-ascii")
+if TYPE_CHECKING:
+    from aio_pika import IncomingMessage
+    from faststream.rabbit import RabbitMessage
+
 GZIP = "application/x-gzip"  # what Celery calls zlib's format
 MAX_BODY = 2**20  # bytes, decompressed
 MAX_NAME = 200
@@ -47,7 +49,7 @@ TYPES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 class CeleryDecoder:
     """Decodes what Celery's clients publish; a retried message carries the suite's own headers, too."""
 
-    def envelope(self, raw: IncomingMessage) -> Envelope:
+    def envelope(self, raw: "IncomingMessage") -> Envelope:
         """Return the metadata of a delivery, under the task's id, so that a redelivery is recognised."""
         headers = dict(raw.headers or {})
         task_id = headers.get("id") or raw.message_id
@@ -59,7 +61,7 @@ class CeleryDecoder:
             headers=headers | {envelope.TRIGGER: "celery"},
         )
 
-    def message(self, raw: RabbitMessage) -> CeleryTask:
+    def message(self, raw: "RabbitMessage") -> CeleryTask:
         headers = dict(raw.headers or {})
         try:
             return read(
@@ -74,7 +76,7 @@ def ignores_result(headers: Mapping[str, Any]) -> bool:
     return headers.get("ignore_result") is True
 
 
-def task_name(raw: IncomingMessage) -> str | None:
+def task_name(raw: "IncomingMessage") -> str | None:
     """Return the name of the task, which is a header, or in the body of protocol 1 in JSON; None where it has none."""
     name = (raw.headers or {}).get("task")
     if name is None and raw.content_type == JSON and raw.body_size <= MAX_BODY:

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from aio_pika import IncomingMessage
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,6 +31,7 @@ from schemas.envelope import derive_id
 from schemas.message import Message
 
 if TYPE_CHECKING:
+    from aio_pika import IncomingMessage
     from redis.asyncio import Redis
 
 KEY = "celery-task-meta-"  # of Celery's Redis backend, followed by the task's id; the channel has the same name
@@ -115,7 +115,7 @@ def expect(task: CeleryTask, event: EventContext, published: Mapping[str, Messag
     )
 
 
-def on_dead_letter(raw: IncomingMessage, run: Run, settings: Settings) -> Sequence[Row]:
+def on_dead_letter(raw: "IncomingMessage", run: Run, settings: Settings) -> Sequence[Row]:
     """Return the row of a task that the bridge refuses: its run is the result."""
     is_expected = settings.servers.celery_results is not None and not ignores_result(raw.headers)
     if not (is_expected and run.envelope.has_message_id):

@@ -15,10 +15,13 @@ from schemas.envelope import Envelope
 CHANNEL = "pocketwatch_outbox"  # of NOTIFY, by a trigger on the table
 LONGEST_ERROR = 500  # characters
 
-CLAIM = sa.text(
-    "SELECT id, message_id, exchange, routing_key, CAST(payload AS text), headers, correlation_id, created_at, "
-    "attempts FROM outbox WHERE sent_at IS NULL AND available_at <= now() "
-    "ORDER BY available_at, id LIMIT :size FOR UPDATE SKIP LOCKED"
+COLUMNS = "id, message_id, exchange, routing_key, CAST(payload AS text), headers, correlation_id, created_at, attempts"
+LOCKED = "ORDER BY available_at, id LIMIT :size FOR UPDATE SKIP LOCKED"
+CLAIM = sa.text(f"SELECT {COLUMNS} FROM outbox WHERE sent_at IS NULL AND available_at <= now() {LOCKED}")
+CLAIM_AHEAD = sa.text(f"SELECT {COLUMNS} FROM outbox WHERE sent_at IS NULL AND available_at = :at {LOCKED}")
+COMING = sa.text(
+    "SELECT available_at, extract(epoch FROM available_at - clock_timestamp()) FROM outbox "
+    "WHERE sent_at IS NULL AND available_at > now() ORDER BY available_at LIMIT 1"
 )
 MARK_SENT = sa.text("UPDATE outbox SET sent_at = clock_timestamp(), attempts = attempts + 1 WHERE id = ANY(:ids)")
 # The delay doubles from half a second up to a minute.
@@ -71,6 +74,17 @@ def of(
 async def claim(connection: AsyncConnection, *, size: int) -> list[Outgoing]:
     """Lock up to `size` rows that are due and that no other relay has locked."""
     return [Outgoing(*row) for row in await connection.execute(CLAIM, {"size": size})]
+
+
+async def claim_ahead(connection: AsyncConnection, at: datetime, *, size: int) -> list[Outgoing]:
+    """Lock up to `size` rows that are due at a moment to come, and that no other relay has locked."""
+    return [Outgoing(*row) for row in await connection.execute(CLAIM_AHEAD, {"at": at, "size": size})]
+
+
+async def coming(connection: AsyncConnection) -> tuple[datetime, float] | None:
+    """Return when the next row is due that is not due yet, and in how many seconds; None when there is none."""
+    row = (await connection.execute(COMING)).one_or_none()
+    return None if row is None else (row[0], float(row[1]))
 
 
 async def mark_sent(connection: AsyncConnection, ids: Sequence[int]) -> None:

@@ -12,10 +12,8 @@ The annotations say what is consumed, and how it runs: see `worker/context.py`.
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Protocol, get_type_hints, overload
 
-from aio_pika import IncomingMessage
-from faststream.rabbit import RabbitMessage
 from pydantic import ValidationError
 
 from pocketwatch.broker.topology import Queue, job_queue
@@ -31,20 +29,24 @@ from schemas.envelope import Envelope
 from schemas.message import Message, Tick
 from schemas.validation_errors import describe
 
+if TYPE_CHECKING:  # commands that only list consumers do without these libraries
+    from aio_pika import IncomingMessage
+    from faststream.rabbit import RabbitMessage
+
 CONTEXTS: tuple[type[EventContext], ...] = (EventContext, JobContext, SideEffectContext)
 
 Handler = Callable[[Any, Any], Awaitable[None]]
 Lifespan = Callable[[Settings, Database], AbstractAsyncContextManager[Any]]
-OnDeadLetter = Callable[[IncomingMessage, Run, Settings], Sequence[Row]]
+OnDeadLetter = Callable[["IncomingMessage", Run, Settings], Sequence[Row]]
 
 
 class MessageDecoder(Protocol):
     """Reads deliveries. The default reads Pocketwatch's own format; others read foreign formats, such as Celery's."""
 
-    def envelope(self, raw: IncomingMessage) -> Envelope:
+    def envelope(self, raw: "IncomingMessage") -> Envelope:
         """Return the metadata of a delivery; its `problem` says why the message must be refused."""
 
-    def message(self, raw: RabbitMessage) -> Message:
+    def message(self, raw: "RabbitMessage") -> Message:
         """Return the validated message.
 
         Raises:
@@ -58,7 +60,7 @@ class JsonDecoder:
 
     message_type: type[Message]
 
-    def envelope(self, raw: IncomingMessage) -> Envelope:
+    def envelope(self, raw: "IncomingMessage") -> Envelope:
         return metadata.read(
             message_id=raw.message_id,
             correlation_id=raw.correlation_id,
@@ -67,7 +69,7 @@ class JsonDecoder:
             headers=raw.headers or {},
         )
 
-    def message(self, raw: RabbitMessage) -> Message:
+    def message(self, raw: "RabbitMessage") -> Message:
         """Validate the body; an empty one means all defaults."""
         try:
             json_bounds.check(raw.body)
@@ -101,7 +103,7 @@ class Consumer:
     max_batch_size: int = MAX_BATCH_SIZE
     lifespan: Lifespan | None = None
     on_dead_letter: OnDeadLetter = lambda *_: ()
-    foreign_task: Callable[[IncomingMessage], str | None] = lambda _: None
+    foreign_task: Callable[["IncomingMessage"], str | None] = lambda _: None
     forward_queue: str | None = None
 
     @property
@@ -129,7 +131,7 @@ def consumer(
     decoder: MessageDecoder | None = ...,
     lifespan: Lifespan | None = ...,
     on_dead_letter: OnDeadLetter = ...,
-    foreign_task: Callable[[IncomingMessage], str | None] = ...,
+    foreign_task: Callable[["IncomingMessage"], str | None] = ...,
 ) -> Callable[[Handler], Consumer]: ...
 
 

@@ -138,7 +138,8 @@ async def test_expired_session_is_said_and_what_was_open_comes_back(
     await browser_page.goto("/sign-in")
     await sign_in(browser_page, "olena")
     await browser_page.get_by_role("button", name="Sign out").wait_for()
-    await browser_page.goto(ENTRY)
+    async with browser_page.expect_response(lambda each: each.request.resource_type in ("fetch", "xhr")):
+        await browser_page.goto(ENTRY)  # a page is refreshed once when it listens
     expired = web.model_copy(update={"session_lifetime": timedelta(seconds=-1)})
     session = await Access(expired, database).sign_in("olena", PASSWORD, address="")
     assert isinstance(session, SignedIn)

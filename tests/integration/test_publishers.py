@@ -107,6 +107,67 @@ async def test_relay_ends_when_what_was_recorded_ahead_is_published(database: Da
         assert row["sent_at"] is None or row["sent_at"] >= row["available_at"]
 
 
+async def test_what_is_due_in_a_moment_is_locked_before_and_published_then(database: Database, publisher: Publisher):
+    await ask(database, 3)
+    due = await make_due_in(database, "0.15 s")
+    relay = Relay(database, publisher)
+
+    ahead = asyncio.create_task(relay.send_ahead())
+    await asyncio.sleep(0.05)
+    others = [await waiting(publisher), await Relay(database, publisher).send_ahead()]
+    sent = await ahead
+
+    assert (others, sent, await waiting(publisher)) == ([0, 0], 3, 3)
+    assert all(row["sent_at"] >= due for row in await rows(database, suite.outbox))
+
+
+async def test_what_is_due_in_a_moment_does_not_wait_for_what_waits_already(database: Database, publisher: Publisher):
+    await ask(database, BATCH + 1)
+    due = await make_due_in(database, "0.15 s", count=1)
+    relay = Relay(database, publisher)
+
+    assert await relay.send_ahead() == 1
+
+    sent = [row for row in await rows(database, suite.outbox) if row["sent_at"] is not None]
+    assert [row["available_at"] for row in sent] == [due]
+
+
+async def test_what_a_relay_had_locked_before_it_died_is_published_by_another(database: Database, publisher: Publisher):
+    await ask(database, 1)
+    await make_due_in(database, "0.15 s")
+    async with database.begin() as dying:
+        coming = await outbox.coming(dying)
+        assert coming is not None
+        assert len(await outbox.claim_ahead(dying, coming[0], size=BATCH)) == 1
+        await asyncio.sleep(0.2)
+        assert await Relay(database, publisher).send_batch() == 0
+
+    assert await Relay(database, publisher).send_batch() == 1
+    assert await waiting(publisher) == 1
+
+
+async def test_nothing_is_locked_that_is_due_later(database: Database, publisher: Publisher):
+    await ask(database, 1)
+    await make_due_in(database, "1 hour")
+
+    assert await asyncio.wait_for(Relay(database, publisher).send_ahead(), 5) == 0
+
+
+async def make_due_in(database: Database, delay: str, *, count: int | None = None) -> datetime:
+    """Delay the newest rows of the outbox, or all; return when they are due."""
+    async with database.begin() as connection:
+        found = await connection.execute(
+            sa.text(
+                "UPDATE outbox SET available_at = clock.at FROM "
+                "(SELECT clock_timestamp() + CAST(CAST(:delay AS text) AS interval) AS at) AS clock "
+                "WHERE id IN (SELECT id FROM outbox ORDER BY id DESC LIMIT :count) RETURNING available_at"
+            ),
+            {"delay": delay, "count": count},
+        )
+        due: datetime = found.scalars().first()
+        return due
+
+
 async def test_concurrent_tickers_record_each_fire_once(database: Database):
     tickers = [Ticker(database, schedule(entry("one"), entry("two"))) for _ in range(4)]
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -174,6 +175,18 @@ async def test_part_of_a_page_is_refreshed_by_itself(web: httpx.AsyncClient):
 
     assert part.text.strip().startswith("<h1>Actions</h1>")
     assert "<html" not in part.text
+
+
+async def test_parts_of_a_page_that_refused_a_form_are_refreshed(web: httpx.AsyncClient):
+    url = f"/schedule/{ENTRY}"
+    form = {"csrf_token": token_of(await web.get(url)), "reason": " "}
+
+    refused = await web.post(f"{url}/pause", data=form)
+    parts = {unescape(each) for each in re.findall('hx-get="([^"]+)"', refused.text)}
+    answers = [await web.get(each, headers={"hx-request": "true"}) for each in parts]
+
+    assert refused.status_code == 422
+    assert [each.status_code for each in answers] == [200]
 
 
 async def test_entry_is_paused_changed_and_resumed(web: httpx.AsyncClient, database_url: str):

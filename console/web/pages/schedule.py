@@ -58,6 +58,7 @@ async def _show(
         request,
         "web/schedule/entry.html",
         status_code=status_code,
+        here=f"/schedule/{state.name}",  # its parts are refreshed from there, also when a form was refused
         state=state,
         arguments=arguments,
         form=values,
