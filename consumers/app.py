@@ -18,7 +18,8 @@ from schemas.message import Message
 if TYPE_CHECKING:
     from pocketwatch.service import Service
 
-NOT_LOADED = {"checks", "commands"}  # of a group: for doctor and the command line, which a process does without
+# Of a group: for doctor and the command line, which a process does without; a client, imported with its first request.
+NOT_LOADED = {"checks", "commands", "http"}
 GROUPS = tuple(module.name for module in pkgutil.iter_modules(consumers.__path__) if module.ispkg)
 
 

@@ -8,16 +8,25 @@ import pytest
 
 from tests.fixtures.servers import ROOT, clean_environment
 
-UNUSED = ("PIL", "alembic", "console.web", "matplotlib", "prometheus_client", "publishers", "redis", "starlette")
+UNUSED = (
+    "PIL",
+    "alembic",
+    "console.web",
+    "httpx",
+    "matplotlib",
+    "prometheus_client",
+    "publishers",
+    "redis",
+    "rich",
+    "starlette",
+)
 # All names of Unicode's lookalikes, of which the rules keep a part; a client of the optional classifier; emails.
 UNUSED_IN_MODERATION = (
     "aiosmtplib",
     "confusable_homoglyphs.confusables",
     "css_inline",
-    "httpx",
     "jinja2",
     "jwt",
-    "rich",
 )
 CODE = """
 import json, sys
