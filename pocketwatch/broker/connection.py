@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractConnection, AbstractRobustConnection
 from loguru import logger
 from yarl import URL
 
-from pocketwatch.broker import frames, writes
+from pocketwatch.broker import frames, reads, writes
 from pocketwatch.cancellation import as_connection_lost
 from pocketwatch.errors import ServerUnreachable
 from pocketwatch.startup import NotReady, until_ready
@@ -24,6 +24,7 @@ from pocketwatch.urls import without_password
 
 frames.install()  # before the first connection of the process
 writes.install()
+reads.install()
 
 Opened = TypeVar("Opened")
 
