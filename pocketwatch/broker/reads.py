@@ -30,14 +30,9 @@ DELIVER, ACK = struct.pack(">I", commands.Basic.Deliver.index), struct.pack(">I"
 LATEST = 2**32  # seconds; pamqp takes what is more for milliseconds
 
 PROPERTIES = commands.Basic.Properties
-SHORT_TEXTS = {"content_type", "content_encoding", "correlation_id", "reply_to", "expiration", "message_id", "app_id"}
-# By their bits, in order; the others are seldom sent.
-READ_HERE = [
-    (PROPERTIES.flags[name], name)
-    for name in PROPERTIES.attributes()
-    if name in SHORT_TEXTS | {"headers", "delivery_mode", "timestamp"}
-]
-UNUSUAL = 0xFFFF - sum(bit for bit, _ in READ_HERE)
+OCTETS = {"delivery_mode", "priority"}
+BY_BIT = [(PROPERTIES.flags[name], name) for name in PROPERTIES.attributes()]  # in order; a text where nothing is said
+MORE = 1  # bit: more flags follow
 
 ONE_FRAME = FrameReceiver.get_frame  # aiormq's own
 
@@ -113,17 +108,17 @@ def _ack(frame: bytes) -> ReceivedFrame:
 
 def _header(frame: bytes) -> ReceivedFrame:
     *_, class_id, weight, body_size, flags = HEADER.unpack_from(frame)
-    if flags & UNUSUAL:
+    if flags & MORE:
         raise ValueError(flags)
     properties = PROPERTIES()
     at = HEADER.size
     value: Any
-    for bit, name in READ_HERE:
+    for bit, name in BY_BIT:
         if not flags & bit:
             continue
         if name == "headers":
             at, value = _table(frame, at)
-        elif name == "delivery_mode":
+        elif name in OCTETS:
             value = frame[at]
             at += 1
         elif name == "timestamp":
