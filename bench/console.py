@@ -38,7 +38,7 @@ from pocketwatch import command
 from pocketwatch.broker.publisher import Publisher
 from schemas import envelope as metadata
 
-SIZES, QUICK = (1_000, 1_000_000), (200, 2_000)
+SIZES, QUICK = (1_000, 1_000_000), (2_000,)
 ROUNDS, COMMAND_ROUNDS = 30, 3
 TARGET = 100  # milliseconds for any page
 STARTUP = 60.0  # seconds

@@ -30,7 +30,7 @@ pytest_plugins = [
     "tests.fixtures.command",
 ]
 
-LOADING = ("journeys", "faults", "browser")  # folders whose tests load the machine, or wait for its clock
+LOADING = ("journeys", "faults", "browser")  # folders whose tests load the machine, the longest first
 LIGHT = ("unit", "contract")
 
 
@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    loading = [path for path in files if path.parent.name in LOADING]
+    loading = sorted(
+        (path for path in files if path.parent.name in LOADING), key=lambda path: LOADING.index(path.parent.name)
+    )
     light = [path for path in files if path.parent.name in LIGHT]
     others = [path for path in files if path.parent.name not in (*LOADING, *LIGHT)]
     places = [(number / len(loading), path) for number, path in enumerate(loading)]
