@@ -15,9 +15,8 @@ import asyncpg
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pocketwatch.broker.publisher import Publisher, message_of
+from pocketwatch.broker.publisher import Publication, Publisher, message_of
 from pocketwatch.broker.topology import TOPOLOGY, Exchange
-from pocketwatch.errors import PublishFailed, Unroutable
 from pocketwatch.monitoring import metrics, tracing
 from pocketwatch.storage import outbox
 from pocketwatch.storage.database import Database, is_outage
@@ -137,8 +136,19 @@ class Relay:
         return len(rows)
 
     async def _send(self, connection: AsyncConnection, rows: Sequence[Outgoing]) -> None:
-        results = await asyncio.gather(*map(self._publish, rows))
-        errors = {row.id: error for row, error in zip(rows, results, strict=True) if error is not None}
+        errors = {row.id: f'exchange "{row.exchange}" does not exist' for row in rows if _exchange(row) is None}
+        sendable = [row for row in rows if row.id not in errors]
+        spans = [_begin_span(row) for row in sendable]
+        results = await self._publisher.publish_all(list(map(_publication, sendable, spans)))
+        for row, span, error in zip(sendable, spans, results, strict=True):
+            if span is not None:
+                span.end(error=error)
+            if error is not None:
+                errors[row.id] = str(error)
+        for row in rows:
+            if row.id in errors:
+                bound = logger.bind(**_envelope(row).ids, exchange=row.exchange, routing_key=row.routing_key)
+                bound.bind(attempts=row.attempts + 1, error=errors[row.id]).error(PUBLISH_FAILED)
         sent = [row.id for row in rows if row.id not in errors]
         await outbox.mark_sent(connection, sent)
         await outbox.retry_later(connection, errors)
@@ -146,49 +156,40 @@ class Relay:
         if sent:
             logger.bind(count=len(sent)).debug(PUBLISHED)
 
-    async def _publish(self, row: Outgoing) -> str | None:
-        envelope = Envelope(
-            message_id=row.message_id,
-            correlation_id=row.correlation_id or row.message_id,
-            exchange=row.exchange,
-            routing_key=row.routing_key,
-            traceparent=place_in_trace(row.headers.get(TRACEPARENT)),
-        )
-        try:
-            with tracing.within(
-                f"publish {row.routing_key}",
-                kind="producer",
-                parent=envelope.traceparent,
-                messaging_system="rabbitmq",
-                messaging_destination_name=row.exchange,
-                messaging_message_id=row.message_id,
-            ) as span:
-                headers = row.headers if span is None else {**row.headers, TRACEPARENT: span.traceparent}
-                await self._publisher.publish(
-                    message_of(envelope, row.payload, headers=headers),
-                    exchange=row.exchange,
-                    routing_key=row.routing_key,
-                    mandatory=_exchange(row).mandatory,
-                )
-        except PublishFailed as error:
-            bound = logger.bind(**envelope.ids, exchange=row.exchange, routing_key=row.routing_key)
-            bound.bind(attempts=row.attempts + 1, error=str(error)).error(PUBLISH_FAILED)
-            return str(error)
-        return None
+
+def _begin_span(row: Outgoing) -> tracing.Span | None:
+    return tracing.begin(
+        f"publish {row.routing_key}",
+        kind="producer",
+        parent=place_in_trace(row.headers.get(TRACEPARENT)),
+        messaging_system="rabbitmq",
+        messaging_destination_name=row.exchange,
+        messaging_message_id=row.message_id,
+    )
+
+
+def _publication(row: Outgoing, span: tracing.Span | None) -> Publication:
+    exchange = _exchange(row)
+    headers = row.headers if span is None else {**row.headers, TRACEPARENT: span.traceparent}
+    message = message_of(_envelope(row), row.payload, headers=headers)
+    return Publication(message, row.exchange, row.routing_key, mandatory=exchange is None or exchange.mandatory)
+
+
+def _envelope(row: Outgoing) -> Envelope:
+    return Envelope(
+        message_id=row.message_id,
+        correlation_id=row.correlation_id or row.message_id,
+        exchange=row.exchange,
+        routing_key=row.routing_key,
+    )
+
+
+def _exchange(row: Outgoing) -> Exchange | None:
+    """Return the row's exchange; publishing to an unknown one would close the channel."""
+    return TOPOLOGY.exchange(row.exchange)
 
 
 async def _pause_after(error: Exception) -> None:
     event, cause = (DATABASE_UNAVAILABLE, None) if is_outage(error) else (RELAY_FAILED, error)
     logger.bind(error=str(error)[:200]).opt(exception=cause).warning(event)
     await asyncio.sleep(RETRY_DELAY)
-
-
-def _exchange(row: Outgoing) -> Exchange:
-    """Return the row's exchange; publishing to an unknown one would close the channel.
-
-    Raises:
-        Unroutable: if the topology has no such exchange.
-    """
-    if (exchange := TOPOLOGY.exchange(row.exchange)) is None:
-        raise Unroutable(f'exchange "{row.exchange}" does not exist')
-    return exchange

@@ -12,7 +12,7 @@ import pytest
 
 from pocketwatch.broker import publisher as publishing
 from pocketwatch.broker.declare import queue_info
-from pocketwatch.broker.publisher import Publisher, copy_message, message_of
+from pocketwatch.broker.publisher import Publication, Publisher, copy_message, message_of
 from pocketwatch.broker.topology import TOPOLOGY
 from pocketwatch.errors import PublishFailed, ServerUnreachable, Unroutable
 from pocketwatch.settings import Settings
@@ -83,6 +83,30 @@ async def test_channel_that_confirms_nothing_is_replaced(
     assert [line["error"] for line in log_lines if line["event"] == "broker.publish_retried"] == ["TimeoutError"]
     async with Publisher(settings.rabbitmq_urls, role="test") as looking:
         assert {each.message_id for each in await in_queue(looking, "cleanup.media")} == {"before", "after"}
+
+
+async def test_messages_that_are_published_together_have_one_deadline_and_an_error_each(
+    settings: Settings, publisher: Publisher, silence: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publishing, "CONFIRM_TIMEOUT", 0.5)
+    lost, unbound = (
+        [Publication(message(f"{name}-{number}"), "ticks", key, mandatory=True) for number in range(3)]
+        for name, key in (("lost", "cleanup.media"), ("unbound", "no.such.job"))
+    )
+    async with Publisher(settings.rabbitmq_urls, role="test") as publishing_all:
+        first = await publishing_all.publish_all([lost[0], unbound[0], lost[1]])
+        await asyncio.to_thread(silence)
+        began = time.monotonic()
+        silent = await publishing_all.publish_all(lost)
+        took = time.monotonic() - began
+        await publishing_all.publish(message("after"), **KEY, retry_for=timedelta(seconds=20))  # on another channel
+
+    assert [type(each) for each in first] == [type(None), Unroutable, type(None)]
+    assert [str(each) for each in silent] == [
+        '"cleanup.media" on exchange "ticks" not confirmed: no answer within 0.5 s'
+    ] * 3
+    assert took < 4
+    assert await publisher.publish_all([]) == []
 
 
 async def test_message_is_published_after_reconnect(settings: Settings, proxy: Proxy, publisher: Publisher):
