@@ -31,7 +31,7 @@ LATEST = 2**32  # seconds; pamqp takes what is more for milliseconds
 
 PROPERTIES = commands.Basic.Properties
 OCTETS = {"delivery_mode", "priority"}
-BY_BIT = [(PROPERTIES.flags[name], name) for name in PROPERTIES.attributes()]  # in order; a text where nothing is said
+BY_BIT = [(PROPERTIES.flags[name], name) for name in PROPERTIES.attributes()]  # in the order of the frame
 MORE = 1  # bit: more flags follow
 
 ONE_FRAME = FrameReceiver.get_frame  # aiormq's own
