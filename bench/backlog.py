@@ -23,6 +23,9 @@ class Side(rounds.Side):
 
     worker: Sequence[str]
     fill: str = field(kw_only=True)
+    before: int = field(
+        default=0, kw_only=True
+    )  # messages that wait when it starts; frozen so long, it would be cut off
     processes: int = field(default=1, kw_only=True)  # of the worker; each has a part: BENCH_PART=0/2
 
 
@@ -71,7 +74,7 @@ def waiting(
     Args:
         warm_up: messages handled beforehand.
     """
-    programs.run(module(side.fill, "fill", str(warm_up)), environment)
+    programs.run(module(side.fill, "fill", str(warm_up + side.before)), environment)
     command = module(*side.worker)
     with ExitStack() as stack, psycopg.connect(servers.url(database)) as connection:
         parts = [{**environment, "BENCH_PART": f"{number}/{side.processes}"} for number in range(side.processes)]
@@ -82,7 +85,8 @@ def waiting(
         with ExitStack() as held:
             for worker in workers:
                 held.enter_context(worker.held())
-            programs.run(module(side.fill, "fill", str(count)), environment)
+            if count:
+                programs.run(module(side.fill, "fill", str(count)), environment)
             servers.settle(database)
             for worker in workers:
                 memory.forget_peak(worker.pid)

@@ -35,6 +35,11 @@ class Servers:
     """The servers of this run."""
 
     urls: Mapping[str, str]
+    stack: Stack
+
+    def evaluate(self, expression: str) -> None:
+        """Evaluate an Erlang expression on the broker's node."""
+        self.stack._snapshot().backend._servers["rabbitmq"]._evaluate(expression)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def environment(self, **changes: str) -> dict[str, str]:
         """Return the environment of a program under test, without the caller's settings."""
@@ -114,7 +119,7 @@ def started(say: Say) -> Iterator[Servers]:
         stack.down(wipe=True)  # left by a bench that was killed
         try:
             with stack.lease() as urls:
-                servers = Servers(urls)
+                servers = Servers(urls, stack)
                 _make_tables(servers)
                 yield servers
         finally:
