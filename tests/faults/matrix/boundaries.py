@@ -27,6 +27,9 @@ Reach = Callable[[str], None]  # takes the side: before, during, after
 Step = Callable[[Reach], None]  # has this called at each side of the step
 
 
+TURNS = 4  # of the event loop, until a request is on its way
+
+
 @dataclass(frozen=True)
 class Boundary:
     """A side of a step of a part: `relay: during publish`."""
@@ -106,7 +109,8 @@ async def _in_the_middle(work: Any, reach: Reach) -> Any:
     """Begin the work, strike before it has an answer, and finish it."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.sleep(0)  # the request is on its way
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         if not task.done():
             reach("during")
         return await task
@@ -121,10 +125,14 @@ def _is(name: str) -> Callable[..., bool]:
 
 ACKNOWLEDGE = calls_of(Deliveries, "send")
 STEPS: dict[str, dict[str, Step]] = {
-    "ticker": {"record": calls_of(fires, "record"), "commit": commits_of(Ticker, "tick")},
+    "ticker": {
+        "record": calls_of(fires, "record"),
+        "commit": commits_of(Ticker, "tick"),
+        "lock ahead": calls_of(outbox, "claim_ahead"),
+    },
     "relay": {
         "claim": calls_of(outbox, "claim"),
-        "publish": calls_of(Publisher, "publish", answered=True),
+        "publish": calls_of(Publisher, "publish_all", answered=True),
         "mark": calls_of(outbox, "mark_sent"),
         "commit": commits_of(Relay, "send_batch"),
     },
