@@ -23,9 +23,7 @@ class Side(rounds.Side):
 
     worker: Sequence[str]
     fill: str = field(kw_only=True)
-    before: int = field(
-        default=0, kw_only=True
-    )  # messages that wait when it starts; frozen so long, it would be cut off
+    before: int = field(default=0, kw_only=True)  # messages that wait when it starts, too many to freeze it meanwhile
     processes: int = field(default=1, kw_only=True)  # of the worker; each has a part: BENCH_PART=0/2
 
 

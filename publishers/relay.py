@@ -136,10 +136,16 @@ class Relay:
         return len(rows)
 
     async def _send(self, connection: AsyncConnection, rows: Sequence[Outgoing]) -> None:
-        errors = {row.id: f'exchange "{row.exchange}" does not exist' for row in rows if _exchange(row) is None}
-        sendable = [row for row in rows if row.id not in errors]
-        spans = [_begin_span(row) for row in sendable]
-        results = await self._publisher.publish_all(list(map(_publication, sendable, spans)))
+        errors: dict[int, str] = {}
+        sendable, spans, publications = list[Outgoing](), list[tracing.Span | None](), list[Publication]()
+        for row in rows:
+            if (exchange := TOPOLOGY.exchange(row.exchange)) is None:  # publishing to it would close the channel
+                errors[row.id] = f'exchange "{row.exchange}" does not exist'
+                continue
+            sendable.append(row)
+            spans.append(_begin_span(row))
+            publications.append(_publication(row, exchange, spans[-1]))
+        results = await self._publisher.publish_all(publications)
         for row, span, error in zip(sendable, spans, results, strict=True):
             if span is not None:
                 span.end(error=error)
@@ -168,11 +174,10 @@ def _begin_span(row: Outgoing) -> tracing.Span | None:
     )
 
 
-def _publication(row: Outgoing, span: tracing.Span | None) -> Publication:
-    exchange = _exchange(row)
+def _publication(row: Outgoing, exchange: Exchange, span: tracing.Span | None) -> Publication:
     headers = row.headers if span is None else {**row.headers, TRACEPARENT: span.traceparent}
     message = message_of(_envelope(row), row.payload, headers=headers)
-    return Publication(message, row.exchange, row.routing_key, mandatory=exchange is None or exchange.mandatory)
+    return Publication(message, exchange.name, row.routing_key, exchange.mandatory)
 
 
 def _envelope(row: Outgoing) -> Envelope:
@@ -182,11 +187,6 @@ def _envelope(row: Outgoing) -> Envelope:
         exchange=row.exchange,
         routing_key=row.routing_key,
     )
-
-
-def _exchange(row: Outgoing) -> Exchange | None:
-    """Return the row's exchange; publishing to an unknown one would close the channel."""
-    return TOPOLOGY.exchange(row.exchange)
 
 
 async def _pause_after(error: Exception) -> None:

@@ -20,12 +20,12 @@ from schemas.envelope import Envelope
 from schemas.types import within_calendar
 from schemas.validation_errors import describe, shown
 
-JSON = "application/json"
-ENCODINGS = ("utf-8", "us-ascii")
 if TYPE_CHECKING:
     from aio_pika import IncomingMessage
     from faststream.rabbit import RabbitMessage
 
+JSON = "application/json"
+ENCODINGS = ("utf-8", "us-ascii")
 GZIP = "application/x-gzip"  # what Celery calls zlib's format
 MAX_BODY = 2**20  # bytes, decompressed
 MAX_NAME = 200

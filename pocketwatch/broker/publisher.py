@@ -30,7 +30,7 @@ BLOCKED_POLL = 0.5  # seconds
 BLOCKED, UNBLOCKED = "broker.blocked", "broker.unblocked"
 HALF_MILLISECOND = 0.0005  # seconds
 ALARM = "the broker accepts no messages until its memory or disk alarm ends"
-NO_DEADLINE = nullcontext()  # of one message: that of all is kept by who publishes them
+NO_DEADLINE = nullcontext()  # of one message, where there is one for all
 EMPTY_TOPOLOGY = Topology((), (), ())
 
 # Of encoding a message: an id or a routing key of more than 255 bytes, for instance.
@@ -271,13 +271,14 @@ class Publisher:
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_DELAY)
 
-    async def publish_all(self, publications: "Sequence[Publication]") -> list[PublishFailed | None]:
+    async def publish_all(self, publications: Sequence[Publication]) -> list[PublishFailed | None]:
         """Publish messages at the same time, with one deadline for all; return the error of each that has one.
 
         A deadline for each would cost a tenth of a relay's time.
         """
         if not publications:
             return []
+        channel = self._channel
         tasks = [asyncio.create_task(self._attempt(each)) for each in publications]
         try:
             await asyncio.wait(tasks, timeout=CONFIRM_TIMEOUT)
@@ -285,14 +286,14 @@ class Publisher:
             late = [task for task in tasks if task.cancel()]
         if late:
             await asyncio.wait(late)
-            self._replace_channel()
+            self._replace_channel(channel)
         problem = ALARM if self.is_blocked else f"no answer within {CONFIRM_TIMEOUT:g} s"
         return [
             NotConfirmed(f"{each.target} not confirmed: {problem}") if task.cancelled() else task.result()
             for each, task in zip(publications, tasks, strict=True)
         ]
 
-    async def _attempt(self, publication: "Publication") -> PublishFailed | None:
+    async def _attempt(self, publication: Publication) -> PublishFailed | None:
         message, exchange, routing_key, mandatory = publication
         try:
             await self._once(message, exchange, routing_key, mandatory=mandatory, deadline=NO_DEADLINE)
@@ -341,19 +342,19 @@ class Publisher:
         except UNSENDABLE as error:
             raise PublishFailed(f"{_target(exchange, routing_key)} cannot be sent: {error}") from error
         except LOST as error:
-            if isinstance(error, TimeoutError) and channel is self._channel:
-                self._replace_channel()
+            if isinstance(error, TimeoutError):
+                self._replace_channel(channel)
             raise _Lost(ALARM if self.is_blocked else str(error) or type(error).__name__) from error
 
-    def _replace_channel(self) -> None:
-        """Start to replace the channel after a confirm timeout.
+    def _replace_channel(self, silent: AbstractRobustChannel | None) -> None:
+        """Start to replace a channel after a confirm timeout, unless that has been done.
 
         On RabbitMQ 3.10, a channel that has published to a quorum queue gets no confirms for minutes after the leader's
         node freezes, even when another node has been elected. A new channel gets them.
         """
         is_replacing = self._replacing is not None and not self._replacing.done()
-        if self.is_connected and not self.is_blocked and not is_replacing:
-            self._replacing = asyncio.create_task(self._replace(self._channel))
+        if silent is self._channel and self.is_connected and not self.is_blocked and not is_replacing:
+            self._replacing = asyncio.create_task(self._replace(silent))
 
     async def _replace(self, silent: AbstractRobustChannel | None) -> None:
         try:

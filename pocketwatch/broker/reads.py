@@ -1,7 +1,7 @@
 """Read what has arrived at once, and the frames of deliveries in one pass over their bytes.
 
 aiormq 7.2.4 waits three times for each frame, though a chunk from the socket holds many, and pamqp 4.0.1 copies the
-rest of a frame for each value in it. A message is three frames: 30 µs of CPU for each, 8 µs as they are read here.
+rest of a frame for each value in it. A message is three frames. To read it took 30 µs of CPU, and takes 8 µs here.
 
     chunk ─► frames ─► a delivery, its header or a confirm, of the usual kind ─► read here
                           └─ all else, and what is not as it should be ─► pamqp, and `frames.py`

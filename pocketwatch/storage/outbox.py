@@ -82,7 +82,7 @@ async def claim_ahead(connection: AsyncConnection, at: datetime, *, size: int) -
 
 
 async def coming(connection: AsyncConnection) -> tuple[datetime, float] | None:
-    """Return when the next row is due that is not due yet, and in how many seconds; None when there is none."""
+    """Return the due time of the next row that is not yet due, and the seconds until then."""
     row = (await connection.execute(COMING)).one_or_none()
     return None if row is None else (row[0], float(row[1]))
 
